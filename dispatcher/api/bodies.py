@@ -1,0 +1,169 @@
+"""Request bodies to commands, by the protocol's own rules.
+
+Litestar's typed `data` would turn "5" into 5 and true into 1 and speak in its own words. Here the
+first rule broken, in the order in which protocol.md lists them, names the error, in the words of
+protocol.md. Each function gives a command or raises `HttpError` 400.
+"""
+
+import math
+from typing import Any, Final, NoReturn
+
+import msgspec
+
+from dispatcher.api.errors import HttpError
+from dispatcher.commands import (
+    AssignJob,
+    CompleteJob,
+    FailJob,
+    ReportBenchmark,
+    ReportHeartbeat,
+    SubmitJob,
+)
+
+__all__ = [
+    "assignment",
+    "benchmark",
+    "completion",
+    "engine_id_of",
+    "failure",
+    "heartbeat",
+    "json_object",
+    "submission",
+]
+
+MAX_INTEGER: Final = 2**63 - 1
+"""What SQLite's JSON functions, and most languages, can hold."""
+MAX_DEPTH: Final = 64
+"""How deep the fields that an engine adds may nest; SQLite's JSON functions have a limit too."""
+
+_decoder = msgspec.json.Decoder()
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Parse a body. JSON that is no object has none of the fields, so it counts as empty."""
+    try:
+        value = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise HttpError(400, f"Invalid JSON: {error}") from error
+    except RecursionError as error:
+        raise HttpError(400, "Invalid JSON: nested too deeply") from error
+    return value if isinstance(value, dict) else {}
+
+
+def submission(fields: dict[str, Any], job_id: str) -> SubmitJob:
+    """Parse protocol.md 1.1."""
+    for name in ("source_url", "target_codec"):
+        if not isinstance(fields.get(name), str):
+            _bad(f"'{name}' is missing or not a string.")
+    job_size = _number(fields, "job_size", 0.0)
+    max_retries = fields.get("max_retries", 3)
+    if type(max_retries) is not int or abs(max_retries) > MAX_INTEGER:
+        _bad("'max_retries' must be an integer.")
+    if max_retries < 0:
+        _bad("'max_retries' must be a non-negative integer.")
+    return SubmitJob(job_id, fields["source_url"], fields["target_codec"], job_size, max_retries)
+
+
+def heartbeat(fields: dict[str, Any]) -> ReportHeartbeat:
+    """Parse protocol.md 2.1; fields that it does not name are kept as they are."""
+    report = dict(fields)
+    engine_id = engine_id_of(report)
+    del report["engine_id"]
+    if "storage_capacity_gb" in report:
+        report["storage_capacity_gb"] = _number(report, "storage_capacity_gb")
+    if not isinstance(report.get("streaming_support", False), bool):
+        _bad("'streaming_support' must be a boolean.")
+    if not isinstance(report.get("engine_type", ""), str):
+        _bad("'engine_type' must be a string.")
+    codecs = report.get("supported_codecs", [])
+    if not isinstance(codecs, list) or not all(isinstance(codec, str) for codec in codecs):
+        _bad("'supported_codecs' must be an array of strings.")
+    if report.get("status", "idle") not in ("idle", "busy"):
+        _bad("'status' must be one of 'idle', 'busy'.")
+    if "benchmark_time" in report:
+        report["benchmark_time"] = _number(report, "benchmark_time")
+    if _depth_exceeds(report, MAX_DEPTH):
+        raise HttpError(400, f"Invalid JSON: nested more than {MAX_DEPTH} deep")
+    return ReportHeartbeat(engine_id, report)
+
+
+def engine_id_of(fields: dict[str, Any]) -> str:
+    """Take the engine's id out of a body that must have one."""
+    if "engine_id" not in fields:
+        _bad("'engine_id' is missing.")
+    return _string(fields, "engine_id")
+
+
+def benchmark(fields: dict[str, Any]) -> ReportBenchmark:
+    """Parse the body of `POST /engines/benchmark_result`."""
+    return ReportBenchmark(engine_id_of(fields), _number(fields, "benchmark_time"))
+
+
+def completion(fields: dict[str, Any], job_id: str) -> CompleteJob:
+    """Parse protocol.md 2.3."""
+    return CompleteJob(job_id, _string(fields, "output_url"))
+
+
+def failure(fields: dict[str, Any], job_id: str) -> FailJob:
+    """Parse protocol.md 2.4."""
+    if "error_message" not in fields:
+        _bad("'error_message' is missing.")
+    return FailJob(job_id, _string(fields, "error_message"))
+
+
+def assignment(body: bytes) -> AssignJob:
+    """Parse protocol.md 2.5; no body at all means an assignment to whoever fits."""
+    if not body:
+        return AssignJob()
+    fields = json_object(body)
+    if "engine_id" in fields:
+        _string(fields, "engine_id")
+    elif body.lstrip()[:1] != b"{":
+        _bad("'engine_id' must be a string.")
+    if not isinstance(resume := fields.get("resume", False), bool):
+        _bad("'resume' must be a boolean.")
+    return AssignJob(fields.get("engine_id"), resume)
+
+
+def _bad(text: str) -> NoReturn:
+    raise HttpError(400, f"Bad Request: {text}")
+
+
+def _string(fields: dict[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        _bad(f"'{name}' must be a string.")
+    return value
+
+
+def _number(fields: dict[str, Any], name: str, default: float | None = None) -> float:
+    """Take a number that is not negative; one beyond the range of a double is none."""
+    value: Any = fields.get(name, default)
+    if type(value) not in (int, float):  # a bool is an int to isinstance, but not in JSON
+        _bad(f"'{name}' must be a number.")
+    try:
+        number = float(value)
+    except OverflowError:
+        _bad(f"'{name}' must be a number.")
+    if number < 0:
+        _bad(f"'{name}' must be a non-negative number.")
+    return math.fabs(number)  # -0.0 is not negative, and reads as 0
+
+
+def _depth_exceeds(value: object, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit + 1):
+        level = [
+            child
+            for parent in level
+            for child in (
+                parent.values()
+                if isinstance(parent, dict)
+                else parent
+                if isinstance(parent, list)
+                else ()
+            )
+        ]
+        if not level:
+            return False
+    return True

@@ -1,0 +1,119 @@
+"""Running the dispatcher: a log, a service and uvicorn, from start to stop."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import uvicorn
+
+from dispatcher.api import create_app
+from dispatcher.log.sqlite import SqliteLog
+from dispatcher.service import Service
+
+__all__ = ["ListenError", "serve"]
+
+GRACE_S = 1
+"""How long a request that is under way may take to end after SIGTERM."""
+
+
+class ListenError(Exception):
+    """The address can't be had."""
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves the signals to `serve`."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(  # noqa: PLR0913
+    db: Path,
+    host: str,
+    port: int,
+    keys: Mapping[str, str] | None,
+    *,
+    body_limit_bytes: int,
+    say: Callable[[str], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT, then answer what is under way, and let go of the log.
+
+    `say` is given the lines that tell the operator what goes on. `LogError` and `ListenError`
+    say why it can't start.
+    """
+    listener = _listen(host, port)
+    with listener:
+        log = await SqliteLog.open(db)
+        try:
+            service = Service(log)
+            await service.start(_Progress(say, db))
+            try:
+                await _run(
+                    create_app(service, keys, body_limit_bytes=body_limit_bytes),
+                    listener,
+                    lambda: say(_greeting(listener, log)),
+                )
+            finally:
+                await service.close()
+        finally:
+            await log.close()
+    say(f"Stopped; {db} stands at seq {log.head}.")
+
+
+async def _run(app: object, listener: socket.socket, started: Callable[[], None]) -> None:
+    server = _Server(
+        uvicorn.Config(
+            app,  # type: ignore[arg-type]
+            loop="none",
+            lifespan="off",
+            ws="none",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    )
+
+    def stop() -> None:
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop)
+    started()
+    await server.serve(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        raise ListenError(
+            f"can't listen on {host} port {port}: {error}; choose others with --host and --port"
+        ) from error
+
+
+def _greeting(listener: socket.socket, log: SqliteLog) -> str:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    return f"Dispatcher ready on http://{shown}:{port}, log {log.path} at seq {log.head}."
+
+
+class _Progress:
+    """A line a second while a long log is replayed, and none for a short one."""
+
+    def __init__(self, say: Callable[[str], None], db: Path) -> None:
+        self._say = say
+        self._db = db
+        self._next = time.monotonic() + 1
+
+    def __call__(self, done: int, of: int) -> None:
+        if (now := time.monotonic()) >= self._next:
+            self._next = now + 1
+            self._say(f"Replaying {self._db}: {done:,} of {of:,} events ({done * 100 // of} %)")
