@@ -146,11 +146,12 @@ def _assigned(fleet: Fleet, job_id: str, engine_id: str, attempt: int) -> None:
 
 
 def _released(fleet: Fleet, job_id: str) -> Job | None:
-    """Take a job from its holder and out of the queue, wherever it is."""
+    """Take a job from its holder, who is idle at once, and out of the queue, wherever it is."""
     if (job := fleet.jobs.get(job_id)) is None:
         return None
     if job.holder is not None:
-        fleet.engines[job.holder].holds = None
+        engine = fleet.engines[job.holder]
+        engine.holds, engine.report = None, engine.report | {"status": "idle"}
         job.holder = None
     fleet.queue.remove(job.target_codec, job.place)
     return job

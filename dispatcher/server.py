@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import uvicorn
 
 from dispatcher.api import create_app
 from dispatcher.log.sqlite import SqliteLog
+from dispatcher.progress import ReplayProgress
 from dispatcher.service import Service
 
 __all__ = ["ListenError", "serve"]
@@ -51,7 +51,7 @@ async def serve(  # noqa: PLR0913
         log = await SqliteLog.open(db)
         try:
             service = Service(log)
-            await service.start(_Progress(say, db))
+            await service.start(ReplayProgress(say, db))
             try:
                 await _run(
                     create_app(service, keys, body_limit_bytes=body_limit_bytes),
@@ -103,17 +103,3 @@ def _greeting(listener: socket.socket, log: SqliteLog) -> str:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     return f"Dispatcher ready on http://{shown}:{port}, log {log.path} at seq {log.head}."
-
-
-class _Progress:
-    """A line a second while a long log is replayed, and none for a short one."""
-
-    def __init__(self, say: Callable[[str], None], db: Path) -> None:
-        self._say = say
-        self._db = db
-        self._next = time.monotonic() + 1
-
-    def __call__(self, done: int, of: int) -> None:
-        if (now := time.monotonic()) >= self._next:
-            self._next = now + 1
-            self._say(f"Replaying {self._db}: {done:,} of {of:,} events ({done * 100 // of} %)")

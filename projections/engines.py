@@ -97,6 +97,7 @@ class Engines:
     def _release(self, job_id: str) -> None:
         if (engine_id := self._holder.pop(job_id, None)) is not None:
             del self._holds[engine_id]
+            self._reports[engine_id] = self._reports[engine_id] | {"status": "idle"}
 
 
 _REPORTED = frozenset(EngineView.__struct_fields__) - {"engine_id", "current_job", "more"}

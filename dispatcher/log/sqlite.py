@@ -20,9 +20,9 @@ import aiosqlite
 
 from dispatcher import codec
 from dispatcher.events import Recorded
+from dispatcher.locks import FileLock, LockHeldError
 from dispatcher.log import LogError, WrongHeadError
 from dispatcher.log.file import check, create, write_header
-from dispatcher.log.lock import FileLock
 
 __all__ = ["PAGE", "SqliteLog"]
 
@@ -50,7 +50,7 @@ class SqliteLog:
         """
         path = path.resolve()
         is_new = not check(path)
-        lock = FileLock(path)
+        lock = _lock(path)
         try:
             if is_new and not check(path):  # unless another dispatcher has just made it
                 create(path)
@@ -146,6 +146,26 @@ class SqliteLog:
 def _row(recorded: Recorded) -> tuple[int, str, str, str, str]:
     name, data = codec.encode(recorded.event)
     return recorded.seq, codec.encode_time(recorded.at), recorded.actor, name, data
+
+
+def _lock(log_path: Path) -> FileLock:
+    """Lock a file beside the log, and not the log itself.
+
+    To close any descriptor of a file drops the process's POSIX locks on it, which SQLite needs.
+    """
+    path = log_path.with_name(log_path.name + ".lock")
+    try:
+        return FileLock(path)
+    except LockHeldError as error:
+        raise LogError(
+            f"{log_path}: in use by another dispatcher (process {error.holder}); stop that one, "
+            "or give this one a log of its own with --db"
+        ) from error
+    except OSError as error:
+        raise LogError(
+            f"{log_path}: can't make the lock file {path.name} beside it: {error.strerror}; "
+            "the dispatcher needs a directory that it may write to"
+        ) from error
 
 
 def _told(path: Path, verb: str, error: sqlite3.Error) -> LogError:

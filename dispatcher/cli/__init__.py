@@ -1,0 +1,71 @@
+"""The `dispatcher` command.
+
+Exit codes: 0 all is well; 1 a job that was waited for failed, or the command itself did; 2 the
+command line is wrong; 3 the dispatcher can't be reached or can't write; 4 it refused the request.
+Results go to standard output, everything else to standard error.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from dispatcher import __version__
+from dispatcher.cli import engine, jobs, replay, serve
+from dispatcher.cli.output import complain
+from dispatcher.client import DispatcherAwayError, RequestRefusedError
+from dispatcher.engine.delivery import DeliveryError
+from dispatcher.engine.ffmpeg import FfmpegMissingError
+from dispatcher.engine.workspace import WorkspaceError
+from dispatcher.log import LogError
+from dispatcher.server import ListenError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Give transcoding jobs to the engines of a farm, and remember everything.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (
+    serve.serve,
+    engine.engine,
+    jobs.submit,
+    jobs.jobs,
+    jobs.job,
+    jobs.engines,
+    replay.replay,
+):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line, and turn every foreseen error into one line and an exit code."""
+    try:
+        app()
+    except DispatcherAwayError as error:
+        complain(str(error))
+        sys.exit(3)
+    except RequestRefusedError as error:
+        complain(str(error))
+        sys.exit(4)
+    except (LogError, ListenError, FfmpegMissingError, WorkspaceError, DeliveryError) as error:
+        complain(str(error))
+        sys.exit(1)

@@ -1,0 +1,94 @@
+"""`dispatcher engine`."""
+
+import asyncio
+import logging
+import signal
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, Server
+from dispatcher.cli.output import say
+from dispatcher.client import Client
+from dispatcher.engine.agent import Agent, Settings
+from dispatcher.engine.delivery import Delivery, delivery_to
+from dispatcher.engine.ffmpeg import Ffmpeg, find_ffmpeg
+from dispatcher.engine.workspace import Workspace
+
+__all__ = ["engine"]
+
+_DEFAULTS = Settings()
+
+
+def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
+    server: Server = DEFAULT_SERVER,
+    id_: Annotated[
+        str | None, typer.Option("--id", help="The engine's name; by default the host's.")
+    ] = None,
+    work_dir: Annotated[
+        Path | None, typer.Option(help="Where to work; by default below the temporary directory.")
+    ] = None,
+    output: Annotated[
+        str, typer.Option(help="Where outputs go: a directory, or a base URL to PUT to.")
+    ] = "outputs",
+    ffmpeg: Annotated[
+        str | None,
+        typer.Option(help="The ffmpeg to use; by default the one on PATH, else a packaged one."),
+    ] = None,
+    api_key: ApiKey = None,
+    poll_s: Annotated[
+        float, typer.Option(help="Pause between two asks for work.", min=0.05)
+    ] = _DEFAULTS.poll_s,
+    heartbeat_s: Annotated[
+        float, typer.Option(help="Pause between two heartbeats.", min=0.1)
+    ] = _DEFAULTS.heartbeat_s,
+) -> None:
+    """Run a transcoding engine until SIGTERM or Ctrl-C; a second one ends it at once."""
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    for noisy in ("httpx2", "httpcore2"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    delivery = delivery_to(output)
+    folder = work_dir or Path(tempfile.gettempdir(), "dispatcher-engines")
+    workspace = Workspace.claim(folder, id_)
+    try:
+        asyncio.run(
+            _run(
+                Client(server, api_key),
+                find_ffmpeg(ffmpeg),
+                workspace,
+                delivery,
+                Settings(poll_s=poll_s, heartbeat_s=heartbeat_s),
+            )
+        )
+    except asyncio.CancelledError:
+        raise typer.Exit(1) from None
+    finally:
+        workspace.release()
+
+
+async def _run(
+    client: Client, ffmpeg: Path, workspace: Workspace, delivery: Delivery, settings: Settings
+) -> None:
+    async with client:
+        agent: Agent | None = None
+        life = asyncio.current_task()
+        assert life is not None  # noqa: S101
+        stops = 0
+
+        def stop() -> None:
+            nonlocal stops
+            stops += 1
+            if stops == 1 and agent is not None:
+                say(f"{workspace.engine_id}: stopping; once more to end at once")
+                agent.stop()
+            else:
+                life.cancel()
+
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, stop)
+        proven = await Ffmpeg.probe(ffmpeg)
+        agent = Agent(client, proven, workspace, delivery, settings)
+        await agent.run()

@@ -1,0 +1,129 @@
+"""Where a job's output goes: into a directory, or to a web server by PUT.
+
+Laws:
+- Under its final name an output is whole from the first moment.
+- An output that the dispatcher would not take is removed again.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import quote, urlsplit
+
+import httpx2
+import stamina
+
+__all__ = ["Delivery", "DeliveryError", "delivery_to"]
+
+PUT_TIMEOUT_S: Final = 60
+PUT_TRIES: Final = 5
+_CHUNK_BYTES: Final = 1 << 20
+
+
+class DeliveryError(Exception):
+    """The output can't be delivered; the text says why."""
+
+
+class Delivery(Protocol):
+    """A place for outputs."""
+
+    async def deliver(self, output: Path, name: str, media_type: str) -> str:
+        """Put a file there under a name and give its URL. `DeliveryError` if that fails."""
+
+    async def discard(self, output_url: str) -> None:
+        """Remove what `deliver` put there, as far as possible."""
+
+
+def delivery_to(target: str) -> Delivery:
+    """Make a delivery to a directory (made if need be) or to an `http(s)://` base URL."""
+    if target.startswith(("http://", "https://")):
+        return _WebServer(target)
+    if "://" in target and not target.startswith("file:///"):
+        raise DeliveryError(f"{target}: outputs go to a directory or an http(s):// URL")
+    return _Directory(Path(urlsplit(target).path if target.startswith("file:///") else target))
+
+
+class _Directory:
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DeliveryError(f"{path}: can't be made: {error.strerror}") from error
+
+    async def deliver(self, output: Path, name: str, media_type: str) -> str:  # noqa: ARG002
+        final = self._path / name
+        moving = asyncio.ensure_future(asyncio.to_thread(_move, output, final))
+        try:
+            await asyncio.shield(moving)
+        except asyncio.CancelledError:  # a thread can't be stopped: let it end, then undo it
+            with suppress(OSError):
+                await moving
+            final.unlink(missing_ok=True)
+            raise
+        except OSError as error:
+            raise DeliveryError(f"{final}: can't be written: {error.strerror}") from error
+        return final.as_uri()
+
+    async def discard(self, output_url: str) -> None:
+        with suppress(OSError):
+            (self._path / Path(urlsplit(output_url).path).name).unlink()
+
+
+def _move(output: Path, final: Path) -> None:
+    part = final.with_name(f".{final.name}.{os.getpid()}.part")
+    try:
+        shutil.move(output, part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(final)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+class _WebServer:
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url.rstrip("/")
+
+    async def deliver(self, output: Path, name: str, media_type: str) -> str:
+        url = f"{self._base_url}/{quote(name)}"
+        headers = {"Content-Type": media_type, "Content-Length": str(output.stat().st_size)}
+        try:
+            async for attempt in stamina.retry_context(
+                on=(httpx2.TransportError, _ServerError), attempts=PUT_TRIES, timeout=None
+            ):
+                with attempt:
+                    response = await _put(url, output, headers)
+        except (httpx2.HTTPError, httpx2.InvalidURL, _ServerError, OSError) as error:
+            raise DeliveryError(f"PUT {url}: {str(error) or type(error).__name__}") from error
+        if not response.is_success:
+            raise DeliveryError(f"PUT {url}: the server answered {response.status_code}")
+        return url
+
+    async def discard(self, output_url: str) -> None:
+        with suppress(httpx2.HTTPError):
+            async with httpx2.AsyncClient(timeout=PUT_TIMEOUT_S) as http:
+                await http.delete(output_url)
+
+
+async def _put(url: str, output: Path, headers: dict[str, str]) -> httpx2.Response:
+    async with httpx2.AsyncClient(timeout=PUT_TIMEOUT_S) as http:
+        response = await http.put(url, content=_chunks(output), headers=headers)
+    if response.is_server_error:
+        raise _ServerError(f"the server answered {response.status_code}")
+    return response
+
+
+class _ServerError(Exception):
+    """The server failed, and may not fail again."""
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk

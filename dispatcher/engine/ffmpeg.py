@@ -1,0 +1,223 @@
+"""ffmpeg: where it is, what it can do, and running it.
+
+Laws:
+- Arguments go to ffmpeg as a list, never through a shell, and no argument can be taken for an
+  option: sources and outputs always begin with their protocol.
+- ffmpeg dies with the engine, even one that is killed.
+- A cancelled run returns only when ffmpeg has ended.
+"""
+
+import asyncio
+import ctypes
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, NamedTuple
+
+import imageio_ffmpeg
+
+from dispatcher.engine.codecs import CODECS, Codec, Encoder
+
+__all__ = ["Ffmpeg", "FfmpegError", "FfmpegMissingError", "Input", "find_ffmpeg"]
+
+STOP_S: Final = 5
+"""How long ffmpeg may take to end by itself before it is killed."""
+STALL_S: Final = 30
+"""How long a source over the network may be silent."""
+_TAIL_BYTES: Final = 4_096
+_TAIL_LINES: Final = 8
+# These follow references in the file to other files, or run scripts: no business of a source.
+_UNSAFE_DEMUXERS: Final = frozenset(
+    {"concat", "hls", "dash", "imf", "image2", "image2pipe", "sdp", "rtsp", "rtp", "sap",
+     "webm_dash_manifest", "avisynth", "vapoursynth", "tedcaptions", "live_flv"}
+)  # fmt: skip
+
+
+class FfmpegMissingError(Exception):
+    """There is no ffmpeg that could be used."""
+
+
+class FfmpegError(Exception):
+    """ffmpeg failed; the text is its exit status and last lines."""
+
+
+class Input(NamedTuple):
+    """What ffmpeg reads, and the protocols that it may use to do so."""
+
+    url: str
+    protocols: Sequence[str]
+
+
+def find_ffmpeg(named: str | None = None) -> Path:
+    """Find ffmpeg: the one named, else the one on PATH, else the one of imageio-ffmpeg."""
+    if named is not None:
+        if (found := shutil.which(named)) is None:
+            raise FfmpegMissingError(f"--ffmpeg {named}: there is no such program")
+        return Path(found)
+    if (found := shutil.which("ffmpeg")) is not None:
+        return Path(found)
+    try:
+        return Path(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise FfmpegMissingError(
+            "found no ffmpeg on PATH nor in the imageio-ffmpeg package; install it, or name one "
+            "with --ffmpeg"
+        ) from error
+
+
+class Ffmpeg(NamedTuple):
+    """An ffmpeg with what it has shown that it can do. Make it with `probe`."""
+
+    path: Path
+    encoders: Mapping[str, tuple[Codec, Encoder]]
+    protocols: frozenset[str]
+    demuxers: tuple[str, ...]
+
+    @classmethod
+    async def probe(cls, path: Path) -> "Ffmpeg":
+        """Try every codec with a real encode; keep what works.
+
+        Being listed is not enough: hardware encoders are listed where there is no hardware.
+        """
+        protocols = (await _run([str(path), "-v", "error", "-protocols"])).split("Output:")[0]
+        listed = (await _run([str(path), "-v", "error", "-demuxers"])).splitlines()
+        # A line is "D   mov,mp4,m4a  QuickTime"; a "d" behind the D marks a device.
+        names = [f[1] for line in listed if len(f := line.split(maxsplit=2)) > 1 and f[0] == "D"]
+        unproven = cls(path, {}, frozenset(protocols.split()), tuple(names))
+        turns = asyncio.Semaphore(os.cpu_count() or 1)
+        with TemporaryDirectory(prefix="dispatcher-probe-") as folder:
+            found = await asyncio.gather(
+                *(unproven._first_working(codec, Path(folder), turns) for codec in CODECS)
+            )
+        encoders = {
+            name: (codec, encoder)
+            for codec, encoder in zip(CODECS, found, strict=True)
+            if encoder is not None
+            for name in codec.names
+        }
+        if not encoders:
+            raise FfmpegMissingError(f"{path} can encode none of the codecs that engines offer")
+        return unproven._replace(encoders=encoders)
+
+    @property
+    def streams(self) -> bool:
+        """Whether it can read from a web server by itself."""
+        return "http" in self.protocols
+
+    async def benchmark(self) -> float:
+        """Time a short real encode with the first codec that works; gives seconds."""
+        codec, encoder = next(iter(self.encoders.values()))
+        started = time.monotonic()
+        with TemporaryDirectory(prefix="dispatcher-benchmark-") as folder:
+            output = Path(folder, "benchmark" + codec.suffix)
+            await _run(self._test_card("640x360", 2, codec, encoder, output))
+        return round(time.monotonic() - started, 3)
+
+    async def transcode(self, source: Input, codec_name: str, output: Path) -> None:
+        """Transcode into a new file; `FfmpegError` if that fails.
+
+        Takes the first real video stream and all audio.
+        """
+        codec, encoder = self.encoders[codec_name]
+        limits = ["-protocol_whitelist", ",".join(source.protocols)]
+        if "file" in source.protocols:
+            safe = (name for name in self.demuxers if not _UNSAFE_DEMUXERS & set(name.split(",")))
+            limits += ["-format_whitelist", ",".join(safe)]
+        else:
+            limits += ["-rw_timeout", str(STALL_S * 1_000_000)]
+        await _run(
+            [str(self.path), "-hide_banner", "-nostdin", "-v", "error", *limits, "-i", source.url,
+             "-map", "0:V:0", "-map", "0:a?", *_encode(codec, encoder, output)]
+        )  # fmt: skip
+        if not output.exists() or output.stat().st_size == 0:
+            raise FfmpegError("ffmpeg ended well but wrote no output")
+
+    async def _first_working(
+        self, codec: Codec, folder: Path, turns: asyncio.Semaphore
+    ) -> Encoder | None:
+        for encoder in codec.encoders:
+            async with turns:
+                output = folder / (codec.names[0] + codec.suffix)
+                try:
+                    await _run(self._test_card("128x96", 0.4, codec, encoder, output))
+                except FfmpegError:
+                    continue
+                return encoder
+        return None
+
+    def _test_card(
+        self, size: str, length_s: float, codec: Codec, encoder: Encoder, output: Path
+    ) -> list[str]:
+        return [
+            str(self.path), "-hide_banner", "-nostdin", "-v", "error",
+            "-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d={length_s}",
+            "-f", "lavfi", "-i", f"sine=f=440:d={length_s}",
+            "-map", "0:v", "-map", "1:a", *_encode(codec, encoder, output),
+        ]  # fmt: skip
+
+
+def _encode(codec: Codec, encoder: Encoder, output: Path) -> list[str]:
+    # Most encoders want even sides; of an odd source the last row or column is left off.
+    shape = f"crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0,format={codec.pixels}"
+    return [
+        "-c:v", encoder.name, *encoder.options, "-vf", shape, *codec.audio, "-sn", "-dn",
+        *codec.container_options, "-f", codec.muxer, "-y", f"file:{output}",
+    ]  # fmt: skip
+
+
+async def _run(command: Sequence[str]) -> str:
+    """Run ffmpeg to its end and return what it printed; `FfmpegError` if it failed."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            # Ctrl-C in a terminal goes to the whole group; the engine wants to end ffmpeg itself.
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+    except OSError as error:
+        raise FfmpegError(f"{command[0]} can't be started: {error.strerror}") from error
+    assert process.stdout is not None  # noqa: S101
+    assert process.stderr is not None  # noqa: S101
+    printed = asyncio.create_task(process.stdout.read())
+    tail = b""
+    try:
+        while chunk := await process.stderr.read(_TAIL_BYTES):
+            tail = (tail + chunk)[-_TAIL_BYTES:]
+        status = await process.wait()
+        output = await printed
+    finally:
+        printed.cancel()
+        if process.returncode is None:
+            await asyncio.shield(_stop(process))
+    if status != 0:
+        lines = tail.decode(errors="replace").splitlines()[-_TAIL_LINES:]
+        how = f"exit status {status}" if status > 0 else signal.Signals(-status).name
+        raise FfmpegError("\n".join([f"ffmpeg failed ({how}):", *lines]))
+    return output.decode(errors="replace")
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+_PR_SET_PDEATHSIG: Final = 1
+_libc: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process when its parent dies (Linux; prctl(2))."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,76 @@
+"""Where a job's video comes from: what ffmpeg may read, and fetching it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import httpx2
+
+from dispatcher.engine.ffmpeg import Input
+from dispatcher.scheduling import LARGE_MB
+
+__all__ = ["SourceError", "open_source"]
+
+WEB_PROTOCOLS: Final[Sequence[str]] = ("http", "https", "tcp", "tls", "crypto")
+FILE_PROTOCOLS: Final[Sequence[str]] = ("file",)
+FETCH_TIMEOUT_S: Final = 30
+_PLAYLISTS: Final = (".m3u8", ".mpd")
+
+
+class SourceError(Exception):
+    """The source can't be had; the text says why."""
+
+
+async def open_source(source_url: str, size_mb: float, folder: Path, *, streams: bool) -> Input:
+    """Give ffmpeg something to read for `source_url`, fetching it into `folder` if need be.
+
+    A file is read where it is. A web source is streamed when it is large and ffmpeg can, or when
+    it is a playlist, which means nothing apart from its server; else it is fetched first.
+    """
+    try:
+        url = urlsplit(source_url)
+    except ValueError as error:
+        raise SourceError(f"{source_url!r} is no URL: {error}") from error
+    match url.scheme.lower():
+        case "file":
+            return Input(f"file:{_local(url)}", FILE_PROTOCOLS)
+        case "http" | "https":
+            is_playlist = url.path.lower().endswith(_PLAYLISTS)
+            if streams and (size_mb >= LARGE_MB or is_playlist):
+                return Input(source_url, WEB_PROTOCOLS)
+            return Input(f"file:{await _fetch(source_url, folder / 'source')}", FILE_PROTOCOLS)
+        case _:
+            raise SourceError(
+                f"{source_url!r}: sources are http://, https:// or file:// URLs, nothing else"
+            )
+
+
+def _local(url: SplitResult) -> Path:
+    if url.netloc not in ("", "localhost"):
+        raise SourceError(f"file://{url.netloc}/… is on another machine; use file:///path")
+    path = Path(unquote(url.path))
+    try:
+        if not path.is_file():
+            raise SourceError(f"{path}: there is no such file on this engine's machine")
+    except ValueError as error:
+        raise SourceError(f"{path!s}: is no path: {error}") from error
+    return path
+
+
+async def _fetch(url: str, path: Path) -> Path:
+    try:
+        async with (
+            httpx2.AsyncClient(follow_redirects=True, timeout=FETCH_TIMEOUT_S) as http,
+            http.stream("GET", url) as response,
+        ):
+            if not response.is_success:
+                raise SourceError(f"{url}: the server answered {response.status_code}")
+            with path.open("wb") as file:
+                async for chunk in response.aiter_bytes(1 << 20):
+                    file.write(chunk)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise SourceError(f"{url}: {str(error) or type(error).__name__}") from error
+    except OSError as error:
+        raise SourceError(f"{url}: can't be stored while it is fetched: {error}") from error
+    return path

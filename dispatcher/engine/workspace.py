@@ -1,0 +1,87 @@
+"""The directory in which an engine works, and its name.
+
+Laws:
+- One process to an engine id on a machine: the id's directory is locked while the engine runs.
+- What a dead engine left in its directory goes when the next one takes it over.
+"""
+
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
+from urllib.parse import quote
+
+from dispatcher.locks import FileLock, LockHeldError
+
+__all__ = ["Workspace", "WorkspaceError", "file_name"]
+
+_MAX_NAME = 100
+
+
+class WorkspaceError(Exception):
+    """The directory can't be used; the text says why."""
+
+
+def file_name(text: str) -> str:
+    """Make a file name of any text: one path component, not hidden, of sensible length."""
+    return re.sub(r"^\.", "%2E", quote(text, safe=" @+=,")[:_MAX_NAME]) or "%"
+
+
+class Workspace:
+    """An engine's own directory below the work directory, locked until `release`."""
+
+    def __init__(self, engine_id: str, path: Path, lock: FileLock) -> None:
+        self.engine_id = engine_id
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def claim(cls, work_dir: Path, engine_id: str | None = None) -> Self:
+        """Take the directory of an id; with none, of the first free one named after the host."""
+        if engine_id is not None:
+            try:
+                return cls._take(work_dir, engine_id)
+            except LockHeldError as error:
+                raise WorkspaceError(
+                    f"engine {engine_id} runs on this machine already (process {error.holder}); "
+                    "give this one another --id"
+                ) from error
+        host = socket.gethostname()
+        for number in count(1):
+            try:
+                return cls._take(work_dir, host if number == 1 else f"{host}-{number}")
+            except LockHeldError:
+                continue
+        raise AssertionError  # count() does not end
+
+    @classmethod
+    def _take(cls, work_dir: Path, engine_id: str) -> Self:
+        path = (work_dir / file_name(engine_id)).absolute()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path / "lock")
+            for leftover in path.glob("job-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+        except OSError as error:
+            raise WorkspaceError(f"{path}: can't be used to work in: {error.strerror}") from error
+        return cls(engine_id, path, lock)
+
+    @contextmanager
+    def job_folder(self) -> Iterator[Path]:
+        """Give an empty directory that is gone when the job is over."""
+        with TemporaryDirectory(prefix="job-", dir=self.path) as folder:
+            yield Path(folder)
+
+    @property
+    def free_gb(self) -> float:
+        """Free space on its disk."""
+        return round(shutil.disk_usage(self.path).free / 1e9, 1)
+
+    def release(self) -> None:
+        """Let the next engine have it."""
+        self._lock.release()
