@@ -11,34 +11,35 @@ from typing import Any, Final
 
 import msgspec
 
-from dispatcher.events import (
-    EngineBenchmarked,
-    EngineReported,
-    EngineSeen,
-    Event,
-    JobAssigned,
-    JobCompleted,
-    JobFailedPermanently,
-    JobRequeued,
-    JobSubmitted,
-)
+from dispatcher import events
+from dispatcher.events import Event
 
 __all__ = ["NAMES", "UndecodableError", "decode", "decode_time", "encode", "encode_time"]
 
 NAMES: Final[dict[type[Event], str]] = {
-    JobSubmitted: "job_submitted",
-    JobAssigned: "job_assigned",
-    JobCompleted: "job_completed",
-    JobRequeued: "job_requeued",
-    JobFailedPermanently: "job_failed_permanently",
-    EngineReported: "engine_reported",
-    EngineSeen: "engine_seen",
-    EngineBenchmarked: "engine_benchmarked",
+    events.JobSubmitted: "job_submitted",
+    events.JobAssigned: "job_assigned",
+    events.JobCompleted: "job_completed",
+    events.JobRequeued: "job_requeued",
+    events.JobFailedPermanently: "job_failed_permanently",
+    events.JobReleased: "job_released",
+    events.JobProgressed: "job_progressed",
+    events.JobCancelled: "job_cancelled",
+    events.JobRetried: "job_retried",
+    events.AnswerRefused: "answer_refused",
+    events.EngineReported: "engine_reported",
+    events.EngineSeen: "engine_seen",
+    events.EngineBenchmarked: "engine_benchmarked",
+    events.EngineLost: "engine_lost",
+    events.EngineBlocked: "engine_blocked",
+    events.EngineDrained: "engine_drained",
+    events.EngineResumed: "engine_resumed",
+    events.EngineForgotten: "engine_forgotten",
 }
 
 _encoder = msgspec.json.Encoder()
 _decoders: Final[dict[str, msgspec.json.Decoder[Any]]] = {
-    name: msgspec.json.Decoder(event) for event, name in NAMES.items()
+    name: msgspec.json.Decoder(of_type) for of_type, name in NAMES.items()
 }
 
 
@@ -51,7 +52,7 @@ def encode(event: Event) -> tuple[str, str]:
     return NAMES[type(event)], _encoder.encode(event).decode()
 
 
-def decode(name: str, data: str) -> Event:
+def decode(name: str, data: str | bytes) -> Event:
     """Give back the event that `encode` took. `UndecodableError` if there is none."""
     decoder = _decoders.get(name)
     if decoder is None:

@@ -9,45 +9,74 @@ Laws:
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 
 __all__ = [
+    "ASKED_BY_NAME",
+    "AnswerRefused",
+    "Cause",
     "EngineBenchmarked",
+    "EngineBlocked",
+    "EngineDrained",
+    "EngineForgotten",
+    "EngineLost",
     "EngineReported",
+    "EngineResumed",
     "EngineSeen",
     "Event",
     "JobAssigned",
+    "JobCancelled",
     "JobCompleted",
     "JobFailedPermanently",
+    "JobProgressed",
+    "JobReleased",
     "JobRequeued",
+    "JobRetried",
     "JobSubmitted",
     "Recorded",
 ]
 
+Cause = Literal["reported", "engine_silent", "timed_out", "engine_restarted", "engine_forgotten"]
+"""What ended an attempt: the engine said so, or one of the dispatcher's own observations."""
+
+
+ASKED_BY_NAME: Final = "asked by name"
+"""The rule of an assignment for which the engine itself has asked."""
+
 
 class JobSubmitted(msgspec.Struct, frozen=True):
-    """A client handed in a job. `job_size` is in MB (protocol.md 1.1)."""
+    """A client handed in a job. `job_size` is in MB (protocol.md 1.1).
+
+    `arrived_at` is the time of submission, but never before that of an earlier job, even if the
+    clock was set back. `waits_since` is its place in the queue: `arrived_at`, put back for its
+    priority.
+    """
 
     job_id: str
     source_url: str
     target_codec: str
     job_size: float
     max_retries: int
+    priority: int = 0
+    waits_since: datetime | None = None
+    idempotency_key: str | None = None
+    arrived_at: datetime | None = None
 
 
 class JobAssigned(msgspec.Struct, frozen=True):
     """A job was given to an engine.
 
     `attempt` counts the assignments of this job from 1 and tells one from the next.
-    `rule` is the rule of `scheduling` that chose the engine.
+    `rule` is the rule of `scheduling` that chose the engine, out of those `considered`.
     """
 
     job_id: str
     engine_id: str
     attempt: int
     rule: str
+    considered: list[str] = []
 
 
 class JobCompleted(msgspec.Struct, frozen=True):
@@ -60,23 +89,75 @@ class JobCompleted(msgspec.Struct, frozen=True):
 
 
 class JobRequeued(msgspec.Struct, frozen=True):
-    """An attempt failed and the job waits for the next one. `retries` counts this failure too."""
+    """An attempt ended without an output and the job waits for the next one.
+
+    `retries` counts this failure too, if it is one. `blames_engine` says whether it counts
+    against the engine. With `not_before`, the job waits for `JobReleased` first.
+    """
 
     job_id: str
     engine_id: str | None
     attempt: int
     retries: int
     error_message: str
+    cause: Cause = "reported"
+    blames_engine: bool = False
+    not_before: datetime | None = None
 
 
 class JobFailedPermanently(msgspec.Struct, frozen=True):
-    """An attempt failed and it was the last one. `retries` counts this failure too."""
+    """An attempt failed and it was the last one; see `JobRequeued` for the fields."""
 
     job_id: str
     engine_id: str | None
     attempt: int
     retries: int
     error_message: str
+    cause: Cause = "reported"
+    blames_engine: bool = False
+
+
+class JobReleased(msgspec.Struct, frozen=True):
+    """A re-queued job's pause is over, and it may be assigned again."""
+
+    job_id: str
+
+
+class JobProgressed(msgspec.Struct, frozen=True):
+    """An engine told, with a heartbeat, how far it has come; `progress` is in percent."""
+
+    job_id: str
+    engine_id: str
+    attempt: int
+    progress: float
+
+
+class JobCancelled(msgspec.Struct, frozen=True):
+    """A client gave the job up. `engine_id` is the engine that held it, if one did."""
+
+    job_id: str
+    engine_id: str | None
+    attempt: int
+
+
+class JobRetried(msgspec.Struct, frozen=True):
+    """A client put a failed or cancelled job back, with all its retries."""
+
+    job_id: str
+
+
+class AnswerRefused(msgspec.Struct, frozen=True):
+    """An engine's answer came too late and changed nothing.
+
+    `engine_id` and `attempt` are those that the answer carried, `answer` is `complete` or `fail`,
+    `reason` what the engine was told.
+    """
+
+    job_id: str
+    engine_id: str | None
+    attempt: int | None
+    answer: Literal["complete", "fail"]
+    reason: str
 
 
 class EngineReported(msgspec.Struct, frozen=True):
@@ -104,15 +185,57 @@ class EngineBenchmarked(msgspec.Struct, frozen=True):
     benchmark_time: float
 
 
+class EngineLost(msgspec.Struct, frozen=True):
+    """An engine was silent for a whole lease and counts as offline until it is heard again."""
+
+    engine_id: str
+    silent_s: float
+
+
+class EngineBlocked(msgspec.Struct, frozen=True):
+    """An engine failed too many different jobs in a row and gets no more until it is resumed."""
+
+    engine_id: str
+    reason: str
+
+
+class EngineDrained(msgspec.Struct, frozen=True):
+    """An operator wants the engine to finish its job and take no more."""
+
+    engine_id: str
+
+
+class EngineResumed(msgspec.Struct, frozen=True):
+    """An operator lets a drained or blocked engine have jobs again."""
+
+    engine_id: str
+
+
+class EngineForgotten(msgspec.Struct, frozen=True):
+    """An operator took the engine off the list."""
+
+    engine_id: str
+
+
 Event = (
     JobSubmitted
     | JobAssigned
     | JobCompleted
     | JobRequeued
     | JobFailedPermanently
+    | JobReleased
+    | JobProgressed
+    | JobCancelled
+    | JobRetried
+    | AnswerRefused
     | EngineReported
     | EngineSeen
     | EngineBenchmarked
+    | EngineLost
+    | EngineBlocked
+    | EngineDrained
+    | EngineResumed
+    | EngineForgotten
 )
 
 

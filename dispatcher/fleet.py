@@ -9,58 +9,95 @@ Laws:
 - Every pending job is in the queue exactly once, and no other job is.
 """
 
+import math
+from datetime import UTC, datetime
 from typing import Any, Literal, assert_never
 
 import msgspec
 
 from dispatcher.events import (
+    AnswerRefused,
     EngineBenchmarked,
+    EngineBlocked,
+    EngineDrained,
+    EngineForgotten,
+    EngineLost,
     EngineReported,
+    EngineResumed,
     EngineSeen,
     Event,
     JobAssigned,
+    JobCancelled,
     JobCompleted,
     JobFailedPermanently,
+    JobProgressed,
+    JobReleased,
     JobRequeued,
+    JobRetried,
     JobSubmitted,
 )
-from dispatcher.queue import Queue
+from dispatcher.queue import Place, Queue, Waiting
 
 __all__ = ["Engine", "Fleet", "Job", "JobStatus", "evolve"]
 
-JobStatus = Literal["pending", "assigned", "completed", "failed_permanently"]
+JobStatus = Literal["pending", "assigned", "completed", "failed_permanently", "cancelled"]
+
+_MB_A_GB = 1000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Job(msgspec.Struct):
-    """A job as the rules see it. `place` is its key in the queue, `attempt` the newest one."""
+    """A job as the rules see it: what it is (`submitted`), and how far it has come.
 
-    job_id: str
-    target_codec: str
-    job_size: float
-    max_retries: int
-    place: int
+    `assignment` is the newest one, `error_message` that of the newest failure. `failed_by` are
+    the engines on which it has failed since it was submitted or retried.
+    """
+
+    submitted: JobSubmitted
+    place: Place
     status: JobStatus = "pending"
     holder: str | None = None
     attempt: int = 0
     retries: int = 0
+    failed_by: frozenset[str] = frozenset()
+    progress: float | None = None
     output_url: str | None = None
+    error_message: str | None = None
+    assignment: JobAssigned | None = None
+
+    @property
+    def job_id(self) -> str:
+        """Its id."""
+        return self.submitted.job_id
 
     @property
     def final(self) -> bool:
-        """Whether nothing can happen to the job any more (protocol.md part 3)."""
-        return self.status in {"completed", "failed_permanently"}
+        """Whether nothing can happen to the job any more, unless it is retried."""
+        return self.status in {"completed", "failed_permanently", "cancelled"}
+
+    def waiting(self) -> Waiting:
+        """Give what stands for it in the queue."""
+        it = self.submitted
+        return Waiting(it.job_id, it.target_codec, it.job_size, self.place, self.failed_by)
 
 
 class Engine(msgspec.Struct):
-    """An engine as the rules see it: all that it reported, and the job that it holds."""
+    """An engine as the rules see it: all that it reported, and how it has fared.
+
+    `failures` are the different jobs that it has failed since its last success.
+    """
 
     engine_id: str
     report: dict[str, Any] = {}
     holds: str | None = None
+    online: bool = True
+    drained: bool = False
+    blocked: str | None = None
+    failures: list[str] = []
 
     @property
     def idle(self) -> bool:
-        """Whether it may be given a job: it holds none and does not say that it is busy."""
+        """Whether it does nothing: it holds no job and does not say that it is busy."""
         return self.holds is None and self.report.get("status") != "busy"
 
     @property
@@ -78,6 +115,14 @@ class Engine(msgspec.Struct):
         """Whether it can work from a URL without fetching the file first."""
         return self.report.get("streaming_support") is True
 
+    @property
+    def room_mb(self) -> float:
+        """How large a source it can take: any, if it streams or has told of no limit."""
+        storage_gb: float | None = self.report.get("storage_capacity_gb")
+        if self.streams or storage_gb is None:
+            return math.inf
+        return round(storage_gb * _MB_A_GB, 6)  # 1.001 GB hold 1001 MB, whatever doubles say
+
     def takes(self, codec: str) -> bool:
         """Whether it may be given a job for `codec`."""
         codecs = self.codecs
@@ -85,11 +130,17 @@ class Engine(msgspec.Struct):
 
 
 class Fleet(msgspec.Struct):
-    """All jobs and engines, in the order in which they came, and the queue."""
+    """All jobs and engines, in the order in which they came, and the queue.
+
+    `newest` is the latest time at which a job arrived. `idempotent` finds a submission by the
+    key that it carried.
+    """
 
     jobs: dict[str, Job] = {}
     engines: dict[str, Engine] = {}
     queue: Queue = msgspec.field(default_factory=Queue)
+    newest: datetime = _EPOCH
+    idempotent: dict[str, JobSubmitted] = {}
 
 
 def evolve(fleet: Fleet, event: Event) -> None:
@@ -97,27 +148,82 @@ def evolve(fleet: Fleet, event: Event) -> None:
     match event:
         case JobSubmitted():
             _submitted(fleet, event)
-        case JobAssigned(job_id, engine_id, attempt):
-            _assigned(fleet, job_id, engine_id, attempt)
-        case JobCompleted(job_id):
+        case JobAssigned():
+            _assigned(fleet, event)
+        case JobCompleted(job_id, engine_id):
             if job := _released(fleet, job_id):
                 job.status, job.output_url = "completed", event.output_url
-        case JobFailedPermanently(job_id):
+                if engine_id in fleet.engines:
+                    fleet.engines[engine_id].failures = []
+        case JobRequeued() | JobFailedPermanently():
+            _attempt_failed(fleet, event)
+        case JobReleased(job_id):
+            if fleet.queue.is_paused(job_id):
+                waiting = fleet.jobs[job_id].waiting()
+                fleet.queue.remove(waiting)
+                fleet.queue.add(waiting)
+        case JobProgressed(job_id, _, _, progress):
+            if job := fleet.jobs.get(job_id):
+                job.progress = progress
+        case JobCancelled(job_id):
             if job := _released(fleet, job_id):
-                job.status, job.retries = "failed_permanently", event.retries
-        case JobRequeued(job_id):
+                job.status = "cancelled"
+        case JobRetried(job_id):
             if job := _released(fleet, job_id):
-                job.status, job.retries = "pending", event.retries
-                fleet.queue.add(job.target_codec, job.place, job_id)
-        case EngineReported(engine_id, report):
-            engine = fleet.engines.setdefault(engine_id, Engine(engine_id))
-            engine.report = engine.report | report
-        case EngineBenchmarked(engine_id, benchmark_time):
-            if engine_id in fleet.engines:
-                engine = fleet.engines[engine_id]
-                engine.report = engine.report | {"benchmark_time": benchmark_time}
-        case EngineSeen():
+                job.status, job.retries, job.failed_by = "pending", 0, frozenset()
+                job.output_url = None
+                fleet.queue.add(job.waiting())
+        case AnswerRefused() | EngineSeen():
             pass
+        case (
+            EngineReported()
+            | EngineBenchmarked()
+            | EngineLost()
+            | EngineBlocked()
+            | EngineDrained()
+            | EngineResumed()
+            | EngineForgotten()
+        ):
+            _engine_changed(fleet, event)
+        case _:
+            assert_never(event)
+    if isinstance(event, EngineSeen | JobProgressed) and event.engine_id in fleet.engines:
+        fleet.engines[event.engine_id].online = True
+
+
+def _engine_changed(
+    fleet: Fleet,
+    event: EngineReported
+    | EngineBenchmarked
+    | EngineLost
+    | EngineBlocked
+    | EngineDrained
+    | EngineResumed
+    | EngineForgotten,
+) -> None:
+    if isinstance(event, EngineReported):
+        fleet.engines.setdefault(event.engine_id, Engine(event.engine_id))
+    if (engine := fleet.engines.get(event.engine_id)) is None:
+        return
+    match event:
+        case EngineReported(_, report):
+            engine.report, engine.online = engine.report | report, True
+        case EngineBenchmarked(_, benchmark_time):
+            engine.report = engine.report | {"benchmark_time": benchmark_time}
+            engine.online = True
+        case EngineLost():
+            engine.online = False
+        case EngineBlocked(_, reason):
+            engine.blocked = reason
+        case EngineDrained():
+            engine.drained = True
+        case EngineResumed():
+            engine.drained, engine.blocked, engine.failures = False, None, []
+        case EngineForgotten(engine_id):
+            if engine.holds is not None and (job := _released(fleet, engine.holds)):
+                job.status = "pending"
+                fleet.queue.add(job.waiting())
+            del fleet.engines[engine_id]
         case _:
             assert_never(event)
 
@@ -125,24 +231,42 @@ def evolve(fleet: Fleet, event: Event) -> None:
 def _submitted(fleet: Fleet, event: JobSubmitted) -> None:
     if event.job_id in fleet.jobs:
         return
-    job = Job(
-        job_id=event.job_id,
-        target_codec=event.target_codec,
-        job_size=event.job_size,
-        max_retries=event.max_retries,
-        place=len(fleet.jobs),
+    since = event.waits_since or _EPOCH
+    since_us = (since - _EPOCH).days * 86_400_000_000 + (
+        (since - _EPOCH).seconds * 1_000_000 + since.microsecond
     )
+    job = Job(event, Place(since_us, len(fleet.jobs)))
     fleet.jobs[job.job_id] = job
-    fleet.queue.add(job.target_codec, job.place, job.job_id)
+    fleet.queue.add(job.waiting())
+    fleet.newest = max(fleet.newest, event.arrived_at or _EPOCH)
+    if event.idempotency_key is not None:
+        fleet.idempotent.setdefault(event.idempotency_key, event)
 
 
-def _assigned(fleet: Fleet, job_id: str, engine_id: str, attempt: int) -> None:
-    job, engine = fleet.jobs.get(job_id), fleet.engines.get(engine_id)
+def _assigned(fleet: Fleet, event: JobAssigned) -> None:
+    job, engine = fleet.jobs.get(event.job_id), fleet.engines.get(event.engine_id)
     if job is None or engine is None or engine.holds is not None:
         return
-    _released(fleet, job_id)
-    job.status, job.holder, job.attempt = "assigned", engine_id, attempt
-    engine.holds = job_id
+    _released(fleet, job.job_id)
+    job.status, job.holder, job.attempt = "assigned", engine.engine_id, event.attempt
+    job.assignment = event
+    engine.holds, engine.online = job.job_id, True
+
+
+def _attempt_failed(fleet: Fleet, event: JobRequeued | JobFailedPermanently) -> None:
+    if (job := _released(fleet, event.job_id)) is None:
+        return
+    engine = None if event.engine_id is None else fleet.engines.get(event.engine_id)
+    if engine is not None and event.blames_engine and job.job_id not in engine.failures:
+        engine.failures = [*engine.failures, job.job_id]
+    if event.engine_id is not None and event.retries > job.retries:
+        job.failed_by |= {event.engine_id}
+    job.retries, job.error_message = event.retries, event.error_message
+    if isinstance(event, JobRequeued):
+        job.status = "pending"
+        fleet.queue.add(job.waiting(), paused=event.not_before is not None)
+    else:
+        job.status = "failed_permanently"
 
 
 def _released(fleet: Fleet, job_id: str) -> Job | None:
@@ -153,5 +277,6 @@ def _released(fleet: Fleet, job_id: str) -> Job | None:
         engine = fleet.engines[job.holder]
         engine.holds, engine.report = None, engine.report | {"status": "idle"}
         job.holder = None
-    fleet.queue.remove(job.target_codec, job.place)
+    job.progress = None
+    fleet.queue.remove(job.waiting())
     return job

@@ -2,50 +2,136 @@
 
 Laws:
 - A job that waits is here exactly once; a job that does not wait is not here.
-- A job's place is fixed by its key when it is submitted, so a job that is re-queued comes back
-  to the place that it had.
-- Adding, removing and finding the first job that a set of codecs can serve cost O(log n) in the
-  number of waiting jobs.
+- A job's place is fixed when it is submitted, so a job that is re-queued comes back to it.
+- Jobs stand in lines: those of a line have the same codec, have failed on the same engines, and
+  are of about the same size. Which engine may take which line is for `scheduling` to say.
+- To add, remove, or find the first job costs O(log n) in the jobs that wait, times the lines of
+  the codecs asked for. Only for an engine that cannot stream, the jobs of the one line whose
+  sizes lie on both sides of its storage are looked through one by one, up to the first that fits.
+- A job in its pause after a failure is here, but in no line.
 """
 
-from collections.abc import Iterable, Iterator
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from sortedcontainers import SortedDict
 
-__all__ = ["Queue"]
+__all__ = ["Line", "Place", "Queue", "Sizes", "Waiting"]
+
+
+class Place(NamedTuple):
+    """Where a job stands: microseconds since the epoch, then the order of submission."""
+
+    waits_since_us: int
+    number: int
+
+
+class Waiting(NamedTuple):
+    """A job that waits. `size` is in MB."""
+
+    job_id: str
+    codec: str
+    size: float
+    place: Place
+    failed_by: frozenset[str]
+
+
+class Line(NamedTuple):
+    """What the jobs of a line have in common. Sizes are 2**(size_class-1) to 2**size_class MB."""
+
+    codec: str
+    failed_by: frozenset[str]
+    size_class: int
+
+
+class Sizes(NamedTuple):
+    """Sizes of more than `over` and at most `upto` MB."""
+
+    over: float
+    upto: float
 
 
 class Queue:
-    """Job ids in order of their keys, apart by codec."""
+    """Waiting jobs, in order, in lines."""
 
     def __init__(self) -> None:
-        self._by_codec: dict[str, SortedDict[int, str]] = {}
+        self._codecs: dict[str, dict[Line, SortedDict[Place, Waiting]]] = {}
+        self._paused: dict[str, Waiting] = {}
 
-    def add(self, codec: str, key: int, job_id: str) -> None:
-        """Put a job in its place. Keys are unique over all codecs."""
-        self._by_codec.setdefault(codec, SortedDict())[key] = job_id
+    def add(self, waiting: Waiting, *, paused: bool = False) -> None:
+        """Put a job in its place."""
+        if paused:
+            self._paused[waiting.job_id] = waiting
+        else:
+            lines = self._codecs.setdefault(waiting.codec, {})
+            lines.setdefault(_line(waiting), SortedDict())[waiting.place] = waiting
 
-    def remove(self, codec: str, key: int) -> None:
+    def remove(self, waiting: Waiting) -> None:
         """Take a job out, if it is here."""
-        if (waiting := self._by_codec.get(codec)) is not None:
-            waiting.pop(key, None)
-            if not waiting:
-                del self._by_codec[codec]
+        self._paused.pop(waiting.job_id, None)
+        line, lines = _line(waiting), self._codecs.get(waiting.codec, {})
+        if (jobs := lines.get(line)) is not None:
+            jobs.pop(waiting.place, None)
+            if not jobs:
+                del lines[line]
+            if not lines:
+                del self._codecs[waiting.codec]
 
-    def first(self, codecs: Iterable[str] | None) -> str | None:
-        """Return the first job in one of `codecs` (`None`: in any), or `None` if none waits."""
-        lines = (
-            self._by_codec.values()
-            if codecs is None
-            else (self._by_codec[codec] for codec in codecs if codec in self._by_codec)
-        )
-        best = min((line.peekitem(0) for line in lines), default=None)
-        return None if best is None else best[1]
+    def is_paused(self, job_id: str) -> bool:
+        """Whether the job is in its pause after a failure."""
+        return job_id in self._paused
+
+    def first(
+        self, codecs: Iterable[str] | None, sizes_of: Callable[[Line], Sizes | None]
+    ) -> Waiting | None:
+        """Find the first job in one of `codecs` (`None`: in any) of a size that its line admits."""
+        best: Waiting | None = None
+        for line, jobs in self._lines(codecs):
+            if (sizes := sizes_of(line)) is None:
+                continue
+            found = _first_of(line, jobs, sizes)
+            if found is not None and (best is None or found.place < best.place):
+                best = found
+        return best
+
+    def ahead_of(self, place: Place) -> int:
+        """Count the jobs in line before a place."""
+        return sum(jobs.bisect_left(place) for _, jobs in self._lines())
 
     def __iter__(self) -> Iterator[str]:
-        """Every waiting job once, codec by codec."""
-        for line in self._by_codec.values():
-            yield from line.values()
+        """Give every waiting job once, line by line, then those in their pause."""
+        for _, jobs in self._lines():
+            for waiting in jobs.values():
+                yield waiting.job_id
+        yield from self._paused
 
     def __len__(self) -> int:
-        return sum(map(len, self._by_codec.values()))
+        return sum(len(jobs) for _, jobs in self._lines()) + len(self._paused)
+
+    def _lines(
+        self, codecs: Iterable[str] | None = None
+    ) -> Iterator[tuple[Line, SortedDict[Place, Waiting]]]:
+        if codecs is None:
+            codecs = self._codecs
+        for codec in codecs:
+            yield from self._codecs.get(codec, {}).items()
+
+
+def _line(waiting: Waiting) -> Line:
+    size_class = max(0, math.frexp(waiting.size)[1])
+    return Line(waiting.codec, waiting.failed_by, size_class)
+
+
+def _first_of(line: Line, jobs: SortedDict[Place, Waiting], sizes: Sizes) -> Waiting | None:
+    low = math.ldexp(0.5, line.size_class) if line.size_class else 0.0
+    high = (
+        math.ldexp(1.0, line.size_class) if line.size_class < sys.float_info.max_exp else math.inf
+    )
+    if high <= sizes.over or low > sizes.upto:
+        return None
+    if sizes.over < low and high <= sizes.upto:
+        first: Waiting = jobs.peekitem(0)[1]
+        return first
+    return next((w for w in jobs.values() if sizes.over < w.size <= sizes.upto), None)

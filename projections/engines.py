@@ -1,30 +1,43 @@
 """The engines, as `GET /engines/` shows them (protocol.md 2.2)."""
 
+from datetime import datetime
 from typing import Any, Self, assert_never
 
 import msgspec
 
 from dispatcher.events import (
+    ASKED_BY_NAME,
+    AnswerRefused,
     EngineBenchmarked,
+    EngineBlocked,
+    EngineDrained,
+    EngineForgotten,
+    EngineLost,
     EngineReported,
+    EngineResumed,
     EngineSeen,
     JobAssigned,
+    JobCancelled,
     JobCompleted,
     JobFailedPermanently,
+    JobProgressed,
+    JobReleased,
     JobRequeued,
+    JobRetried,
     JobSubmitted,
     Recorded,
 )
 
-__all__ = ["EngineView", "Engines"]
+__all__ = ["EngineFields", "EngineView", "Engines"]
 
 
-class EngineView(msgspec.Struct, frozen=True):
-    """An engine on the wire: the seven fields of protocol.md in its order, then this project's
-    own `current_job`, then whatever else the engine reports.
+class EngineFields(msgspec.Struct, frozen=True):
+    """An engine on the wire: the seven fields of protocol.md in its order, then this project's own.
 
     What an engine has never told is null; one that holds a job is busy, whatever it says.
-    """  # noqa: D205
+    `online` until it has been silent for a lease, `last_seen` the time of the last event that
+    it caused (UTC). `blocked` is the reason for which it gets no jobs.
+    """
 
     engine_id: str
     engine_type: str | None = None
@@ -34,70 +47,152 @@ class EngineView(msgspec.Struct, frozen=True):
     streaming_support: bool = False
     benchmark_time: float | None = None
     current_job: str | None = None
+    online: bool = True
+    last_seen: datetime | None = None
+    drained: bool = False
+    blocked: str | None = None
+
+
+class EngineView(EngineFields, frozen=True):
+    """An engine, with whatever else it reports in `more`; on the wire all stands side by side."""
+
     more: dict[str, Any] = {}
 
     def wire(self) -> dict[str, Any]:
         """Give the JSON object, with `more` spread out at its end."""
-        own: dict[str, Any] = msgspec.structs.asdict(self)
+        own: dict[str, Any] = msgspec.to_builtins(self)
         more = own.pop("more")
         return own | {name: value for name, value in more.items() if name not in own}
 
     @classmethod
     def from_wire(cls, wire: dict[str, Any]) -> Self:
         """Give back what `wire` gave. `msgspec.ValidationError` if it is no such object."""
-        own = {name: value for name, value in wire.items() if name in cls.__struct_fields__}
-        more = {name: value for name, value in wire.items() if name not in own}
+        named = set(cls.__struct_fields__) - {"more"}
+        own = {name: value for name, value in wire.items() if name in named}
+        more = {name: value for name, value in wire.items() if name not in named}
         return msgspec.convert(own | {"more": more}, cls)
+
+
+class _Engine(msgspec.Struct):
+    report: dict[str, Any]
+    last_seen: datetime
+    online: bool = True
+    drained: bool = False
+    blocked: str | None = None
+    holds: str | None = None
 
 
 class Engines:
     """Every engine, in order of first heartbeat."""
 
     def __init__(self) -> None:
-        self._reports: dict[str, dict[str, Any]] = {}
-        self._holds: dict[str, str] = {}  # engine → job
+        self._engines: dict[str, _Engine] = {}
         self._holder: dict[str, str] = {}  # job → engine
 
     def get(self, engine_id: str) -> EngineView | None:
-        """Give one engine, or `None` if it never sent a heartbeat."""
-        if (report := self._reports.get(engine_id)) is None:
+        """Give one engine, or `None` if it is not on the list."""
+        if (engine := self._engines.get(engine_id)) is None:
             return None
-        job_id = self._holds.get(engine_id)
-        own = {name: value for name, value in report.items() if name in _REPORTED}
+        told = {name: value for name, value in engine.report.items() if name in _REPORTED}
         return EngineView(
             engine_id=engine_id,
-            **own | ({"status": "busy"} if job_id is not None else {}),
-            current_job=job_id,
-            more={name: value for name, value in report.items() if name not in _REPORTED},
+            **told | ({"status": "busy"} if engine.holds is not None else {}),
+            current_job=engine.holds,
+            online=engine.online,
+            last_seen=engine.last_seen,
+            drained=engine.drained,
+            blocked=engine.blocked,
+            more={name: value for name, value in engine.report.items() if name not in _REPORTED},
         )
 
     def all(self) -> list[EngineView]:
         """Give every engine as it is at this moment."""
-        return [view for engine_id in self._reports if (view := self.get(engine_id)) is not None]
+        return [view for engine_id in self._engines if (view := self.get(engine_id)) is not None]
 
     def apply(self, recorded: Recorded) -> None:
         """Fold one event."""
         match recorded.event:
-            case EngineReported(engine_id, report):
-                self._reports[engine_id] = self._reports.get(engine_id, {}) | report
-            case EngineBenchmarked(engine_id, benchmark_time):
-                if (known := self._reports.get(engine_id)) is not None:
-                    self._reports[engine_id] = known | {"benchmark_time": benchmark_time}
-            case JobAssigned(job_id, engine_id):
-                if engine_id in self._reports and engine_id not in self._holds:
-                    self._release(job_id)
-                    self._holds[engine_id], self._holder[job_id] = job_id, engine_id
-            case JobCompleted(job_id) | JobRequeued(job_id) | JobFailedPermanently(job_id):
+            case JobAssigned():
+                self._assigned(recorded.event, recorded.at)
+            case (
+                JobCompleted(job_id)
+                | JobRequeued(job_id)
+                | JobFailedPermanently(job_id)
+                | JobCancelled(job_id)
+                | JobRetried(job_id)
+            ):
                 self._release(job_id)
-            case JobSubmitted() | EngineSeen():
+            case EngineReported(engine_id, report):
+                engine = self._engines.setdefault(engine_id, _Engine({}, recorded.at))
+                engine.report = engine.report | report
+                self._seen(engine_id, recorded.at)
+            case EngineSeen(engine_id) | JobProgressed(engine_id=engine_id):
+                self._seen(engine_id, recorded.at)
+            case EngineBenchmarked(engine_id, benchmark_time):
+                if (known := self._engines.get(engine_id)) is not None:
+                    known.report = known.report | {"benchmark_time": benchmark_time}
+                self._seen(engine_id, recorded.at)
+            case (
+                EngineLost()
+                | EngineBlocked()
+                | EngineDrained()
+                | EngineResumed()
+                | EngineForgotten()
+            ):
+                self._changed(recorded.event)
+            case JobSubmitted() | JobReleased() | AnswerRefused():
                 pass
             case _:
                 assert_never(recorded.event)
 
+    def _changed(
+        self,
+        event: EngineLost | EngineBlocked | EngineDrained | EngineResumed | EngineForgotten,
+    ) -> None:
+        if (engine := self._engines.get(event.engine_id)) is None:
+            return
+        match event:
+            case EngineLost():
+                engine.online = False
+            case EngineBlocked(_, reason):
+                engine.blocked = reason
+            case EngineDrained():
+                engine.drained = True
+            case EngineResumed():
+                engine.drained, engine.blocked = False, None
+            case EngineForgotten(engine_id):
+                if engine.holds is not None:
+                    self._release(engine.holds)
+                del self._engines[engine_id]
+            case _:
+                assert_never(event)
+
+    def _seen(self, engine_id: str, at: datetime) -> None:
+        if (engine := self._engines.get(engine_id)) is not None:
+            engine.online, engine.last_seen = True, at
+
+    def _assigned(self, event: JobAssigned, at: datetime) -> None:
+        engine = self._engines.get(event.engine_id)
+        if engine is not None and engine.holds is None:
+            self._release(event.job_id)
+            engine.holds, self._holder[event.job_id] = event.job_id, event.engine_id
+            engine.online = True
+            if event.rule == ASKED_BY_NAME:  # else somebody else has asked for it
+                engine.last_seen = at
+
     def _release(self, job_id: str) -> None:
         if (engine_id := self._holder.pop(job_id, None)) is not None:
-            del self._holds[engine_id]
-            self._reports[engine_id] = self._reports[engine_id] | {"status": "idle"}
+            engine = self._engines[engine_id]
+            engine.holds, engine.report = None, engine.report | {"status": "idle"}
 
 
-_REPORTED = frozenset(EngineView.__struct_fields__) - {"engine_id", "current_job", "more"}
+_REPORTED = frozenset(
+    {
+        "engine_type",
+        "supported_codecs",
+        "status",
+        "storage_capacity_gb",
+        "streaming_support",
+        "benchmark_time",
+    }
+)

@@ -1,30 +1,47 @@
 """The jobs, as `GET /jobs/` shows them (protocol.md 1.2 and 1.3)."""
 
+from collections.abc import Iterator
 from datetime import datetime
-from typing import assert_never
+from typing import Final, assert_never
 
 import msgspec
 
 from dispatcher.events import (
+    AnswerRefused,
     EngineBenchmarked,
+    EngineBlocked,
+    EngineDrained,
+    EngineForgotten,
+    EngineLost,
     EngineReported,
+    EngineResumed,
     EngineSeen,
     JobAssigned,
+    JobCancelled,
     JobCompleted,
     JobFailedPermanently,
+    JobProgressed,
+    JobReleased,
     JobRequeued,
+    JobRetried,
     JobSubmitted,
     Recorded,
 )
 
-__all__ = ["JobView", "Jobs"]
+__all__ = ["FINAL", "STATUSES", "JobView", "Jobs", "as_submitted"]
+
+
+FINAL: Final = frozenset({"completed", "failed_permanently", "cancelled"})
+STATUSES: Final = frozenset({"pending", "assigned"}) | FINAL
 
 
 class JobView(msgspec.Struct, frozen=True):
     """A job on the wire: the nine fields of protocol.md in its order, then this project's own.
 
-    `job_size` is in MB. `error_message` is that of the newest failure. `submitted_at` and
-    `finished_at` are event times (UTC); a job from another dispatcher may lack them.
+    `job_size` is in MB, `progress` in percent. `attempt` counts the assignments so far, the
+    present one included. `error_message` is that of the newest failure; a re-queued job is not
+    assigned `not_before`. `submitted_at` and `finished_at` are event times (UTC). A job from
+    another dispatcher may lack all but the first nine.
     """
 
     job_id: str
@@ -37,6 +54,9 @@ class JobView(msgspec.Struct, frozen=True):
     retries: int
     max_retries: int
     attempt: int = 0
+    priority: int = 0
+    progress: float | None = None
+    not_before: datetime | None = None
     error_message: str | None = None
     submitted_at: datetime | None = None
     finished_at: datetime | None = None
@@ -44,7 +64,7 @@ class JobView(msgspec.Struct, frozen=True):
     @property
     def final(self) -> bool:
         """Whether nothing can happen to the job any more."""
-        return self.status in {"completed", "failed_permanently"}
+        return self.status in FINAL
 
 
 class Jobs:
@@ -52,6 +72,8 @@ class Jobs:
 
     def __init__(self) -> None:
         self._views: dict[str, JobView] = {}
+        self._ids: list[str] = []
+        self._numbers: dict[str, int] = {}
 
     def get(self, job_id: str) -> JobView | None:
         """Give one job, or `None` if it does not exist."""
@@ -61,42 +83,73 @@ class Jobs:
         """Give every job as it is at this moment."""
         return list(self._views.values())
 
+    def after(self, job_id: str | None) -> Iterator[JobView]:
+        """Give the jobs submitted after a given one (`None`: all), as they are now.
+
+        `KeyError` if there is no such job.
+        """
+        start = 0 if job_id is None else self._numbers[job_id] + 1
+        return (self._views[self._ids[n]] for n in range(start, len(self._ids)))
+
     def apply(self, recorded: Recorded) -> None:
         """Fold one event."""
         match recorded.event:
             case JobSubmitted() as event:
                 self._submitted(event, recorded.at)
             case JobAssigned(job_id, engine_id, attempt):
-                self._change(job_id, status="assigned", assigned_engine=engine_id, attempt=attempt)
-            case JobCompleted(job_id, output_url=output_url):
                 self._change(
-                    job_id, status="completed", output_url=output_url, finished_at=recorded.at
+                    job_id,
+                    status="assigned",
+                    assigned_engine=engine_id,
+                    attempt=attempt,
+                    progress=None,
+                    not_before=None,
                 )
-            case JobRequeued(job_id, retries=retries, error_message=error_message):
+            case JobProgressed(job_id, progress=progress):
+                self._change(job_id, progress=progress)
+            case JobRequeued(job_id):
                 self._change(
                     job_id,
                     status="pending",
                     assigned_engine=None,
-                    retries=retries,
-                    error_message=error_message,
+                    retries=recorded.event.retries,
+                    error_message=recorded.event.error_message,
+                    progress=None,
+                    not_before=recorded.event.not_before,
                 )
-            case JobFailedPermanently(job_id, retries=retries, error_message=error_message):
+            case JobReleased(job_id):
+                self._change(job_id, not_before=None)
+            case JobRetried(job_id):
                 self._change(
                     job_id,
-                    status="failed_permanently",
-                    retries=retries,
-                    error_message=error_message,
-                    finished_at=recorded.at,
+                    status="pending",
+                    assigned_engine=None,
+                    output_url=None,
+                    retries=0,
+                    finished_at=None,
                 )
-            case EngineReported() | EngineSeen() | EngineBenchmarked():
+            case JobCompleted() | JobFailedPermanently() | JobCancelled():
+                self._finished(recorded.event, recorded.at)
+            case (
+                AnswerRefused()
+                | EngineReported()
+                | EngineSeen()
+                | EngineBenchmarked()
+                | EngineLost()
+                | EngineBlocked()
+                | EngineDrained()
+                | EngineResumed()
+                | EngineForgotten()
+            ):
                 pass
             case _:
                 assert_never(recorded.event)
 
     def _submitted(self, event: JobSubmitted, at: datetime) -> None:
-        self._views.setdefault(
-            event.job_id,
-            JobView(
+        if event.job_id not in self._views:
+            self._numbers[event.job_id] = len(self._ids)
+            self._ids.append(event.job_id)
+            self._views[event.job_id] = JobView(
                 job_id=event.job_id,
                 source_url=event.source_url,
                 target_codec=event.target_codec,
@@ -106,10 +159,45 @@ class Jobs:
                 output_url=None,
                 retries=0,
                 max_retries=event.max_retries,
+                priority=event.priority,
                 submitted_at=at,
-            ),
-        )
+            )
+
+    def _finished(
+        self, event: JobCompleted | JobFailedPermanently | JobCancelled, at: datetime
+    ) -> None:
+        self._change(event.job_id, progress=None, not_before=None, finished_at=at)
+        match event:
+            case JobCompleted(job_id, output_url=output_url):
+                self._change(job_id, status="completed", output_url=output_url)
+            case JobFailedPermanently(job_id, retries=retries, error_message=error_message):
+                self._change(
+                    job_id,
+                    status="failed_permanently",
+                    retries=retries,
+                    error_message=error_message,
+                )
+            case JobCancelled(job_id):
+                self._change(job_id, status="cancelled")
+            case _:
+                assert_never(event)
 
     def _change(self, job_id: str, **fields: object) -> None:
         if (view := self._views.get(job_id)) is not None:
             self._views[job_id] = msgspec.structs.replace(view, **fields)
+
+
+def as_submitted(job: JobView) -> JobView:
+    """Give a job as it was when it had just been submitted."""
+    return msgspec.structs.replace(
+        job,
+        status="pending",
+        assigned_engine=None,
+        output_url=None,
+        retries=0,
+        attempt=0,
+        progress=None,
+        not_before=None,
+        error_message=None,
+        finished_at=None,
+    )
