@@ -6,24 +6,29 @@ async with Client("http://127.0.0.1:8080", api_key) as client:
 
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import httpx2
 import msgspec
 
+from dispatcher.explanations import Explanation
+from dispatcher.urls import web_url_fault
 from projections.engines import EngineView
 from projections.jobs import JobView
 
 T = TypeVar("T")
 
-__all__ = ["Client", "DispatcherAwayError", "RequestRefusedError"]
+__all__ = ["Client", "DispatcherAwayError", "RequestRefusedError", "is_sendable"]
 
 
 class RequestRefusedError(Exception):
-    """The dispatcher said no: to ask again in the same way is of no use."""
+    """The dispatcher said no: to ask again in the same way is of no use.
+
+    `status` is that of the answer; 0 if the request could not even be made.
+    """
 
     def __init__(self, status: int, text: str) -> None:
-        super().__init__(f"{text} (HTTP {status})")
+        super().__init__(f"{text} (HTTP {status})" if status else text)
         self.status = status
         self.text = text
 
@@ -37,11 +42,17 @@ class Client:
 
     def __init__(self, server: str, api_key: str | None = None, *, timeout_s: float = 30) -> None:
         self.server = server.rstrip("/")
+        self._timeout_s = timeout_s
+        if (fault := web_url_fault(server)) is not None:
+            raise RequestRefusedError(0, f"{server!r} is no URL of a dispatcher: it {fault}")
+        if api_key is not None and not is_sendable(api_key):
+            raise RequestRefusedError(
+                0, "the API key has characters that no request can carry; use printable ASCII"
+            )
         try:
             self._http = httpx2.AsyncClient(
                 base_url=self.server,
                 headers={} if api_key is None else {"X-API-Key": api_key},
-                timeout=timeout_s,
             )
         except httpx2.InvalidURL as error:
             raise RequestRefusedError(0, f"{server!r} is no URL of a dispatcher") from error
@@ -60,29 +71,91 @@ class Client:
         """Close the connections."""
         await self._http.__aexit__(kind, error, traceback)
 
-    async def submit(
-        self, source_url: str, target_codec: str, *, job_size: float = 0.0, max_retries: int = 3
+    async def submit(  # noqa: PLR0913 - a job has as many fields
+        self,
+        source_url: str,
+        target_codec: str,
+        *,
+        job_size: float = 0.0,
+        max_retries: int = 3,
+        priority: int = 0,
+        idempotency_key: str | None = None,
     ) -> JobView:
-        """Submit a job (protocol.md 1.1). `job_size` is in MB."""
+        """Submit a job (protocol.md 1.1). `job_size` is in MB, `priority` 0 to 100.
+
+        To submit again with the same `idempotency_key` gives the first answer again.
+        """
         body = {
             "source_url": source_url,
             "target_codec": target_codec,
             "job_size": job_size,
             "max_retries": max_retries,
+            "priority": priority,
         }
-        return _decode(await self._call("POST", "/jobs/", body), JobView)
+        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        return _decode(await self._call("POST", "/jobs/", body, headers=headers), JobView)
 
     async def job(self, job_id: str) -> JobView:
         """Show one job (protocol.md 1.2)."""
         return _decode(await self._call("GET", f"/jobs/{_quoted(job_id)}"), JobView)
 
-    async def jobs(self) -> list[JobView]:
-        """List all jobs, in order of submission (protocol.md 1.3)."""
-        return _decode(await self._call("GET", "/jobs/"), list[JobView])
+    async def jobs(
+        self,
+        *,
+        status: str | None = None,
+        codec: str | None = None,
+        engine: str | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> list[JobView]:
+        """List jobs in order of submission (protocol.md 1.3): all, or those asked for.
 
-    async def heartbeat(self, engine_id: str, report: dict[str, Any] | None = None) -> None:
-        """Register an engine, or refresh what it says of itself (protocol.md 2.1)."""
-        await self._call("POST", "/engines/heartbeat", {**(report or {}), "engine_id": engine_id})
+        The next page of a list with a `limit` comes `after` the id of its last job.
+        """
+        asked = {
+            "status": status,
+            "codec": codec,
+            "engine": engine,
+            "limit": limit,
+            "after": after,
+        }
+        query = {name: value for name, value in asked.items() if value is not None}
+        return _decode(await self._call("GET", "/jobs/", query=query), list[JobView])
+
+    async def why(self, job_id: str) -> Explanation:
+        """Ask why a job is where it is."""
+        return _decode(await self._call("GET", f"/jobs/{_quoted(job_id)}/why"), Explanation)
+
+    async def cancel(self, job_id: str) -> None:
+        """Give a job up."""
+        await self._call("DELETE", f"/jobs/{_quoted(job_id)}")
+
+    async def retry(self, job_id: str) -> None:
+        """Put a failed or cancelled job back."""
+        await self._call("POST", f"/jobs/{_quoted(job_id)}/retry")
+
+    async def drain_engine(self, engine_id: str) -> None:
+        """Let an engine finish its job and give it no more."""
+        await self._call("POST", f"/engines/{_quoted(engine_id)}/drain")
+
+    async def resume_engine(self, engine_id: str) -> None:
+        """Give a drained or blocked engine jobs again."""
+        await self._call("POST", f"/engines/{_quoted(engine_id)}/resume")
+
+    async def forget_engine(self, engine_id: str) -> None:
+        """Take an engine off the list."""
+        await self._call("DELETE", f"/engines/{_quoted(engine_id)}")
+
+    async def heartbeat(self, engine_id: str, report: dict[str, Any] | None = None) -> list[str]:
+        """Register an engine, or refresh what it says of itself (protocol.md 2.1).
+
+        Gives the dispatcher's orders: `drain`, or `cancel JOB_ID` for a job that the report
+        named as `current_job` and that is not the engine's any more.
+        """
+        body = {**(report or {}), "engine_id": engine_id}
+        response = await self._call("POST", "/engines/heartbeat", body)
+        orders = response.headers.get("X-Dispatcher-Order", "").split(", ")
+        return [unquote(order) for order in orders if order]
 
     async def benchmark_result(self, engine_id: str, benchmark_time: float) -> None:
         """Tell how many seconds an engine's benchmark took."""
@@ -91,44 +164,84 @@ class Client:
 
     async def engines(self) -> list[EngineView]:
         """List all engines, in order of first heartbeat (protocol.md 2.2)."""
-        wires = _decode(await self._call("GET", "/engines/"), list[dict[str, Any]])
-        return [EngineView.from_wire(wire) for wire in wires]
+        response = await self._call("GET", "/engines/")
+        wires = _decode(response, list[dict[str, Any]])
+        try:
+            return [EngineView.from_wire(wire) for wire in wires]
+        except msgspec.ValidationError as error:
+            raise _no_dispatcher(response, error) from error
 
-    async def assign(self, engine_id: str | None = None, *, resume: bool = False) -> JobView | None:
-        """Ask for a job; `None` if there is none to be had (protocol.md 2.5).
+    async def assign(
+        self, engine_id: str | None = None, *, resume: bool = False, wait_s: float = 0
+    ) -> JobView | None:
+        """Ask for a job; `None` if there is none to be had within `wait_s` (protocol.md 2.5).
 
         With `resume`, an engine that holds a job is told that one again.
         """
         body: dict[str, Any] = {} if engine_id is None else {"engine_id": engine_id}
         if resume:
             body["resume"] = True
-        response = await self._call("POST", "/assign_job/", body)
+        if wait_s > 0:
+            body["wait_s"] = wait_s
+        response = await self._call("POST", "/assign_job/", body, wait_s=wait_s)
         return (
             None if response.status_code == httpx2.codes.NO_CONTENT else _decode(response, JobView)
         )
 
-    async def complete(self, job_id: str, output_url: str) -> None:
-        """Report a job's output (protocol.md 2.3)."""
+    async def complete(
+        self,
+        job_id: str,
+        output_url: str,
+        *,
+        engine_id: str | None = None,
+        attempt: int | None = None,
+    ) -> None:
+        """Report a job's output (protocol.md 2.3); see `fail` for the other fields."""
         path = f"/jobs/{_quoted(job_id)}/complete"
-        await self._call("POST", path, {"output_url": output_url})
+        await self._call("POST", path, {"output_url": output_url} | _holder(engine_id, attempt))
 
-    async def fail(self, job_id: str, error_message: str) -> str:
-        """Report that an attempt failed (protocol.md 2.4); gives the dispatcher's verdict."""
+    async def fail(
+        self,
+        job_id: str,
+        error_message: str,
+        *,
+        engine_id: str | None = None,
+        attempt: int | None = None,
+    ) -> str:
+        """Report that an attempt failed (protocol.md 2.4); gives the dispatcher's verdict.
+
+        With `engine_id` and `attempt`, the report is refused (409) unless the job is still theirs.
+        """
         path = f"/jobs/{_quoted(job_id)}/fail"
-        return (await self._call("POST", path, {"error_message": error_message})).text
+        body = {"error_message": error_message} | _holder(engine_id, attempt)
+        return (await self._call("POST", path, body)).text
 
-    async def _call(
-        self, method: str, path: str, body: dict[str, Any] | None = None
+    async def _call(  # noqa: PLR0913 - a request has as many parts
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        query: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+        wait_s: float = 0,
     ) -> httpx2.Response:
         try:
             response = await self._http.request(
                 method,
                 path,
+                params=query,
                 content=None if body is None else msgspec.json.encode(body),
-                headers=None if body is None else {"Content-Type": "application/json"},
+                headers=(headers or {})
+                | ({} if body is None else {"Content-Type": "application/json"}),
+                timeout=self._timeout_s + wait_s,
             )
         except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
             raise RequestRefusedError(0, f"{self.server!r} is no URL of a dispatcher") from error
+        except httpx2.DecodingError as error:
+            raise RequestRefusedError(
+                0, f"{self.server} did not answer as a dispatcher does: {error}"
+            ) from error
         except httpx2.TransportError as error:
             detail = str(error) or type(error).__name__
             raise DispatcherAwayError(f"{self.server} can't be reached: {detail}") from error
@@ -141,14 +254,31 @@ class Client:
         return response
 
 
-def _quoted(job_id: str) -> str:
-    return quote(job_id, safe="")
+def is_sendable(api_key: str) -> bool:
+    """Whether a key can be carried by a header (RFC 9110, 5.5) as it is."""
+    return api_key.isascii() and api_key.isprintable() and api_key == api_key.strip()
+
+
+def _quoted(name: str) -> str:
+    """Make one path segment of an id; one that can't be any is an id of nothing."""
+    if name in {"", ".", ".."}:
+        raise RequestRefusedError(httpx2.codes.NOT_FOUND, f"there can be nothing named {name!r}")
+    return quote(name, safe="", errors="surrogatepass")
+
+
+def _holder(engine_id: str | None, attempt: int | None) -> dict[str, Any]:
+    told = {"engine_id": engine_id, "attempt": attempt}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _decode(response: httpx2.Response, of_type: type[T]) -> T:
     try:
         return msgspec.json.decode(response.content, type=of_type)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestRefusedError(
-            response.status_code, f"{response.url} did not answer as a dispatcher does: {error}"
-        ) from error
+        raise _no_dispatcher(response, error) from error
+
+
+def _no_dispatcher(response: httpx2.Response, error: Exception) -> RequestRefusedError:
+    return RequestRefusedError(
+        response.status_code, f"{response.url} did not answer as a dispatcher does: {error}"
+    )

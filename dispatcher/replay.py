@@ -1,6 +1,7 @@
 """What a log says was true at a seq."""
 
 from collections.abc import Callable
+from contextlib import aclosing
 
 from dispatcher.log import Log, LogError
 from projections import Projections
@@ -21,10 +22,11 @@ async def replay(
     if upto > log.head:
         raise LogError(f"the log ends at seq {log.head}; there is no seq {upto} yet")
     projections = Projections()
-    async for page in log.read():
-        for recorded in page:
-            if recorded.seq > upto:
-                return projections
-            projections.apply(recorded)
-        progress(page[-1].seq, upto)
+    async with aclosing(log.read()) as pages:
+        async for page in pages:
+            for recorded in page:
+                if recorded.seq > upto:
+                    return projections
+                projections.apply(recorded)
+            progress(page[-1].seq, upto)
     return projections

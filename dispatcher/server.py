@@ -9,12 +9,13 @@ from pathlib import Path
 
 import uvicorn
 
-from dispatcher.api import create_app
+from dispatcher.api.app import BODY_LIMIT_BYTES, create_app
 from dispatcher.log.sqlite import SqliteLog
+from dispatcher.policy import DEFAULT_POLICY, Policy
 from dispatcher.progress import ReplayProgress
 from dispatcher.service import Service
 
-__all__ = ["ListenError", "serve"]
+__all__ = ["BODY_LIMIT_BYTES", "ListenError", "serve"]
 
 GRACE_S = 1
 """How long a request that is under way may take to end after SIGTERM."""
@@ -38,7 +39,8 @@ async def serve(  # noqa: PLR0913
     port: int,
     keys: Mapping[str, str] | None,
     *,
-    body_limit_bytes: int,
+    policy: Policy = DEFAULT_POLICY,
+    body_limit_bytes: int = BODY_LIMIT_BYTES,
     say: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then answer what is under way, and let go of the log.
@@ -50,14 +52,18 @@ async def serve(  # noqa: PLR0913
     with listener:
         log = await SqliteLog.open(db)
         try:
-            service = Service(log)
+            service = Service(log, policy)
             await service.start(ReplayProgress(say, db))
             try:
-                await _run(
-                    create_app(service, keys, body_limit_bytes=body_limit_bytes),
-                    listener,
-                    lambda: say(_greeting(listener, log)),
-                )
+                server = _server(create_app(service, keys, body_limit_bytes=body_limit_bytes))
+
+                def stop() -> None:
+                    service.dismiss_waiters()
+                    server.should_exit = True
+
+                with _on_signals(stop):
+                    say(_greeting(listener, log))
+                    await server.serve(sockets=[listener])
             finally:
                 await service.close()
         finally:
@@ -65,8 +71,8 @@ async def serve(  # noqa: PLR0913
     say(f"Stopped; {db} stands at seq {log.head}.")
 
 
-async def _run(app: object, listener: socket.socket, started: Callable[[], None]) -> None:
-    server = _Server(
+def _server(app: object) -> uvicorn.Server:
+    return _Server(
         uvicorn.Config(
             app,  # type: ignore[arg-type]
             loop="none",
@@ -79,24 +85,31 @@ async def _run(app: object, listener: socket.socket, started: Callable[[], None]
         )
     )
 
-    def stop() -> None:
-        server.should_exit = True
 
+@contextlib.contextmanager
+def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` at SIGTERM and SIGINT."""
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop)
-    started()
-    await server.serve(sockets=[listener])
+    try:
+        yield
+    finally:
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(signum)
 
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
         raise ListenError(
             f"can't listen on {host} port {port}: {error}; choose others with --host and --port"
         ) from error
+    # asyncio does this only for sockets of its own making; without it answers wait 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _greeting(listener: socket.socket, log: SqliteLog) -> str:

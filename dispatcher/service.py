@@ -4,6 +4,9 @@
                           writer: log.append(batch) ──────┤ one transaction for all that queued
                                   project → answer  ◄─────┘
 
+Who waits for work (`waiters`) is served within the same step that makes work ready; what is due
+(`timers`) comes in as a command.
+
 Laws:
 - Decide and enqueue is one synchronous step on the event loop, so commands take effect in one
   order. No request holds a transaction; a request that is cancelled leaves its events whole.
@@ -15,23 +18,30 @@ Laws:
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from asyncio import FIRST_COMPLETED
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import stamina
 
-from dispatcher.commands import Command
+from dispatcher.commands import AssignJob, Command, SubmitJob
 from dispatcher.decider import Rejected, decide
-from dispatcher.events import Recorded
+from dispatcher.events import Event, Recorded
 from dispatcher.fleet import Fleet, evolve
 from dispatcher.log import Log, LogError
+from dispatcher.policy import DEFAULT_POLICY, Policy
+from dispatcher.timers import Timers
+from dispatcher.waiters import Waiter, Waiters
 from projections import Projections
+from projections.jobs import JobView
 
 __all__ = ["RefusedError", "Service", "UnavailableError"]
 
 T = TypeVar("T")
+TIMER: Final = "dispatcher"
+"""The actor of what the dispatcher does of its own accord."""
 
 BATCH_EVENTS: Final = 1_000
 """Events in one commit, at most."""
@@ -47,7 +57,7 @@ class RefusedError(Exception):
     """The rules say no."""
 
     def __init__(self, rejected: Rejected) -> None:
-        super().__init__(rejected.reason.value)
+        super().__init__(rejected.text)
         self.rejected = rejected
 
 
@@ -78,16 +88,29 @@ class _Waiting(Generic[T]):
 class Service:
     """A log with the state that follows from it. Use `start` before and `close` after."""
 
-    def __init__(self, log: Log, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        log: Log,
+        policy: Policy = DEFAULT_POLICY,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._log = log
+        self._policy = policy
         self._clock = clock
+        self._waiters = Waiters()
+        self._timers = Timers(policy, asyncio.get_running_loop().time)
+        self._timing: asyncio.Task[None] | None = None
         self._fleet = Fleet()
         self._decided = 0  # the seq of the newest event decided, durable or not
         self._queue: list[_Waiting[object]] = []
         self._work = asyncio.Event()
         self._committing = False
         self._fault: UnavailableError | None = None
+        self._is_fleet_durable = True  # of interest during a fault
+        self._restored = asyncio.Event()
+        self._restored.set()
         self._writer: asyncio.Task[None] | None = None
+        self._is_dismissing = False
         self.projections = Projections()
 
     async def start(self, progress: Callable[[int, int], None] = lambda _done, _of: None) -> None:
@@ -97,19 +120,25 @@ class Service:
         """
         await self._rebuild(progress)
         self._writer = asyncio.create_task(self._write(), name="log-writer")
-        self._writer.add_done_callback(self._writer_ended)
+        self._writer.add_done_callback(self._ended)
+        self._timers.start(self.projections, self._clock())
+        self._timing = asyncio.create_task(
+            self._timers.run(self._is_settled, self._on_timer), name="timers"
+        )
+        self._timing.add_done_callback(self._ended)
 
     async def close(self) -> None:
         """Commit what has been decided, then stop. The log stays open: it is its opener's."""
-        if self._writer is None or self._writer.done():
+        if self._writer is None or self._timing is None:
             return
+        self.dismiss_waiters()
+        self._timing.cancel()
         if self._fault is None:
             with suppress(UnavailableError):
-                await self._settled(lambda _: None)
+                await self._settle([], lambda _: None)
         self._refuse(UnavailableError("the dispatcher is stopping"))
         self._writer.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._writer
+        await asyncio.gather(self._timing, self._writer, return_exceptions=True)
 
     @property
     def fault(self) -> str | None:
@@ -125,6 +154,15 @@ class Service:
             counter += 1
         return job_id
 
+    def submission_of(self, command: SubmitJob) -> JobView:
+        """Give the job that a submission made, or had made when it first came (durable)."""
+        key = command.idempotency_key
+        first = None if key is None else self._fleet.idempotent.get(key)
+        job = self.projections.jobs.get(command.job_id if first is None else first.job_id)
+        if job is None:
+            raise LookupError(command.job_id)
+        return job
+
     async def execute(
         self, command: Command, actor: str, answer: Callable[[Sequence[Recorded]], T]
     ) -> T:
@@ -133,31 +171,118 @@ class Service:
         `answer` is called with the projections at the command's last event. `RefusedError` if a
         rule says no, `UnavailableError` if the log can't be written.
         """
+        at, outcome = self._decide(command)
+        return await self._carry_out(at, outcome, actor, answer)
+
+    async def assign(
+        self,
+        command: AssignJob,
+        actor: str,
+        answer: Callable[[Sequence[Recorded]], T],
+        *,
+        wait_s: float,
+        gone: Callable[[], Coroutine[Any, Any, None]],
+    ) -> T:
+        """Carry out an assignment, and wait up to `wait_s` for a job if there is none.
+
+        `gone` returns when the caller has hung up. See `execute` for the rest.
+        """
+        at, outcome = self._decide(command)
+        has_answer = isinstance(outcome, Rejected) or outcome or self._holds(command)
+        if has_answer or wait_s <= 0 or self._is_dismissing:
+            return await self._carry_out(at, outcome, actor, answer)
+        given: asyncio.Future[Awaitable[T] | None] = asyncio.get_running_loop().create_future()
+
+        def give() -> bool:
+            if leaving.done() or given.done():
+                return False
+            at, outcome = self._decide(command)
+            if isinstance(outcome, Rejected) or not outcome:
+                return False
+            given.set_result(self._settle(self._happen(at, outcome, actor), answer))
+            return True
+
+        def dismiss() -> None:
+            if not given.done():
+                given.set_result(None)
+
+        waiter = Waiter(command.engine_id, give, dismiss)
+        leaving = asyncio.create_task(gone())
+        self._waiters.join(waiter)
+        try:
+            ends: set[asyncio.Future[Any]] = {given, leaving}
+            await asyncio.wait(ends, timeout=wait_s, return_when=FIRST_COMPLETED)
+        finally:
+            self._waiters.leave(waiter)
+            leaving.cancel()
+        if given.done() and (settling := given.result()) is not None:
+            return await settling
+        return await self._settle([], answer)
+
+    def dismiss_waiters(self) -> None:
+        """Answer everybody who waits for work, now and from now on, that there is none."""
+        self._is_dismissing = True
+        self._waiters.dismiss_all()
+
+    async def explain(self, question: Callable[[Fleet], T]) -> T:
+        """Ask about what decisions are made from; see `explanations`."""
+        await self._restored.wait()
+        if self._fault is not None and not self._is_fleet_durable:
+            raise self._fault
+        found = question(self._fleet)
+        return await self._settle([], lambda _: found)
+
+    def _holds(self, command: AssignJob) -> bool:
+        """Whether a resuming engine has its job already, so that there is nothing to wait for."""
+        engine = self._fleet.engines.get(command.engine_id or "")
+        return command.resume and engine is not None and engine.holds is not None
+
+    def _decide(self, command: Command) -> tuple[datetime, list[Event] | Rejected]:
+        """Give a command its time, and decide it."""
         if self._fault is not None:
             raise self._fault
         if len(self._queue) >= QUEUED_COMMANDS:
             raise UnavailableError(f"{QUEUED_COMMANDS} commands are waiting for the disk already")
-        outcome = decide(self._fleet, command)
-        if isinstance(outcome, Rejected):
-            await self._settled(lambda _: None)
-            raise RefusedError(outcome)
         at = self._clock()
-        records = [Recorded(self._decided + n, at, actor, e) for n, e in enumerate(outcome, 1)]
+        return at, decide(self._fleet, command, at, self._policy)
+
+    async def _carry_out(
+        self,
+        at: datetime,
+        outcome: list[Event] | Rejected,
+        actor: str,
+        answer: Callable[[Sequence[Recorded]], T],
+    ) -> T:
+        if isinstance(outcome, Rejected):
+            await self._settle(self._happen(at, outcome.events, actor), lambda _: None)
+            raise RefusedError(outcome)
+        return await self._settle(self._happen(at, outcome, actor), answer)
+
+    def _happen(self, at: datetime, events: Sequence[Event], actor: str) -> list[Recorded]:
+        """Make events true in the fleet; they are to be settled within the same step."""
+        records = [Recorded(self._decided + n, at, actor, e) for n, e in enumerate(events, 1)]
         for recorded in records:
             evolve(self._fleet, recorded.event)
+            self._timers.notice(recorded)
         self._decided += len(records)
-        return await self._settled(answer, records)
+        return records
 
-    async def _settled(
-        self, answer: Callable[[Sequence[Recorded]], T], records: Sequence[Recorded] = ()
-    ) -> T:
-        """Wait until these events, and all those that they were decided upon, are durable."""
-        if not records and not self._queue and not self._committing:
-            return answer(records)
-        waiting = _Waiting(list(records), answer)
-        self._queue.append(waiting)  # type: ignore[arg-type]
-        self._work.set()
-        return await waiting.done
+    def _settle(
+        self, records: list[Recorded], answer: Callable[[Sequence[Recorded]], T]
+    ) -> Awaitable[T]:
+        """Queue events for the log; what is returned waits for them and all before them.
+
+        Whoever waits for what they made possible has it next, in the log too.
+        """
+        waiting = _Waiting(records, answer)
+        if not records and (self._fault is not None or not (self._queue or self._committing)):
+            waiting.succeed()
+        else:
+            self._queue.append(waiting)  # type: ignore[arg-type]
+            self._work.set()
+        if records:
+            self._waiters.notice(self._fleet, [recorded.event for recorded in records])
+        return waiting.done
 
     async def _write(self) -> None:
         """Commit whatever has queued, batch by batch, for as long as the service runs."""
@@ -170,7 +295,11 @@ class Service:
                 try:
                     await self._commit(batch)
                 except LogError as error:
-                    await self._recover(batch, error)
+                    self._queue = [*batch, *self._queue]
+                    await self._recover(error)
+                except BaseException:
+                    self._queue = [*batch, *self._queue]  # for `_ended` to answer
+                    raise
                 finally:
                     self._committing = False
 
@@ -193,11 +322,14 @@ class Service:
                 self.projections.apply(recorded)
             waiting.succeed()
 
-    async def _recover(self, batch: list[_Waiting[object]], error: LogError) -> None:
+    async def _recover(self, error: LogError) -> None:
         """Tell everybody who waits, then come back by ourselves once the log takes writes."""
         logger.error("%s; refusing writes until the log takes them again", error)
-        self._queue = [*batch, *self._queue]
+        self._restored.clear()
         self._refuse(UnavailableError(str(error)))
+        with suppress(LogError):  # so that `explain` has something durable to speak of
+            await self._rebuild(lambda _done, _of: None)
+        self._restored.set()
         async for attempt in stamina.retry_context(
             on=LogError, attempts=None, timeout=None, wait_initial=0.1, wait_max=RETRY_S
         ):
@@ -205,29 +337,48 @@ class Service:
                 await self._log.recover()
                 await self._rebuild(lambda _done, _of: None)
         self._fault = None
+        self._timers.start(self.projections, self._clock())
+        self._waiters.ask_all()
         logger.warning("The log takes writes again, from seq %d", self._decided)
 
     def _refuse(self, fault: UnavailableError) -> None:
         """Fail everybody who waits, and whoever comes, until the fault is lifted."""
-        self._fault = fault
+        self._fault, self._is_fleet_durable = fault, False
         queue, self._queue = self._queue, []
         for waiting in queue:
             waiting.fail(fault)
 
-    def _writer_ended(self, writer: asyncio.Task[None]) -> None:
-        """Leave nobody waiting for a writer that died of a defect."""
-        if not writer.cancelled() and (error := writer.exception()) is not None:
-            logger.critical("The log's writer has died; restart the dispatcher", exc_info=error)
-            self._refuse(UnavailableError(f"the log's writer has died: {error!r}"))
+    async def _is_settled(self) -> bool:
+        if self._fault is not None:
+            return False
+        try:
+            await self._settle([], lambda _: None)
+        except UnavailableError:
+            return False
+        return True
+
+    async def _on_timer(self, command: Command) -> bool:
+        try:
+            await self.execute(command, TIMER, lambda _: None)
+        except UnavailableError:
+            return False
+        return True
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Leave nobody waiting for a writer or timers that died of a defect."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.critical("%s died; restart the dispatcher", task.get_name(), exc_info=error)
+            self._refuse(UnavailableError(f"the dispatcher's {task.get_name()} died: {error!r}"))
 
     async def _rebuild(self, progress: Callable[[int, int], None]) -> None:
         """Fold the log into a new fleet, and into the projections what they have not seen."""
         fleet, seq, head = Fleet(), 0, self._log.head
-        async for page in self._log.read():
-            for recorded in page:
-                evolve(fleet, recorded.event)
-                if recorded.seq > self.projections.seq:
-                    self.projections.apply(recorded)
-            seq = page[-1].seq
-            progress(seq, head)
-        self._fleet, self._decided = fleet, seq
+        async with aclosing(self._log.read()) as pages:
+            async for page in pages:
+                for recorded in page:
+                    evolve(fleet, recorded.event)
+                    if recorded.seq > self.projections.seq:
+                        self.projections.apply(recorded)
+                seq = page[-1].seq
+                progress(seq, head)
+        self._fleet, self._decided, self._is_fleet_durable = fleet, seq, True

@@ -7,7 +7,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.types import ASGIApp
 
-from dispatcher.api import engines, health, jobs
+from dispatcher.api import attempts, engines, health, jobs
 from dispatcher.api.auth import ApiKeys, Authenticated
 from dispatcher.api.errors import HANDLERS
 from dispatcher.api.openapi import openapi_config
@@ -26,7 +26,7 @@ def create_app(
     `keys` maps the name of each API key to the key; `None` turns auth off.
     """
     app = Litestar(
-        route_handlers=[*jobs.HANDLERS, *engines.HANDLERS, health.health],
+        route_handlers=[*jobs.HANDLERS, *attempts.HANDLERS, *engines.HANDLERS, health.health],
         state=State({"service": service}),
         exception_handlers=HANDLERS,
         openapi_config=openapi_config(),

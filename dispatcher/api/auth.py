@@ -7,15 +7,13 @@ routes exist. Only `GET /health` needs no key.
 import hashlib
 import hmac
 from collections.abc import Mapping
-from typing import Any
 
-from litestar import Request
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from dispatcher.api.errors import text_response
 
-__all__ = ["ANONYMOUS", "ApiKeys", "Authenticated", "actor_of"]
+__all__ = ["ANONYMOUS", "ApiKeys", "Authenticated"]
 
 ANONYMOUS = "anonymous"
 """The actor of every request where auth is off."""
@@ -58,9 +56,3 @@ class Authenticated:
                 return await text_response(401, "Unauthorized")(scope, receive, send)
             scope.setdefault("state", {})["actor"] = actor
         return await self._app(scope, receive, send)
-
-
-def actor_of(request: Request[Any, Any, Any]) -> str:
-    """Name who asks, for the log."""
-    actor: str = request.scope["state"]["actor"]
-    return actor

@@ -6,6 +6,8 @@ protocol.md. Each function gives a command or raises `HttpError` 400.
 """
 
 import math
+import re
+from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -19,6 +21,7 @@ from dispatcher.commands import (
     ReportHeartbeat,
     SubmitJob,
 )
+from projections.jobs import STATUSES, JobView
 
 __all__ = [
     "assignment",
@@ -27,15 +30,22 @@ __all__ = [
     "engine_id_of",
     "failure",
     "heartbeat",
+    "idempotency_key",
     "json_object",
+    "listing",
     "submission",
 ]
 
 MAX_INTEGER: Final = 2**63 - 1
 """What SQLite's JSON functions, and most languages, can hold."""
+MAX_PRIORITY: Final = 100
+MAX_WAIT_S: Final = 60
+MAX_KEY: Final = 255
+WHOLE: Final = 100.0
 MAX_DEPTH: Final = 64
 """How deep the fields that an engine adds may nest; SQLite's JSON functions have a limit too."""
 
+_DIGITS: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _decoder = msgspec.json.Decoder()
 
 
@@ -50,18 +60,25 @@ def json_object(body: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def submission(fields: dict[str, Any], job_id: str) -> SubmitJob:
-    """Parse protocol.md 1.1."""
+def submission(fields: dict[str, Any], job_id: str, key: str | None = None) -> SubmitJob:
+    """Parse protocol.md 1.1, with the header `Idempotency-Key` if there was one."""
     for name in ("source_url", "target_codec"):
         if not isinstance(fields.get(name), str):
             _bad(f"'{name}' is missing or not a string.")
     job_size = _number(fields, "job_size", 0.0)
-    max_retries = fields.get("max_retries", 3)
-    if type(max_retries) is not int or abs(max_retries) > MAX_INTEGER:
-        _bad("'max_retries' must be an integer.")
-    if max_retries < 0:
-        _bad("'max_retries' must be a non-negative integer.")
-    return SubmitJob(job_id, fields["source_url"], fields["target_codec"], job_size, max_retries)
+    max_retries = _integer(fields, "max_retries", 3)
+    priority = _integer(fields, "priority", 0)
+    if priority > MAX_PRIORITY:
+        _bad(f"'priority' must be at most {MAX_PRIORITY}.")
+    return SubmitJob(
+        job_id=job_id,
+        source_url=fields["source_url"],
+        target_codec=fields["target_codec"],
+        job_size=job_size,
+        max_retries=max_retries,
+        priority=priority,
+        idempotency_key=key,
+    )
 
 
 def heartbeat(fields: dict[str, Any]) -> ReportHeartbeat:
@@ -82,9 +99,18 @@ def heartbeat(fields: dict[str, Any]) -> ReportHeartbeat:
         _bad("'status' must be one of 'idle', 'busy'.")
     if "benchmark_time" in report:
         report["benchmark_time"] = _number(report, "benchmark_time")
+    if "instance" in report:
+        _string(report, "instance")
+    current_job = _string(report, "current_job") if "current_job" in report else None
+    attempt = _integer(report, "attempt") if "attempt" in report else None
+    progress = _number(report, "progress") if "progress" in report else None
+    if progress is not None and progress > WHOLE:
+        _bad("'progress' must be at most 100.")
     if _depth_exceeds(report, MAX_DEPTH):
         raise HttpError(400, f"Invalid JSON: nested more than {MAX_DEPTH} deep")
-    return ReportHeartbeat(engine_id, report)
+    for of_the_moment in ("current_job", "attempt", "progress"):
+        report.pop(of_the_moment, None)
+    return ReportHeartbeat(engine_id, report, current_job, attempt, progress)
 
 
 def engine_id_of(fields: dict[str, Any]) -> str:
@@ -101,20 +127,23 @@ def benchmark(fields: dict[str, Any]) -> ReportBenchmark:
 
 def completion(fields: dict[str, Any], job_id: str) -> CompleteJob:
     """Parse protocol.md 2.3."""
-    return CompleteJob(job_id, _string(fields, "output_url"))
+    return CompleteJob(job_id, _string(fields, "output_url"), *_holder(fields))
 
 
 def failure(fields: dict[str, Any], job_id: str) -> FailJob:
     """Parse protocol.md 2.4."""
     if "error_message" not in fields:
         _bad("'error_message' is missing.")
-    return FailJob(job_id, _string(fields, "error_message"))
+    return FailJob(job_id, _string(fields, "error_message"), *_holder(fields))
 
 
-def assignment(body: bytes) -> AssignJob:
-    """Parse protocol.md 2.5; no body at all means an assignment to whoever fits."""
+def assignment(body: bytes) -> tuple[AssignJob, float]:
+    """Parse protocol.md 2.5; no body at all means an assignment to whoever fits.
+
+    Also gives how many seconds to wait for a job if there is none.
+    """
     if not body:
-        return AssignJob()
+        return AssignJob(), 0
     fields = json_object(body)
     if "engine_id" in fields:
         _string(fields, "engine_id")
@@ -122,7 +151,70 @@ def assignment(body: bytes) -> AssignJob:
         _bad("'engine_id' must be a string.")
     if not isinstance(resume := fields.get("resume", False), bool):
         _bad("'resume' must be a boolean.")
-    return AssignJob(fields.get("engine_id"), resume)
+    wait_s = _number(fields, "wait_s", 0.0)
+    if wait_s > MAX_WAIT_S:
+        _bad(f"'wait_s' must be at most {MAX_WAIT_S}.")
+    return AssignJob(fields.get("engine_id"), resume), wait_s
+
+
+def _holder(fields: dict[str, Any]) -> tuple[str | None, int | None]:
+    """Take whose answer it is, as far as it says so."""
+    return (
+        _string(fields, "engine_id") if "engine_id" in fields else None,
+        _integer(fields, "attempt") if "attempt" in fields else None,
+    )
+
+
+def _integer(fields: dict[str, Any], name: str, default: int | None = None) -> int:
+    value: Any = fields.get(name, default)
+    if type(value) is not int or abs(value) > MAX_INTEGER:
+        _bad(f"'{name}' must be an integer.")
+    if value < 0:
+        _bad(f"'{name}' must be a non-negative integer.")
+    return int(value)
+
+
+def idempotency_key(header: str | None) -> str | None:
+    """Parse the header `Idempotency-Key`; an empty one counts as none."""
+    if header is not None and len(header) > MAX_KEY:
+        _bad(f"'Idempotency-Key' must be at most {MAX_KEY} characters.")
+    return header or None
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """Which jobs are asked for: those submitted after a job, of them at most `limit`."""
+
+    status: str | None
+    codec: str | None
+    engine: str | None
+    limit: int | None
+    after: str | None
+
+    def admits(self, job: JobView) -> bool:
+        """Whether a job is one of those asked for."""
+        return (
+            self.status in {None, job.status}
+            and self.codec in {None, job.target_codec}
+            and self.engine in {None, job.assigned_engine}
+        )
+
+
+def listing(query: Mapping[str, str]) -> Listing:
+    """Parse the query of `GET /jobs/`; parameters that it does not know are ignored."""
+    status, limit = query.get("status"), query.get("limit")
+    if status is not None and status not in STATUSES:
+        _bad(f"'status' must be one of {', '.join(map(repr, sorted(STATUSES)))}.")
+    if limit is not None and not _DIGITS.fullmatch(limit):
+        _bad("'limit' must be an integer.")
+    if limit is not None and not 0 < int(limit) <= MAX_INTEGER:
+        _bad("'limit' must be a positive integer.")
+    return Listing(
+        status,
+        query.get("codec"),
+        query.get("engine"),
+        None if limit is None else int(limit),
+        query.get("after"),
+    )
 
 
 def _bad(text: str) -> NoReturn:

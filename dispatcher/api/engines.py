@@ -1,45 +1,60 @@
 """The routes of engines (protocol.md 2.1 and 2.2, and the benchmark result)."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
-import msgspec
-from litestar import Request, get, post
-from litestar.params import RawBody
+from litestar import Request, delete, get, post
+from litestar.params import FromPath, RawBody
 from litestar.response.base import ASGIResponse
 
 from dispatcher.api import bodies
-from dispatcher.api.auth import actor_of
 from dispatcher.api.errors import HttpError, text_response
 from dispatcher.api.openapi import BENCHMARK, HEARTBEAT, answers
+from dispatcher.api.requests import actor_of, json_response, service_of
+from dispatcher.commands import DrainEngine, ForgetEngine, ReportHeartbeat, ResumeEngine
 from dispatcher.decider import Reason
-from dispatcher.service import Service
-from projections.engines import EngineView
+from dispatcher.events import Recorded
+from projections import Projections
+from projections.engines import EngineFields
 
 __all__ = ["HANDLERS"]
-
-
-def _service(request: Request[Any, Any, Any]) -> Service:
-    service: Service = request.app.state.service
-    return service
 
 
 @post("/engines/heartbeat", status_code=200, **answers({200: str, 400: str}, body=HEARTBEAT))
 async def heartbeat(request: Request[Any, Any, Any], body: RawBody) -> ASGIResponse:
     """Register an engine, or refresh what it says of itself."""
     command = bodies.heartbeat(bodies.json_object(body))
-    return await _service(request).execute(
-        command,
-        actor_of(request),
-        lambda _: text_response(200, f"Heartbeat received from engine {command.engine_id}"),
-    )
+    projections = service_of(request).projections
+
+    def answer(_: Sequence[Recorded]) -> ASGIResponse:
+        orders = ", ".join(_orders(projections, command))
+        return text_response(
+            200,
+            f"Heartbeat received from engine {command.engine_id}",
+            {"X-Dispatcher-Order": orders} if orders else None,
+        )
+
+    return await service_of(request).execute(command, actor_of(request), answer)
 
 
-@get("/engines", **answers({200: list[EngineView]}))
+def _orders(projections: Projections, beat: ReportHeartbeat) -> Iterator[str]:
+    """Tell an engine what it can't know: that its job is not its own any more, or to take none."""
+    engine = projections.engines.get(beat.engine_id)
+    if beat.current_job is not None:
+        job = projections.jobs.get(beat.current_job)
+        is_held = engine is not None and job is not None and engine.current_job == job.job_id
+        if not is_held or (job is not None and beat.attempt not in {None, job.attempt}):
+            yield f"cancel {quote(beat.current_job, safe='')}"
+    if engine is not None and engine.drained:
+        yield "drain"
+
+
+@get("/engines", **answers({200: list[EngineFields]}))
 async def list_engines(request: Request[Any, Any, Any]) -> ASGIResponse:
     """List all engines, in order of first heartbeat."""
-    engines = _service(request).projections.engines.all()
-    body = msgspec.json.encode([engine.wire() for engine in engines])
-    return ASGIResponse(body=body, media_type="application/json")
+    engines = service_of(request).projections.engines.all()
+    return json_response([engine.wire() for engine in engines])
 
 
 @post(
@@ -50,14 +65,55 @@ async def list_engines(request: Request[Any, Any, Any]) -> ASGIResponse:
 async def benchmark_result(request: Request[Any, Any, Any], body: RawBody) -> ASGIResponse:
     """Tell how many seconds an engine's benchmark took."""
     fields = bodies.json_object(body)
-    if _service(request).projections.engines.get(bodies.engine_id_of(fields)) is None:
+    if service_of(request).projections.engines.get(bodies.engine_id_of(fields)) is None:
         raise HttpError(404, Reason.ENGINE_NOT_FOUND.value)
     command = bodies.benchmark(fields)
-    return await _service(request).execute(
+    return await service_of(request).execute(
         command,
         actor_of(request),
         lambda _: text_response(200, f"Benchmark result received from engine {command.engine_id}"),
     )
 
 
-HANDLERS: Final = (heartbeat, list_engines, benchmark_result)
+@delete("/engines/{engine_id:str}", status_code=200, **answers({200: str, 404: str}, writes=True))
+async def forget_engine(request: Request[Any, Any, Any], engine_id: FromPath[str]) -> ASGIResponse:
+    """Take an engine off the list; a job that it holds is re-queued."""
+    return await _on_engine(request, ForgetEngine(engine_id), f"Engine {engine_id} forgotten")
+
+
+@post(
+    "/engines/{engine_id:str}/drain", status_code=200, **answers({200: str, 404: str}, writes=True)
+)
+async def drain_engine(request: Request[Any, Any, Any], engine_id: FromPath[str]) -> ASGIResponse:
+    """Let an engine finish its job and give it no more."""
+    return await _on_engine(request, DrainEngine(engine_id), f"Engine {engine_id} drained")
+
+
+@post(
+    "/engines/{engine_id:str}/resume",
+    status_code=200,
+    **answers({200: str, 404: str}, writes=True),
+)
+async def resume_engine(request: Request[Any, Any, Any], engine_id: FromPath[str]) -> ASGIResponse:
+    """Give a drained or blocked engine jobs again."""
+    return await _on_engine(request, ResumeEngine(engine_id), f"Engine {engine_id} resumed")
+
+
+async def _on_engine(
+    request: Request[Any, Any, Any],
+    command: ForgetEngine | DrainEngine | ResumeEngine,
+    done: str,
+) -> ASGIResponse:
+    return await service_of(request).execute(
+        command, actor_of(request), lambda _: text_response(200, done)
+    )
+
+
+HANDLERS: Final = (
+    heartbeat,
+    list_engines,
+    benchmark_result,
+    forget_engine,
+    drain_engine,
+    resume_engine,
+)

@@ -20,7 +20,10 @@ _STATUS: Final = {
     Reason.JOB_NOT_FOUND: 404,
     Reason.ENGINE_NOT_FOUND: 404,
     Reason.JOB_IS_FINAL: 400,
+    Reason.JOB_NOT_RETRYABLE: 400,
     Reason.JOB_ID_TAKEN: 409,
+    Reason.KEY_REUSED: 409,
+    Reason.NOT_THE_HOLDER: 409,
 }
 
 

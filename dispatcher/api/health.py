@@ -7,7 +7,7 @@ from litestar import Request, get
 from litestar.response.base import ASGIResponse
 
 from dispatcher.api.openapi import answers
-from dispatcher.service import Service
+from dispatcher.api.requests import json_response, service_of
 
 __all__ = ["Health", "health"]
 
@@ -26,11 +26,8 @@ class Health(msgspec.Struct, frozen=True):
 @get("/health", **answers({200: Health, 503: Health}, key_needed=False))
 async def health(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Say whether writes are taken. Needs no key."""
-    service: Service = request.app.state.service
-    fault = service.fault
-    seq = service.projections.seq
-    return ASGIResponse(
-        body=msgspec.json.encode(Health("ok" if fault is None else "read-only", seq, fault)),
-        media_type="application/json",
-        status_code=200 if fault is None else 503,
-    )
+    service = service_of(request)
+    fault, seq = service.fault, service.projections.seq
+    if fault is not None:
+        return json_response(Health("read-only", seq, fault), status=503)
+    return json_response(Health("ok", seq))

@@ -1,123 +1,108 @@
-"""The routes of jobs (protocol.md 1.1 to 1.3, 2.3 to 2.5)."""
+"""The routes of those who submit jobs (protocol.md 1.1 to 1.3, and what this project adds)."""
 
-from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Final
+from urllib.parse import urlencode
 
-import msgspec
-from litestar import Request, get, post
+from litestar import Request, delete, get, post
 from litestar.params import FromPath, RawBody
 from litestar.response.base import ASGIResponse
 
 from dispatcher.api import bodies
-from dispatcher.api.auth import actor_of
 from dispatcher.api.errors import HttpError, text_response
-from dispatcher.api.openapi import ENGINE_OR_NOBODY, FAILURE, OUTPUT, SUBMISSION, answers
+from dispatcher.api.openapi import IDEMPOTENCY_KEY, LISTING, SUBMISSION, answers
+from dispatcher.api.requests import actor_of, json_response, service_of
+from dispatcher.commands import CancelJob, RetryJob
 from dispatcher.decider import Reason
-from dispatcher.events import JobAssigned, JobRequeued, Recorded
-from dispatcher.service import Service
-from projections.jobs import JobView
+from dispatcher.explanations import Explanation, explain
+from projections.jobs import JobView, as_submitted
 
-__all__ = ["HANDLERS"]
-
-_encode = msgspec.json.Encoder().encode
+__all__ = ["HANDLERS", "existing_job"]
 
 
-def _json(body: bytes) -> ASGIResponse:
-    return ASGIResponse(body=body, media_type="application/json")
-
-
-def _service(request: Request[Any, Any, Any]) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
-def _existing(request: Request[Any, Any, Any], job_id: str) -> JobView:
-    if (job := _service(request).projections.jobs.get(job_id)) is None:
+def existing_job(request: Request[Any, Any, Any], job_id: str) -> JobView:
+    """Give the job that a route is about, or raise the 404."""
+    if (job := service_of(request).projections.jobs.get(job_id)) is None:
         raise HttpError(404, Reason.JOB_NOT_FOUND.value)
     return job
 
 
-@post("/jobs", status_code=200, **answers({200: JobView, 400: str}, body=SUBMISSION))
+@post(
+    "/jobs",
+    status_code=200,
+    **answers({200: JobView, 400: str, 409: str}, body=SUBMISSION, parameters=[IDEMPOTENCY_KEY]),
+)
 async def submit_job(request: Request[Any, Any, Any], body: RawBody) -> ASGIResponse:
-    """Submit a transcoding job."""
-    service = _service(request)
-    command = bodies.submission(bodies.json_object(body), service.new_job_id())
-    jobs = service.projections.jobs
+    """Submit a transcoding job. With the same Idempotency-Key and body, the first answer again."""
+    service = service_of(request)
+    key = bodies.idempotency_key(request.headers.get("Idempotency-Key"))
+    command = bodies.submission(bodies.json_object(body), service.new_job_id(), key)
     return await service.execute(
-        command, actor_of(request), lambda _: _json(_encode(jobs.get(command.job_id)))
+        command,
+        actor_of(request),
+        lambda _: json_response(as_submitted(service.submission_of(command))),
     )
 
 
-@get("/jobs", **answers({200: list[JobView]}))
+@get("/jobs", **answers({200: list[JobView], 400: str}, parameters=LISTING))
 async def list_jobs(request: Request[Any, Any, Any]) -> ASGIResponse:
-    """List all jobs, in order of submission."""
-    return _json(_encode(_service(request).projections.jobs.all()))
+    """List jobs in order of submission: all, or those that the parameters ask for.
+
+    With `limit`, a Link header (RFC 8288) leads to the next page, as long as there is one.
+    """
+    jobs = service_of(request).projections.jobs
+    if not request.scope["query_string"]:
+        return json_response(jobs.all())
+    wanted = bodies.listing(request.query_params)
+    try:
+        rest = jobs.after(wanted.after)
+    except KeyError as error:
+        raise HttpError(400, "Bad Request: 'after' must be the id of a job.") from error
+    found = (job for job in rest if wanted.admits(job))
+    page = list(islice(found, wanted.limit))
+    if wanted.limit is None or not page or next(found, None) is None:
+        return json_response(page)
+    query = urlencode({**dict(request.query_params), "after": page[-1].job_id})
+    return json_response(page, headers={"Link": f'</jobs/?{query}>; rel="next"'})
 
 
 @get("/jobs/{job_id:str}", **answers({200: JobView, 404: str}))
 async def get_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIResponse:
     """Show one job."""
-    return _json(_encode(_existing(request, job_id)))
+    return json_response(existing_job(request, job_id))
 
 
-@post(
-    "/jobs/{job_id:str}/complete",
-    status_code=200,
-    **answers({200: str, 400: str, 404: str}, body=OUTPUT),
+@get("/jobs/{job_id:str}/why", **answers({200: Explanation, 404: str}))
+async def explain_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIResponse:
+    """Say why a job is where it is, and for a pending one what each engine lacks for it."""
+    found = await service_of(request).explain(lambda fleet: explain(fleet, job_id))
+    if found is None:
+        raise HttpError(404, Reason.JOB_NOT_FOUND.value)
+    return json_response(found)
+
+
+@delete(
+    "/jobs/{job_id:str}", status_code=200, **answers({200: str, 400: str, 404: str}, writes=True)
 )
-async def complete_job(
-    request: Request[Any, Any, Any], job_id: FromPath[str], body: RawBody
-) -> ASGIResponse:
-    """Report a job's output. Repeating the same report is no error and changes nothing."""
-    _existing(request, job_id)
-    command = bodies.completion(bodies.json_object(body), job_id)
-    return await _service(request).execute(
-        command,
+async def cancel_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIResponse:
+    """Cancel a job; the engine that runs it is told with its next heartbeat."""
+    return await service_of(request).execute(
+        CancelJob(job_id),
         actor_of(request),
-        lambda _: text_response(200, f"Job {job_id} marked as completed"),
+        lambda _: text_response(200, f"Job {job_id} cancelled"),
     )
 
 
 @post(
-    "/jobs/{job_id:str}/fail",
+    "/jobs/{job_id:str}/retry",
     status_code=200,
-    **answers({200: str, 400: str, 404: str}, body=FAILURE),
+    **answers({200: str, 400: str, 404: str}, writes=True),
 )
-async def fail_job(
-    request: Request[Any, Any, Any], job_id: FromPath[str], body: RawBody
-) -> ASGIResponse:
-    """Report that an attempt failed; the job is re-queued while it has retries left."""
-    command = bodies.failure(bodies.json_object(body), job_id)
-
-    def answer(records: Sequence[Recorded]) -> ASGIResponse:
-        requeued = isinstance(records[0].event, JobRequeued)
-        return text_response(
-            200, f"Job {job_id} {'re-queued' if requeued else 'failed permanently'}"
-        )
-
-    return await _service(request).execute(command, actor_of(request), answer)
+async def retry_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIResponse:
+    """Put a failed or cancelled job back, with all its retries."""
+    return await service_of(request).execute(
+        RetryJob(job_id), actor_of(request), lambda _: text_response(200, f"Job {job_id} re-queued")
+    )
 
 
-@post(
-    "/assign_job",
-    status_code=200,
-    **answers({200: JobView, 204: None, 400: str, 404: str}, body=ENGINE_OR_NOBODY),
-)
-async def assign_job(request: Request[Any, Any, Any], body: RawBody) -> ASGIResponse:
-    """Ask for a job: for the engine named, or for whichever fits best."""
-    command = bodies.assignment(body)
-    service = _service(request)
-
-    def answer(records: Sequence[Recorded]) -> ASGIResponse:
-        job_id = next((r.event.job_id for r in records if isinstance(r.event, JobAssigned)), None)
-        if job_id is None and command.resume and command.engine_id is not None:
-            engine = service.projections.engines.get(command.engine_id)
-            job_id = None if engine is None else engine.current_job
-        if job_id is None:
-            return ASGIResponse(status_code=204)
-        return _json(_encode(service.projections.jobs.get(job_id)))
-
-    return await service.execute(command, actor_of(request), answer)
-
-
-HANDLERS: Final = (submit_job, list_jobs, get_job, complete_job, fail_job, assign_job)
+HANDLERS: Final = (submit_job, list_jobs, get_job, explain_job, cancel_job, retry_job)

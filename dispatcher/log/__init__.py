@@ -9,7 +9,7 @@ Laws, which every log keeps and `tests/test_log_contract.py` checks:
   again.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from dispatcher.events import Recorded
@@ -44,8 +44,11 @@ class Log(Protocol):
         `WrongHeadError` if the log stands elsewhere, `LogError` if it can't be written.
         """
 
-    def read(self, after: int = 0) -> AsyncIterator[list[Recorded]]:
-        """Give the events after a seq, oldest first, in pages, up to the head of this moment."""
+    def read(self, after: int = 0) -> AsyncGenerator[list[Recorded], None]:
+        """Give the events after a seq, oldest first, in pages, up to the head of this moment.
+
+        Who stops before the end closes it (`contextlib.aclosing`).
+        """
 
     async def recover(self) -> None:
         """After a failed `append`: find the true head and see that the log takes writes again.

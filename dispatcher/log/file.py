@@ -9,7 +9,7 @@ Laws:
 import os
 import sqlite3
 import struct
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -99,7 +99,8 @@ def create(path: Path) -> None:
         finally:
             os.close(directory)
     except (OSError, sqlite3.Error) as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise LogError(f"{path}: can't be made: {error}") from error
 
 

@@ -11,7 +11,7 @@ Laws:
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
@@ -59,9 +59,10 @@ class SqliteLog:
             lock.release()
             raise
         try:
+            head = await _head(writer)  # first, since this fails where there is no log of ours
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "recursive_triggers=ON"):
                 await writer.execute(f"PRAGMA {pragma}")
-            return cls(path, writer, lock, await _head(writer))
+            return cls(path, writer, lock, head)
         except BaseException as error:
             await writer.close()
             lock.release()
@@ -95,7 +96,7 @@ class SqliteLog:
             raise _told(self.path, "written", error) from error
         self.head += len(batch)
 
-    async def read(self, after: int = 0) -> AsyncIterator[list[Recorded]]:
+    async def read(self, after: int = 0) -> AsyncGenerator[list[Recorded], None]:
         """Read pages of events; see `Log.read`."""
         upto = self.head
         async with _reader(self.path) as reader:
@@ -105,12 +106,14 @@ class SqliteLog:
                     " WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
                     (after, upto, PAGE),
                 )
-                page = [self._recorded(*row) for row in rows]
-                if not page:
+                if not rows:
                     raise LogError(f"{self.path}: ends at seq {after}, before its head {upto}")
-                if (last := page[-1].seq) != after + len(page):
-                    raise LogError(f"{self.path}: has a gap between seq {after} and seq {last}")
-                after = last
+                page = []
+                for seq, *columns in rows:
+                    if seq != after + 1:
+                        raise LogError(f"{self.path}: has a gap between seq {after} and seq {seq}")
+                    page.append(self._recorded(seq, *columns))
+                    after = seq
                 yield page
 
     async def recover(self) -> None:
@@ -136,10 +139,11 @@ class SqliteLog:
             self._lock.release()
             self._lock = None
 
-    def _recorded(self, seq: int, time: str, actor: str, name: str, data: str) -> Recorded:
+    def _recorded(self, seq: int, time: bytes, actor: bytes, name: bytes, data: bytes) -> Recorded:
         try:
-            return Recorded(seq, codec.decode_time(time), actor, codec.decode(name, data))
-        except codec.UndecodableError as error:
+            at = codec.decode_time(time.decode())
+            return Recorded(seq, at, actor.decode(), codec.decode(name.decode(), data))
+        except (codec.UndecodableError, UnicodeDecodeError) as error:
             raise LogError(f"{self.path}: seq {seq} can't be read: {error}") from error
 
 
@@ -194,6 +198,7 @@ async def _reader(path: Path) -> AsyncIterator[aiosqlite.Connection]:
     connection = await _connect(path, read_only=True)
     try:
         await connection.execute("PRAGMA query_only=ON")
+        connection.text_factory = bytes  # so that text that is no UTF-8 can be told with its seq
         yield connection
     except sqlite3.Error as error:
         raise _told(path, "read", error) from error
