@@ -11,14 +11,13 @@ from typing import Annotated
 import typer
 
 from dispatcher import __version__
-from dispatcher.cli import engine, jobs, replay, serve
+from dispatcher.cli import engine, engines, jobs, replay, serve
 from dispatcher.cli.output import complain
 from dispatcher.client import DispatcherAwayError, RequestRefusedError
 from dispatcher.engine.delivery import DeliveryError
-from dispatcher.engine.ffmpeg import FfmpegMissingError
+from dispatcher.engine.ffmpeg import FfmpegError, FfmpegMissingError
 from dispatcher.engine.workspace import WorkspaceError
 from dispatcher.log import LogError
-from dispatcher.server import ListenError
 
 __all__ = ["app", "main"]
 
@@ -34,7 +33,13 @@ for command in (
     jobs.submit,
     jobs.jobs,
     jobs.job,
-    jobs.engines,
+    jobs.why,
+    jobs.cancel,
+    jobs.retry,
+    engines.engines,
+    engines.drain,
+    engines.resume,
+    engines.forget,
     replay.replay,
 ):
     app.command()(command)
@@ -66,6 +71,6 @@ def main() -> None:
     except RequestRefusedError as error:
         complain(str(error))
         sys.exit(4)
-    except (LogError, ListenError, FfmpegMissingError, WorkspaceError, DeliveryError) as error:
+    except (LogError, FfmpegMissingError, FfmpegError, WorkspaceError, DeliveryError) as error:
         complain(str(error))
         sys.exit(1)

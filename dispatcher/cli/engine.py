@@ -41,11 +41,18 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     poll_s: Annotated[
         float, typer.Option(help="Pause between two asks for work.", min=0.05)
     ] = _DEFAULTS.poll_s,
+    wait_s: Annotated[
+        float, typer.Option(help="How long an ask may wait for work.", min=0, max=60)
+    ] = _DEFAULTS.wait_s,
     heartbeat_s: Annotated[
         float, typer.Option(help="Pause between two heartbeats.", min=0.1)
     ] = _DEFAULTS.heartbeat_s,
 ) -> None:
-    """Run a transcoding engine until SIGTERM or Ctrl-C; a second one ends it at once."""
+    """Run a transcoding engine until SIGTERM or Ctrl-C.
+
+    The first lets it finish its job, a second stops the job and reports it failed, a third ends
+    the engine at once.
+    """
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     for noisy in ("httpx2", "httpcore2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -59,7 +66,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
                 find_ffmpeg(ffmpeg),
                 workspace,
                 delivery,
-                Settings(poll_s=poll_s, heartbeat_s=heartbeat_s),
+                Settings(poll_s=poll_s, heartbeat_s=heartbeat_s, wait_s=wait_s),
             )
         )
     except asyncio.CancelledError:
@@ -80,11 +87,15 @@ async def _run(
         def stop() -> None:
             nonlocal stops
             stops += 1
-            if stops == 1 and agent is not None:
-                say(f"{workspace.engine_id}: stopping; once more to end at once")
-                agent.stop()
-            else:
-                life.cancel()
+            match stops:
+                case 1 if agent is not None:
+                    say(f"{workspace.engine_id}: ending after the job in hand; again to stop it")
+                    agent.drain()
+                case 2 if agent is not None:
+                    say(f"{workspace.engine_id}: stopping the job; again to end at once")
+                    agent.stop()
+                case _:
+                    life.cancel()
 
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):

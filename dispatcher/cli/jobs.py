@@ -1,4 +1,4 @@
-"""`dispatcher submit`, `jobs`, `job` and `engines`: a client at the command line."""
+"""`dispatcher submit`, `jobs`, `job`, `why`, `cancel` and `retry`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,12 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
-from dispatcher.cli.output import engines_table, jobs_table, print_json, print_table, print_text
-from dispatcher.client import Client, DispatcherAwayError
-from projections.engines import EngineView
+from dispatcher.cli.output import jobs_table, print_json, print_table, print_text
+from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError
 from projections.jobs import JobView
 
-__all__ = ["engines", "job", "jobs", "submit"]
+__all__ = ["ask", "cancel", "job", "jobs", "retry", "submit", "why"]
 
 WATCH_S = 0.5
 """Pause between two looks at the jobs that are waited for."""
@@ -35,6 +34,9 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
         typer.Option(help="The sources' size; that of a local file is known.", min=0),
     ] = None,
     max_retries: Annotated[int, typer.Option(help="Failures until it is given up.", min=0)] = 3,
+    priority: Annotated[
+        int, typer.Option(help="From 0 to 100; more goes first.", min=0, max=100)
+    ] = 0,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until all are done.")] = False,
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = None,
@@ -44,13 +46,20 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     described = [_described(source, size_mb) for source in sources]
 
     async def work(client: Client) -> list[JobView]:
-        submitted = [
-            await client.submit(url, codec, job_size=size, max_retries=max_retries)
-            for url, size in described
-        ]
+        submitted: list[JobView] = []
+        try:
+            for url, size in described:
+                submitted.append(
+                    await client.submit(
+                        url, codec, job_size=size, max_retries=max_retries, priority=priority
+                    )
+                )
+        except (DispatcherAwayError, RequestRefusedError):
+            _show_jobs(submitted, as_json=as_json)
+            raise
         return await _watch(client, submitted) if wait else submitted
 
-    done = _ask(server, api_key, work)
+    done = ask(server, api_key, work)
     _show_jobs(done, as_json=as_json)
     if wait and any(job.status != "completed" for job in done):
         raise typer.Exit(1)
@@ -58,7 +67,7 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
 
 def jobs(server: Server = DEFAULT_SERVER, api_key: ApiKey = None, as_json: AsJson = False) -> None:
     """List all jobs."""
-    _show_jobs(_ask(server, api_key, Client.jobs), as_json=as_json)
+    _show_jobs(ask(server, api_key, Client.jobs), as_json=as_json)
 
 
 def job(
@@ -68,7 +77,7 @@ def job(
     as_json: AsJson = False,
 ) -> None:
     """Show one job."""
-    found = _ask(server, api_key, lambda client: client.job(job_id))
+    found = ask(server, api_key, lambda client: client.job(job_id))
     if as_json:
         print_json(found)
     else:
@@ -77,18 +86,49 @@ def job(
             print_text(found.error_message)
 
 
-def engines(
-    server: Server = DEFAULT_SERVER, api_key: ApiKey = None, as_json: AsJson = False
+def why(
+    job_id: Annotated[str, typer.Argument(metavar="ID")],
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
 ) -> None:
-    """List all engines."""
-    found: list[EngineView] = _ask(server, api_key, Client.engines)
+    """Say why a job is where it is."""
+    found = ask(server, api_key, lambda client: client.why(job_id))
     if as_json:
-        print_json([engine.wire() for engine in found])
-    else:
-        print_table(engines_table(found))
+        print_json(found)
+        return
+    print_text(f"Job {found.job_id} is {found.status}: {found.because}.")
+    if found.rule is not None:
+        others = [engine for engine in found.considered if engine != found.engine_id]
+        print_text(f"Engine {found.engine_id} was chosen by the rule '{found.rule}'.")
+        print_text(f"Others that could have had it: {', '.join(others) or 'none asked about'}.")
+    for engine in found.engines:
+        print_text(f"  {engine.engine_id}: {engine.because or 'could take it now'}")
 
 
-def _ask(server: str, api_key: str | None, work: Callable[[Client], Awaitable[T]]) -> T:
+def cancel(
+    job_id: Annotated[str, typer.Argument(metavar="ID")],
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+) -> None:
+    """Give a job up; the engine that runs it stops."""
+    ask(server, api_key, lambda client: client.cancel(job_id))
+    print_text(f"Job {job_id} cancelled")
+
+
+def retry(
+    job_id: Annotated[str, typer.Argument(metavar="ID")],
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+) -> None:
+    """Put a failed or cancelled job back, with all its retries."""
+    ask(server, api_key, lambda client: client.retry(job_id))
+    print_text(f"Job {job_id} re-queued")
+
+
+def ask(server: str, api_key: str | None, work: Callable[[Client], Awaitable[T]]) -> T:
+    """Do some work with a client, and give its result."""
+
     async def session() -> T:
         async with Client(server, api_key) as client:
             return await work(client)
@@ -104,13 +144,17 @@ def _show_jobs(jobs: list[JobView], *, as_json: bool) -> None:
 
 
 def _described(source: str, size_mb: float | None) -> tuple[str, float]:
-    """Give a source's URL and size; a source that is no URL is a local file."""
-    if len(urlsplit(source).scheme) > 1:  # one letter is a drive, not a scheme
-        return source, size_mb or 0.0
+    """Give a source's URL and size; what is no local file must be a URL."""
     path = Path(source).absolute()
-    if not path.is_file():
+    if path.is_file():
+        return path.as_uri(), path.stat().st_size / _BYTES_A_MB if size_mb is None else size_mb
+    try:
+        scheme = urlsplit(source).scheme
+    except ValueError as error:
+        raise typer.BadParameter(f"{source}: is no URL: {error}") from error
+    if not scheme:
         raise typer.BadParameter(f"{source}: there is no such file; give a path or a URL")
-    return path.as_uri(), path.stat().st_size / _BYTES_A_MB if size_mb is None else size_mb
+    return source, size_mb or 0.0
 
 
 async def _watch(client: Client, submitted: list[JobView]) -> list[JobView]:

@@ -12,7 +12,15 @@ from rich.text import Text
 from projections.engines import EngineView
 from projections.jobs import JobView
 
-__all__ = ["complain", "engines_table", "jobs_table", "print_json", "print_table", "print_text", "say"]
+__all__ = [
+    "complain",
+    "engines_table",
+    "jobs_table",
+    "print_json",
+    "print_table",
+    "print_text",
+    "say",
+]
 
 _STATUS_STYLES = {"completed": "green", "failed_permanently": "red", "assigned": "yellow"}
 
@@ -56,7 +64,7 @@ def jobs_table(jobs: Iterable[JobView]) -> Table:
             Text(job.source_url, overflow="fold"),
             Text(job.target_codec),
             f"{job.job_size:,.2f}",
-            Text(job.status, style=_STATUS_STYLES.get(job.status, "")),
+            Text(_status(job), style=_STATUS_STYLES.get(job.status, "")),
             Text(job.assigned_engine or ""),
             f"{job.retries}/{job.max_retries}",
             Text(result, overflow="fold"),
@@ -70,7 +78,7 @@ def engines_table(engines: Iterable[EngineView]) -> Table:
     for engine in engines:
         table.add_row(
             Text(engine.engine_id),
-            Text(engine.status, style="yellow" if engine.status == "busy" else "green"),
+            _state(engine),
             Text(engine.current_job or ""),
             Text(", ".join(engine.supported_codecs) or "any", overflow="fold"),
             _shown(engine.benchmark_time),
@@ -78,6 +86,21 @@ def engines_table(engines: Iterable[EngineView]) -> Table:
             "yes" if engine.streaming_support else "no",
         )
     return table
+
+
+def _status(job: JobView) -> str:
+    return job.status if job.progress is None else f"{job.status}, {job.progress:.0f} %"
+
+
+def _state(engine: EngineView) -> Text:
+    """Say in a word what an engine can be counted on for."""
+    if not engine.online:
+        return Text("offline", style="red")
+    if engine.blocked is not None:
+        return Text("blocked", style="red")
+    if engine.drained:
+        return Text(f"{engine.status}, drained", style="yellow")
+    return Text(engine.status, style="yellow" if engine.status == "busy" else "green")
 
 
 def _shown(number: float | None) -> str:

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 
-from dispatcher import server
-from dispatcher.api.app import BODY_LIMIT_BYTES
 from dispatcher.cli.options import ApiKey, Db
-from dispatcher.cli.output import say
+from dispatcher.cli.output import complain, say
+from dispatcher.client import is_sendable
+from dispatcher.policy import DEFAULT_POLICY, Policy
 
 __all__ = ["serve"]
+
+_MAX_S = 86_400.0 * 365
 
 
 def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
@@ -28,14 +29,54 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         bool, typer.Option("--no-auth", help="Serve anybody, without a key.")
     ] = False,
     body_limit_bytes: Annotated[
-        int, typer.Option(help="The largest request body taken.", min=1)
-    ] = BODY_LIMIT_BYTES,
+        int | None, typer.Option(help="The largest request body taken; by default 1 MiB.", min=1)
+    ] = None,
+    lease_s: Annotated[
+        float, typer.Option(help="An engine silent for so long is offline.", min=0.1, max=_MAX_S)
+    ] = DEFAULT_POLICY.lease_s,
+    job_timeout_s: Annotated[
+        float, typer.Option(help="How long one attempt may take; 0 for ever.", min=0, max=_MAX_S)
+    ] = DEFAULT_POLICY.job_timeout_s,
+    priority_point_s: Annotated[
+        float, typer.Option(help="What a point of priority is worth in waiting.", min=0, max=_MAX_S)
+    ] = DEFAULT_POLICY.priority_point_s,
+    retry_backoff_s: Annotated[
+        float,
+        typer.Option(help="The pause after a first failure; doubles with each.", min=0, max=_MAX_S),
+    ] = DEFAULT_POLICY.retry_backoff_s,
+    block_after: Annotated[
+        int, typer.Option(help="Block an engine that fails so many jobs in a row.", min=0)
+    ] = DEFAULT_POLICY.block_after,
 ) -> None:
     """Run the dispatcher until SIGTERM or Ctrl-C."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     keys = _keys(api_key, no_auth=no_auth)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(server.serve(db, host, port, keys, body_limit_bytes=body_limit_bytes, say=say))
+    # Litestar takes longer to load than most other commands take to run.
+    import uvloop  # noqa: PLC0415
+
+    from dispatcher import server  # noqa: PLC0415
+
+    serving = server.serve(
+        db,
+        host,
+        port,
+        keys,
+        policy=Policy(
+            lease_s=lease_s,
+            job_timeout_s=job_timeout_s,
+            priority_point_s=priority_point_s,
+            retry_backoff_s=retry_backoff_s,
+            block_after=block_after,
+        ),
+        body_limit_bytes=body_limit_bytes or server.BODY_LIMIT_BYTES,
+        say=say,
+    )
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serving)
+    except server.ListenError as error:
+        complain(str(error))
+        raise typer.Exit(1) from None
 
 
 def _keys(api_key: str | None, *, no_auth: bool) -> Mapping[str, str] | None:
@@ -47,5 +88,9 @@ def _keys(api_key: str | None, *, no_auth: bool) -> Mapping[str, str] | None:
         raise typer.BadParameter(
             "the dispatcher needs an API key: give one with --api-key KEY or in "
             "DISPATCHER_API_KEY, or serve anybody with --no-auth"
+        )
+    if not is_sendable(api_key):
+        raise typer.BadParameter(
+            "the API key has characters that no request can carry; use printable ASCII"
         )
     return {"operator": api_key}

@@ -1,24 +1,30 @@
 """The engine's life: register, beat, poll, work, report; and its end.
 
 Laws:
-- Exactly one report follows every job that was taken: complete, or fail with the reason. It is
-  repeated until the dispatcher has answered it.
+- Exactly one report follows every job that was taken, unless the dispatcher has taken the job
+  away: complete, or fail with the reason. It is repeated until the dispatcher has answered it,
+  by the next process of this engine if need be.
 - A dispatcher that is away is waited for. Only a refusal ends a request.
-- Heartbeats go on while ffmpeg works.
+- Heartbeats go on while ffmpeg works, and bring back the dispatcher's orders.
 """
 
 import asyncio
 import logging
+import time
+import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
 import stamina
 
 from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError
+from dispatcher.engine.codecs import media_type_of
 from dispatcher.engine.delivery import Delivery, DeliveryError
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError
+from dispatcher.engine.journal import Entry, Journal
 from dispatcher.engine.sources import SourceError, open_source
 from dispatcher.engine.workspace import Workspace, file_name
 from projections.jobs import JobView
@@ -34,10 +40,11 @@ logger = logging.getLogger(__name__)
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """How often an engine speaks to its dispatcher."""
+    """How often an engine speaks to its dispatcher, and how long a poll may wait for work."""
 
     poll_s: float = 1.0
     heartbeat_s: float = 10.0
+    wait_s: float = 20.0
 
 
 class Agent:
@@ -57,57 +64,99 @@ class Agent:
         self._delivery = delivery
         self._settings = settings
         self._id = workspace.engine_id
+        self._instance = uuid.uuid4().hex
+        self._journal = Journal(workspace.path / "journal.json")
+        self._job: JobView | None = None
+        self._progress = 0.0
+        self._benchmark_time: float | None = None
+        self._drained = False
+        self._leaving = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._cancelled = asyncio.Event()
+
+    def drain(self) -> None:
+        """End after the job in hand."""
+        self._leaving.set()
 
     def stop(self) -> None:
         """End soon: the job in hand is stopped and reported as failed."""
+        self._leaving.set()
         self._stopping.set()
 
     async def run(self) -> None:
-        """Work until `stop`. `RequestRefusedError` if the dispatcher will not have this engine."""
-        if not await self._unless_stopped(self._register()):
-            return
+        """Work until told to end. `RequestRefusedError` if the dispatcher won't have this engine.
+
+        What an earlier process of this engine left unfinished comes first.
+        """
+        left = self._journal.read()
+        self._job = None if left is None else left.job  # so that the first heartbeat keeps it ours
         beats = asyncio.create_task(self._beat(), name="heartbeat")
         try:
+            if left is not None and left.stage != "working":
+                await _until(self._stopping, self._finish(left))
+                if self._stopping.is_set():
+                    return  # the journal and its file are for the next process
+                self._job = None
+            self._workspace.sweep()
+            await _until(self._leaving, self._register())
             await self._poll_and_work()
         finally:
             beats.cancel()
             with suppress(asyncio.CancelledError):
                 await beats
 
-    async def _register(self) -> bool:
+    async def _register(self) -> None:
         logger.info("%s: measuring how fast this machine encodes", self._id)
-        benchmark_time = await self._ffmpeg.benchmark()
+        self._benchmark_time = taken_s = await self._ffmpeg.benchmark()
         await _patiently(lambda: self._client.heartbeat(self._id, self._report()))
-        await _patiently(lambda: self._client.benchmark_result(self._id, benchmark_time))
+        await _patiently(lambda: self._client.benchmark_result(self._id, taken_s))
         codecs = ", ".join(self._ffmpeg.encoders)
-        logger.info("%s: ready for %s; benchmark %.2f s", self._id, codecs, benchmark_time)
-        return True
+        logger.info("%s: ready for %s; benchmark %.2f s", self._id, codecs, taken_s)
 
     def _report(self) -> dict[str, Any]:
-        return {
+        report: dict[str, Any] = {
             "engine_type": "transcoder",
             "supported_codecs": list(self._ffmpeg.encoders),
             "status": "idle",  # the dispatcher knows better than we do whether a job is ours
             "storage_capacity_gb": self._workspace.free_gb,
             "streaming_support": self._ffmpeg.streams,
+            "instance": self._instance,
         }
+        if self._benchmark_time is not None:
+            report["benchmark_time"] = self._benchmark_time
+        if self._job is not None:
+            report |= {"current_job": self._job.job_id, "progress": self._progress}
+            report |= {"attempt": self._job.attempt} if self._job.attempt else {}
+        return report
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(self._settings.heartbeat_s)
+            job = self._job
             try:
-                await self._client.heartbeat(self._id, self._report())
+                orders = await self._client.heartbeat(self._id, self._report())
             except (DispatcherAwayError, RequestRefusedError) as error:
                 logger.warning("%s: heartbeat: %s", self._id, error)
+            except Exception:
+                logger.exception("%s: heartbeat: a defect of the engine", self._id)
+            else:
+                self._drained = "drain" in orders
+                if job is not None and job is self._job and f"cancel {job.job_id}" in orders:
+                    self._cancelled.set()
+            await asyncio.sleep(self._settings.heartbeat_s)
 
     async def _poll_and_work(self) -> None:
-        """Ask for jobs and do them. A poll is never cancelled: its answer may be a job."""
+        """Ask for jobs and do them."""
         resume = True  # a job that this id held when it last ended is still its own
         pause_s = self._settings.poll_s
-        while not self._stopping.is_set():
+        while not self._leaving.is_set():
+            if self._drained and not resume:
+                await _until(self._leaving, asyncio.sleep(pause_s))
+                continue
+            asked = time.monotonic()
+            wait_s = 0 if self._drained else self._settings.wait_s
             try:
-                job = await self._client.assign(self._id, resume=resume)
+                poll = self._client.assign(self._id, resume=resume, wait_s=wait_s)
+                job = await _until(self._leaving, poll)
             except DispatcherAwayError as error:
                 resume = True  # the job may have been ours, had the answer come through
                 pause_s = min(2 * pause_s, AWAY_S)
@@ -116,46 +165,113 @@ class Agent:
                 if error.text != "Engine not found":
                     raise
                 # The dispatcher has started on another log, where nobody knows us yet.
-                await self._unless_stopped(self._register())
+                await _until(self._leaving, self._register())
                 continue
             else:
                 resume, pause_s = False, self._settings.poll_s
                 if job is not None:
                     await self._do(job)
                     continue
-            await self._unless_stopped(asyncio.sleep(pause_s))
+                if self._job is not None:  # it is not ours any more
+                    self._job = None
+                    self._journal.clear()
+                if time.monotonic() - asked > self._settings.wait_s / 2:
+                    continue  # the dispatcher has done the waiting
+            await _until(self._leaving, asyncio.sleep(pause_s))
+        await self._finish_what_came_late()
+
+    async def _finish_what_came_late(self) -> None:
+        """Do a job that was given to us just as we hung up."""
+        with suppress(DispatcherAwayError, msgspec.ValidationError):
+            engines = await self._client.engines()
+            held = next((e.current_job for e in engines if e.engine_id == self._id), None)
+            if held is not None:
+                await self._do(await self._client.job(held))
 
     async def _do(self, job: JobView) -> None:
         """Carry one job out and report how it went."""
         logger.info("%s: job %s: %s to %s", self._id, job.job_id, job.source_url, job.target_codec)
+        self._job, self._progress = job, 0.0
+        self._cancelled.clear()
+        self._noted(Entry(job, "working"))
         try:
-            output_url = await self._unless_stopped(self._transcode(job))
-        except (SourceError, FfmpegError, DeliveryError, OSError) as error:
-            await self._report_failure(job, str(error))
+            with self._workspace.job_folder() as folder:
+                entry = await self._attempt(job, folder)
+        except OSError as error:
+            entry = Entry(job, "failed", f"engine {self._id} has no room to work in: {error}")
+        if entry is None:
+            logger.warning("%s: job %s: taken away by the dispatcher", self._id, job.job_id)
+            self._journal.clear()
         else:
-            if output_url is None:
-                await self._report_failure(job, f"engine {self._id} was stopped during the job")
-            else:
-                await self._report_output(job, output_url)
+            await self._finish(self._noted(entry))
+        self._job = None
 
-    async def _transcode(self, job: JobView) -> str:
+    async def _attempt(self, job: JobView, folder: Path) -> Entry | None:
+        """Work, and say how that ended; `None` if the dispatcher has taken the job away."""
+        try:
+            work = _until(self._cancelled, self._transcode_and_deliver(job, folder))
+            done = await _until(self._stopping, work)
+        except (SourceError, FfmpegError, OSError) as error:
+            return Entry(job, "failed", str(error))
+        except Exception as error:
+            # No job may end the engine: it would be resumed, and end the next process too.
+            logger.exception("%s: job %s: a defect of the engine", self._id, job.job_id)
+            return Entry(job, "failed", f"engine {self._id}: {error!r}")
+        if done is not None:
+            return done
+        if self._cancelled.is_set():
+            return None
+        return Entry(job, "failed", f"engine {self._id} was stopped during the job")
+
+    async def _transcode_and_deliver(self, job: JobView, folder: Path) -> Entry:
         if job.target_codec not in self._ffmpeg.encoders:
             raise FfmpegError(f"engine {self._id} can't encode {job.target_codec}")
         codec, _ = self._ffmpeg.encoders[job.target_codec]
-        with self._workspace.job_folder() as folder:
-            source = await open_source(
-                job.source_url, job.job_size, folder, streams=self._ffmpeg.streams
-            )
-            output = folder / f"output{codec.suffix}"
-            await self._ffmpeg.transcode(source, job.target_codec, output)
-            # The attempt keeps a late output of an earlier attempt apart from this one.
-            name = f"{file_name(job.job_id)}-{job.attempt}{codec.suffix}"
-            return await self._delivery.deliver(output, name, codec.media_type)
+        source = await open_source(
+            job.source_url, job.job_size, folder, streams=self._ffmpeg.streams
+        )
+        output = folder / f"output{codec.suffix}"
+        await self._ffmpeg.transcode(source, job.target_codec, output, self._progressed)
+        return await self._deliver(self._noted(Entry(job, "transcoded", str(output))))
+
+    def _progressed(self, percent: float) -> None:
+        self._progress = max(self._progress, percent)  # sound and picture take turns
+
+    def _noted(self, entry: Entry) -> Entry:
+        try:
+            self._journal.write(entry)
+        except OSError as error:  # a full disk must not keep the dispatcher from hearing of it
+            logger.warning("%s: the journal can't be written: %s", self._id, error)
+        return entry
+
+    async def _finish(self, entry: Entry) -> None:
+        """Take a job that has been worked on to its report."""
+        if entry.stage == "transcoded":
+            entry = self._noted(await self._deliver(entry))
+        if entry.stage == "delivered":
+            await self._report_output(entry.job, entry.result)
+        else:
+            await self._report_failure(entry.job, entry.result)
+        self._journal.clear()
+
+    async def _deliver(self, entry: Entry) -> Entry:
+        job, output = entry.job, Path(entry.result)
+        # The attempt keeps a late output of an earlier attempt apart from this one.
+        name = f"{file_name(job.job_id)}-{job.attempt}{output.suffix}"
+        try:
+            url = await self._delivery.deliver(output, name, media_type_of(output.suffix))
+        except (DeliveryError, OSError) as error:
+            return Entry(job, "failed", str(error))
+        return Entry(job, "delivered", url)
 
     async def _report_output(self, job: JobView, output_url: str) -> None:
         try:
-            await _patiently(lambda: self._client.complete(job.job_id, output_url))
+            await _patiently(
+                lambda: self._client.complete(job.job_id, output_url, **self._as_holder(job))
+            )
         except RequestRefusedError as error:
+            if not _is_verdict(error):
+                raise
             logger.warning("%s: job %s: output not wanted: %s", self._id, job.job_id, error)
             await self._delivery.discard(output_url)
         else:
@@ -163,24 +279,37 @@ class Agent:
 
     async def _report_failure(self, job: JobView, reason: str) -> None:
         try:
-            verdict = await _patiently(lambda: self._client.fail(job.job_id, reason))
+            verdict = await _patiently(
+                lambda: self._client.fail(job.job_id, reason, **self._as_holder(job))
+            )
         except RequestRefusedError as error:
+            if not _is_verdict(error):
+                raise
             verdict = str(error)
         logger.warning("%s: job %s: failed: %s\n%s", self._id, job.job_id, reason, verdict)
 
-    async def _unless_stopped(self, work: Awaitable[T]) -> T | None:
-        """Await `work`, but cancel it and give `None` when the engine is told to stop."""
-        task = asyncio.ensure_future(work)
-        stopping = asyncio.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopping.cancel()
-            if not task.done():
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
-        return None if task.cancelled() else task.result()
+    def _as_holder(self, job: JobView) -> dict[str, Any]:
+        return {"engine_id": self._id, "attempt": job.attempt or None}
+
+
+def _is_verdict(error: RequestRefusedError) -> bool:
+    """Whether a refusal is about the job, and not about the key, say, or a proxy on the way."""
+    return error.status in {400, 409} or error.text == "Job not found"
+
+
+async def _until(event: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """Await `work`, but cancel it and give `None` when the event comes first."""
+    task = asyncio.ensure_future(work)
+    waiting = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        if not task.done():
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+    return None if task.cancelled() else task.result()
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["CODECS", "Codec", "Encoder"]
+__all__ = ["CODECS", "Codec", "Encoder", "media_type_of"]
 
 
 class Encoder(msgspec.Struct, frozen=True):
@@ -111,3 +111,9 @@ CODECS: Final = (
         "matroska", ".mkv", "video/x-matroska", ("-c:a", "flac"),
     ),
 )  # fmt: skip
+
+
+def media_type_of(suffix: str) -> str:
+    """Give the media type of an output by the suffix of its name."""
+    found = (codec.media_type for codec in CODECS if codec.suffix == suffix)
+    return next(found, "application/octet-stream")

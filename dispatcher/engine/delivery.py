@@ -12,10 +12,12 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import httpx2
 import stamina
+
+from dispatcher.urls import web_url_fault
 
 __all__ = ["Delivery", "DeliveryError", "delivery_to"]
 
@@ -41,10 +43,16 @@ class Delivery(Protocol):
 def delivery_to(target: str) -> Delivery:
     """Make a delivery to a directory (made if need be) or to an `http(s)://` base URL."""
     if target.startswith(("http://", "https://")):
+        if (fault := web_url_fault(target)) is not None:
+            raise DeliveryError(f"{target!r} {fault}")
         return _WebServer(target)
     if "://" in target and not target.startswith("file:///"):
         raise DeliveryError(f"{target}: outputs go to a directory or an http(s):// URL")
-    return _Directory(Path(urlsplit(target).path if target.startswith("file:///") else target))
+    return _Directory(_path_of(target) if target.startswith("file:///") else Path(target))
+
+
+def _path_of(file_url: str) -> Path:
+    return Path(os.fsdecode(unquote_to_bytes(urlsplit(file_url).path)))
 
 
 class _Directory:
@@ -57,13 +65,15 @@ class _Directory:
 
     async def deliver(self, output: Path, name: str, media_type: str) -> str:  # noqa: ARG002
         final = self._path / name
+        if final.exists() and not output.exists():
+            return final.as_uri()  # moved by a process that died before it could say so
         moving = asyncio.ensure_future(asyncio.to_thread(_move, output, final))
         try:
             await asyncio.shield(moving)
         except asyncio.CancelledError:  # a thread can't be stopped: let it end, then undo it
             with suppress(OSError):
                 await moving
-            final.unlink(missing_ok=True)
+                shutil.move(final, output)
             raise
         except OSError as error:
             raise DeliveryError(f"{final}: can't be written: {error.strerror}") from error
@@ -71,11 +81,11 @@ class _Directory:
 
     async def discard(self, output_url: str) -> None:
         with suppress(OSError):
-            (self._path / Path(urlsplit(output_url).path).name).unlink()
+            (self._path / _path_of(output_url).name).unlink()
 
 
 def _move(output: Path, final: Path) -> None:
-    part = final.with_name(f".{final.name}.{os.getpid()}.part")
+    part = final.with_name(f".{final.name}.part")
     try:
         shutil.move(output, part)
         with part.open("rb") as file:

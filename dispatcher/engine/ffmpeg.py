@@ -10,11 +10,12 @@ Laws:
 import asyncio
 import ctypes
 import os
+import re
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
@@ -25,12 +26,11 @@ from dispatcher.engine.codecs import CODECS, Codec, Encoder
 
 __all__ = ["Ffmpeg", "FfmpegError", "FfmpegMissingError", "Input", "find_ffmpeg"]
 
-STOP_S: Final = 5
-"""How long ffmpeg may take to end by itself before it is killed."""
 STALL_S: Final = 30
 """How long a source over the network may be silent."""
 _TAIL_BYTES: Final = 4_096
 _TAIL_LINES: Final = 8
+_DURATION: Final = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
 # These follow references in the file to other files, or run scripts: no business of a source.
 _UNSAFE_DEMUXERS: Final = frozenset(
     {"concat", "hls", "dash", "imf", "image2", "image2pipe", "sdp", "rtsp", "rtp", "sap",
@@ -43,7 +43,11 @@ class FfmpegMissingError(Exception):
 
 
 class FfmpegError(Exception):
-    """ffmpeg failed; the text is its exit status and last lines."""
+    """ffmpeg failed; the text is its exit status and last lines, `printed` a little more."""
+
+    def __init__(self, text: str, printed: str = "") -> None:
+        super().__init__(text)
+        self.printed = printed
 
 
 class Input(NamedTuple):
@@ -84,8 +88,11 @@ class Ffmpeg(NamedTuple):
 
         Being listed is not enough: hardware encoders are listed where there is no hardware.
         """
-        protocols = (await _run([str(path), "-v", "error", "-protocols"])).split("Output:")[0]
-        listed = (await _run([str(path), "-v", "error", "-demuxers"])).splitlines()
+        try:
+            protocols = (await _run([str(path), "-v", "error", "-protocols"])).split("Output:")[0]
+            listed = (await _run([str(path), "-v", "error", "-demuxers"])).splitlines()
+        except FfmpegError as error:
+            raise FfmpegMissingError(f"{path} is no ffmpeg: {error}") from error
         # A line is "D   mov,mp4,m4a  QuickTime"; a "d" behind the D marks a device.
         names = [f[1] for line in listed if len(f := line.split(maxsplit=2)) > 1 and f[0] == "D"]
         unproven = cls(path, {}, frozenset(protocols.split()), tuple(names))
@@ -118,10 +125,17 @@ class Ffmpeg(NamedTuple):
             await _run(self._test_card("640x360", 2, codec, encoder, output))
         return round(time.monotonic() - started, 3)
 
-    async def transcode(self, source: Input, codec_name: str, output: Path) -> None:
+    async def transcode(
+        self,
+        source: Input,
+        codec_name: str,
+        output: Path,
+        progress: Callable[[float], None] = lambda _: None,
+    ) -> None:
         """Transcode into a new file; `FfmpegError` if that fails.
 
-        Takes the first real video stream and all audio.
+        Takes the first real video stream and all audio. `progress` is told how many percent are
+        done, as far as the source says how long it is.
         """
         codec, encoder = self.encoders[codec_name]
         limits = ["-protocol_whitelist", ",".join(source.protocols)]
@@ -130,9 +144,18 @@ class Ffmpeg(NamedTuple):
             limits += ["-format_whitelist", ",".join(safe)]
         else:
             limits += ["-rw_timeout", str(STALL_S * 1_000_000)]
+        opening = [str(self.path), "-hide_banner", "-nostdin", *limits]
+        length_us = await _length_us([*opening, "-v", "info", "-i", source.url])
+
+        def told(line: str) -> None:
+            name, _, value = line.partition("=")
+            if name == "out_time_us" and length_us and value.isdecimal():
+                progress(min(100.0, round(int(value) * 100 / length_us, 1)))
+
         await _run(
-            [str(self.path), "-hide_banner", "-nostdin", "-v", "error", *limits, "-i", source.url,
-             "-map", "0:V:0", "-map", "0:a?", *_encode(codec, encoder, output)]
+            [*opening, "-v", "error", "-nostats", "-progress", "pipe:1", "-i", source.url,
+             "-map", "0:V:0", "-map", "0:a?", *_encode(codec, encoder, output)],
+            told,
         )  # fmt: skip
         if not output.exists() or output.stat().st_size == 0:
             raise FfmpegError("ffmpeg ended well but wrote no output")
@@ -147,7 +170,8 @@ class Ffmpeg(NamedTuple):
                     await _run(self._test_card("128x96", 0.4, codec, encoder, output))
                 except FfmpegError:
                     continue
-                return encoder
+                if output.exists() and output.stat().st_size > 0:
+                    return encoder
         return None
 
     def _test_card(
@@ -170,8 +194,22 @@ def _encode(codec: Codec, encoder: Encoder, output: Path) -> list[str]:
     ]  # fmt: skip
 
 
-async def _run(command: Sequence[str]) -> str:
-    """Run ffmpeg to its end and return what it printed; `FfmpegError` if it failed."""
+async def _length_us(command: Sequence[str]) -> int | None:
+    """Ask how long a source is; that ffmpeg then misses an output is no failure here."""
+    try:
+        await _run(command)
+    except FfmpegError as error:
+        if match := _DURATION.search(error.printed):
+            hours, minutes, seconds = match.groups()
+            return round((int(hours) * 3600 + int(minutes) * 60 + float(seconds)) * 1_000_000)
+    return None
+
+
+async def _run(command: Sequence[str], told: Callable[[str], None] | None = None) -> str:
+    """Run ffmpeg to its end and return what it printed; `FfmpegError` if it failed.
+
+    With `told`, that is given each line as it comes instead.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -180,44 +218,51 @@ async def _run(command: Sequence[str]) -> str:
             stderr=asyncio.subprocess.PIPE,
             # Ctrl-C in a terminal goes to the whole group; the engine wants to end ffmpeg itself.
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_behave_as_child,
         )
-    except OSError as error:
-        raise FfmpegError(f"{command[0]} can't be started: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: an argument with a NUL
+        raise FfmpegError(f"{command[0]} can't be started: {error}") from error
     assert process.stdout is not None  # noqa: S101
     assert process.stderr is not None  # noqa: S101
-    printed = asyncio.create_task(process.stdout.read())
+    printed = asyncio.create_task(_lines(process.stdout, told))
     tail = b""
     try:
         while chunk := await process.stderr.read(_TAIL_BYTES):
             tail = (tail + chunk)[-_TAIL_BYTES:]
         status = await process.wait()
-        output = await printed
+        lines = await printed
     finally:
         printed.cancel()
         if process.returncode is None:
-            await asyncio.shield(_stop(process))
+            process.kill()  # what it has written so far is of no use to anybody
+            await asyncio.shield(process.wait())
     if status != 0:
-        lines = tail.decode(errors="replace").splitlines()[-_TAIL_LINES:]
+        said = tail.decode(errors="replace")
         how = f"exit status {status}" if status > 0 else signal.Signals(-status).name
-        raise FfmpegError("\n".join([f"ffmpeg failed ({how}):", *lines]))
-    return output.decode(errors="replace")
+        raise FfmpegError(
+            "\n".join([f"ffmpeg failed ({how}):", *said.splitlines()[-_TAIL_LINES:]]), said
+        )
+    return "\n".join(lines)
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), STOP_S)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+async def _lines(stream: asyncio.StreamReader, told: Callable[[str], None] | None) -> list[str]:
+    """Pass on each line as it comes; keep them only if nobody wants them so."""
+    lines: list[str] = []
+    async for line in stream:
+        (told or lines.append)(line.decode(errors="replace").rstrip())
+    return lines
 
 
-_PR_SET_PDEATHSIG: Final = 1
+_NICENESS: Final = 10
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2), Linux only
 _libc: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def _die_with_parent() -> None:
-    """Have the kernel end this process when its parent dies (Linux; prctl(2))."""
+def _behave_as_child() -> None:
+    """Step back for others, and have the kernel end this process when its parent dies.
+
+    ffmpeg takes all the cores that there are; heartbeats must get through all the same.
+    """
+    os.nice(_NICENESS)
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,14 +1,16 @@
 """Where a job's video comes from: what ffmpeg may read, and fetching it."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 import httpx2
 
 from dispatcher.engine.ffmpeg import Input
 from dispatcher.scheduling import LARGE_MB
+from dispatcher.urls import web_url_fault
 
 __all__ = ["SourceError", "open_source"]
 
@@ -36,6 +38,8 @@ async def open_source(source_url: str, size_mb: float, folder: Path, *, streams:
         case "file":
             return Input(f"file:{_local(url)}", FILE_PROTOCOLS)
         case "http" | "https":
+            if (fault := web_url_fault(source_url)) is not None:
+                raise SourceError(f"{source_url!r} {fault}")
             is_playlist = url.path.lower().endswith(_PLAYLISTS)
             if streams and (size_mb >= LARGE_MB or is_playlist):
                 return Input(source_url, WEB_PROTOCOLS)
@@ -49,7 +53,9 @@ async def open_source(source_url: str, size_mb: float, folder: Path, *, streams:
 def _local(url: SplitResult) -> Path:
     if url.netloc not in ("", "localhost"):
         raise SourceError(f"file://{url.netloc}/… is on another machine; use file:///path")
-    path = Path(unquote(url.path))
+    path = Path(os.fsdecode(unquote_to_bytes(url.path)))
+    if not path.is_absolute():
+        raise SourceError(f"file:{url.path}: use file:///path, from the root on")
     try:
         if not path.is_file():
             raise SourceError(f"{path}: there is no such file on this engine's machine")

@@ -2,9 +2,11 @@
 
 Laws:
 - One process to an engine id on a machine: the id's directory is locked while the engine runs.
-- What a dead engine left in its directory goes when the next one takes it over.
+- What a dead engine left in its directory goes when the next one takes it over, except what
+  the journal still needs.
 """
 
+import hashlib
 import re
 import shutil
 import socket
@@ -21,6 +23,7 @@ from dispatcher.locks import FileLock, LockHeldError
 __all__ = ["Workspace", "WorkspaceError", "file_name"]
 
 _MAX_NAME = 100
+_DIGEST = 12
 
 
 class WorkspaceError(Exception):
@@ -28,8 +31,15 @@ class WorkspaceError(Exception):
 
 
 def file_name(text: str) -> str:
-    """Make a file name of any text: one path component, not hidden, of sensible length."""
-    return re.sub(r"^\.", "%2E", quote(text, safe=" @+=,")[:_MAX_NAME]) or "%"
+    """Make a file name of any text: one path component, not hidden, of sensible length.
+
+    Different texts have different names.
+    """
+    name = re.sub(r"^\.", "%2E", quote(text, safe=" @+=,", errors="surrogatepass")) or "%"
+    if len(name) <= _MAX_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST]
+    return f"{name[: _MAX_NAME - _DIGEST - 1]}-{digest}"
 
 
 class Workspace:
@@ -65,8 +75,6 @@ class Workspace:
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path / "lock")
-            for leftover in path.glob("job-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
         except OSError as error:
             raise WorkspaceError(f"{path}: can't be used to work in: {error.strerror}") from error
         return cls(engine_id, path, lock)
@@ -76,6 +84,11 @@ class Workspace:
         """Give an empty directory that is gone when the job is over."""
         with TemporaryDirectory(prefix="job-", dir=self.path) as folder:
             yield Path(folder)
+
+    def sweep(self) -> None:
+        """Remove what an engine that died has left."""
+        for leftover in self.path.glob("job-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
     @property
     def free_gb(self) -> float:

@@ -1,0 +1,44 @@
+"""`dispatcher engines`, `drain`, `resume` and `forget`."""
+
+from typing import Annotated
+
+import typer
+
+from dispatcher.cli.jobs import ask
+from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
+from dispatcher.cli.output import engines_table, print_json, print_table, print_text
+from dispatcher.client import Client
+from projections.engines import EngineView
+
+__all__ = ["drain", "engines", "forget", "resume"]
+
+EngineId = Annotated[str, typer.Argument(metavar="ENGINE")]
+
+
+def engines(
+    server: Server = DEFAULT_SERVER, api_key: ApiKey = None, as_json: AsJson = False
+) -> None:
+    """List all engines."""
+    found: list[EngineView] = ask(server, api_key, Client.engines)
+    if as_json:
+        print_json([engine.wire() for engine in found])
+    else:
+        print_table(engines_table(found))
+
+
+def drain(engine_id: EngineId, server: Server = DEFAULT_SERVER, api_key: ApiKey = None) -> None:
+    """Let an engine finish its job and give it no more."""
+    ask(server, api_key, lambda client: client.drain_engine(engine_id))
+    print_text(f"Engine {engine_id} drained")
+
+
+def resume(engine_id: EngineId, server: Server = DEFAULT_SERVER, api_key: ApiKey = None) -> None:
+    """Give a drained or blocked engine jobs again."""
+    ask(server, api_key, lambda client: client.resume_engine(engine_id))
+    print_text(f"Engine {engine_id} resumed")
+
+
+def forget(engine_id: EngineId, server: Server = DEFAULT_SERVER, api_key: ApiKey = None) -> None:
+    """Take an engine off the list; a job that it holds is re-queued."""
+    ask(server, api_key, lambda client: client.forget_engine(engine_id))
+    print_text(f"Engine {engine_id} forgotten")

@@ -1,0 +1,58 @@
+"""What an engine must not forget when it dies: its job, and how far that has come.
+
+An engine does one job at a time, so one small file is enough. It is written before the step that
+it tells of is acted upon, and is whole at every moment.
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from projections.jobs import JobView
+
+__all__ = ["Entry", "Journal", "Stage"]
+
+Stage = Literal["working", "transcoded", "delivered", "failed"]
+
+logger = logging.getLogger(__name__)
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A job in hand. `result` is the output's path, its URL, or the error, after its stage."""
+
+    job: JobView
+    stage: Stage
+    result: str = ""
+
+
+class Journal:
+    """The file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> Entry | None:
+        """Give what the engine had in hand; a damaged file is as good as none."""
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=Entry)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            logger.warning("%s can't be read, and is left aside: %s", self._path, error)
+            return None
+
+    def write(self, entry: Entry) -> None:
+        """Note how far a job has come. `OSError` if that can't be done."""
+        draft = self._path.with_suffix(".new")
+        with draft.open("wb") as file:
+            file.write(msgspec.json.encode(entry))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self._path)
+
+    def clear(self) -> None:
+        """Note that there is no job in hand."""
+        self._path.unlink(missing_ok=True)
