@@ -1,0 +1,90 @@
+"""Fixtures that every test may ask for."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from hypothesis import settings
+
+from dispatcher.log.sqlite import SqliteLog
+from dispatcher.policy import Policy
+from dispatcher.service import Service
+from tests.farm import Farm
+from tests.servers import Running, client_of, running
+from tests.watched_log import WatchedLog
+
+# The same examples on every run, however slow the machine is.
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """The event loop that `dispatcher serve` runs on."""
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    """Where a log may be made; nothing stands there yet."""
+    return tmp_path / "events.db"
+
+
+@pytest.fixture
+async def server(db: Path) -> AsyncIterator[Running]:
+    """A dispatcher on a log and a port of its own."""
+    async with running(db) as dispatcher:
+        yield dispatcher
+
+
+@pytest.fixture
+async def client(server: Running) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of that dispatcher that carries the key."""
+    async with client_of(server) as http:
+        yield http
+
+
+@pytest.fixture(scope="module")
+async def shared_server(
+    tmp_path_factory: pytest.TempPathFactory, anyio_backend: object
+) -> AsyncIterator[Running]:
+    """One dispatcher for a whole module: for tests that leave no trace, or don't mind others'."""
+    assert anyio_backend, "a module's fixture must ask for its event loop"
+    # However long the module takes, no engine of its falls silent.
+    policy = Policy(lease_s=3600)
+    db = tmp_path_factory.mktemp("shared") / "events.db"
+    async with running(db, policy=policy) as dispatcher:
+        yield dispatcher
+
+
+@pytest.fixture(scope="module")
+async def shared_client(shared_server: Running) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the module's dispatcher that carries the key."""
+    async with client_of(shared_server) as http:
+        yield http
+
+
+@pytest.fixture(scope="module")
+async def farm(shared_server: Running, shared_client: httpx2.AsyncClient) -> AsyncIterator[Farm]:
+    """The module's dispatcher with some jobs and an engine, to be refused things by."""
+    async with httpx2.AsyncClient(base_url=shared_server.url, trust_env=False) as stranger:
+        yield await Farm.settled(shared_server, shared_client, stranger)
+
+
+@pytest.fixture
+async def log(db: Path) -> AsyncIterator[WatchedLog]:
+    """A real log that can be held up and made to fail."""
+    opened = await SqliteLog.open(db)
+    yield WatchedLog(opened)
+    await opened.close()
+
+
+@pytest.fixture
+async def service(log: WatchedLog) -> AsyncIterator[Service]:
+    """A service on that log, which has started."""
+    started = Service(log)
+    await started.start()
+    yield started
+    log.gate.set()
+    await started.close()

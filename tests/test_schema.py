@@ -1,0 +1,101 @@
+"""`/schema` says what is really served, and what is really answered."""
+
+from typing import Any, Final
+
+import httpx2
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+JSON: Final = "application/json"
+TEXT: Final = "text/plain"
+BODY: Final = {"401": TEXT, "413": TEXT, "503": TEXT}
+NO_BODY: Final = {"401": TEXT, "503": TEXT}
+
+OPERATIONS: Final[dict[tuple[str, str], dict[str, str | None]]] = {
+    ("post", "/jobs"): {"200": JSON, "400": TEXT, "409": TEXT, **BODY},
+    ("get", "/jobs"): {"200": JSON, "400": TEXT, "401": TEXT},
+    ("get", "/jobs/{job_id}"): {"200": JSON, "401": TEXT, "404": TEXT},
+    ("delete", "/jobs/{job_id}"): {"200": TEXT, "400": TEXT, "404": TEXT, **NO_BODY},
+    ("get", "/jobs/{job_id}/why"): {"200": JSON, "401": TEXT, "404": TEXT},
+    ("post", "/jobs/{job_id}/retry"): {"200": TEXT, "400": TEXT, "404": TEXT, **NO_BODY},
+    ("post", "/jobs/{job_id}/complete"): {
+        "200": TEXT,
+        "400": TEXT,
+        "404": TEXT,
+        "409": TEXT,
+        **BODY,
+    },
+    ("post", "/jobs/{job_id}/fail"): {
+        "200": TEXT,
+        "400": TEXT,
+        "404": TEXT,
+        "409": TEXT,
+        **BODY,
+    },
+    ("post", "/assign_job"): {"200": JSON, "204": None, "400": TEXT, "404": TEXT, **BODY},
+    ("post", "/engines/heartbeat"): {"200": TEXT, "400": TEXT, **BODY},
+    ("get", "/engines"): {"200": JSON, "401": TEXT},
+    ("delete", "/engines/{engine_id}"): {"200": TEXT, "404": TEXT, **NO_BODY},
+    ("post", "/engines/{engine_id}/drain"): {"200": TEXT, "404": TEXT, **NO_BODY},
+    ("post", "/engines/{engine_id}/resume"): {"200": TEXT, "404": TEXT, **NO_BODY},
+    ("post", "/engines/benchmark_result"): {"200": TEXT, "400": TEXT, "404": TEXT, **BODY},
+    ("get", "/health"): {"200": JSON, "503": JSON},
+}
+"""Every route, and every status that the tests over HTTP get out of it."""
+
+
+async def described(client: httpx2.AsyncClient) -> dict[tuple[str, str], dict[str, Any]]:
+    paths = (await client.get("/schema")).json()["paths"]
+    return {(m, path): op for path, methods in paths.items() for m, op in methods.items()}
+
+
+async def test_the_schema_lists_exactly_the_routes_that_are_served(
+    shared_client: httpx2.AsyncClient,
+) -> None:
+    assert set(await described(shared_client)) == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("route", OPERATIONS)
+async def test_a_route_is_described_with_the_statuses_that_it_answers(
+    shared_client: httpx2.AsyncClient, route: tuple[str, str]
+) -> None:
+    responses = (await described(shared_client))[route]["responses"]
+    told = {
+        status: next(iter(answer.get("content") or {}), None)
+        for status, answer in responses.items()
+    }
+    assert told == OPERATIONS[route]
+
+
+async def test_what_the_schema_lists_is_served_and_no_other_method_is(
+    shared_client: httpx2.AsyncClient,
+) -> None:
+    for path in {path for _, path in OPERATIONS}:
+        for method in ("get", "post", "put", "patch", "delete"):
+            response = await shared_client.request(method, path, content=b"not json")
+            assert (response.status_code == 405) == ((method, path) not in OPERATIONS)
+            assert not response.text.startswith("Not Found")
+
+
+@pytest.mark.parametrize("path", ["/schema", "/schema/", "/schema/openapi.json"])
+async def test_the_schema_is_json_behind_the_key(
+    shared_client: httpx2.AsyncClient, path: str
+) -> None:
+    schema = (await shared_client.get(path)).json()
+    assert schema["components"]["securitySchemes"]["api_key"]["name"] == "X-API-Key"
+    assert schema["security"] == [{"api_key": []}]
+    assert (await shared_client.get(path, headers={"X-API-Key": ""})).status_code == 401
+
+
+async def test_the_answers_have_the_fields_that_the_schema_names(
+    shared_client: httpx2.AsyncClient,
+) -> None:
+    schemas = (await shared_client.get("/schema")).json()["components"]["schemas"]
+    job = (await shared_client.post("/jobs", json={"source_url": "u", "target_codec": "c"})).json()
+    await shared_client.post("/engines/heartbeat", json={"engine_id": "e"})
+    (engine,) = (await shared_client.get("/engines")).json()
+    health = (await shared_client.get("/health")).json()
+    assert set(schemas["JobView"]["properties"]) == set(job)
+    assert set(schemas["EngineFields"]["properties"]) == set(engine)
+    assert set(schemas["Health"]["properties"]) == set(health)
