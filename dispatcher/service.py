@@ -1,11 +1,11 @@
 """The one place where commands become events, and events become what readers see.
 
     execute(command) → decide → evolve the fleet → queue ─┐ one synchronous step
-                          writer: log.append(batch) ──────┤ one transaction for all that queued
+                         commits: log.append(batch) ──────┤ one transaction for all that queued
                                   project → answer  ◄─────┘
 
 Who waits for work (`waiters`) is served within the same step that makes work ready; what is due
-(`timers`) comes in as a command.
+(`timers`) comes in as a command; `commits` carries events to the log.
 
 Laws:
 - Decide and enqueue is one synchronous step on the event loop, so commands take effect in one
@@ -22,11 +22,12 @@ from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 import stamina
 
 from dispatcher.commands import AssignJob, Command, SubmitJob
+from dispatcher.commits import GroupCommit, UnavailableError
 from dispatcher.decider import Rejected, decide
 from dispatcher.events import Event, Recorded
 from dispatcher.fleet import Fleet, evolve
@@ -43,10 +44,6 @@ T = TypeVar("T")
 TIMER: Final = "dispatcher"
 """The actor of what the dispatcher does of its own accord."""
 
-BATCH_EVENTS: Final = 1_000
-"""Events in one commit, at most."""
-QUEUED_COMMANDS: Final = 20_000
-"""Commands that may wait for the disk; beyond that callers are told to come back."""
 RETRY_S: Final = 5.0
 """The longest pause between two tries to write again after a fault."""
 
@@ -59,30 +56,6 @@ class RefusedError(Exception):
     def __init__(self, rejected: Rejected) -> None:
         super().__init__(rejected.text)
         self.rejected = rejected
-
-
-class UnavailableError(Exception):
-    """The log can't take writes now. Whether the command took effect is for the log to say."""
-
-
-class _Waiting(Generic[T]):
-    """A command that has been decided and waits for its events to be durable."""
-
-    def __init__(self, records: list[Recorded], answer: Callable[[Sequence[Recorded]], T]) -> None:
-        self.records = records
-        self.answer = answer
-        self.done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-
-    def succeed(self) -> None:
-        if not self.done.done():
-            try:
-                self.done.set_result(self.answer(self.records))
-            except Exception as error:  # noqa: BLE001 - it is the caller's, not the writer's
-                self.done.set_exception(error)
-
-    def fail(self, error: Exception) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
 
 
 class Service:
@@ -102,16 +75,13 @@ class Service:
         self._timing: asyncio.Task[None] | None = None
         self._fleet = Fleet()
         self._decided = 0  # the seq of the newest event decided, durable or not
-        self._queue: list[_Waiting[object]] = []
-        self._work = asyncio.Event()
-        self._committing = False
-        self._fault: UnavailableError | None = None
         self._is_fleet_durable = True  # of interest during a fault
         self._restored = asyncio.Event()
         self._restored.set()
         self._writer: asyncio.Task[None] | None = None
         self._is_dismissing = False
         self.projections = Projections()
+        self._commits = GroupCommit(log, self.projections.apply, self._recover)
 
     async def start(self, progress: Callable[[int, int], None] = lambda _done, _of: None) -> None:
         """Rebuild everything from the log and take commands; `LogError` if it can't be read.
@@ -119,7 +89,7 @@ class Service:
         `progress` is called with the events read and the events there are.
         """
         await self._rebuild(progress)
-        self._writer = asyncio.create_task(self._write(), name="log-writer")
+        self._writer = asyncio.create_task(self._commits.run(), name="log-writer")
         self._writer.add_done_callback(self._ended)
         self._timers.start(self.projections, self._clock())
         self._timing = asyncio.create_task(
@@ -133,17 +103,15 @@ class Service:
             return
         self.dismiss_waiters()
         self._timing.cancel()
-        if self._fault is None:
-            with suppress(UnavailableError):
-                await self._settle([], lambda _: None)
-        self._refuse(UnavailableError("the dispatcher is stopping"))
+        await self._is_settled()
+        self._commits.refuse(UnavailableError("the dispatcher is stopping"))
         self._writer.cancel()
         await asyncio.gather(self._timing, self._writer, return_exceptions=True)
 
     @property
     def fault(self) -> str | None:
         """Why writes are refused at this moment; `None` when all is well."""
-        return None if self._fault is None else str(self._fault)
+        return None if self._commits.fault is None else str(self._commits.fault)
 
     def new_job_id(self) -> str:
         """Make an id of protocol.md's form `{microseconds}_{counter}` that no job has yet."""
@@ -194,7 +162,7 @@ class Service:
         given: asyncio.Future[Awaitable[T] | None] = asyncio.get_running_loop().create_future()
 
         def give() -> bool:
-            if leaving.done() or given.done():
+            if leaving.done() or given.done() or self._commits.is_full:
                 return False
             at, outcome = self._decide(command)
             if isinstance(outcome, Rejected) or not outcome:
@@ -227,8 +195,8 @@ class Service:
     async def explain(self, question: Callable[[Fleet], T]) -> T:
         """Ask about what decisions are made from; see `explanations`."""
         await self._restored.wait()
-        if self._fault is not None and not self._is_fleet_durable:
-            raise self._fault
+        if self._commits.fault is not None and not self._is_fleet_durable:
+            raise self._commits.fault
         found = question(self._fleet)
         return await self._settle([], lambda _: found)
 
@@ -239,10 +207,7 @@ class Service:
 
     def _decide(self, command: Command) -> tuple[datetime, list[Event] | Rejected]:
         """Give a command its time, and decide it."""
-        if self._fault is not None:
-            raise self._fault
-        if len(self._queue) >= QUEUED_COMMANDS:
-            raise UnavailableError(f"{QUEUED_COMMANDS} commands are waiting for the disk already")
+        self._commits.let_in()
         at = self._clock()
         return at, decide(self._fleet, command, at, self._policy)
 
@@ -274,59 +239,15 @@ class Service:
 
         Whoever waits for what they made possible has it next, in the log too.
         """
-        waiting = _Waiting(records, answer)
-        if not records and (self._fault is not None or not (self._queue or self._committing)):
-            waiting.succeed()
-        else:
-            self._queue.append(waiting)  # type: ignore[arg-type]
-            self._work.set()
-        if records:
-            self._waiters.notice(self._fleet, [recorded.event for recorded in records])
-        return waiting.done
-
-    async def _write(self) -> None:
-        """Commit whatever has queued, batch by batch, for as long as the service runs."""
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            while self._queue:
-                batch = self._take_batch()
-                self._committing = True
-                try:
-                    await self._commit(batch)
-                except LogError as error:
-                    self._queue = [*batch, *self._queue]
-                    await self._recover(error)
-                except BaseException:
-                    self._queue = [*batch, *self._queue]  # for `_ended` to answer
-                    raise
-                finally:
-                    self._committing = False
-
-    def _take_batch(self) -> list[_Waiting[object]]:
-        taken = events = 0
-        for waiting in self._queue:
-            events += len(waiting.records)
-            if taken and events > BATCH_EVENTS:
-                break
-            taken += 1
-        batch, self._queue = self._queue[:taken], self._queue[taken:]
-        return batch
-
-    async def _commit(self, batch: list[_Waiting[object]]) -> None:
-        records = [recorded for waiting in batch for recorded in waiting.records]
-        if records:
-            await self._log.append(records, expected_head=records[0].seq - 1)
-        for waiting in batch:
-            for recorded in waiting.records:
-                self.projections.apply(recorded)
-            waiting.succeed()
+        settling = self._commits.settle(records, answer)
+        self._waiters.notice(self._fleet, [recorded.event for recorded in records])
+        return settling
 
     async def _recover(self, error: LogError) -> None:
-        """Tell everybody who waits, then come back by ourselves once the log takes writes."""
+        """Come back by ourselves once the log takes writes."""
         logger.error("%s; refusing writes until the log takes them again", error)
         self._restored.clear()
-        self._refuse(UnavailableError(str(error)))
+        self._is_fleet_durable = False
         with suppress(LogError):  # so that `explain` has something durable to speak of
             await self._rebuild(lambda _done, _of: None)
         self._restored.set()
@@ -336,20 +257,13 @@ class Service:
             with attempt:
                 await self._log.recover()
                 await self._rebuild(lambda _done, _of: None)
-        self._fault = None
+        self._commits.accept()
         self._timers.start(self.projections, self._clock())
         self._waiters.ask_all()
         logger.warning("The log takes writes again, from seq %d", self._decided)
 
-    def _refuse(self, fault: UnavailableError) -> None:
-        """Fail everybody who waits, and whoever comes, until the fault is lifted."""
-        self._fault, self._is_fleet_durable = fault, False
-        queue, self._queue = self._queue, []
-        for waiting in queue:
-            waiting.fail(fault)
-
     async def _is_settled(self) -> bool:
-        if self._fault is not None:
+        if self._commits.fault is not None:
             return False
         try:
             await self._settle([], lambda _: None)
@@ -368,7 +282,9 @@ class Service:
         """Leave nobody waiting for a writer or timers that died of a defect."""
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.critical("%s died; restart the dispatcher", task.get_name(), exc_info=error)
-            self._refuse(UnavailableError(f"the dispatcher's {task.get_name()} died: {error!r}"))
+            self._commits.refuse(
+                UnavailableError(f"the dispatcher's {task.get_name()} died: {error!r}")
+            )
 
     async def _rebuild(self, progress: Callable[[int, int], None]) -> None:
         """Fold the log into a new fleet, and into the projections what they have not seen."""

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from dispatcher import service as service_module
+from dispatcher import commits
 from dispatcher.commands import AssignJob, Command, CompleteJob, ReportHeartbeat
 from dispatcher.events import Recorded
 from dispatcher.log import LogError
@@ -43,7 +43,7 @@ async def test_commands_that_come_during_a_commit_share_the_next(
 async def test_a_batch_is_bounded(
     service: Service, log: WatchedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "BATCH_EVENTS", 3)
+    monkeypatch.setattr(commits, "BATCH_EVENTS", 3)
     await asyncio.gather(*(asking(service, submit(str(n))) for n in range(10)))
     assert log.batches == [3, 3, 3, 1]
 
@@ -51,7 +51,7 @@ async def test_a_batch_is_bounded(
 async def test_beyond_a_bound_callers_are_told_to_come_back(
     service: Service, log: WatchedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "QUEUED_COMMANDS", 2)
+    monkeypatch.setattr(commits, "QUEUED_COMMANDS", 2)
     first = await held_up(log, service, submit("first"))
     queued = [asking(service, submit(str(n))) for n in range(2)]
     await turns_of_the_loop()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from dispatcher import service as service_module
+from dispatcher import commits
 from dispatcher.commands import AssignJob, ReportHeartbeat
 from dispatcher.events import JobAssigned, Recorded
 from dispatcher.log import LogError
@@ -117,7 +117,7 @@ async def test_who_waits_while_the_log_fails_has_the_job_that_is_left_over_after
     service: Service, log: WatchedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The submission is durable, but not that the job was given to the first who waited."""
-    monkeypatch.setattr(service_module, "BATCH_EVENTS", 1)
+    monkeypatch.setattr(commits, "BATCH_EVENTS", 1)
     for engine_id in ("e", "f"):
         await asking(service, ReportHeartbeat(engine_id, {}))
     first, second = await waiting(service, "e"), await waiting(service, "f")
