@@ -7,11 +7,12 @@ import httpx2
 import pytest
 from hypothesis import settings
 
+from dispatcher.client import Client
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.policy import Policy
 from dispatcher.service import Service
 from tests.farm import Farm
-from tests.servers import Running, client_of, running
+from tests.servers import KEY, Running, client_of, running
 from tests.watched_log import WatchedLog
 
 # The same examples on every run, however slow the machine is.
@@ -29,6 +30,13 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 def db(tmp_path: Path) -> Path:
     """Where a log may be made; nothing stands there yet."""
     return tmp_path / "events.db"
+
+
+@pytest.fixture
+async def dispatcher(server: Running) -> AsyncIterator[Client]:
+    """A client of `server`."""
+    async with Client(server.url, KEY) as client:
+        yield client
 
 
 @pytest.fixture

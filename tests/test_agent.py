@@ -1,7 +1,6 @@
 """An engine at work: real dispatcher, real ffmpeg, real HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -17,25 +16,14 @@ from dispatcher.scheduling import LARGE_MB
 from projections.jobs import JobView
 from tests.engines import at_work, eventually, files_below, final
 from tests.media import Clips, found_in, playlist_of
-from tests.servers import KEY, Running, events_in
+from tests.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
+from tests.servers import Running, events_in
 from tests.web import Answer, Asked, answering, forwarding_to, serving, web
 
 pytest_plugins = ["tests.engine_fixtures"]
 pytestmark = pytest.mark.anyio
 
 STOPPED: Final = "engine engine was stopped during the job"
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """The loop on which `dispatcher engine` runs; without this it would be uvloop."""
-    return ("asyncio", {"use_uvloop": False})
-
-
-@pytest.fixture
-async def dispatcher(server: Running) -> AsyncIterator[Client]:
-    async with Client(server.url, KEY) as client:
-        yield client
 
 
 def output_of(job: JobView) -> Path:

@@ -4,7 +4,6 @@ Law: no work is lost, and each attempt is reported exactly once.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -16,23 +15,12 @@ from dispatcher.engine.journal import Entry
 from tests.engines import at_work, files_below, final
 from tests.lines import Broken, beats_in, heard_but_not_answered
 from tests.media import Clips
-from tests.servers import KEY, Running, events_in
+from tests.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
+from tests.servers import Running, events_in
 from tests.web import Answer, Asked, answering, forwarding_to, serving, web
 
 pytest_plugins = ["tests.engine_fixtures"]
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """The loop on which `dispatcher engine` runs; without this it would be uvloop."""
-    return ("asyncio", {"use_uvloop": False})
-
-
-@pytest.fixture
-async def dispatcher(server: Running) -> AsyncIterator[Client]:
-    async with Client(server.url, KEY) as client:
-        yield client
 
 
 def happened(db: Path, *kinds: str) -> int:

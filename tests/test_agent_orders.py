@@ -13,23 +13,12 @@ from dispatcher.engine.ffmpeg import Ffmpeg
 from dispatcher.scheduling import LARGE_MB
 from tests.engines import at_work, eventually, files_below, final
 from tests.media import Clips, make_long_clip
-from tests.servers import KEY, Running, events_in
+from tests.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
+from tests.servers import Running, events_in
 from tests.web import Answer, Asked, answering, forwarding_to, serving, web
 
 pytest_plugins = ["tests.engine_fixtures"]
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """The loop on which `dispatcher engine` runs; without this it would be uvloop."""
-    return ("asyncio", {"use_uvloop": False})
-
-
-@pytest.fixture
-async def dispatcher(server: Running) -> AsyncIterator[Client]:
-    async with Client(server.url, KEY) as client:
-        yield client
 
 
 class Held:

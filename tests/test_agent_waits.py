@@ -1,7 +1,6 @@
 """An engine whose dispatcher is away, comes back, or is heard badly."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,23 +9,12 @@ from dispatcher.client import Client
 from dispatcher.engine.ffmpeg import Ffmpeg
 from tests.engines import at_work, eventually, files_below, final
 from tests.media import Clips
+from tests.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.servers import KEY, Running, events_in, running
 from tests.web import Answer, Asked, forwarding_to, web
 
 pytest_plugins = ["tests.engine_fixtures"]
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """The loop on which `dispatcher engine` runs; without this it would be uvloop."""
-    return ("asyncio", {"use_uvloop": False})
-
-
-@pytest.fixture
-async def dispatcher(server: Running) -> AsyncIterator[Client]:
-    async with Client(server.url, KEY) as client:
-        yield client
 
 
 class BadLine:

@@ -1,7 +1,6 @@
 """The client commands as a user has them: real child processes against a real dispatcher."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +9,7 @@ import pytest
 from dispatcher import __version__
 from dispatcher.client import Client
 from tests.commands import command
-from tests.servers import KEY, Running
+from tests.servers import Running
 from tests.web import Answer, answering, web
 
 pytestmark = pytest.mark.anyio
@@ -27,12 +26,6 @@ JOB_FIELDS: Final = [
     "retries",
     "max_retries",
 ]
-
-
-@pytest.fixture
-async def dispatcher(server: Running) -> AsyncIterator[Client]:
-    async with Client(server.url, KEY) as client:
-        yield client
 
 
 # The command itself

@@ -1,7 +1,6 @@
 """The commands that steer: why, cancel, retry, drain, resume, forget, and a job's priority."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -9,17 +8,11 @@ import pytest
 
 from dispatcher.client import Client
 from tests.commands import command
-from tests.servers import KEY, Running
+from tests.servers import Running
 
 pytestmark = pytest.mark.anyio
 
 SOURCE: Final = "http://farm/in.mp4"
-
-
-@pytest.fixture
-async def dispatcher(server: Running) -> AsyncIterator[Client]:
-    async with Client(server.url, KEY) as client:
-        yield client
 
 
 async def test_submit_takes_a_priority(dispatcher: Client, server: Running, tmp_path: Path) -> None:

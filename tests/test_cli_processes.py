@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -23,12 +22,6 @@ ENGINE = (
     *("engine", "--id", "farm-1", "--work-dir", "work", "--output", "out"),
     *("--poll-s", "0.05", "--wait-s", "0"),
 )
-
-
-@pytest.fixture
-async def dispatcher(server: Running) -> AsyncIterator[Client]:
-    async with Client(server.url, KEY) as client:
-        yield client
 
 
 # serve

@@ -1,6 +1,5 @@
 """The client: one method a route, typed results."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC
 from typing import Final
 
@@ -9,24 +8,13 @@ import pytest
 from dispatcher.client import Client
 from projections.engines import EngineView
 from projections.jobs import JobView
+from tests.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.servers import KEY, Running
 
 pytestmark = pytest.mark.anyio
 
 SOURCE: Final = "http://farm/in.mp4"
 OUTPUT: Final = "http://farm/out.mp4"
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """The loop on which the commands run; without this it would be uvloop."""
-    return ("asyncio", {"use_uvloop": False})
-
-
-@pytest.fixture
-async def dispatcher(server: Running) -> AsyncIterator[Client]:
-    async with Client(server.url, KEY) as client:
-        yield client
 
 
 async def test_a_submitted_job_comes_back_typed(dispatcher: Client) -> None:

@@ -1,30 +1,18 @@
 """The client's additions: priorities, pages, answers of a holder, orders, and steering."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Final
 
 import pytest
 
 from dispatcher.client import Client, RequestRefusedError
+from tests.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.servers import KEY, Running
 
 pytestmark = pytest.mark.anyio
 
 SOURCE: Final = "http://farm/in.mp4"
 OUTPUT: Final = "http://farm/out.mp4"
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """The loop on which the commands run; without this it would be uvloop."""
-    return ("asyncio", {"use_uvloop": False})
-
-
-@pytest.fixture
-async def dispatcher(server: Running) -> AsyncIterator[Client]:
-    async with Client(server.url, KEY) as client:
-        yield client
 
 
 async def test_a_job_of_a_higher_priority_goes_first(dispatcher: Client) -> None:

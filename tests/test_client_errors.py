@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError
+from tests.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.servers import KEY, Running, running
 from tests.web import Answer, Asked, answering, web
 
@@ -37,22 +38,10 @@ CALLS: Final[dict[str, Callable[[Client], Awaitable[object]]]] = {
 READING: Final = ["submit", "job", "why", "jobs", "engines", "assign"]
 
 
-@pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """The loop on which the commands run; without this it would be uvloop."""
-    return ("asyncio", {"use_uvloop": False})
-
-
 @pytest.fixture(scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
     async with running(tmp_path_factory.mktemp("refusals") / "events.db") as dispatcher:
         yield dispatcher
-
-
-@pytest.fixture
-async def dispatcher(server: Running) -> AsyncIterator[Client]:
-    async with Client(server.url, KEY) as client:
-        yield client
 
 
 async def refusal_of(request: Awaitable[object]) -> tuple[int, str]:

@@ -14,18 +14,13 @@ import stamina
 
 from dispatcher.engine.delivery import DeliveryError, delivery_to
 from dispatcher.engine.workspace import file_name
+from tests.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.web import Answer, Asked, answering, web
 
 pytestmark = pytest.mark.anyio
 
 VIDEO: Final = bytes(range(256)) * 10_000
 MP4: Final = "video/mp4"
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """The loop on which `dispatcher engine` runs; without this it would be uvloop."""
-    return ("asyncio", {"use_uvloop": False})
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from tests.commands import started
 from tests.engines import eventually, files_below, final
 from tests.lines import Broken, deaf
 from tests.media import Clips
-from tests.servers import KEY, Running, events_in, running
+from tests.servers import Running, events_in, running
 from tests.web import Answer, Asked, serving, web
 
 pytest_plugins = ["tests.engine_fixtures"]
@@ -33,12 +33,6 @@ async def server(db: Path) -> AsyncIterator[Running]:
     """A dispatcher with short leases."""
     async with running(db, policy=Policy(lease_s=2)) as dispatcher:
         yield dispatcher
-
-
-@pytest.fixture
-async def dispatcher(server: Running) -> AsyncIterator[Client]:
-    async with Client(server.url, KEY) as client:
-        yield client
 
 
 def completions(db: Path) -> Counter[str]:

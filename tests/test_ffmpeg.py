@@ -10,16 +10,11 @@ import pytest
 from dispatcher.engine.codecs import CODECS
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, FfmpegMissingError, find_ffmpeg
 from tests.engines import program
+from tests.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 
 pytest_plugins = ["tests.engine_fixtures"]
 
 REFUSING: Final = 'for word in "$@"; do case "$word" in {}) exit 1;; esac; done'
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """The loop on which `dispatcher engine` runs; without this it would be uvloop."""
-    return ("asyncio", {"use_uvloop": False})
 
 
 def refusing(path: Path, *words: str) -> Path:

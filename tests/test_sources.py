@@ -9,17 +9,12 @@ import pytest
 from dispatcher.engine.ffmpeg import Input
 from dispatcher.engine.sources import FILE_PROTOCOLS, WEB_PROTOCOLS, SourceError, open_source
 from dispatcher.scheduling import LARGE_MB
+from tests.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.web import Answer, answering, serving, web
 
 pytestmark = pytest.mark.anyio
 
 VIDEO: Final = bytes(range(256)) * 5_000
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """The loop on which `dispatcher engine` runs; without this it would be uvloop."""
-    return ("asyncio", {"use_uvloop": False})
 
 
 async def opened(url: str, folder: Path, *, size_mb: float = 1.0, streams: bool = True) -> Input:

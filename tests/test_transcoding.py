@@ -11,6 +11,7 @@ from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, Input, find_ffmpeg
 from dispatcher.engine.sources import FILE_PROTOCOLS, WEB_PROTOCOLS
 from tests.engines import eventually, lives, program
 from tests.media import Clips, found_in, playlist_of
+from tests.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.web import Answer, answering, serving, web
 
 pytest_plugins = ["tests.engine_fixtures"]
@@ -29,12 +30,6 @@ MAKES: Final = {  # what ffmpeg calls the video and the audio that are in the ou
     "ffv1": ("ffv1", "flac"),
 }
 CODEC_NAMES: Final = [codec.names[0] for codec in CODECS]
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """The loop on which `dispatcher engine` runs; without this it would be uvloop."""
-    return ("asyncio", {"use_uvloop": False})
 
 
 def local(path: Path) -> Input:
