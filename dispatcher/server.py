@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 import uvicorn
 
@@ -17,7 +19,7 @@ from dispatcher.service import Service
 
 __all__ = ["BODY_LIMIT_BYTES", "ListenError", "serve"]
 
-GRACE_S = 1
+GRACE_S: Final = 1
 """How long a request that is under way may take to end after SIGTERM."""
 
 
@@ -71,7 +73,16 @@ async def serve(  # noqa: PLR0913
     say(f"Stopped; {db} stands at seq {log.head}.")
 
 
+class _NoCancellations(logging.Filter):
+    """Keeps quiet about requests that were cut off at the end of the grace, as they had to be."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let a record pass unless it tells of a cancellation."""
+        return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
 def _server(app: object) -> uvicorn.Server:
+    logging.getLogger("uvicorn.error").addFilter(_NO_CANCELLATIONS)
     return _Server(
         uvicorn.Config(
             app,  # type: ignore[arg-type]
@@ -79,11 +90,14 @@ def _server(app: object) -> uvicorn.Server:
             lifespan="off",
             ws="none",
             access_log=False,
-            log_level="warning",
+            log_level="error",
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
         )
     )
+
+
+_NO_CANCELLATIONS: Final = _NoCancellations()
 
 
 @contextlib.contextmanager

@@ -1,8 +1,11 @@
 """Where a log can't be is said clearly, and what stands there is not touched."""
 
+import asyncio
+import os
 import re
 import sqlite3
-from collections.abc import Callable
+import stat
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -161,3 +164,20 @@ async def test_a_log_that_can_not_be_made_leaves_no_half_of_it(tmp_path: Path) -
     with pytest.raises(LogError, match=re.escape(f"{path}: can't be made: ")):
         await SqliteLog.open(path)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("opened", [SqliteLog.open, SqliteLog.open_for_reading])
+@pytest.mark.parametrize("kind", [stat.S_IFCHR, stat.S_IFIFO], ids=["device", "pipe"])
+async def test_what_is_no_regular_file_is_refused_and_left_alone(
+    tmp_path: Path, kind: int, opened: Callable[[Path], Awaitable[SqliteLog]]
+) -> None:
+    path = tmp_path / "events.db"
+    try:
+        os.mknod(path, 0o600 | kind, os.makedev(1, 3))
+    except PermissionError:  # only root makes devices
+        os.mkfifo(path)
+    before = path.lstat()
+    with pytest.raises(LogError, match="is no regular file"):
+        await asyncio.wait_for(opened(path), 5)
+    assert path.lstat() == before
+    assert list(tmp_path.iterdir()) == [path]

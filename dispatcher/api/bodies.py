@@ -51,6 +51,8 @@ _decoder = msgspec.json.Decoder()
 
 def json_object(body: bytes) -> dict[str, Any]:
     """Parse a body. JSON that is no object has none of the fields, so it counts as empty."""
+    if not body:
+        raise HttpError(400, "Invalid JSON: the body is empty")
     try:
         value = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -102,8 +102,11 @@ def why(
         others = [engine for engine in found.considered if engine != found.engine_id]
         print_text(f"Engine {found.engine_id} was chosen by the rule '{found.rule}'.")
         print_text(f"Others that could have had it: {', '.join(others) or 'none asked about'}.")
+    in_the_way: dict[str, list[str]] = {}
     for engine in found.engines:
-        print_text(f"  {engine.engine_id}: {engine.because or 'could take it now'}")
+        in_the_way.setdefault(engine.because or "could take it now", []).append(engine.engine_id)
+    for because, names in sorted(in_the_way.items(), key=lambda group: len(group[1])):
+        print_text(f"  {', '.join(names)}: {because}")
 
 
 def cancel(

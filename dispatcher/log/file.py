@@ -54,6 +54,8 @@ def check(path: Path) -> bool:
     """
     if path.is_dir():
         raise LogError(f"{path}: is a directory; a log is a file in one, such as {path}/events.db")
+    if path.exists() and not path.is_file():  # a device or a pipe: not even to be opened
+        raise LogError(f"{path}: is no regular file, so it can be no log; name another with --db")
     if not path.parent.is_dir():
         raise LogError(f"{path}: the directory {path.parent} does not exist; make it first")
     try:
