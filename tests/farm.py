@@ -22,8 +22,8 @@ __all__ = [
     "submitted",
 ]
 
-JOB = {"source_url": "http://farm/in.mp4", "target_codec": "h264"}
-OUTPUT = {"output_url": "http://farm/out.mp4"}
+JOB = {"source_url": "http://media/in.mp4", "target_codec": "h264"}
+OUTPUT = {"output_url": "http://media/out.mp4"}
 PATIENCE_S = 20
 
 T = TypeVar("T")

@@ -31,7 +31,7 @@ __all__ = [
     "requeued",
 ]
 
-OUTPUT: Final = "http://farm/out.mp4"
+OUTPUT: Final = "http://media/out.mp4"
 START: Final = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -93,7 +93,7 @@ def job(
     key: str | None = None,
 ) -> JobSubmitted:
     since = None if waits_since_s is None else START + timedelta(seconds=waits_since_s)
-    url = f"http://farm/{job_id}.mp4"
+    url = f"http://media/{job_id}.mp4"
     return JobSubmitted(job_id, url, codec, size, max_retries, priority, since, key)
 
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def submit(job_id: str) -> SubmitJob:
-    return SubmitJob(job_id, "http://farm/in.mp4", "h264")
+    return SubmitJob(job_id, "http://media/in.mp4", "h264")
 
 
 def seqs(records: Sequence[Recorded]) -> list[int]:

@@ -34,7 +34,7 @@ class DiedError(Exception):
 
 
 async def do_well(client: Client, engine_id: str, job: JobView) -> None:
-    output = f"http://farm/{job.job_id}/{engine_id}/{job.attempt}"
+    output = f"http://media/{job.job_id}/{engine_id}/{job.attempt}"
     await client.complete(job.job_id, output, engine_id=engine_id, attempt=job.attempt)
 
 
@@ -112,7 +112,7 @@ async def test_all_jobs_complete_none_twice_and_why_explains_the_one_that_waits(
     ):
         # The few that meet a bad engine may meet another, and then one that dies.
         await asyncio.gather(
-            *(client.submit(f"http://farm/{n}", "h264", max_retries=6) for n in range(JOBS - 1))
+            *(client.submit(f"http://media/{n}", "h264", max_retries=6) for n in range(JOBS - 1))
         )
         stalling = Stalling(client)
         engines = [
@@ -124,7 +124,7 @@ async def test_all_jobs_complete_none_twice_and_why_explains_the_one_that_waits(
         tasks = [lives.create_task(engine.live()) for engine in engines]
 
         await eventually(lambda: both_bad_ones_are_blocked(client))
-        waits = await client.submit("http://farm/rare", "av1")
+        waits = await client.submit("http://media/rare", "av1")
         why = await client.why(waits.job_id)
         assert why.status == "pending"
         assert why.because == "no engine could take it now; see what stands in the way of each"

@@ -14,7 +14,7 @@ from tests.web import Answer, answering, web
 
 pytestmark = pytest.mark.anyio
 
-SOURCE: Final = "http://farm/in.mp4"
+SOURCE: Final = "http://media/in.mp4"
 JOB_FIELDS: Final = [
     "job_id",
     "source_url",
@@ -89,7 +89,7 @@ async def test_submit_prints_a_table_for_people(
 async def test_submit_takes_several_sources_in_order(
     dispatcher: Client, server: Running, tmp_path: Path
 ) -> None:
-    sources = [f"http://farm/{n}.mp4" for n in range(3)]
+    sources = [f"http://media/{n}.mp4" for n in range(3)]
     done = await command(tmp_path, "submit", *sources, "--codec", "h264", server=server.url)
     assert done.status == 0
     assert [job.source_url for job in await dispatcher.jobs()] == sources

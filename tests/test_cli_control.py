@@ -12,7 +12,7 @@ from tests.servers import Running
 
 pytestmark = pytest.mark.anyio
 
-SOURCE: Final = "http://farm/in.mp4"
+SOURCE: Final = "http://media/in.mp4"
 
 
 async def test_submit_takes_a_priority(dispatcher: Client, server: Running, tmp_path: Path) -> None:

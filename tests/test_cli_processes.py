@@ -41,7 +41,7 @@ async def test_serve_greets_serves_and_stops_at_sigterm(db: Path, tmp_path: Path
         url = greeting.split()[3].rstrip(",")
         assert greeting.endswith(f", log {db} at seq 0.\n")
         async with Client(url, KEY) as client:
-            await client.submit("http://farm/in.mp4", "h264")
+            await client.submit("http://media/in.mp4", "h264")
         process.send_signal(signal.SIGTERM)
         done = await ended(process)
     assert (done.status, done.out) == (0, "")
@@ -269,7 +269,7 @@ async def test_waiting_goes_on_while_the_dispatcher_is_away(
         return await forwarding_to(server.url, asked)
 
     async with web(answer) as between:
-        arguments = ("submit", "http://farm/a.mp4", "--codec", "h264", "--wait", "--json")
+        arguments = ("submit", "http://media/a.mp4", "--codec", "h264", "--wait", "--json")
         async with started(tmp_path, *arguments, server=between.url) as waiting:
             await hung_up.wait()
 
@@ -277,7 +277,7 @@ async def test_waiting_goes_on_while_the_dispatcher_is_away(
                 jobs = await dispatcher.jobs()
                 return jobs[0].job_id if jobs else None
 
-            await dispatcher.complete(await eventually(submitted), "http://farm/out.mp4")
+            await dispatcher.complete(await eventually(submitted), "http://media/out.mp4")
             done = await ended(waiting)
     assert done.status == 0
     assert [job["status"] for job in done.json] == ["completed"]

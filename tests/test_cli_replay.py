@@ -16,13 +16,13 @@ SCRIPT: Final = (str(Path(__file__).parent.parent / "scripts" / "replay.py"),)
 WAYS: Final = [pytest.param((*MODULE, "replay"), id="command"), pytest.param(SCRIPT, id="script")]
 
 REQUESTS: Final[list[tuple[str, dict[str, Any]]]] = [
-    ("/jobs/", {"source_url": "http://farm/0.mp4", "target_codec": "h264"}),
+    ("/jobs/", {"source_url": "http://media/0.mp4", "target_codec": "h264"}),
     ("/engines/heartbeat", {"engine_id": "farm-1", "hostname": "rack", "supported_codecs": []}),
     ("/engines/benchmark_result", {"engine_id": "farm-1", "benchmark_time": 1.5}),
     ("/assign_job/", {"engine_id": "farm-1"}),
     ("/jobs/{first}/fail", {"error_message": "broke"}),
     ("/assign_job/", {"engine_id": "farm-1"}),
-    ("/jobs/{first}/complete", {"output_url": "http://farm/out.mp4"}),
+    ("/jobs/{first}/complete", {"output_url": "http://media/out.mp4"}),
 ]
 
 

@@ -13,8 +13,8 @@ from tests.servers import KEY, Running
 
 pytestmark = pytest.mark.anyio
 
-SOURCE: Final = "http://farm/in.mp4"
-OUTPUT: Final = "http://farm/out.mp4"
+SOURCE: Final = "http://media/in.mp4"
+OUTPUT: Final = "http://media/out.mp4"
 
 
 async def test_a_submitted_job_comes_back_typed(dispatcher: Client) -> None:

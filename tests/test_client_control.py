@@ -11,8 +11,8 @@ from tests.servers import KEY, Running
 
 pytestmark = pytest.mark.anyio
 
-SOURCE: Final = "http://farm/in.mp4"
-OUTPUT: Final = "http://farm/out.mp4"
+SOURCE: Final = "http://media/in.mp4"
+OUTPUT: Final = "http://media/out.mp4"
 
 
 async def test_a_job_of_a_higher_priority_goes_first(dispatcher: Client) -> None:

@@ -15,8 +15,8 @@ from tests.web import Answer, Asked, answering, web
 
 pytestmark = pytest.mark.anyio
 
-SOURCE: Final = "http://farm/in.mp4"
-OUTPUT: Final = "http://farm/out.mp4"
+SOURCE: Final = "http://media/in.mp4"
+OUTPUT: Final = "http://media/out.mp4"
 
 CALLS: Final[dict[str, Callable[[Client], Awaitable[object]]]] = {
     "submit": lambda client: client.submit(SOURCE, "h264"),

@@ -132,7 +132,7 @@ async def test_a_late_answer_while_another_engine_holds_the_job_is_a_conflict(
         await asyncio.wait_for(late.wait(), 30)
         beating.cancel()
         await asyncio.gather(beating, return_exceptions=True)
-        await dispatcher.complete(job.job_id, "http://farm/o.mp4", engine_id="living", attempt=2)
+        await dispatcher.complete(job.job_id, "http://media/o.mp4", engine_id="living", attempt=2)
 
         async def tidied() -> bool | None:
             left = files_below(tmp_path / "out") + files_below(tmp_path / "work")

@@ -67,7 +67,7 @@ async def test_fifty_submissions_that_race_are_one(
 @pytest.mark.parametrize(
     "change",
     [
-        {"source_url": "http://farm/other.mp4"},
+        {"source_url": "http://media/other.mp4"},
         {"target_codec": "vp9"},
         {"job_size": 12.6},
         {"max_retries": 3},

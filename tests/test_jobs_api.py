@@ -140,7 +140,7 @@ async def test_why_answers_in_every_state(client: httpx2.AsyncClient) -> None:
         assert why["status"] == state
         told[state] = why["because"]
     assert told == {
-        "completed": "its output is at http://farm/out.mp4",
+        "completed": "its output is at http://media/out.mp4",
         "failed_permanently": "its failures have used up its retries; the last was: broke",
         "cancelled": "it was cancelled",
         "pending": "it is number 1 in the queue, and an engine that could take it is free",

@@ -54,7 +54,7 @@ async def test_a_submitted_job_is_shown_with_the_nine_fields_in_order(
     assert list(shown)[:9] == NINE_FIELDS
     assert re.fullmatch(r"\d{16}_\d+", shown["job_id"])
     assert [shown[name] for name in NINE_FIELDS[1:]] == [
-        *("http://farm/in.mp4", "h264", 100.5, "pending", None, None, 0, 3)
+        *("http://media/in.mp4", "h264", 100.5, "pending", None, None, 0, 3)
     ]
     assert (await client.get(f"/jobs/{shown['job_id']}")).json() == shown
     assert (await client.get("/jobs/")).json() == [shown]

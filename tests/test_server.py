@@ -20,7 +20,7 @@ from tests.watched_log import DISK_FULL
 
 pytestmark = pytest.mark.anyio
 
-JOB = {"source_url": "http://farm/in.mp4", "target_codec": "h264"}
+JOB = {"source_url": "http://media/in.mp4", "target_codec": "h264"}
 
 
 async def shown(client: httpx2.AsyncClient) -> list[bytes]:

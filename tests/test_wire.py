@@ -12,7 +12,7 @@ from tests.servers import KEY, Running, events_in
 pytestmark = pytest.mark.anyio
 
 MIB = 1 << 20
-JOB = {"source_url": "http://farm/in.mp4", "target_codec": "h264"}
+JOB = {"source_url": "http://media/in.mp4", "target_codec": "h264"}
 
 
 def job_of(size: int) -> bytes:
