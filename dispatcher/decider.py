@@ -259,10 +259,8 @@ def _on_engine(
             return [EngineResumed(engine_id)] if barred else []
         case ForgetEngine(engine_id):
             why = f"engine {engine_id} was taken off the list"
-            return [
-                *_lost_job(fleet, engine, why, at, policy, forgotten=True),
-                EngineForgotten(engine_id),
-            ]
+            lost = _lost_job(fleet, engine, "engine_forgotten", why, at, policy)
+            return [*lost, EngineForgotten(engine_id)]
         case _:
             assert_never(command)
 
@@ -277,10 +275,8 @@ def _on_timer(
             if engine is None or not engine.online:
                 return []
             why = f"engine {engine_id} has been silent for {silent_s:g} s"
-            return [
-                EngineLost(engine_id, silent_s),
-                *_lost_job(fleet, engine, why, at, policy),
-            ]
+            lost = _lost_job(fleet, engine, "engine_silent", why, at, policy)
+            return [EngineLost(engine_id, silent_s), *lost]
         case TimeOutJob(job_id, attempt, after_s):
             job = fleet.jobs.get(job_id)
             if job is None or job.holder is None or job.attempt != attempt:
@@ -293,16 +289,9 @@ def _on_timer(
             assert_never(command)
 
 
-def _lost_job(  # noqa: PLR0913 - the rules need all of it
-    fleet: Fleet,
-    engine: Engine,
-    why: str,
-    at: datetime,
-    policy: Policy,
-    *,
-    forgotten: bool = False,
+def _lost_job(  # noqa: PLR0913, PLR0917 - the rules need all of it
+    fleet: Fleet, engine: Engine, cause: Cause, why: str, at: datetime, policy: Policy
 ) -> list[Event]:
     if engine.holds is None:
         return []
-    cause: Cause = "engine_forgotten" if forgotten else "engine_silent"
     return attempt_ended(fleet, fleet.jobs[engine.holds], cause, why, at, policy)

@@ -15,6 +15,7 @@ import msgspec
 
 __all__ = [
     "ASKED_BY_NAME",
+    "FINAL",
     "AnswerRefused",
     "Cause",
     "EngineBenchmarked",
@@ -41,6 +42,9 @@ __all__ = [
 Cause = Literal["reported", "engine_silent", "timed_out", "engine_restarted", "engine_forgotten"]
 """What ended an attempt: the engine said so, or one of the dispatcher's own observations."""
 
+
+FINAL: Final = frozenset({"completed", "failed_permanently", "cancelled"})
+"""The states of a job in which nothing more can happen to it, unless it is retried."""
 
 ASKED_BY_NAME: Final = "asked by name"
 """The rule of an assignment for which the engine itself has asked."""

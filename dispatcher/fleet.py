@@ -10,12 +10,13 @@ Laws:
 """
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, assert_never
 
 import msgspec
 
 from dispatcher.events import (
+    FINAL,
     AnswerRefused,
     EngineBenchmarked,
     EngineBlocked,
@@ -38,7 +39,7 @@ from dispatcher.events import (
 )
 from dispatcher.queue import Place, Queue, Waiting
 
-__all__ = ["Engine", "Fleet", "Job", "JobStatus", "evolve"]
+__all__ = ["Engine", "Fleet", "Job", "JobStatus", "evolve", "microseconds"]
 
 JobStatus = Literal["pending", "assigned", "completed", "failed_permanently", "cancelled"]
 
@@ -73,7 +74,7 @@ class Job(msgspec.Struct):
     @property
     def final(self) -> bool:
         """Whether nothing can happen to the job any more, unless it is retried."""
-        return self.status in {"completed", "failed_permanently", "cancelled"}
+        return self.status in FINAL
 
     def waiting(self) -> Waiting:
         """Give what stands for it in the queue."""
@@ -231,16 +232,18 @@ def _engine_changed(
 def _submitted(fleet: Fleet, event: JobSubmitted) -> None:
     if event.job_id in fleet.jobs:
         return
-    since = event.waits_since or _EPOCH
-    since_us = (since - _EPOCH).days * 86_400_000_000 + (
-        (since - _EPOCH).seconds * 1_000_000 + since.microsecond
-    )
+    since_us = microseconds(event.waits_since or _EPOCH)
     job = Job(event, Place(since_us, len(fleet.jobs)))
     fleet.jobs[job.job_id] = job
     fleet.queue.add(job.waiting())
     fleet.newest = max(fleet.newest, event.arrived_at or _EPOCH)
     if event.idempotency_key is not None:
         fleet.idempotent.setdefault(event.idempotency_key, event)
+
+
+def microseconds(at: datetime) -> int:
+    """Count the microseconds since the epoch, exactly."""
+    return (at - _EPOCH) // timedelta(microseconds=1)
 
 
 def _assigned(fleet: Fleet, event: JobAssigned) -> None:

@@ -30,7 +30,7 @@ from dispatcher.commands import AssignJob, Command, SubmitJob
 from dispatcher.commits import GroupCommit, UnavailableError
 from dispatcher.decider import Rejected, decide
 from dispatcher.events import Event, Recorded
-from dispatcher.fleet import Fleet, evolve
+from dispatcher.fleet import Fleet, evolve, microseconds
 from dispatcher.log import Log, LogError
 from dispatcher.policy import DEFAULT_POLICY, Policy
 from dispatcher.timers import Timers
@@ -115,9 +115,7 @@ class Service:
 
     def new_job_id(self) -> str:
         """Make an id of protocol.md's form `{microseconds}_{counter}` that no job has yet."""
-        at = self._clock()
-        micros = int(at.timestamp()) * 1_000_000 + at.microsecond
-        counter = 0
+        micros, counter = microseconds(self._clock()), 0
         while (job_id := f"{micros}_{counter}") in self._fleet.jobs:
             counter += 1
         return job_id
@@ -249,14 +247,14 @@ class Service:
         self._restored.clear()
         self._is_fleet_durable = False
         with suppress(LogError):  # so that `explain` has something durable to speak of
-            await self._rebuild(lambda _done, _of: None)
+            await self._rebuild()
         self._restored.set()
         async for attempt in stamina.retry_context(
             on=LogError, attempts=None, timeout=None, wait_initial=0.1, wait_max=RETRY_S
         ):
             with attempt:
                 await self._log.recover()
-                await self._rebuild(lambda _done, _of: None)
+                await self._rebuild()
         self._commits.accept()
         self._timers.start(self.projections, self._clock())
         self._waiters.ask_all()
@@ -286,7 +284,9 @@ class Service:
                 UnavailableError(f"the dispatcher's {task.get_name()} died: {error!r}")
             )
 
-    async def _rebuild(self, progress: Callable[[int, int], None]) -> None:
+    async def _rebuild(
+        self, progress: Callable[[int, int], None] = lambda _done, _of: None
+    ) -> None:
         """Fold the log into a new fleet, and into the projections what they have not seen."""
         fleet, seq, head = Fleet(), 0, self._log.head
         async with aclosing(self._log.read()) as pages:

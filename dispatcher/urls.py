@@ -1,8 +1,15 @@
-"""URLs of the web, checked before a library meets what it does not expect."""
+"""URLs, checked and read before a library meets what it does not expect."""
 
-from urllib.parse import urlsplit
+import os
+from pathlib import Path
+from urllib.parse import unquote_to_bytes, urlsplit
 
-__all__ = ["web_url_fault"]
+__all__ = ["path_of", "web_url_fault"]
+
+
+def path_of(file_url: str) -> Path:
+    """Give the path of a `file:` URL, whatever the encoding of its name."""
+    return Path(os.fsdecode(unquote_to_bytes(urlsplit(file_url).path)))
 
 
 def web_url_fault(url: str) -> str | None:

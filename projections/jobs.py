@@ -7,6 +7,7 @@ from typing import Final, assert_never
 import msgspec
 
 from dispatcher.events import (
+    FINAL,
     AnswerRefused,
     EngineBenchmarked,
     EngineBlocked,
@@ -28,10 +29,9 @@ from dispatcher.events import (
     Recorded,
 )
 
-__all__ = ["FINAL", "STATUSES", "JobView", "Jobs", "as_submitted"]
+__all__ = ["STATUSES", "JobView", "Jobs", "as_submitted"]
 
 
-FINAL: Final = frozenset({"completed", "failed_permanently", "cancelled"})
 STATUSES: Final = frozenset({"pending", "assigned"}) | FINAL
 
 
@@ -128,8 +128,18 @@ class Jobs:
                     retries=0,
                     finished_at=None,
                 )
-            case JobCompleted() | JobFailedPermanently() | JobCancelled():
-                self._finished(recorded.event, recorded.at)
+            case JobCompleted(job_id, output_url=output_url):
+                self._finish(job_id, recorded.at, status="completed", output_url=output_url)
+            case JobFailedPermanently(job_id, retries=retries, error_message=error_message):
+                self._finish(
+                    job_id,
+                    recorded.at,
+                    status="failed_permanently",
+                    retries=retries,
+                    error_message=error_message,
+                )
+            case JobCancelled(job_id):
+                self._finish(job_id, recorded.at, status="cancelled")
             case (
                 AnswerRefused()
                 | EngineReported()
@@ -163,24 +173,8 @@ class Jobs:
                 submitted_at=at,
             )
 
-    def _finished(
-        self, event: JobCompleted | JobFailedPermanently | JobCancelled, at: datetime
-    ) -> None:
-        self._change(event.job_id, progress=None, not_before=None, finished_at=at)
-        match event:
-            case JobCompleted(job_id, output_url=output_url):
-                self._change(job_id, status="completed", output_url=output_url)
-            case JobFailedPermanently(job_id, retries=retries, error_message=error_message):
-                self._change(
-                    job_id,
-                    status="failed_permanently",
-                    retries=retries,
-                    error_message=error_message,
-                )
-            case JobCancelled(job_id):
-                self._change(job_id, status="cancelled")
-            case _:
-                assert_never(event)
+    def _finish(self, job_id: str, at: datetime, **fields: object) -> None:
+        self._change(job_id, progress=None, not_before=None, finished_at=at, **fields)
 
     def _change(self, job_id: str, **fields: object) -> None:
         if (view := self._views.get(job_id)) is not None:

@@ -95,7 +95,7 @@ async def test_a_directory_that_can_not_be_made_is_named(target: str, tmp_path: 
         delivery_to(target.format(in_the_way))
 
 
-@pytest.mark.parametrize("target", ["ftp://farm/", "s3://bucket/x", "file://nas/outputs"])
+@pytest.mark.parametrize("target", ["ftp://media/", "s3://bucket/x", "file://nas/outputs"])
 async def test_other_targets_are_refused(target: str) -> None:
     with pytest.raises(DeliveryError) as told:
         delivery_to(target)

@@ -24,6 +24,11 @@ from dispatcher.commands import (
 from projections.jobs import STATUSES, JobView
 
 __all__ = [
+    "MAX_INTEGER",
+    "MAX_KEY",
+    "MAX_PRIORITY",
+    "MAX_WAIT_S",
+    "WHOLE",
     "assignment",
     "benchmark",
     "completion",

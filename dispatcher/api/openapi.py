@@ -4,7 +4,7 @@ Bodies are parsed by `bodies`, not by Litestar, so what they may hold is describ
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from litestar import Router
@@ -26,6 +26,7 @@ from litestar.routes import BaseRoute
 from litestar.types import ControllerRouterHandler
 
 from dispatcher import __version__
+from dispatcher.api.bodies import MAX_INTEGER, MAX_KEY, MAX_PRIORITY, MAX_WAIT_S, WHOLE
 from projections.jobs import STATUSES
 
 __all__ = [
@@ -54,7 +55,7 @@ _DESCRIPTIONS: Final = {
 }
 
 
-def _count(maximum: int = 2**63 - 1, default: int | None = None) -> Schema:
+def _count(maximum: int = MAX_INTEGER, default: int | None = None) -> Schema:
     return Schema(type=OpenAPIType.INTEGER, minimum=0, maximum=maximum, default=default)
 
 
@@ -68,7 +69,7 @@ SUBMISSION: Final = _body(
     target_codec=_STRING,
     job_size=Schema(type=OpenAPIType.NUMBER, minimum=0, default=0.0, description="MB"),
     max_retries=_count(default=3),
-    priority=_count(maximum=100, default=0),
+    priority=_count(maximum=MAX_PRIORITY, default=0),
 )
 HEARTBEAT: Final = _body(
     ["engine_id"],
@@ -82,7 +83,7 @@ HEARTBEAT: Final = _body(
     instance=_STRING,
     current_job=_STRING,
     attempt=_count(),
-    progress=Schema(type=OpenAPIType.NUMBER, minimum=0, maximum=100, description="percent"),
+    progress=Schema(type=OpenAPIType.NUMBER, minimum=0, maximum=WHOLE, description="percent"),
 )
 BENCHMARK: Final = _body(["engine_id", "benchmark_time"], engine_id=_STRING, benchmark_time=_AMOUNT)
 OUTPUT: Final = _body(["output_url"], output_url=_STRING, engine_id=_STRING, attempt=_count())
@@ -93,10 +94,10 @@ ENGINE_OR_NOBODY: Final = _body(
     [],
     engine_id=_STRING,
     resume=_BOOLEAN,
-    wait_s=Schema(type=OpenAPIType.NUMBER, minimum=0, maximum=60, default=0),
+    wait_s=Schema(type=OpenAPIType.NUMBER, minimum=0, maximum=MAX_WAIT_S, default=0),
 )
 IDEMPOTENCY_KEY: Final = Parameter(
-    "Idempotency-Key", "header", schema=Schema(type=OpenAPIType.STRING, max_length=255)
+    "Idempotency-Key", "header", schema=Schema(type=OpenAPIType.STRING, max_length=MAX_KEY)
 )
 LISTING: Final = [
     Parameter("status", "query", schema=Schema(type=OpenAPIType.STRING, enum=sorted(STATUSES))),
@@ -131,12 +132,6 @@ def answers(
 
     @dataclass
     class Described(Operation):
-        request_body: Any = field(
-            default_factory=lambda: (
-                None if body is None else RequestBody(content=content, required=required)
-            )
-        )
-
         def __post_init__(self) -> None:
             if body is not None:
                 self.request_body = RequestBody(content=content, required=required)

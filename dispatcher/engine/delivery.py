@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
-from urllib.parse import quote, unquote_to_bytes, urlsplit
+from urllib.parse import quote
 
 import httpx2
 import stamina
 
-from dispatcher.urls import web_url_fault
+from dispatcher.urls import path_of, web_url_fault
 
 __all__ = ["Delivery", "DeliveryError", "delivery_to"]
 
@@ -48,11 +48,7 @@ def delivery_to(target: str) -> Delivery:
         return _WebServer(target)
     if "://" in target and not target.startswith("file:///"):
         raise DeliveryError(f"{target}: outputs go to a directory or an http(s):// URL")
-    return _Directory(_path_of(target) if target.startswith("file:///") else Path(target))
-
-
-def _path_of(file_url: str) -> Path:
-    return Path(os.fsdecode(unquote_to_bytes(urlsplit(file_url).path)))
+    return _Directory(path_of(target) if target.startswith("file:///") else Path(target))
 
 
 class _Directory:
@@ -81,7 +77,7 @@ class _Directory:
 
     async def discard(self, output_url: str) -> None:
         with suppress(OSError):
-            (self._path / _path_of(output_url).name).unlink()
+            (self._path / path_of(output_url).name).unlink()
 
 
 def _move(output: Path, final: Path) -> None:

@@ -157,7 +157,7 @@ class Ffmpeg(NamedTuple):
              "-map", "0:V:0", "-map", "0:a?", *_encode(codec, encoder, output)],
             told,
         )  # fmt: skip
-        if not output.exists() or output.stat().st_size == 0:
+        if not _is_written(output):
             raise FfmpegError("ffmpeg ended well but wrote no output")
 
     async def _first_working(
@@ -170,7 +170,7 @@ class Ffmpeg(NamedTuple):
                     await _run(self._test_card("128x96", 0.4, codec, encoder, output))
                 except FfmpegError:
                     continue
-                if output.exists() and output.stat().st_size > 0:
+                if _is_written(output):
                     return encoder
         return None
 
@@ -192,6 +192,10 @@ def _encode(codec: Codec, encoder: Encoder, output: Path) -> list[str]:
         "-c:v", encoder.name, *encoder.options, "-vf", shape, *codec.audio, "-sn", "-dn",
         *codec.container_options, "-f", codec.muxer, "-y", f"file:{output}",
     ]  # fmt: skip
+
+
+def _is_written(output: Path) -> bool:
+    return output.exists() and output.stat().st_size > 0
 
 
 async def _length_us(command: Sequence[str]) -> int | None:

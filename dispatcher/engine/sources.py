@@ -1,16 +1,15 @@
 """Where a job's video comes from: what ffmpeg may read, and fetching it."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpx2
 
 from dispatcher.engine.ffmpeg import Input
 from dispatcher.scheduling import LARGE_MB
-from dispatcher.urls import web_url_fault
+from dispatcher.urls import path_of, web_url_fault
 
 __all__ = ["SourceError", "open_source"]
 
@@ -53,7 +52,7 @@ async def open_source(source_url: str, size_mb: float, folder: Path, *, streams:
 def _local(url: SplitResult) -> Path:
     if url.netloc not in ("", "localhost"):
         raise SourceError(f"file://{url.netloc}/… is on another machine; use file:///path")
-    path = Path(os.fsdecode(unquote_to_bytes(url.path)))
+    path = path_of(url.geturl())
     if not path.is_absolute():
         raise SourceError(f"file:{url.path}: use file:///path, from the root on")
     try:
