@@ -2,8 +2,8 @@
 
 A command has been checked for shape (types and ranges, see `api.bodies`); whether it may be
 granted, given what has happened so far, is for `decider` to say. It carries every id that the
-outcome needs, because the core never makes one up. Its time and actor travel beside it and are
-recorded with whatever events follow (see `service`). A timer speaks in commands too.
+outcome needs, because the core never makes one up. Its time and its caller travel beside it and
+are recorded with whatever events follow (see `service`). A timer speaks in commands too.
 """
 
 from typing import Any
@@ -12,6 +12,7 @@ import msgspec
 
 __all__ = [
     "AssignJob",
+    "Caller",
     "CancelJob",
     "Command",
     "CompleteJob",
@@ -27,6 +28,13 @@ __all__ = [
     "SubmitJob",
     "TimeOutJob",
 ]
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who wishes it: the name of a key, and the id of the request that carried it, if one did."""
+
+    name: str
+    request_id: str | None = None
 
 
 class SubmitJob(msgspec.Struct, frozen=True):

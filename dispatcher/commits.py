@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
+from dispatcher import codec
 from dispatcher.events import Recorded
 from dispatcher.log import Log, LogError
 
@@ -139,7 +140,8 @@ class GroupCommit:
     async def _commit(self, batch: list[_Waiting[object]]) -> None:
         records = [recorded for waiting in batch for recorded in waiting.records]
         if records:
-            await self._log.append(records, expected_head=records[0].seq - 1)
+            entries = [codec.encode(recorded) for recorded in records]
+            await self._log.append(entries, expected_head=records[0].seq - 1)
         for waiting in batch:
             for recorded in waiting.records:
                 self._project(recorded)

@@ -248,10 +248,12 @@ class Recorded(msgspec.Struct, frozen=True):
 
     `seq` counts from 1 without gaps; it alone gives the order. `at` is the wall clock (UTC) when
     the command came in, which may step back when the clock is set. `actor` names who asked: the
-    name of the key that the request carried.
+    name of the key that the request carried. `request_id` is that of the request (`X-Request-ID`),
+    `None` for what the dispatcher did of its own accord.
     """
 
     seq: int
     at: datetime
     actor: str
     event: Event
+    request_id: str | None = None

@@ -1,19 +1,34 @@
-"""Events to text and back."""
+"""Recorded events to entries and lines, and back."""
 
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher import codec, events
-from dispatcher.events import Event
+from dispatcher.codec import Entry
+from dispatcher.events import Event, Recorded
 from tests.strategies import any_events, times
 
 AT = datetime(2024, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+TIME = "2024-01-02T03:04:05.000006Z"
+SEEN = events.EngineSeen("é")
+
+text = st.text(st.characters(codec="utf-8"), max_size=8)
+anything = st.integers(-(2**63), 2**63 - 1)
+any_recorded = st.builds(
+    Recorded, st.integers(1, 2**63 - 1), times, text, any_events, st.none() | text
+)
+any_fields = st.dictionaries(text.map("f{}".format), text | anything, min_size=1).map(
+    msgspec.json.encode
+)
 
 EXAMPLES: list[tuple[Event, str, str]] = [
     (
@@ -162,24 +177,25 @@ def test_every_event_has_a_name_and_an_example() -> None:
 
 @pytest.mark.parametrize(("event", "name", "data"), EXAMPLES)
 def test_an_event_is_written_as_it_stands_here(event: Event, name: str, data: str) -> None:
-    assert codec.encode(event) == (name, data)
+    entry = codec.encode(Recorded(7, AT, "tester", event, "4711"))
+    assert entry == Entry(7, TIME, name, 1, "tester", "4711", data.encode())
 
 
 @pytest.mark.parametrize(("event", "name", "data"), [*EXAMPLES, *OLD])
 def test_an_event_that_was_written_long_ago_can_be_read(event: Event, name: str, data: str) -> None:
-    assert codec.decode(name, data) == event
+    assert codec.decode(stored(name, data)) == Recorded(7, AT, "tester", event)
 
 
-@given(any_events)
-def test_what_is_decoded_is_what_was_encoded(event: Event) -> None:
-    decoded = codec.decode(*codec.encode(event))
-    assert type(decoded) is type(event)
-    assert repr(decoded) == repr(event)
+@given(any_recorded)
+def test_what_is_decoded_is_what_was_encoded(recorded: Recorded) -> None:
+    decoded = codec.decode(codec.encode(recorded))
+    assert type(decoded.event) is type(recorded.event)
+    assert repr(decoded) == repr(recorded)
 
 
 @given(event=any_events)
 def test_sqlite_can_query_every_event(sqlite: sqlite3.Connection, event: Event) -> None:
-    _, data = codec.encode(event)
+    data = data_of(event)
     valid, first_key = sqlite.execute(
         "SELECT json_valid(?1), (SELECT key FROM json_each(?1) LIMIT 1)", (data,)
     ).fetchone()
@@ -188,7 +204,7 @@ def test_sqlite_can_query_every_event(sqlite: sqlite3.Connection, event: Event) 
 
 
 def test_sqlite_reads_the_values_that_were_written(sqlite: sqlite3.Connection) -> None:
-    _, data = codec.encode(events.JobSubmitted("🎬", "it's", 'a"b', 0.5, 2**63 - 1))
+    data = data_of(events.JobSubmitted("🎬", "it's", 'a"b', 0.5, 2**63 - 1))
     assert sqlite.execute(
         "SELECT ?1->>'job_id', ?1->>'source_url', ?1->>'target_codec',"
         " ?1->>'job_size', ?1->>'max_retries'",
@@ -211,9 +227,200 @@ def test_sqlite_reads_the_values_that_were_written(sqlite: sqlite3.Connection) -
     ],
 )
 def test_what_is_no_event_is_told(name: str, data: str, text: str) -> None:
+    assert refusal_of(stored(name, data)) == text
+
+
+def stored(name: str, data: str, version: int = 1) -> Entry:
+    return Entry(7, TIME, name, version, "tester", None, data.encode())
+
+
+def data_of(event: Event) -> str:
+    return codec.encode(Recorded(1, AT, "tester", event)).data.decode()
+
+
+def refusal_of(entry: Entry) -> str:
     with pytest.raises(codec.UndecodableError) as told:
-        codec.decode(name, data)
-    assert str(told.value) == text
+        codec.decode(entry)
+    return str(told.value)
+
+
+# The line
+
+
+LINES: list[tuple[Entry, str]] = [
+    (
+        Entry(1, TIME, "engine_seen", 1, "farm", "4711", b'{"engine_id":"e"}'),
+        (
+            '{"seq":1,"time":"2024-01-02T03:04:05.000006Z","type":"engine_seen","version":1,'
+            '"actor":"farm","request_id":"4711","engine_id":"e"}'
+        ),
+    ),
+    (
+        Entry(2**62, TIME, "job_released", 1, "dispatcher", None, b'{"job_id":"1_0"}'),
+        (
+            '{"seq":4611686018427387904,"time":"2024-01-02T03:04:05.000006Z",'
+            '"type":"job_released","version":1,"actor":"dispatcher","request_id":null,'
+            '"job_id":"1_0"}'
+        ),
+    ),
+    (
+        Entry(3, TIME, "engine_reported", 2, 'ключ "\u2028', "", '{"engine_id":"🎬"}'.encode()),
+        (
+            '{"seq":3,"time":"2024-01-02T03:04:05.000006Z","type":"engine_reported","version":2,'
+            '"actor":"ключ \\"\u2028","request_id":"","engine_id":"🎬"}'
+        ),
+    ),
+    (
+        Entry(4, "noon", "job_vanished", 9, "\x00", "\x7f/é", b'{ "b":1.0 ,"a":"\\u00e9"}'),
+        (
+            '{"seq":4,"time":"noon","type":"job_vanished","version":9,'
+            '"actor":"\\u0000","request_id":"\x7f/é", "b":1.0 ,"a":"\\u00e9"}'
+        ),
+    ),
+]
+"""For ever as well: every root that was ever signed is made of them."""
+
+
+@pytest.mark.parametrize(("entry", "text"), LINES)
+def test_an_entry_has_the_line_that_stands_here(entry: Entry, text: str) -> None:
+    assert codec.line(entry) == text.encode()
+    assert codec.parse_line(text.encode()) == entry
+
+
+@given(any_recorded)
+def test_a_line_is_one_json_object_of_all_that_is_recorded(recorded: Recorded) -> None:
+    entry = codec.encode(recorded)
+    line = codec.line(entry)
+    assert b"\n" not in line
+    head = {
+        "seq": entry.seq,
+        "time": entry.time,
+        "type": entry.type,
+        "version": entry.version,
+        "actor": entry.actor,
+        "request_id": entry.request_id,
+    }
+    assert list(json.loads(line).items()) == [*head.items(), *json.loads(entry.data).items()]
+
+
+@given(any_recorded)
+def test_a_line_gives_its_entry_back(recorded: Recorded) -> None:
+    entry = codec.encode(recorded)
+    assert codec.parse_line(codec.line(entry)) == entry
+
+
+@given(st.builds(Entry, anything, text, text, anything, text, st.none() | text, any_fields))
+def test_a_line_that_no_version_of_ours_wrote_gives_its_entry_back_too(entry: Entry) -> None:
+    assert codec.parse_line(codec.line(entry)) == entry
+
+
+def test_what_is_recorded_of_an_event_is_never_hidden_by_a_field_of_its_own() -> None:
+    head = set(Entry.__struct_fields__) - {"data"}
+    for event in codec.NAMES:
+        assert event.__struct_fields__, "an event without fields has no line"
+        assert not head & set(event.__struct_fields__)
+
+
+SPACED = LINES[0][1].replace('"seq":1', '"seq": 1')
+ANOTHER_ORDER = LINES[0][1].replace('"seq":1,', "").replace('"engine_id"', '"seq":1,"engine_id"')
+TOLD_TWICE = LINES[0][1].replace('"engine_id"', '"seq":2,"engine_id"')
+ESCAPED = LINES[0][1].replace("farm", "f\\u0061rm")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{}", "[]", "null", "no JSON", '{"seq":1}', LINES[0][1][:-1], LINES[0][1][1:]),
+        *(SPACED, ANOTHER_ORDER, TOLD_TWICE, ESCAPED),
+        *(LINES[0][1] + "\n", " " + LINES[0][1], LINES[0][1] + "{}"),
+        LINES[0][1].replace(":1,", ":1.0,", 1),
+        LINES[0][1].replace(":1,", ':"1",', 1),
+        LINES[0][1].replace('"4711"', "4711"),
+        LINES[0][1].replace(',"engine_id":"e"', ""),
+    ],
+)
+def test_what_is_no_line_is_told(text: str) -> None:
+    with pytest.raises(codec.UndecodableError) as told:
+        codec.parse_line(text.encode())
+    assert str(told.value).startswith("is no line of a log: ")
+
+
+def test_bytes_that_are_no_utf_8_are_no_line() -> None:
+    with pytest.raises(codec.UndecodableError, match="is no line of a log: "):
+        codec.parse_line(LINES[0][1].encode().replace(b"farm", b"f\xffrm"))
+
+
+# Versions
+
+
+Fields = dict[str, Any]
+
+
+def steps(monkeypatch: pytest.MonkeyPatch, *upcasters: Callable[[Fields], Fields]) -> None:
+    """Let the present fields of `engine_seen` have come about in so many steps."""
+    monkeypatch.setitem(codec.VERSIONS, "engine_seen", 1 + len(upcasters))
+    for older, upcaster in enumerate(upcasters, 1):
+        monkeypatch.setitem(codec._UPCASTERS, ("engine_seen", older), upcaster)
+
+
+def renamed(old: str, new: str) -> Callable[[Fields], Fields]:
+    return lambda fields: {new: fields[old]}
+
+
+def test_every_step_from_an_older_version_is_there() -> None:
+    needed = {(name, older) for name, now in codec.VERSIONS.items() for older in range(1, now)}
+    assert set(codec._UPCASTERS) == needed
+    assert set(codec.VERSIONS) == set(codec.NAMES.values())
+
+
+def test_an_event_of_an_older_version_is_read_as_one_of_the_present(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps(monkeypatch, renamed("engine", "engine_id"))
+    assert codec.decode(stored("engine_seen", '{"engine":"é"}', 1)).event == SEEN
+    assert codec.decode(stored("engine_seen", '{"engine_id":"é"}', 2)).event == SEEN
+    assert codec.encode(Recorded(7, AT, "tester", SEEN)).version == 2
+
+
+def test_the_steps_from_older_versions_are_chained(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps(monkeypatch, renamed("name", "engine"), renamed("engine", "engine_id"))
+    for version, name in enumerate(("name", "engine", "engine_id"), 1):
+        assert codec.decode(stored("engine_seen", f'{{"{name}":"é"}}', version)).event == SEEN
+
+
+def test_a_step_may_leave_the_types_to_the_present_fields(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(codec.VERSIONS, "job_submitted", 2)
+    monkeypatch.setitem(codec._UPCASTERS, ("job_submitted", 1), lambda fields: fields)
+    for event, name, data in [EXAMPLES[0], OLD[0]]:
+        assert repr(codec.decode(stored(name, data, 1)).event) == repr(event)
+
+
+def test_an_old_entry_keeps_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry, text = LINES[0]
+    steps(monkeypatch, renamed("engine_id", "engine_id"))
+    assert codec.line(codec.parse_line(text.encode())) == text.encode()
+    assert codec.parse_line(text.encode()) == entry
+
+
+@pytest.mark.parametrize("version", [0, -1, 2, 2**40])
+def test_a_version_that_is_not_known_is_told_and_what_to_do(version: int) -> None:
+    assert refusal_of(stored("engine_seen", '{"engine_id":"é"}', version)) == (
+        f"engine_seen of version {version}: this dispatcher knows versions up to 1; "
+        "use the one that wrote it, or a newer one"
+    )
+
+
+@pytest.mark.parametrize("data", ["{}", "[]", '{"engine":1}', '{"engine":', "\x00"])
+def test_what_is_no_event_of_an_older_version_is_told(
+    monkeypatch: pytest.MonkeyPatch, data: str
+) -> None:
+    steps(monkeypatch, renamed("engine", "engine_id"))
+    assert refusal_of(stored("engine_seen", data, 1)).startswith("engine_seen: ")
+
+
+# Times
 
 
 def test_a_time_is_utc_text_with_microseconds() -> None:
@@ -234,7 +441,16 @@ def test_times_sort_as_text(moments: list[datetime]) -> None:
     assert sorted(map(codec.encode_time, moments)) == list(map(codec.encode_time, sorted(moments)))
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01T00:00:00Z"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "yesterday", "2024-01-01T00:00:00Z", "2024-13-01T00:00:00.000000Z"),
+        *("2024-01-01T00:00:00.000000z", "2024-01-01T00:00:00.00000+00", f"{TIME} "),
+    ],
+)
 def test_what_is_no_time_is_told(text: str) -> None:
-    with pytest.raises(codec.UndecodableError, match="is no RFC 3339 time"):
+    with pytest.raises(codec.UndecodableError) as told:
         codec.decode_time(text)
+    assert str(told.value) == (
+        f"{text!r} is no time as the log has it, YYYY-MM-DDThh:mm:ss.ffffffZ"
+    )

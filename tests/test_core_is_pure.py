@@ -20,13 +20,16 @@ PURE: Final = (
     "dispatcher.attempts",
     "dispatcher.decider",
     "dispatcher.explanations",
+    "dispatcher.breaches",
+    "dispatcher.merkle",
     "projections",
     "projections.engines",
+    "projections.history",
     "projections.jobs",
 )
 ALLOWED: Final = {
-    *("collections.abc", "datetime", "enum", "math", "msgspec", "sortedcontainers", "sys"),
-    *("typing", "zlib"),
+    *("array", "collections.abc", "datetime", "enum", "hashlib", "math", "msgspec"),
+    *("sortedcontainers", "sys", "typing", "zlib"),
 }
 """`datetime` for its type only: asking it for the time is found among the calls."""
 FORBIDDEN_METHODS: Final = {"now", "utcnow", "today", "fromtimestamp", "time", "monotonic"}

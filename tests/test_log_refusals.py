@@ -42,13 +42,12 @@ def short_file(path: Path) -> None:
     path.write_bytes(b"SQLite format 3\x00 and no more")
 
 
-def from_the_future(path: Path) -> None:
-    sqlite_file(
-        "PRAGMA journal_mode = WAL",
-        f"PRAGMA application_id = {APPLICATION_ID}",
-        f"PRAGMA user_version = {SCHEMA_VERSION + 1}",
-        "CREATE TABLE events (x)",
-    )(path)
+def marks(schema: int) -> list[str]:
+    return [f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {schema}"]
+
+
+def of_schema(schema: int) -> Callable[[Path], None]:
+    return sqlite_file("PRAGMA journal_mode = WAL", *marks(schema), "CREATE TABLE events (x)")
 
 
 OCCUPIED = [
@@ -72,7 +71,12 @@ OCCUPIED = [
         id="other application",
     ),
     pytest.param(
-        from_the_future,
+        of_schema(0),
+        "is a SQLite file, but no dispatcher's log; name another with --db",
+        id="our mark without a schema",
+    ),
+    pytest.param(
+        of_schema(SCHEMA_VERSION + 1),
         f"was written by a newer dispatcher (schema {SCHEMA_VERSION + 1}; this one knows up to "
         f"{SCHEMA_VERSION}); use that one",
         id="future",
@@ -97,13 +101,20 @@ async def test_what_is_no_log_of_ours_is_named_and_not_touched(
     assert everything_under(tmp_path) == before
 
 
-async def test_a_database_with_our_mark_but_without_our_table_is_named_and_not_touched(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        (SCHEMA_VERSION, "can't be opened: "),
+        (1, f"can't be brought up from schema 1 to {SCHEMA_VERSION}, and is as it was: "),
+    ],
+)
+async def test_a_database_with_our_marks_but_without_our_table_is_named_and_not_touched(
+    tmp_path: Path, schema: int, text: str
 ) -> None:
     path = tmp_path / "thing"
-    sqlite_file(f"PRAGMA application_id = {APPLICATION_ID}", "CREATE TABLE other (x)")(path)
+    sqlite_file(*marks(schema), "CREATE TABLE other (x)")(path)
     before = everything_under(tmp_path)
-    with pytest.raises(LogError, match=re.escape(f"{path}: can't be opened: ")):
+    with pytest.raises(LogError, match=re.escape(f"{path}: {text}no such table: events")):
         await SqliteLog.open(path)
     after = everything_under(tmp_path)
     assert after["thing"] == before["thing"]

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher import codec
+from dispatcher.codec import Entry
 from dispatcher.events import EngineSeen, Recorded
 from dispatcher.log import LogError
 from dispatcher.log.file import APPLICATION_ID, SCHEMA_VERSION
 from dispatcher.log.sqlite import SqliteLog
+from tests.written import entries_in, recorded_in
 
 pytestmark = pytest.mark.anyio
 
 
-def seen(*seqs: int) -> list[Recorded]:
-    return [Recorded(n, datetime(2024, 1, 1, tzinfo=UTC), "t", EngineSeen("e")) for n in seqs]
-
-
-async def everything(log: SqliteLog) -> list[Recorded]:
-    return [recorded async for page in log.read() for recorded in page]
+def seen(*seqs: int) -> list[Entry]:
+    at = datetime(2024, 1, 1, tzinfo=UTC)
+    return [codec.encode(Recorded(n, at, "t", EngineSeen("e"))) for n in seqs]
 
 
 @pytest.fixture
@@ -40,7 +40,10 @@ def shell(log: SqliteLog) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-INSERT = "INTO events VALUES ({}, '2024-01-01T00:00:00.000000Z', 't', 'engine_seen', '{{}}')"
+INSERT = (
+    "INTO events VALUES "
+    "({}, '2024-01-01T00:00:00.000000Z', 'engine_seen', 1, 't', NULL, '{{}}', x'00')"
+)
 
 
 @pytest.mark.parametrize(
@@ -71,15 +74,21 @@ async def test_not_even_the_shell_can_rewrite_history(
         shell.execute(statement)
     assert str(told.value) == f"events are append-only: {text}"
     shell.rollback()
-    assert await everything(log) == seen(1, 2, 3)
+    assert await entries_in(log) == seen(1, 2, 3)
 
 
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO events VALUES (4, 't', 't', 't', x'00')",
-        "INSERT INTO events VALUES (4, 't', 't', NULL, '{}')",
-        "INSERT INTO events VALUES ('four', 't', 't', 't', '{}')",
+        "INSERT INTO events VALUES (4, 't', 't', 1, 't', NULL, x'00', x'00')",
+        "INSERT INTO events VALUES (4, 't', 't', 1, 't', NULL, '{}', '00')",
+        "INSERT INTO events VALUES (4, 't', 't', 'one', 't', NULL, '{}', x'00')",
+        "INSERT INTO events VALUES (4, 't', 't', 1, NULL, NULL, '{}', x'00')",
+        "INSERT INTO events VALUES (4, 't', 't', 1, 't', NULL, '{}', NULL)",
+        "INSERT INTO events VALUES ('four', 't', 't', 1, 't', NULL, '{}', x'00')",
+        "INSERT INTO subtrees VALUES (8, 0, '00')",
+        "INSERT INTO subtrees VALUES (8, 0, NULL)",
+        "INSERT INTO subtrees VALUES ('eight', 0, x'00')",
     ],
 )
 async def test_the_table_is_strict(shell: sqlite3.Connection, statement: str) -> None:
@@ -162,7 +171,11 @@ async def test_the_lock_is_let_go_when_the_log_is_closed(log: SqliteLog) -> None
 
 
 async def test_the_lock_is_let_go_when_the_log_can_not_be_opened(db: Path) -> None:
-    make_sqlite(db, f"PRAGMA application_id = {APPLICATION_ID}; CREATE TABLE other (x)")
+    make_sqlite(
+        db,
+        f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
+        "CREATE TABLE other (x)",
+    )
     for _ in range(2):
         with pytest.raises(LogError) as told:
             await SqliteLog.open(db)
@@ -175,14 +188,14 @@ async def test_the_lock_is_let_go_when_the_log_can_not_be_opened(db: Path) -> No
 async def test_a_reader_sees_what_a_writer_has_written(log: SqliteLog) -> None:
     reader = await SqliteLog.open_for_reading(log.path)
     assert reader.head == 3
-    assert await everything(reader) == seen(1, 2, 3)
+    assert await entries_in(reader) == seen(1, 2, 3)
     await log.append(seen(4), 3)
-    assert await everything(await SqliteLog.open_for_reading(log.path)) == seen(1, 2, 3, 4)
+    assert await entries_in(await SqliteLog.open_for_reading(log.path)) == seen(1, 2, 3, 4)
 
 
 async def test_a_reader_sees_what_a_closed_log_holds(log: SqliteLog) -> None:
     await log.close()
-    assert await everything(await SqliteLog.open_for_reading(log.path)) == seen(1, 2, 3)
+    assert await entries_in(await SqliteLog.open_for_reading(log.path)) == seen(1, 2, 3)
 
 
 async def test_a_reader_can_not_write(log: SqliteLog) -> None:
@@ -226,7 +239,7 @@ async def test_a_gap_is_told_with_the_seqs_around_it(
     await log.close()
     damage(log.path, f"DELETE FROM events WHERE seq IN ({missing})")
     with pytest.raises(LogError) as told:
-        await everything(await SqliteLog.open_for_reading(log.path))
+        await entries_in(await SqliteLog.open_for_reading(log.path))
     assert str(told.value) == f"{log.path}: has a gap between {between}"
 
 
@@ -236,7 +249,17 @@ async def test_a_gap_is_told_with_the_seqs_around_it(
         ("type = 'job_vanished'", "unknown event type 'job_vanished'"),
         ("data = '{}'", "engine_seen: Object missing required field `engine_id`"),
         ("data = 'half an ev'", "engine_seen: JSON is malformed: invalid character (byte 0)"),
-        ("time = 'noon'", "'noon' is no RFC 3339 time"),
+        (
+            "time = 'noon'",
+            "'noon' is no time as the log has it, YYYY-MM-DDThh:mm:ss.ffffffZ",
+        ),
+        (
+            "version = 2",
+            (
+                "engine_seen of version 2: this dispatcher knows versions up to 1; "
+                "use the one that wrote it, or a newer one"
+            ),
+        ),
     ],
 )
 async def test_an_event_that_can_not_be_read_is_told_with_its_seq(
@@ -245,16 +268,16 @@ async def test_an_event_that_can_not_be_read_is_told_with_its_seq(
     await log.close()
     damage(log.path, f"UPDATE events SET {change} WHERE seq = 2")
     with pytest.raises(LogError) as told:
-        await everything(await SqliteLog.open_for_reading(log.path))
-    assert str(told.value) == f"{log.path}: seq 2 can't be read: {text}"
+        await recorded_in(await SqliteLog.open_for_reading(log.path))
+    assert str(told.value) == f"seq 2 can't be read: {text}; run `dispatcher audit`"
 
 
-@pytest.mark.parametrize("column", ["time", "actor", "type", "data"])
+@pytest.mark.parametrize("column", ["time", "actor", "type", "request_id", "data"])
 async def test_text_that_is_no_utf_8_is_told_with_its_seq(log: SqliteLog, column: str) -> None:
     await log.close()
     damage(log.path, f"UPDATE events SET {column} = CAST(x'ff' AS TEXT) WHERE seq = 2")
     with pytest.raises(LogError, match="seq 2 can't be read"):
-        await everything(await SqliteLog.open_for_reading(log.path))
+        await recorded_in(await SqliteLog.open_for_reading(log.path))
 
 
 async def test_a_log_whose_pages_are_damaged_is_told(log: SqliteLog) -> None:
@@ -262,4 +285,4 @@ async def test_a_log_whose_pages_are_damaged_is_told(log: SqliteLog) -> None:
     whole = log.path.read_bytes()
     log.path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
     with pytest.raises(LogError, match="database disk image is malformed"):
-        await everything(await SqliteLog.open_for_reading(log.path))
+        await entries_in(await SqliteLog.open_for_reading(log.path))

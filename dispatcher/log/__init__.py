@@ -7,14 +7,19 @@ Laws, which every log keeps and `tests/test_log_contract.py` checks:
 - `append` takes a batch only on top of the head that the caller has seen. That is what will let
   several dispatchers share a distributed log: the one that loses the race reads on and decides
   again.
+- A log is a Merkle tree of its entries' lines, and `tree` is that tree at `head`.
 """
 
 from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
 from typing import Protocol
 
+from dispatcher import codec
+from dispatcher.codec import Entry
 from dispatcher.events import Recorded
+from dispatcher.merkle import Frontier, Subtree
 
-__all__ = ["Log", "LogError", "WrongHeadError"]
+__all__ = ["Log", "LogError", "WrongHeadError", "decoded"]
 
 
 class LogError(Exception):
@@ -32,23 +37,41 @@ class WrongHeadError(LogError):
 
 
 class Log(Protocol):
-    """What `service` needs of a log."""
+    """What the dispatcher needs of a log."""
 
     @property
     def head(self) -> int:
         """The seq of the newest durable event; 0 if there is none."""
 
-    async def append(self, batch: Sequence[Recorded], expected_head: int) -> None:
+    @property
+    def tree(self) -> Frontier:
+        """The tree over all durable events; not to be changed."""
+
+    async def append(self, batch: Sequence[Entry], expected_head: int) -> None:
         """Make a batch durable, with seqs that follow `expected_head` without a gap.
 
         `WrongHeadError` if the log stands elsewhere, `LogError` if it can't be written.
         """
 
-    def read(self, after: int = 0) -> AsyncGenerator[list[Recorded], None]:
-        """Give the events after a seq, oldest first, in pages, up to the head of this moment.
+    def entries(self, after: int = 0, upto: int | None = None) -> AsyncGenerator[list[Entry], None]:
+        """Give the entries after a seq and up to another (by default the head), in pages.
 
         Who stops before the end closes it (`contextlib.aclosing`).
         """
+
+    async def page(
+        self, after: int, limit: int, *, upto: int | None = None, event_type: str | None = None
+    ) -> list[Entry]:
+        """Give the first `limit` entries after a seq; of one type, if one is named."""
+
+    async def pick(self, seqs: Sequence[int]) -> list[Entry]:
+        """Give the entries with these seqs, oldest first."""
+
+    async def seq_at(self, moment: datetime) -> int:
+        """Give the seq of the last event that is not younger than `moment`; 0 if there is none."""
+
+    async def subtree_hashes(self, wanted: Sequence[Subtree]) -> list[bytes]:
+        """Give the roots of perfect subtrees of the tree, in the order asked for."""
 
     async def recover(self) -> None:
         """After a failed `append`: find the true head and see that the log takes writes again.
@@ -58,3 +81,15 @@ class Log(Protocol):
 
     async def close(self) -> None:
         """Let go of the log. What was appended is already safe."""
+
+
+def decoded(entries: Sequence[Entry]) -> list[Recorded]:
+    """Decode a page of entries; `LogError` names the first that is no event."""
+    page: list[Recorded] = []
+    try:
+        for entry in entries:
+            page.append(codec.decode(entry))  # noqa: PERF401 - the length tells which one it was
+    except codec.UndecodableError as error:
+        seq = entries[len(page)].seq
+        raise LogError(f"seq {seq} can't be read: {error}; run `dispatcher audit`") from error
+    return page

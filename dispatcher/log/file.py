@@ -17,24 +17,28 @@ import aiosqlite
 
 from dispatcher.log import LogError
 
-__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "check", "create", "write_header"]
+__all__ = ["APPLICATION_ID", "SCHEMA", "SCHEMA_VERSION", "check", "create", "write_header"]
 
 APPLICATION_ID: Final = 0x64737063
 """`dspc`; marks a SQLite file as a dispatcher's log, also for file(1)."""
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+"""1 had no request ids, no versions and no tree; see `migration`."""
 
 _MAGIC: Final = b"SQLite format 3\x00"
 _HEADER_BYTES: Final = 100  # https://www.sqlite.org/fileformat2.html#the_database_header
 _VERSION_AT: Final = 60
 _APPLICATION_AT: Final = 68
 
-_SCHEMA: Final = """
+SCHEMA: Final = """
 CREATE TABLE events (
-    seq   INTEGER PRIMARY KEY,  -- 1, 2, 3 … without gaps
-    time  TEXT NOT NULL,        -- when the request came in: RFC 3339, UTC, microseconds
-    actor TEXT NOT NULL,        -- the name of the key that the request carried
-    type  TEXT NOT NULL,        -- what happened
-    data  TEXT NOT NULL         -- its fields, as JSON
+    seq        INTEGER PRIMARY KEY,  -- 1, 2, 3 … without gaps
+    time       TEXT NOT NULL,        -- when the request came in: RFC 3339, UTC, microseconds
+    type       TEXT NOT NULL,        -- what happened
+    version    INTEGER NOT NULL,     -- of the fields in data
+    actor      TEXT NOT NULL,        -- the name of the key that the request carried
+    request_id TEXT,                 -- the request's X-Request-ID; null: the dispatcher's own doing
+    data       TEXT NOT NULL,        -- its fields, as JSON
+    leaf_hash  BLOB NOT NULL         -- of its line, in the tree (RFC 9162)
 ) STRICT;
 CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events
     BEGIN SELECT RAISE(ABORT, 'events are append-only: an event is never changed'); END;
@@ -44,11 +48,26 @@ CREATE TRIGGER events_are_never_deleted BEFORE DELETE ON events
 CREATE TRIGGER events_follow_one_another BEFORE INSERT ON events
     WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM events)
     BEGIN SELECT RAISE(ABORT, 'events are append-only: seq must be the next one'); END;
+
+-- Roots of the tree's perfect subtrees, so that no proof hashes the whole past.
+CREATE TABLE subtrees (
+    level  INTEGER NOT NULL,  -- it has 2 to the power of level leaves; 8 at least
+    number INTEGER NOT NULL,  -- how many such subtrees come before it
+    hash   BLOB NOT NULL,
+    PRIMARY KEY (level, number)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER subtrees_are_never_changed BEFORE UPDATE ON subtrees
+    BEGIN SELECT RAISE(ABORT, 'the tree is append-only: a subtree is never changed'); END;
+CREATE TRIGGER subtrees_are_never_deleted BEFORE DELETE ON subtrees
+    BEGIN SELECT RAISE(ABORT, 'the tree is append-only: a subtree is never deleted'); END;
+CREATE TRIGGER subtrees_are_never_replaced BEFORE INSERT ON subtrees
+    WHEN EXISTS (SELECT 1 FROM subtrees WHERE level = NEW.level AND number = NEW.number)
+    BEGIN SELECT RAISE(ABORT, 'the tree is append-only: a subtree is never changed'); END;
 """
 
 
-def check(path: Path) -> bool:
-    """Say whether a log stands at `path`; `False` if nothing (or an empty file) does.
+def check(path: Path) -> int | None:
+    """Give the schema version of the log at `path`; `None` if nothing (or an empty file) is there.
 
     `LogError` if something else stands there, or there can't be a log there. Only reads.
     """
@@ -62,23 +81,38 @@ def check(path: Path) -> bool:
         with path.open("rb") as file:
             header = file.read(_HEADER_BYTES)
     except FileNotFoundError:
-        return False
+        return None
     except OSError as error:
         raise LogError(f"{path}: can't be read: {error.strerror}") from error
     if not header:
-        return False
+        return None
     if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
         raise LogError(f"{path}: is no log: it is not a SQLite file; name another with --db")
     (application_id,) = struct.unpack_from(">I", header, _APPLICATION_AT)
+    version: int
     (version,) = struct.unpack_from(">I", header, _VERSION_AT)
-    if application_id != APPLICATION_ID:
+    if application_id != APPLICATION_ID or version < 1:
         raise LogError(f"{path}: is a SQLite file, but no dispatcher's log; name another with --db")
+    version = _committed_version(path, version)
     if version > SCHEMA_VERSION:
         raise LogError(
             f"{path}: was written by a newer dispatcher (schema {version}; this one knows up to "
             f"{SCHEMA_VERSION}); use that one"
         )
-    return True
+    return version
+
+
+def _committed_version(path: Path, version: int) -> int:
+    """Give the schema version with what was committed, but not yet moved from the WAL."""
+    path = path.resolve()
+    if not path.with_name(path.name + "-wal").exists():
+        return version
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            return version
+    except sqlite3.Error as error:
+        raise LogError(f"{path}: can't be opened: {error}") from error
 
 
 def create(path: Path) -> None:
@@ -91,7 +125,7 @@ def create(path: Path) -> None:
                 f"BEGIN;"
                 f"PRAGMA application_id = {APPLICATION_ID};"
                 f"PRAGMA user_version = {SCHEMA_VERSION};"
-                f"{_SCHEMA}"
+                f"{SCHEMA}"
                 f"COMMIT;"
             )
         draft.replace(path)

@@ -10,36 +10,59 @@ Laws:
 - Readers open the file `query_only`, read short pages, and so never hold the writer up.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import aiosqlite
 
 from dispatcher import codec
-from dispatcher.events import Recorded
+from dispatcher.codec import Entry
 from dispatcher.locks import FileLock, LockHeldError
 from dispatcher.log import LogError, WrongHeadError
-from dispatcher.log.file import check, create, write_header
+from dispatcher.log.file import SCHEMA_VERSION, check, create, write_header
+from dispatcher.log.migration import COLUMNS, migrate
+from dispatcher.log.tree import grow, read_frontier, read_subtree
+from dispatcher.merkle import Frontier, Subtree
 
 __all__ = ["PAGE", "SqliteLog"]
 
 PAGE: Final = 2_000
 """Events a read: a few milliseconds of decoding, so that the event loop is never held long."""
+READERS: Final = 8
+"""Connections that read at once; each has a thread."""
 
 
 class SqliteLog:
     """A `dispatcher.log.Log` in one file. Make it with `open` or `open_for_reading`."""
 
-    def __init__(
-        self, path: Path, writer: aiosqlite.Connection | None, lock: FileLock | None, head: int
+    def __init__(  # noqa: PLR0913, PLR0917 - `open` and `open_for_reading` are there to be called
+        self,
+        path: Path,
+        writer: aiosqlite.Connection | None,
+        lock: FileLock | None,
+        head: int,
+        tree: Frontier | LogError,  # or why there is none to be had
+        schema: int = SCHEMA_VERSION,
     ) -> None:
         self.path = path
         self.head = head
+        self._tree = tree
         self._writer = writer
         self._lock = lock
+        self._columns = COLUMNS[schema]
+        self._readers = asyncio.Semaphore(READERS)
+
+    @property
+    def tree(self) -> Frontier:
+        """The tree over all durable events; see `Log.tree`."""
+        if isinstance(self._tree, LogError):
+            raise self._tree
+        return self._tree
 
     @classmethod
     async def open(cls, path: Path) -> Self:
@@ -49,20 +72,23 @@ class SqliteLog:
         has been touched.
         """
         path = path.resolve()
-        is_new = not check(path)
+        check(path)
         lock = _lock(path)
         try:
-            if is_new and not check(path):  # unless another dispatcher has just made it
+            if (schema := check(path)) is None:
                 create(path)
+            elif schema < SCHEMA_VERSION:
+                migrate(path, schema)
             writer = await _connect(path, read_only=False)
         except BaseException:
             lock.release()
             raise
         try:
             head = await _head(writer)  # first, since this fails where there is no log of ours
+            tree = await read_frontier(writer, head)
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "recursive_triggers=ON"):
                 await writer.execute(f"PRAGMA {pragma}")
-            return cls(path, writer, lock, head)
+            return cls(path, writer, lock, head, tree)
         except BaseException as error:
             await writer.close()
             lock.release()
@@ -74,47 +100,91 @@ class SqliteLog:
     async def open_for_reading(cls, path: Path) -> Self:
         """Open the log to read it only, whether or not a dispatcher is writing to it."""
         path = path.resolve()
-        if not check(path):
+        if (schema := check(path)) is None:
             raise LogError(f"{path}: there is no log here; name one with --db")
         async with _reader(path) as reader:
-            return cls(path, None, None, await _head(reader))
+            head = await _head(reader)
+            tree = await _readers_tree(path, reader, head, schema)
+            return cls(path, None, None, head, tree, schema)
 
-    async def append(self, batch: Sequence[Recorded], expected_head: int) -> None:
+    async def append(self, batch: Sequence[Entry], expected_head: int) -> None:
         """Commit a batch in one transaction; see `Log.append`."""
         if expected_head != self.head:
             raise WrongHeadError(expected_head, self.head)
         if self._writer is None:
             raise LogError(f"{self.path}: was opened for reading only")
-        rows = [_row(recorded) for recorded in batch]
+        growth = grow(self.tree, map(codec.line, batch))
         try:
             # The connection begins a transaction by itself before the first INSERT.
             await self._writer.executemany(
-                "INSERT INTO events (seq, time, actor, type, data) VALUES (?, ?, ?, ?, ?)", rows
+                "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [_row(entry, leaf) for entry, leaf in zip(batch, growth.leaf_hashes, strict=True)],
             )
+            if growth.subtrees:
+                await self._writer.executemany(
+                    "INSERT INTO subtrees VALUES (?, ?, ?)", growth.subtrees
+                )
             await self._writer.commit()
         except sqlite3.Error as error:
             raise _told(self.path, "written", error) from error
-        self.head += len(batch)
+        self.head, self._tree = growth.frontier.size, growth.frontier
 
-    async def read(self, after: int = 0) -> AsyncGenerator[list[Recorded], None]:
-        """Read pages of events; see `Log.read`."""
-        upto = self.head
-        async with _reader(self.path) as reader:
+    async def entries(
+        self, after: int = 0, upto: int | None = None
+    ) -> AsyncGenerator[list[Entry], None]:
+        """Read pages of entries; see `Log.entries`."""
+        upto = self.head if upto is None else min(upto, self.head)
+        async with self._reading() as reader:
             while after < upto:
-                rows = await reader.execute_fetchall(
-                    "SELECT seq, time, actor, type, data FROM events"
-                    " WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
-                    (after, upto, PAGE),
+                page = await self._select(
+                    reader, "seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, upto, PAGE)
                 )
-                if not rows:
+                if not page:
                     raise LogError(f"{self.path}: ends at seq {after}, before its head {upto}")
-                page = []
-                for seq, *columns in rows:
-                    if seq != after + 1:
-                        raise LogError(f"{self.path}: has a gap between seq {after} and seq {seq}")
-                    page.append(self._recorded(seq, *columns))
-                    after = seq
+                for entry in page:
+                    if entry.seq != after + 1:
+                        raise LogError(
+                            f"{self.path}: has a gap between seq {after} and seq {entry.seq}"
+                        )
+                    after = entry.seq
                 yield page
+
+    async def page(
+        self, after: int, limit: int, *, upto: int | None = None, event_type: str | None = None
+    ) -> list[Entry]:
+        """Read some entries; see `Log.page`."""
+        upto = self.head if upto is None else min(upto, self.head)
+        of_type = "" if event_type is None else " AND type = ?"
+        values = (after, upto, *(() if event_type is None else (event_type,)), limit)
+        async with self._reading() as reader:
+            return await self._select(
+                reader, f"seq > ? AND seq <= ?{of_type} ORDER BY seq LIMIT ?", values
+            )
+
+    async def pick(self, seqs: Sequence[int]) -> list[Entry]:
+        """Read certain entries; see `Log.pick`."""
+        found: list[Entry] = []
+        oldest_first = sorted(set(seqs))
+        async with self._reading() as reader:
+            for first in range(0, len(oldest_first), PAGE):
+                wanted = oldest_first[first : first + PAGE]
+                marks = ", ".join("?" * len(wanted))
+                found += await self._select(reader, f"seq IN ({marks}) ORDER BY seq", wanted)
+        return found
+
+    async def seq_at(self, moment: datetime) -> int:
+        """Find the end of a past; see `Log.seq_at`."""
+        async with self._reading() as reader:
+            rows = await reader.execute_fetchall(
+                "SELECT seq FROM events WHERE time <= ? AND seq <= ? ORDER BY seq DESC LIMIT 1",
+                (codec.encode_time(moment), self.head),
+            )
+        return int(next(iter(rows))[0]) if rows else 0
+
+    async def subtree_hashes(self, wanted: Sequence[Subtree]) -> list[bytes]:
+        """Read hashes of the tree; see `Log.subtree_hashes`."""
+        async with self._reading() as reader:
+            return [await read_subtree(reader, it) for it in wanted]
 
     async def recover(self) -> None:
         """Roll back, try a real write, and take the head from the file; see `Log.recover`."""
@@ -123,7 +193,8 @@ class SqliteLog:
         try:
             await self._writer.rollback()
             await write_header(self._writer)
-            self.head = await _head(self._writer)
+            head = await _head(self._writer)
+            self.head, self._tree = head, await read_frontier(self._writer, head)
         except sqlite3.Error as error:
             raise _told(self.path, "written", error) from error
 
@@ -139,17 +210,48 @@ class SqliteLog:
             self._lock.release()
             self._lock = None
 
-    def _recorded(self, seq: int, time: bytes, actor: bytes, name: bytes, data: bytes) -> Recorded:
+    async def _select(
+        self, reader: aiosqlite.Connection, where: str, values: Sequence[Any]
+    ) -> list[Entry]:
+        rows = await reader.execute_fetchall(
+            f"SELECT {self._columns} FROM events WHERE {where}",  # noqa: S608 - our own words
+            values,
+        )
+        return [self._entry(*row) for row in rows]
+
+    def _entry(  # noqa: PLR0913, PLR0917 - as many columns
+        self,
+        seq: int,
+        time: bytes,
+        name: bytes,
+        version: int,
+        actor: bytes,
+        request_id: bytes | None,
+        data: bytes,
+    ) -> Entry:
         try:
-            at = codec.decode_time(time.decode())
-            return Recorded(seq, at, actor.decode(), codec.decode(name.decode(), data))
-        except (codec.UndecodableError, UnicodeDecodeError) as error:
+            request = None if request_id is None else request_id.decode()
+            return Entry(seq, time.decode(), name.decode(), version, actor.decode(), request, data)
+        except UnicodeDecodeError as error:
             raise LogError(f"{self.path}: seq {seq} can't be read: {error}") from error
 
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[aiosqlite.Connection]:
+        async with self._readers, _reader(self.path) as reader:
+            yield reader
 
-def _row(recorded: Recorded) -> tuple[int, str, str, str, str]:
-    name, data = codec.encode(recorded.event)
-    return recorded.seq, codec.encode_time(recorded.at), recorded.actor, name, data
+
+def _row(entry: Entry, leaf: bytes) -> tuple[Any, ...]:
+    return (
+        entry.seq,
+        entry.time,
+        entry.type,
+        entry.version,
+        entry.actor,
+        entry.request_id,
+        entry.data.decode(),
+        leaf,
+    )
 
 
 def _lock(log_path: Path) -> FileLock:
@@ -179,6 +281,18 @@ def _told(path: Path, verb: str, error: sqlite3.Error) -> LogError:
 async def _head(connection: aiosqlite.Connection) -> int:
     ((head,),) = await connection.execute_fetchall("SELECT coalesce(max(seq), 0) FROM events")
     return int(head)
+
+
+async def _readers_tree(
+    path: Path, reader: aiosqlite.Connection, head: int, schema: int
+) -> Frontier | LogError:
+    """Give the tree, if there is a whole one; who reads a damaged log may need no tree."""
+    if schema < SCHEMA_VERSION:
+        return LogError(f"{path}: is of an older schema, which has no tree; serve it once")
+    try:
+        return await read_frontier(reader, head)
+    except LogError as error:
+        return error
 
 
 async def _connect(path: Path, *, read_only: bool) -> aiosqlite.Connection:

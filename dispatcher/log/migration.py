@@ -1,0 +1,86 @@
+"""Logs of older schemas, read as they stand and brought up to the present one.
+
+Laws:
+- What an event was stays as it was: seq, time, type, actor and data are carried over unchanged.
+- A log is migrated in one transaction, by its one writer: it is of the old schema or of the new.
+- A log that is only read is never migrated.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from dispatcher.codec import Entry, line
+from dispatcher.log import LogError
+from dispatcher.log.file import SCHEMA, SCHEMA_VERSION
+from dispatcher.log.tree import grow
+from dispatcher.merkle import Frontier
+
+__all__ = ["COLUMNS", "migrate"]
+
+COLUMNS: Final = {
+    1: "seq, time, type, 1, actor, NULL, data",
+    2: "seq, time, type, version, actor, request_id, data",
+}
+"""What to SELECT of a log of each schema, to have what an `Entry` has."""
+
+_PAGE: Final = 2_000
+
+
+def migrate(path: Path, version: int) -> None:
+    """Bring the log at `path` up from an older schema. Call it with the lock held."""
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous=FULL")
+            with connection:  # commits, or rolls back
+                connection.execute("BEGIN IMMEDIATE")
+                _rewrite(connection, version)
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    except sqlite3.Error as error:
+        raise LogError(
+            f"{path}: can't be brought up from schema {version} to {SCHEMA_VERSION}, and is as it "
+            f"was: {error}"
+        ) from error
+
+
+def _rewrite(connection: sqlite3.Connection, version: int) -> None:
+    triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+    for (name,) in triggers.fetchall():
+        connection.execute(f'DROP TRIGGER "{name}"')
+    connection.execute("ALTER TABLE events RENAME TO former_events")
+    for statement in _statements(SCHEMA):
+        connection.execute(statement)
+    rows = connection.execute(f"SELECT {COLUMNS[version]} FROM former_events ORDER BY seq")  # noqa: S608
+    frontier = Frontier()
+    while page := list(islice(rows, _PAGE)):
+        frontier = _copy(connection, frontier, page)
+    connection.execute("DROP TABLE former_events")
+
+
+def _copy(connection: sqlite3.Connection, frontier: Frontier, page: list[Any]) -> Frontier:
+    entries = [_entry(*row) for row in page]
+    growth = grow(frontier, [line(entry) for entry in entries])
+    connection.executemany(
+        "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        ((*row, leaf) for row, leaf in zip(page, growth.leaf_hashes, strict=True)),
+    )
+    connection.executemany("INSERT INTO subtrees VALUES (?, ?, ?)", growth.subtrees)
+    return growth.frontier
+
+
+def _entry(seq: int, time: str, *rest: Any) -> Entry:
+    name, version, actor, request_id, data = rest
+    return Entry(seq, time, name, version, actor, request_id, data.encode())
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a script; `executescript` would end the transaction."""
+    statement = ""
+    for part in script.splitlines(keepends=True):
+        statement += part
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -1,0 +1,76 @@
+"""The log's Merkle tree in SQLite (RFC 9162, 2.1): one leaf an event, the hash of its line.
+
+Laws:
+- A batch's leaf hashes, and the roots of the perfect subtrees that it completes, are written in
+  the batch's own transaction: the tree is never ahead of the events, nor behind.
+- Subtrees of fewer than 256 leaves are not kept: their leaves stand in at most 256 neighbouring
+  rows. So the tree costs an event its 32 bytes and little more, and no proof, and no start,
+  hashes more than a few hundred leaves.
+"""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import aiosqlite
+
+from dispatcher.log import LogError
+from dispatcher.merkle import Frontier, Subtree, leaf_hash, subtrees
+
+__all__ = ["KEPT_LEVEL", "Growth", "grow", "read_frontier", "read_subtree"]
+
+KEPT_LEVEL: Final = 8
+"""Subtrees from this level up are kept: those of 256 leaves and more."""
+
+
+class Growth(NamedTuple):
+    """What a batch adds to the tree: it is then `frontier`; `subtrees` are rows of the table."""
+
+    frontier: Frontier
+    leaf_hashes: list[bytes]
+    subtrees: list[tuple[int, int, bytes]]
+
+
+def grow(frontier: Frontier, lines: Iterable[bytes]) -> Growth:
+    """Give what the tree becomes with these lines; `frontier` itself stays as it is."""
+    growth = Growth(frontier.copy(), [], [])
+    for text in lines:
+        leaf = leaf_hash(text)
+        growth.leaf_hashes.append(leaf)
+        growth.subtrees.extend(
+            (done.level, done.number, root)
+            for done, root in growth.frontier.append(leaf)
+            if done.level >= KEPT_LEVEL
+        )
+    return growth
+
+
+async def read_frontier(connection: aiosqlite.Connection, size: int) -> Frontier:
+    """Give the tree's frontier as it was with `size` leaves."""
+    return Frontier(size, [await read_subtree(connection, it) for it in subtrees(0, size)])
+
+
+async def read_subtree(connection: aiosqlite.Connection, wanted: Subtree) -> bytes:
+    """Give the root of one perfect subtree."""
+    if wanted.level >= KEPT_LEVEL:
+        rows = await connection.execute_fetchall(
+            "SELECT hash FROM subtrees WHERE level = ? AND number = ?", wanted
+        )
+        if not rows:
+            raise LogError(
+                f"the tree lacks subtree {wanted.number} of level {wanted.level}; "
+                "see what `dispatcher audit` says of the log"
+            )
+        return bytes(next(iter(rows))[0])
+    first = wanted.number << wanted.level
+    leaves = await connection.execute_fetchall(
+        "SELECT leaf_hash FROM events WHERE seq > ? AND seq <= ? ORDER BY seq",
+        (first, first + (1 << wanted.level)),
+    )
+    frontier = Frontier()
+    for (leaf,) in leaves:
+        frontier.append(bytes(leaf))
+    if frontier.size != 1 << wanted.level:
+        raise LogError(
+            f"the tree lacks leaves after seq {first}; run `dispatcher audit` on the log"
+        )
+    return frontier.root()

@@ -1,0 +1,139 @@
+"""The file of a log as it stands, for those who take nothing in it on trust.
+
+Laws:
+- It is only read, in one transaction: one moment of a log that may be growing.
+- What stands in a row is given out as it is, however wrong.
+"""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from dispatcher.log import LogError
+from dispatcher.log.file import SCHEMA, check
+from dispatcher.log.migration import COLUMNS
+
+__all__ = ["READ_ERRORS", "Row", "UntrustedLog", "opened"]
+
+READ_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What reading can raise; the second where SQLite quotes what is damaged and no text any more."""
+
+_LAYOUT: Final = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+_MOST_FAULTS: Final = 5
+_SCHEMA_WITH_TREE: Final = 2
+
+
+class Row(NamedTuple):
+    """A row of the events as SQLite gives it: text as bytes, but there may be anything."""
+
+    seq: Any
+    time: Any
+    type: Any
+    version: Any
+    actor: Any
+    request_id: Any
+    data: Any
+    leaf_hash: Any
+
+
+class UntrustedLog:
+    """An opened log; any method may raise `READ_ERRORS`. Make it with `opened`."""
+
+    def __init__(self, connection: sqlite3.Connection, schema: int) -> None:
+        self._connection = connection
+        columns = {row[1] for row in connection.execute("PRAGMA table_info(events)")}
+        self.claimed_schema: Final = schema
+        # A file that has a tree is held to it, whatever else it says.
+        self.has_tree: Final = schema >= _SCHEMA_WITH_TREE or b"leaf_hash" in columns
+
+    def head(self) -> int:
+        """Give the largest seq; 0 if there is none."""
+        (head,) = self._connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
+        return head if isinstance(head, int) else 0
+
+    def rows(self) -> Iterator[Row]:
+        """Give all events in the order of seq; without a tree their leaf hash is `None`."""
+        columns = f"{COLUMNS[2]}, leaf_hash" if self.has_tree else f"{COLUMNS[1]}, NULL"
+        rows = self._connection.execute(f"SELECT {columns} FROM events ORDER BY seq")  # noqa: S608 - our own words
+        return map(Row._make, rows)
+
+    def subtrees(self) -> dict[Any, Any]:
+        """Give the hashes that are kept of the tree, by level and number."""
+        rows = self._connection.execute("SELECT level, number, hash FROM subtrees")
+        return {(level, number): root for level, number, root in rows}
+
+    def changes_of_layout(self) -> Iterator[str]:
+        """Compare tables and triggers with those that a log is made with."""
+        with closing(sqlite3.connect(":memory:")) as made:
+            made.executescript(SCHEMA)
+            made.text_factory = bytes
+            expected = _layout(made)
+        found = _layout(self._connection)
+        for what in sorted(expected.keys() | found.keys()):
+            if what not in found:
+                yield f"the {what} was taken off the file"
+            elif what not in expected:
+                yield f"the {what} is none of a log's"
+            elif found[what] != expected[what]:
+                yield f"the {what} was changed"
+
+    def damage(self) -> Iterator[str]:
+        """Give what SQLite itself finds wrong with the file."""
+        for (told,) in self._connection.execute(f"PRAGMA integrity_check({_MOST_FAULTS})"):
+            if told != b"ok":
+                yield told.decode(errors="replace")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[UntrustedLog]:
+    """Open the log at `path`. `LogError` if there is none, or none that can be read at all."""
+    if (schema := check(path)) is None:
+        raise LogError(f"{path}: there is no log here; name one with --db")
+    with closing(_connected(path.resolve())) as connection:
+        try:
+            connection.text_factory = bytes
+            connection.execute("BEGIN")
+            log = UntrustedLog(connection, schema)
+        except READ_ERRORS as error:
+            raise _unreadable(path, error) from error
+        yield log
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """Connect to read only; to a log in a directory that can't be written to, as it stands.
+
+    SQLite needs files beside a log that is in WAL mode, and leaves them there empty, unless it may
+    take the log for unchanging. It may where nothing of it stands in the other file.
+    """
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        wal = path.with_name(path.name + "-wal")
+        if wal.exists() and wal.stat().st_size > 0:
+            raise _unreadable(path, error) from error
+        return sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
+    except READ_ERRORS as error:
+        connection.close()
+        raise _unreadable(path, error) from error
+    return connection
+
+
+def _unreadable(path: Path, error: Exception) -> LogError:
+    return LogError(f"{path}: can't be read: {error}; restore it from a backup")
+
+
+def _layout(connection: sqlite3.Connection) -> dict[str, str]:
+    """Give what a file is made of, by kind and name; comments and spaces don't count."""
+    return {
+        f"{_text(kind)} {_text(name)}": re.sub(r"(--[^\n]*|\s)+", " ", _text(sql))
+        for kind, name, sql in connection.execute(_LAYOUT)
+    }
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,234 @@
+"""The Merkle tree of a log (RFC 9162, 2.1): one root for all of it, short proofs for any of it.
+
+Laws:
+- Nothing here reads or writes: leaves come in as hashes, and what a proof needs of a stored tree is
+  named, not fetched. A perfect subtree never changes once its last leaf is in, so it may be kept.
+- A proof is what RFC 9162 defines and no other: one that is longer, shorter or otherwise made is
+  refused. Nothing that a forger hands in raises.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+__all__ = [
+    "EMPTY_ROOT",
+    "HASH_BYTES",
+    "Frontier",
+    "Span",
+    "Subtree",
+    "consistency",
+    "inclusion",
+    "leaf_hash",
+    "node_hash",
+    "span_root",
+    "subtrees",
+    "verify_consistency",
+    "verify_inclusion",
+]
+
+HASH_BYTES: Final = 32
+EMPTY_ROOT: Final = hashlib.sha256().digest()
+"""The root of a tree without leaves."""
+_SIZE_LIMIT: Final = 1 << 64
+"""RFC 9162 counts leaves in 64 bits; it also bounds the work that a forged proof can make."""
+
+
+class Subtree(NamedTuple):
+    """A perfect subtree: leaves [number << level, (number + 1) << level), counted from 0."""
+
+    level: int
+    number: int
+
+
+Span = list[Subtree]
+"""The perfect pieces of a run of leaves, largest first. `span_root` makes one hash of theirs."""
+
+
+def leaf_hash(line: bytes) -> bytes:
+    """Hash a leaf. The prefix keeps a leaf from passing for a node."""
+    return hashlib.sha256(b"\x00" + line).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """Hash two subtrees into the one above them."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def span_root(hashes: Sequence[bytes]) -> bytes:
+    """Fold the roots of a span's pieces, from the right, into the root of the span."""
+    if not hashes:
+        return EMPTY_ROOT
+    *others, root = hashes
+    for left in reversed(others):
+        root = node_hash(left, root)
+    return root
+
+
+class Frontier:
+    """The right edge of a tree, which is all that it takes to append: O(log n) to keep or copy.
+
+    `roots` are those of its perfect subtrees, largest first, as `subtrees(0, size)` names them;
+    the size and they give the frontier back.
+    """
+
+    __slots__ = ("_roots", "_size")
+
+    def __init__(self, size: int = 0, roots: Iterable[bytes] = ()) -> None:
+        self._size = size
+        self._roots = list(roots)
+        if not 0 <= size < _SIZE_LIMIT or len(self._roots) != size.bit_count():
+            raise ValueError(f"a tree of {size} leaves has no edge of {len(self._roots)} subtrees")
+        if not _are_hashes(self._roots):
+            raise ValueError(f"each root of a frontier has {HASH_BYTES} bytes")
+
+    @property
+    def size(self) -> int:
+        """How many leaves the tree has."""
+        return self._size
+
+    @property
+    def roots(self) -> tuple[bytes, ...]:
+        """The roots of the perfect subtrees, largest first."""
+        return tuple(self._roots)
+
+    def copy(self) -> "Frontier":
+        """Give one that grows on its own."""
+        return Frontier(self._size, self._roots)
+
+    def append(self, leaf: bytes) -> list[tuple[Subtree, bytes]]:
+        """Append the hash of a leaf; give the subtrees that it completes, it being the first."""
+        level, root = 0, leaf
+        completed = [(Subtree(0, self._size), root)]
+        while self._size >> level & 1:
+            level, root = level + 1, node_hash(self._roots.pop(), root)
+            completed.append((Subtree(level, self._size >> level), root))
+        self._roots.append(root)
+        self._size += 1
+        return completed
+
+    def root(self) -> bytes:
+        """Give the root of the whole tree."""
+        return span_root(self._roots)
+
+
+def subtrees(begin: int, end: int) -> Span:
+    """Name the perfect pieces of leaves [begin, end), as they hang together in a tree.
+
+    Only such runs do that begin at a multiple of a power of two that they don't exceed in length.
+    """
+    length = end - begin
+    if begin < 0 or length < 0 or (length and begin % (1 << (length - 1).bit_length())):
+        raise ValueError(f"leaves [{begin}, {end}) are no part of a tree")
+    pieces: Span = []
+    for level in reversed(range(length.bit_length())):
+        if length >> level & 1:
+            pieces.append(Subtree(level, begin >> level))
+            begin += 1 << level
+    return pieces
+
+
+def inclusion(index: int, size: int) -> list[Span]:
+    """Name what proves that leaf `index` is in the tree of `size` leaves (2.1.3.1).
+
+    O(log n) pieces in all, as of the spans only one, that which reaches the end of the tree, may
+    have more than one.
+    """
+    if not 0 <= index < size:
+        raise ValueError(f"a tree of {size} leaves has no leaf {index}")
+    path: list[Span] = []
+    begin, end = 0, size
+    while end - begin > 1:
+        middle = _middle(begin, end)
+        if index < middle:
+            path.append(subtrees(middle, end))
+            end = middle
+        else:
+            path.append(subtrees(begin, middle))
+            begin = middle
+    path.reverse()
+    return path
+
+
+def consistency(old: int, new: int) -> list[Span]:
+    """Name what proves that the tree of `new` leaves begins with that of `old` (2.1.4.1)."""
+    if not 0 < old <= new:
+        raise ValueError(f"there is no consistency proof from {old} to {new} leaves")
+    path: list[Span] = []
+    begin, end = 0, new
+    while end != old:
+        middle = _middle(begin, end)
+        if old <= middle:
+            path.append(subtrees(middle, end))
+            end = middle
+        else:
+            path.append(subtrees(begin, middle))
+            begin = middle
+    if begin:  # else what is left is the old tree, whose root the verifier has
+        path.append(subtrees(begin, end))
+    path.reverse()
+    return path
+
+
+def verify_inclusion(
+    leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes
+) -> bool:
+    """Tell whether a path proves that a leaf's hash stands at `index` below `root` (2.1.3.2)."""
+    if not (0 <= index < size < _SIZE_LIMIT and _are_hashes([leaf, root, *path])):
+        return False
+    at, last = index, size - 1
+    reached = leaf
+    for sibling in path:
+        if last == 0:
+            return False
+        if at & 1 or at == last:
+            reached = node_hash(sibling, reached)
+            while not at & 1 and at:
+                at, last = at >> 1, last >> 1
+        else:
+            reached = node_hash(reached, sibling)
+        at, last = at >> 1, last >> 1
+    return last == 0 and reached == root
+
+
+def verify_consistency(
+    old: int, new: int, old_root: bytes, new_root: bytes, path: Sequence[bytes]
+) -> bool:
+    """Tell whether a path proves that the tree of `new_root` begins with that of `old_root`.
+
+    By 2.1.4.2. A tree is consistent with itself, and that takes an empty path. Of the empty tree
+    nothing can be proved.
+    """
+    if not (0 < old <= new < _SIZE_LIMIT and _are_hashes([old_root, new_root, *path])):
+        return False
+    if old == new:
+        return not path and old_root == new_root
+    if not path:
+        return False
+    at, last = old - 1, new - 1
+    while at & 1:
+        at, last = at >> 1, last >> 1
+    is_perfect = at == 0  # the old tree is one subtree of the new, and its root the proof's start
+    start, *siblings = (old_root, *path) if is_perfect else path
+    old_reached = new_reached = start
+    for sibling in siblings:
+        if last == 0:
+            return False
+        if at & 1 or at == last:
+            old_reached = node_hash(sibling, old_reached)
+            new_reached = node_hash(sibling, new_reached)
+            while not at & 1 and at:
+                at, last = at >> 1, last >> 1
+        else:
+            new_reached = node_hash(new_reached, sibling)
+        at, last = at >> 1, last >> 1
+    return last == 0 and old_reached == old_root and new_reached == new_root
+
+
+def _middle(begin: int, end: int) -> int:
+    """Where RFC 9162 splits leaves [begin, end): after the largest power of two below all."""
+    return begin + (1 << (end - begin - 1).bit_length() - 1)
+
+
+def _are_hashes(values: Iterable[bytes]) -> bool:
+    return all(len(value) == HASH_BYTES for value in values)
