@@ -16,10 +16,11 @@ from typing import Final
 import httpx2
 
 from dispatcher.api.app import BODY_LIMIT_BYTES
+from dispatcher.keys import ApiKeys, Key, Role
 from dispatcher.policy import DEFAULT_POLICY, Policy
 from dispatcher.server import serve
 
-__all__ = ["KEY", "Child", "Running", "child", "client_of", "events_in", "running"]
+__all__ = ["ACTOR", "KEY", "Child", "Running", "child", "client_of", "events_in", "running"]
 
 KEY: Final = "the key of these tests"
 ACTOR: Final = "tester"
@@ -59,12 +60,14 @@ async def running(
     db: Path,
     *,
     port: int = 0,
+    keys: ApiKeys | None = None,
     policy: Policy = DEFAULT_POLICY,
     body_limit_bytes: int = BODY_LIMIT_BYTES,
 ) -> AsyncIterator[Running]:
     """Serve until the block ends, then stop as an operator would: with SIGTERM.
 
-    The signal goes to the newest server of an event loop, so let one end before the next begins.
+    Unless others are given there is one key, `KEY`, which may do everything. Signals go to the
+    newest server of an event loop, so let one end before the next begins.
     """
     said: list[str] = []
     greeted: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -79,7 +82,7 @@ async def running(
             db,
             HOST,
             port,
-            {ACTOR: KEY},
+            keys or ApiKeys([Key.of(ACTOR, Role.OPERATOR, KEY)]),
             policy=policy,
             body_limit_bytes=body_limit_bytes,
             say=say,
@@ -103,7 +106,8 @@ async def child(db: Path) -> AsyncIterator[Child]:
     """Serve from another process, which is gone when the block ends."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "dispatcher", "serve"),
-        *("--db", str(db), "--host", HOST, "--port", "0", "--api-key", KEY),
+        *("--db", str(db), "--host", HOST, "--port", "0"),
+        env=os.environ | {"DISPATCHER_API_KEY": KEY},
         stdin=DEVNULL,
         stdout=DEVNULL,
         stderr=PIPE,
@@ -126,10 +130,10 @@ async def _greeting_of(process: Process) -> str:
     raise AssertionError(f"the dispatcher did not start; it said:\n{said}")
 
 
-def client_of(server: Running | Child) -> httpx2.AsyncClient:
-    """Make a client that carries the key and reaches no proxy."""
+def client_of(server: Running | Child, key: str = KEY) -> httpx2.AsyncClient:
+    """Make a client that carries a key and reaches no proxy."""
     return httpx2.AsyncClient(
-        base_url=server.url, headers={"X-API-Key": KEY}, timeout=30, trust_env=False
+        base_url=server.url, headers={"X-API-Key": key}, timeout=30, trust_env=False
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -12,10 +13,12 @@ import httpx2
 import pytest
 
 from dispatcher import server as server_module
+from dispatcher.keys import ApiKeys, Role, new_key
 from dispatcher.log import LogError
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.server import ListenError
-from tests.servers import KEY, Child, child, client_of, events_in, running
+from tests.in_flight import until
+from tests.servers import KEY, Child, Running, child, client_of, events_in, running
 from tests.watched_log import DISK_FULL
 
 pytestmark = pytest.mark.anyio
@@ -160,6 +163,58 @@ async def test_while_the_log_fails_writes_are_503_and_reads_go_on(
         while (await client.post("/jobs/", json=JOB)).status_code == 503:
             pass
     assert (await client.get("/health")).json() == {"status": "ok", "seq": 2, "fault": None}
+
+
+# Reading the keys again
+
+
+async def hung_up(server: Running) -> str:
+    """Send SIGHUP, and give what the server says of it."""
+    before = len(server.said)
+    os.kill(os.getpid(), signal.SIGHUP)
+    await until(lambda: len(server.said) > before)
+    return server.said[-1]
+
+
+async def test_a_key_comes_into_force_and_out_of_it_with_sighup(db: Path, tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    anna = new_key(path, "anna", Role.CLIENT)
+    async with running(db, keys=ApiKeys(path=path)) as server:
+        bert = new_key(path, "bert", Role.CLIENT)
+        async with client_of(server, anna) as as_anna, client_of(server, bert) as as_bert:
+            assert (await as_bert.post("/jobs/", json=JOB)).status_code == 401
+            assert await hung_up(server) == f"Read {path} again; keys in force: 2."
+            assert (await as_bert.post("/jobs/", json=JOB)).status_code == 200
+            path.write_text(path.read_text().replace('"client"', '"engine"', 1))
+            await hung_up(server)
+            assert (await as_anna.post("/jobs/", json=JOB)).status_code == 403
+            path.write_text("[[key]]" + path.read_text().rpartition("[[key]]")[2])
+            await hung_up(server)
+            assert (await as_anna.get("/jobs/")).status_code == 401
+            assert (await as_bert.get("/jobs/")).status_code == 200
+
+
+async def test_a_bad_keys_file_is_told_and_the_keys_stay_in_force(
+    db: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "keys.toml"
+    anna = new_key(path, "anna", Role.CLIENT)
+    async with running(db, keys=ApiKeys(path=path)) as server, client_of(server, anna) as client:
+        path.write_text(path.read_text().replace("client", "boss"))
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: bool(caplog.messages))
+        assert (await client.post("/jobs/", json=JOB)).status_code == 200
+        (message,) = caplog.messages
+        assert message.startswith(f"{path}: key 'anna': 'role' must be one of ")
+        assert message.endswith("; the keys in force stay what they were")
+
+
+async def test_without_a_keys_file_sighup_changes_nothing(
+    server: Running, client: httpx2.AsyncClient
+) -> None:
+    told = "SIGHUP changes nothing: there is no keys file to read again."
+    assert await hung_up(server) == told
+    assert (await client.get("/jobs/")).status_code == 200
 
 
 # A process of its own

@@ -1,58 +1,109 @@
-"""Who asks: the `X-API-Key` header (protocol.md, Authentication).
+"""Who asks, and whether they may: the headers `X-API-Key` and `X-Request-ID`, and roles.
 
-This wraps the whole application, so that a request without a key learns nothing, not even which
-routes exist. Only `GET /health` needs no key.
+Laws:
+- Without a key a request learns nothing, not even which routes exist. With a key of a wrong role
+  it learns which role it takes, before its body is looked at, or the job that it is about.
+- A route says what it needs in one place, `openapi.answers(needs=…)`, and `check_role` is the one
+  that sees to it. A route that says nothing is the operators' alone.
+- Every answer carries `X-Request-ID`, and so does every event that the request causes.
 """
 
-import hashlib
-import hmac
-from collections.abc import Mapping
+import re
+import secrets
+from collections.abc import Awaitable
+from typing import Any, Final, Literal
 
+from litestar import Litestar, Request
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.routes import HTTPRoute
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from dispatcher.api.errors import text_response
+from dispatcher.api.errors import HttpError, text_response
+from dispatcher.commands import Caller
+from dispatcher.keys import ANONYMOUS, ApiKeys, Role
 
-__all__ = ["ANONYMOUS", "ApiKeys", "Authenticated"]
+__all__ = ["ANY_KEY", "NO_KEY", "Authenticated", "Needs", "check_role"]
 
-ANONYMOUS = "anonymous"
-"""The actor of every request where auth is off."""
+ANY_KEY: Final = "any key"
+NO_KEY: Final = "no key"
+Needs = Role | Literal["any key", "no key"]
+"""What a route asks of those who call it. A role, so that others but operators are kept out."""
+
+_REQUEST_ID: Final = re.compile(rb"[!-~](?:[ -~]{0,126}[!-~])?")
+_REQUEST_ID_BYTES: Final = 16
 
 
-class ApiKeys:
-    """The keys that may pass, kept as digests."""
-
-    def __init__(self, keys: Mapping[str, str]) -> None:
-        self._names = {hashlib.sha256(key.encode()).digest(): name for name, key in keys.items()}
-
-    def name_of(self, key: bytes) -> str | None:
-        """Give the name of a key, or `None`; takes as long whichever key it is, or none."""
-        given = hashlib.sha256(key).digest()
-        found = None
-        for digest, name in self._names.items():
-            if hmac.compare_digest(digest, given):
-                found = name
-        return found
+async def check_role(request: Request[Any, Any, Any]) -> None:
+    """Raise 403 unless the caller's role is the one that the route needs."""
+    needs: Needs = request.route_handler.opt.get("needs", Role.OPERATOR)
+    state = request.scope["state"]
+    if needs in {ANY_KEY, NO_KEY} or state["role"] in {needs, Role.OPERATOR}:
+        return
+    raise HttpError(
+        403,
+        f"Forbidden: this needs the role '{needs}'; "
+        f"the key '{state['caller'].name}' has the role '{state['role']}'.",
+    )
 
 
 class Authenticated:
-    """An ASGI application behind its keys. The key's name becomes the request's actor."""
+    """An application behind its keys; `None` lets everybody do everything.
 
-    def __init__(self, app: ASGIApp, keys: ApiKeys | None) -> None:
-        self._app = app
+    `app` knows which routes need none; `inner` is what requests are passed on to.
+
+    It tells the application who calls, as `caller` and `role` in the scope's state.
+    """
+
+    def __init__(self, app: Litestar, inner: ASGIApp, keys: ApiKeys | None) -> None:
+        self._app = inner
         self._keys = keys
+        self._open = {
+            (method, route.path)
+            for route in app.routes
+            if isinstance(route, HTTPRoute)
+            for handler in route.route_handlers
+            if handler.opt.get("needs") == NO_KEY
+            for method in handler.http_methods
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer 401."""
-        if scope["type"] == ScopeType.HTTP and scope["path"].strip("/") != "health":
-            actor: str | None = ANONYMOUS
-            if self._keys is not None:
-                key = next((v for name, v in scope["headers"] if name == b"x-api-key"), b"")
-                if not key:
-                    refusal = text_response(401, "Unauthorized: Missing 'X-API-Key' header.")
-                    return await refusal(scope, receive, send)
-                actor = self._keys.name_of(key)
-            if actor is None:
-                return await text_response(401, "Unauthorized")(scope, receive, send)
-            scope.setdefault("state", {})["actor"] = actor
+        """Pass a request on, or answer 401, or 400 if its id can't be one."""
+        if scope["type"] != ScopeType.HTTP:
+            return await self._app(scope, receive, send)
+        headers = dict(reversed(list(scope["headers"])))  # of several alike, the first
+        given_id = headers.get(b"x-request-id", b"")
+        is_id = _REQUEST_ID.fullmatch(given_id) is not None
+        request_id = given_id.decode() if is_id else secrets.token_hex(_REQUEST_ID_BYTES)
+        send = _with_request_id(send, request_id)
+        name: str = ANONYMOUS
+        role: Role | None = Role.OPERATOR
+        if self._keys is not None:
+            secret = headers.get(b"x-api-key", b"")
+            if secret and (key := self._keys.find(secret)) is not None:
+                name, role = key.name, key.role
+            elif self._is_open(scope):
+                role = None
+            else:
+                why = "" if secret else ": Missing 'X-API-Key' header."
+                return await text_response(401, f"Unauthorized{why}")(scope, receive, send)
+        if given_id and not is_id:
+            text = "Bad Request: 'X-Request-ID' must be 1 to 128 printable ASCII characters."
+            return await text_response(400, text)(scope, receive, send)
+        state = scope.setdefault("state", {})
+        state["caller"] = Caller(name, request_id)
+        state["role"] = role
         return await self._app(scope, receive, send)
+
+    def _is_open(self, scope: HTTPScope) -> bool:
+        return (scope["method"], f"/{scope['path'].strip('/')}") in self._open
+
+
+def _with_request_id(send: Send, request_id: str) -> Send:
+    header = (b"x-request-id", request_id.encode())
+
+    def send_with_it(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], header]
+        return send(message)
+
+    return send_with_it

@@ -6,9 +6,10 @@ import msgspec
 from litestar import Request
 from litestar.response.base import ASGIResponse
 
+from dispatcher.commands import Caller
 from dispatcher.service import Service
 
-__all__ = ["actor_of", "json_response", "service_of"]
+__all__ = ["caller_of", "json_response", "service_of"]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -19,10 +20,10 @@ def service_of(request: Request[Any, Any, Any]) -> Service:
     return service
 
 
-def actor_of(request: Request[Any, Any, Any]) -> str:
-    """Name who asks, for the log; see `auth`."""
-    actor: str = request.scope["state"]["actor"]
-    return actor
+def caller_of(request: Request[Any, Any, Any]) -> Caller:
+    """Say who asks, for the log; see `auth`."""
+    caller: Caller = request.scope["state"]["caller"]
+    return caller
 
 
 def json_response(

@@ -1,16 +1,27 @@
 """Options that several commands share."""
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 __all__ = ["DEFAULT_SERVER", "ApiKey", "AsJson", "Db", "Server"]
 
+_API_KEY: Final = "DISPATCHER_API_KEY"
+
+
+def _taken(api_key: str | None) -> str | None:
+    """Take the key out of the environment, so that no program that we start inherits it."""
+    os.environ.pop(_API_KEY, None)
+    return api_key
+
+
 ApiKey = Annotated[
     str | None,
     typer.Option(
-        envvar="DISPATCHER_API_KEY",
+        envvar=_API_KEY,
+        callback=_taken,
         show_envvar=True,
         help="The API key. Prefer the variable: a command line can be read by other users.",
     ),

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,9 @@ import typer
 from dispatcher.cli.options import ApiKey, Db
 from dispatcher.cli.output import complain, say
 from dispatcher.client import is_sendable
+from dispatcher.keys import ApiKeys, Key, Role
 from dispatcher.policy import DEFAULT_POLICY, Policy
+from dispatcher.snapshots import EVERY
 
 __all__ = ["serve"]
 
@@ -25,6 +26,13 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535)
     ] = 8080,
     api_key: ApiKey = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file of named keys, see `dispatcher key`; read again at SIGHUP.",
+            show_default=False,
+        ),
+    ] = None,
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="Serve anybody, without a key.")
     ] = False,
@@ -47,10 +55,20 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
     block_after: Annotated[
         int, typer.Option(help="Block an engine that fails so many jobs in a row.", min=0)
     ] = DEFAULT_POLICY.block_after,
+    snapshot_every: Annotated[
+        int, typer.Option(help="Events between two snapshots.", min=100)
+    ] = EVERY,
+    signing_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="The key that signs checkpoints; made if it is not there. By default DB.key.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run the dispatcher until SIGTERM or Ctrl-C."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
-    keys = _keys(api_key, no_auth=no_auth)
+    api_keys = _api_keys(api_key, keys, no_auth=no_auth)
     # Litestar takes longer to load than most other commands take to run.
     import uvloop  # noqa: PLC0415
 
@@ -60,7 +78,7 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         db,
         host,
         port,
-        keys,
+        api_keys,
         policy=Policy(
             lease_s=lease_s,
             job_timeout_s=job_timeout_s,
@@ -68,6 +86,8 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             retry_backoff_s=retry_backoff_s,
             block_after=block_after,
         ),
+        snapshot_every=snapshot_every,
+        signing_key=signing_key,
         body_limit_bytes=body_limit_bytes or server.BODY_LIMIT_BYTES,
         say=say,
     )
@@ -79,18 +99,20 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         raise typer.Exit(1) from None
 
 
-def _keys(api_key: str | None, *, no_auth: bool) -> Mapping[str, str] | None:
+def _api_keys(api_key: str | None, keys: Path | None, *, no_auth: bool) -> ApiKeys | None:
     if no_auth:
-        if api_key:
+        if api_key or keys is not None:
             raise typer.BadParameter("--no-auth and an API key contradict each other; drop one")
         return None
-    if not api_key:
+    if not api_key and keys is None:
         raise typer.BadParameter(
-            "the dispatcher needs an API key: give one with --api-key KEY or in "
-            "DISPATCHER_API_KEY, or serve anybody with --no-auth"
+            "the dispatcher needs an API key: name a file of keys with --keys FILE, give a single "
+            "one with --api-key KEY or in DISPATCHER_API_KEY, or serve anybody with --no-auth"
         )
+    if not api_key:
+        return ApiKeys(path=keys)
     if not is_sendable(api_key):
         raise typer.BadParameter(
             "the API key has characters that no request can carry; use printable ASCII"
         )
-    return {"operator": api_key}
+    return ApiKeys([Key.of("operator", Role.OPERATOR, api_key)], keys)

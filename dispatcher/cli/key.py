@@ -1,0 +1,35 @@
+"""`dispatcher key new`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dispatcher.cli.output import print_text, say
+from dispatcher.keys import Role, new_key
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Make keys, with names and roles.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the events will call it.")],
+    role: Annotated[Role, typer.Option(help="What it is for; an operator may do everything.")],
+    keys: Annotated[Path, typer.Option(help="The keys file; made if there is none.")] = Path(
+        "keys.toml"
+    ),
+) -> None:
+    """Make a key, note its name, role and SHA-256 in the keys file, and print it, once."""
+    print_text(new_key(keys, name, role))
+    say(
+        f"This is the key '{name}' ({role}). It is kept nowhere, so put it where it belongs now: "
+        f"in DISPATCHER_API_KEY of whoever is to use it.\nA dispatcher that runs with --keys "
+        f"{keys} takes it after a SIGHUP."
+    )

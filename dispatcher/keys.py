@@ -1,0 +1,248 @@
+"""Keys: who may ask, by name, and for what, by role.
+
+A keys file has a block for each key, and `dispatcher key new` adds one:
+
+    [[key]]
+    name = "anna"
+    role = "client"
+    sha256 = "…"
+
+Laws:
+- The key itself is written nowhere, neither here nor in a log, an event or an error. No error
+  repeats what stands where a digest should, because it may be the key.
+- Names are unique and so are keys: the actor of an event is one key.
+- A file is taken whole or not at all.
+
+A plain SHA-256, without salt or stretching, is enough: those slow down who tries all likely
+passwords, and a key made here is 256 random bits, of which none is likelier than another.
+"""
+
+import fcntl
+import hashlib
+import hmac
+import logging
+import os
+import re
+import secrets
+import stat
+import tomllib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, Self
+
+import msgspec
+
+__all__ = ["ANONYMOUS", "ApiKeys", "Key", "KeysError", "Role", "new_key"]
+
+logger = logging.getLogger(__name__)
+
+ANONYMOUS: Final = "anonymous"
+"""The actor of every request where auth is off."""
+RESERVED: Final = frozenset({ANONYMOUS, "dispatcher"})
+"""Actors of events that no key has caused."""
+KEY_BYTES: Final = 32
+
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_SHA256: Final = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
+_FIELDS: Final = frozenset({"name", "role", "sha256"})
+_NAME_RULE: Final = "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -"
+_HEADING: Final = "# Who may ask for what. After a change send SIGHUP to the dispatcher."
+
+
+class Role(StrEnum):
+    """What a key is for. An operator may do everything."""
+
+    CLIENT = "client"
+    ENGINE = "engine"
+    OPERATOR = "operator"
+
+
+class KeysError(Exception):
+    """A keys file can't be used as it is; the text says where the fault is and what to do."""
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A key that may pass, known by its digest."""
+
+    name: str
+    role: Role
+    sha256: bytes
+
+    @classmethod
+    def of(cls, name: str, role: Role, secret: str) -> Self:
+        """Describe a key."""
+        return cls(name, role, hashlib.sha256(secret.encode()).digest())
+
+
+class ApiKeys:
+    """The keys in force: those given, for good, and those of a file, as of its last reading.
+
+    `KeysError`, at the making and from `reload`, if the file can't be used.
+    """
+
+    def __init__(self, given: Iterable[Key] = (), path: Path | None = None) -> None:
+        self._given = tuple(given)
+        self.path = path
+        self._keys = self._read()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def find(self, secret: bytes) -> Key | None:
+        """Give the key that this is, or `None`; takes as long whichever it is, or none."""
+        sha256 = hashlib.sha256(secret).digest()
+        found = None
+        for key in self._keys:
+            if hmac.compare_digest(key.sha256, sha256):
+                found = key
+        return found
+
+    def reload(self) -> None:
+        """Read the file again. If it can't be used, the keys stay those that they were."""
+        self._keys = self._read()
+
+    def _read(self) -> tuple[Key, ...]:
+        if self.path is None:
+            return self._given
+        keys = (*self._given, *_parsed(_text_of(self.path), self.path))
+        _require_distinct(keys, self.path)
+        if not keys:
+            raise KeysError(
+                f"{self.path}: there is no key in it, so nobody could ask for anything; make one "
+                f"with `dispatcher key new NAME --role ROLE --keys {self.path}`"
+            )
+        return keys
+
+
+def new_key(path: Path, name: str, role: Role) -> str:
+    """Make a key and note it in a file, which is made if there is none.
+
+    What is returned is the key, and nobody keeps it but the caller. Two that are made at once
+    are both in the file, and whoever reads it meanwhile finds it as it was or as it will be.
+    """
+    if _NAME.fullmatch(name) is None:
+        raise KeysError(f"{name!r} is no name of a key: it {_NAME_RULE}")
+    path = path.resolve()  # a link stays a link
+    secret = secrets.token_urlsafe(KEY_BYTES)
+    key = Key.of(name, role, secret)
+    try:
+        with _held(path.parent) as folder:
+            text = (_text_of(path) if path.exists() else "").rstrip() or _HEADING
+            text = f"{text}\n\n{_block(key)}"
+            _require_distinct(_parsed(text, path), path)
+            _replace(path, text.encode(), folder)
+    except OSError as error:
+        raise KeysError(f"{path}: can't be written: {error.strerror}") from error
+    return secret
+
+
+def _text_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
+                logger.warning(
+                    "%s: every user can write it, and so make keys of any role; "
+                    "take that away with `chmod o-w`",
+                    path,
+                )
+            return file.read().decode()
+    except FileNotFoundError:
+        raise KeysError(
+            f"{path}: there is no such file; make it, and a first key, with "
+            f"`dispatcher key new NAME --role ROLE --keys {path}`"
+        ) from None
+    except OSError as error:
+        raise KeysError(f"{path}: can't be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise KeysError(f"{path}: is no text in UTF-8; a keys file is TOML") from None
+
+
+def _parsed(text: str, path: Path) -> list[Key]:
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise KeysError(f"{path}: is no TOML: {error}") from error
+    blocks = document.pop("key", [])
+    if document:
+        raise KeysError(f"{path}: there is no {min(document)!r} in a keys file, only [[key]]")
+    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        raise KeysError(f"{path}: each key must be a block of its own that begins with [[key]]")
+    return [_key_of(block, number, path) for number, block in enumerate(blocks, 1)]
+
+
+def _key_of(block: dict[str, Any], number: int, path: Path) -> Key:
+    name = block.get("name")
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        raise KeysError(f"{path}: key number {number}: 'name' {_NAME_RULE}")
+    where = f"{path}: key '{name}'"
+    if name in RESERVED:
+        raise KeysError(f"{where}: events that no key has caused have this name; choose another")
+    if unknown := block.keys() - _FIELDS:
+        raise KeysError(
+            f"{where}: there is no field {min(unknown)!r}; a key has 'name', 'role' and 'sha256'"
+        )
+    if (role := block.get("role")) not in list(Role):
+        raise KeysError(f"{where}: 'role' must be one of {', '.join(repr(str(r)) for r in Role)}")
+    sha256 = block.get("sha256")
+    if not isinstance(sha256, str) or _SHA256.fullmatch(sha256) is None:
+        raise KeysError(
+            f"{where}: 'sha256' must be 64 hexadecimal digits, the SHA-256 of the key and not the "
+            "key; `dispatcher key new` makes both"
+        )
+    return Key(name, Role(role), bytes.fromhex(sha256))
+
+
+def _require_distinct(keys: Iterable[Key], path: Path) -> None:
+    names: set[str] = set()
+    holders: dict[bytes, str] = {}
+    for key in keys:
+        where = f"{path}: key '{key.name}'"
+        if key.name in names:
+            raise KeysError(
+                f"{where}: another key has this name ('operator' is that of --api-key); events "
+                "record it, so choose one of its own"
+            )
+        if key.sha256 in holders:
+            raise KeysError(
+                f"{where}: it is the same key as '{holders[key.sha256]}' ('operator' is that of "
+                "--api-key or DISPATCHER_API_KEY); give each name a key of its own"
+            )
+        names.add(key.name)
+        holders[key.sha256] = key.name
+
+
+def _block(key: Key) -> str:
+    return f'[[key]]\nname = "{key.name}"\nrole = "{key.role}"\nsha256 = "{key.sha256.hex()}"\n'
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[int]:
+    """Keep other makers of keys waiting; a lock on the directory leaves no file behind."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _replace(path: Path, content: bytes, folder: int) -> None:
+    """Put a file in the place of another at one stroke, with the other's owner and rights."""
+    draft = path.with_name(f"{path.name}.draft")
+    draft.unlink(missing_ok=True)  # of somebody who was killed
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+            if path.exists():
+                old = path.stat()
+                os.fchown(fd, old.st_uid, old.st_gid)
+                os.fchmod(fd, stat.S_IMODE(old.st_mode))
+            file.write(content)
+            file.flush()
+            os.fsync(fd)
+        draft.replace(path)
+        os.fsync(folder)
+    finally:
+        draft.unlink(missing_ok=True)
