@@ -1,36 +1,55 @@
 """The ASGI application."""
 
-from collections.abc import Mapping
 from typing import Final
 
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.types import ASGIApp
 
-from dispatcher.api import attempts, engines, health, jobs
-from dispatcher.api.auth import ApiKeys, Authenticated
+from dispatcher.api import attempts, engines, events, health, jobs, proofs
+from dispatcher.api.auth import Authenticated, check_role
+from dispatcher.api.direct import Direct
 from dispatcher.api.errors import HANDLERS
 from dispatcher.api.openapi import openapi_config
+from dispatcher.checkpoints import Signer
+from dispatcher.keys import ApiKeys
 from dispatcher.service import Service
 
-__all__ = ["BODY_LIMIT_BYTES", "create_app"]
+__all__ = ["BODY_LIMIT_BYTES", "create_app", "create_routes"]
 
 BODY_LIMIT_BYTES: Final = 1 << 20
 
 
 def create_app(
-    service: Service, keys: Mapping[str, str] | None, *, body_limit_bytes: int = BODY_LIMIT_BYTES
+    service: Service,
+    keys: ApiKeys | None,
+    signer: Signer,
+    *,
+    body_limit_bytes: int = BODY_LIMIT_BYTES,
 ) -> ASGIApp:
-    """Make the application that serves `service`.
+    """Make the application that serves `service`; `signer` signs what it says of the log.
 
-    `keys` maps the name of each API key to the key; `None` turns auth off.
+    Only `keys` may pass; `None` turns auth off.
     """
-    app = Litestar(
-        route_handlers=[*jobs.HANDLERS, *attempts.HANDLERS, *engines.HANDLERS, health.health],
-        state=State({"service": service}),
+    routes = create_routes(service, signer, body_limit_bytes)
+    return Authenticated(routes, Direct(routes, body_limit_bytes), keys)
+
+
+def create_routes(service: Service, signer: Signer, body_limit_bytes: int) -> Litestar:
+    """Make the application without what stands before it."""
+    return Litestar(
+        route_handlers=[
+            *jobs.HANDLERS,
+            *attempts.HANDLERS,
+            *engines.HANDLERS,
+            *events.HANDLERS,
+            *proofs.HANDLERS,
+            health.health,
+        ],
+        state=State({"service": service, "signer": signer}),
+        before_request=check_role,  # a guard would cost a copy of the handler each time
         exception_handlers=HANDLERS,
         openapi_config=openapi_config(),
         request_max_body_size=body_limit_bytes,
         logging_config=None,
     )
-    return Authenticated(app, None if keys is None else ApiKeys(keys))

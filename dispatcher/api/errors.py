@@ -3,18 +3,24 @@
 import logging
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import quote
 
 from litestar import Request
-from litestar.exceptions import ClientException, HTTPException
+from litestar.exceptions import HTTPException
 from litestar.response.base import ASGIResponse
-from litestar.types import ExceptionHandlersMap
+from litestar.types import ExceptionHandlersMap, HTTPScope
 
 from dispatcher.decider import Reason
+from dispatcher.feed import TooManyStreamsError
+from dispatcher.log import LogError
+from dispatcher.past import TooManyError
 from dispatcher.service import RefusedError, UnavailableError
 
-__all__ = ["HANDLERS", "HttpError", "text_response"]
+__all__ = ["HANDLERS", "TOO_LARGE", "HttpError", "answer_to", "text_response"]
 
 logger = logging.getLogger(__name__)
+
+TOO_LARGE: Final = "Request Entity Too Large: the body is over the server's limit"
 
 _STATUS: Final = {
     Reason.JOB_NOT_FOUND: 404,
@@ -45,6 +51,53 @@ def text_response(status: int, text: str, headers: dict[str, str] | None = None)
     )
 
 
+def answer_to(error: Exception, scope: HTTPScope) -> ASGIResponse:
+    """Put an error into the protocol's words. What nobody foresaw is logged, and hidden."""
+    match error:
+        case HttpError():
+            return text_response(error.status, str(error))
+        case RefusedError():
+            return text_response(_STATUS[error.rejected.reason], str(error))
+        case UnavailableError():
+            return _come_back(503, f"{error}. Nothing was acknowledged; try again.")
+        case LogError():
+            return _come_back(503, str(error))
+        case TooManyError() | TooManyStreamsError():
+            return _come_back(429, str(error))
+        case HTTPException():
+            return _litestar(error, scope)
+        case _:
+            request_id = scope["state"]["caller"].request_id
+            logger.error(
+                "%s %s failed, request %s",
+                scope["method"],
+                scope["path"],
+                request_id,
+                exc_info=error,
+            )
+            return text_response(500, "Internal Server Error: see the dispatcher's own log")
+
+
+def _come_back(status: int, text: str) -> ASGIResponse:
+    return text_response(status, f"{HTTPStatus(status).phrase}: {text}", {"Retry-After": "1"})
+
+
+def _litestar(error: HTTPException, scope: HTTPScope) -> ASGIResponse:
+    """Say in the protocol's way what Litestar itself refuses: routes, methods, sizes."""
+    status = error.status_code
+    phrase = HTTPStatus(status).phrase
+    match status:
+        case 404:
+            text = f"{phrase}: there is no {quote(scope['path'])}"
+        case 405:
+            text = f"{phrase}: {scope['method']} does not go with {quote(scope['path'])}"
+        case 413:
+            text = TOO_LARGE
+        case _:
+            text = f"{phrase}: {error.detail}"
+    return text_response(status, text, dict(error.headers or {}))
+
+
 class _Answer:
     """What Litestar wants of an exception handler: something that makes an ASGI application."""
 
@@ -55,46 +108,8 @@ class _Answer:
         return self._response
 
 
-def _http_error(_: Request[Any, Any, Any], error: HttpError) -> Any:
-    return _Answer(text_response(error.status, str(error)))
+def _handled(request: Request[Any, Any, Any], error: Exception) -> Any:
+    return _Answer(answer_to(error, request.scope))
 
 
-def _refused(_: Request[Any, Any, Any], error: RefusedError) -> Any:
-    return _Answer(text_response(_STATUS[error.rejected.reason], str(error)))
-
-
-def _unavailable(_: Request[Any, Any, Any], error: UnavailableError) -> Any:
-    text = f"Service Unavailable: {error}. Nothing was acknowledged; try again."
-    return _Answer(text_response(503, text, {"Retry-After": "1"}))
-
-
-def _litestar(request: Request[Any, Any, Any], error: HTTPException) -> Any:
-    """Say in the protocol's way what Litestar itself refuses: routes, methods, sizes."""
-    status = error.status_code
-    phrase = HTTPStatus(status).phrase
-    match status:
-        case 404:
-            text = f"{phrase}: there is no {request.url.path}"
-        case 405:
-            text = f"{phrase}: {request.method} does not go with {request.url.path}"
-        case 413:
-            text = f"{phrase}: the body is over the server's limit"
-        case _:
-            text = f"{phrase}: {error.detail}"
-    return _Answer(text_response(status, text, dict(error.headers or {})))
-
-
-def _defect(request: Request[Any, Any, Any], error: Exception) -> Any:
-    if isinstance(error, ClientException):
-        return _litestar(request, error)
-    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _Answer(text_response(500, "Internal Server Error: see the dispatcher's own log"))
-
-
-HANDLERS: Final[ExceptionHandlersMap] = {
-    HttpError: _http_error,
-    RefusedError: _refused,
-    UnavailableError: _unavailable,
-    HTTPException: _litestar,
-    Exception: _defect,
-}
+HANDLERS: Final[ExceptionHandlersMap] = {HTTPException: _handled, Exception: _handled}
