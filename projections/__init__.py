@@ -5,17 +5,28 @@ Laws:
   else, above all on no clock. The same events give the same bytes, live or replayed.
 - `apply` is total, as `fleet.evolve` is.
 - What is shown of a job or an engine is never changed in place, so a reader may keep it.
+- `restore` of a `snapshot` is the same projection in every respect.
 """
 
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
 from dispatcher.events import Recorded
-from projections.engines import Engines
-from projections.jobs import Jobs
+from projections.engines import Engines, EnginesSnapshot
+from projections.history import History, HistorySnapshot
+from projections.jobs import Jobs, JobView
 
-__all__ = ["Projections"]
+__all__ = ["Projections", "ProjectionsSnapshot"]
+
+
+class ProjectionsSnapshot(msgspec.Struct, frozen=True):
+    """What a snapshot holds of all read models."""
+
+    seq: int
+    jobs: list[JobView]
+    engines: EnginesSnapshot
+    history: HistorySnapshot
 
 
 class Projections:
@@ -25,11 +36,13 @@ class Projections:
         self.seq = 0
         self.jobs = Jobs()
         self.engines = Engines()
+        self.history = History()
 
     def apply(self, recorded: Recorded) -> None:
         """Fold one event into every read model."""
         self.jobs.apply(recorded)
         self.engines.apply(recorded)
+        self.history.apply(recorded)
         self.seq = recorded.seq
 
     def state(self) -> dict[str, Any]:
@@ -39,3 +52,19 @@ class Projections:
             "jobs": msgspec.to_builtins(self.jobs.all()),
             "engines": [engine.wire() for engine in self.engines.all()],
         }
+
+    def snapshot(self) -> ProjectionsSnapshot:
+        """Give what `restore` takes; it shares what is never changed, so encode it at once."""
+        return ProjectionsSnapshot(
+            self.seq, self.jobs.all(), self.engines.snapshot(), self.history.snapshot()
+        )
+
+    @classmethod
+    def restore(cls, snapshot: ProjectionsSnapshot) -> Self:
+        """Give back what gave this snapshot."""
+        projections = cls()
+        projections.seq = snapshot.seq
+        projections.jobs = Jobs.restore(snapshot.jobs)
+        projections.engines = Engines.restore(snapshot.engines)
+        projections.history = History.restore(snapshot.history)
+        return projections

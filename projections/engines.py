@@ -28,7 +28,7 @@ from dispatcher.events import (
     Recorded,
 )
 
-__all__ = ["EngineFields", "EngineView", "Engines"]
+__all__ = ["EngineFields", "EngineView", "Engines", "EnginesSnapshot"]
 
 
 class EngineFields(msgspec.Struct, frozen=True):
@@ -82,6 +82,10 @@ class _Engine(msgspec.Struct):
     holds: str | None = None
 
 
+EnginesSnapshot = dict[str, _Engine]
+"""What a snapshot holds of all engines."""
+
+
 class Engines:
     """Every engine, in order of first heartbeat."""
 
@@ -108,6 +112,18 @@ class Engines:
     def all(self) -> list[EngineView]:
         """Give every engine as it is at this moment."""
         return [view for engine_id in self._engines if (view := self.get(engine_id)) is not None]
+
+    def snapshot(self) -> EnginesSnapshot:
+        """Give what `restore` takes."""
+        return self._engines
+
+    @classmethod
+    def restore(cls, snapshot: EnginesSnapshot) -> Self:
+        """Give back what gave this snapshot."""
+        engines = cls()
+        engines._engines = snapshot
+        engines._holder = {it.holds: name for name, it in snapshot.items() if it.holds is not None}
+        return engines
 
     def apply(self, recorded: Recorded) -> None:
         """Fold one event."""

@@ -1,8 +1,8 @@
 """The jobs, as `GET /jobs/` shows them (protocol.md 1.2 and 1.3)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Final, assert_never
+from typing import Final, Self, assert_never
 
 import msgspec
 
@@ -90,6 +90,15 @@ class Jobs:
         """
         start = 0 if job_id is None else self._numbers[job_id] + 1
         return (self._views[self._ids[n]] for n in range(start, len(self._ids)))
+
+    @classmethod
+    def restore(cls, views: Iterable[JobView]) -> Self:
+        """Give back what `all` gave."""
+        jobs = cls()
+        jobs._views = {view.job_id: view for view in views}
+        jobs._ids = list(jobs._views)
+        jobs._numbers = {job_id: number for number, job_id in enumerate(jobs._ids)}
+        return jobs
 
     def apply(self, recorded: Recorded) -> None:
         """Fold one event."""

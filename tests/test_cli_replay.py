@@ -83,8 +83,8 @@ async def test_a_replay_beyond_the_end_says_where_the_log_ends(db: Path, tmp_pat
     async with running(db) as server, client_of(server) as client:
         await history_of(client)
     done = await command(tmp_path, "replay", "--db", str(db), "--at", "8")
-    assert (done.status, done.out) == (1, "")
-    assert done.err == "dispatcher: the log ends at seq 7; there is no seq 8 yet\n"
+    assert (done.status, done.out) == (2, "")
+    assert "--at must be at most 7, the log's last seq" in done.err
 
 
 async def test_a_replay_of_a_missing_log_names_it_and_makes_none(tmp_path: Path) -> None:

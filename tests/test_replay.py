@@ -18,10 +18,12 @@ from dispatcher.events import Event, JobRetried, Recorded
 from dispatcher.fleet import Fleet, evolve
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.policy import Policy
+from dispatcher.replay import State, replay
 from projections import Projections
 from tests.given import START
 from tests.laws import check_choices, check_laws, check_shown, inside
 from tests.strategies import any_commands, any_events, policies
+from tests.written import encoded, recorded_in
 
 UNDER_WAY: Final[list[Command]] = [
     ReportHeartbeat("a", {}),
@@ -51,7 +53,7 @@ def live(history: list[Command], policy: Policy) -> tuple[Fleet, Projections, li
         at = START + timedelta(seconds=n)
         outcome = decide(fleet, command, at, policy)
         for event in outcome.events if isinstance(outcome, Rejected) else outcome:
-            recorded = Recorded(len(log) + 1, at, "tester", event)
+            recorded = Recorded(len(log) + 1, at, "tester", event, f"request {n}")
             evolve(fleet, event)
             projections.apply(recorded)
             log.append(recorded)
@@ -59,9 +61,7 @@ def live(history: list[Command], policy: Policy) -> tuple[Fleet, Projections, li
 
 
 def through_the_codec(recorded: Recorded) -> Recorded:
-    at = codec.decode_time(codec.encode_time(recorded.at))
-    event = codec.decode(*codec.encode(recorded.event))
-    return Recorded(recorded.seq, at, recorded.actor, event)
+    return codec.decode(codec.parse_line(codec.line(codec.encode(recorded))))
 
 
 def shown(projections: Projections) -> bytes:
@@ -98,23 +98,21 @@ def test_a_replay_through_a_real_file_gives_the_live_state(
     history: list[Command], policy: Policy
 ) -> None:
     fleet, projections, log = live(history, policy)
-    replayed_fleet, replayed_projections = Fleet(), Projections()
     with tempfile.TemporaryDirectory() as directory:
-        for recorded in asyncio.run(written_and_read(Path(directory) / "events.db", log)):
-            evolve(replayed_fleet, recorded.event)
-            replayed_projections.apply(recorded)
-    assert shown(replayed_projections) == shown(projections)
-    assert inside(replayed_fleet) == inside(fleet)
+        replayed = asyncio.run(written_and_replayed(Path(directory) / "events.db", log))
+    assert replayed.seq == len(log)
+    assert shown(replayed.projections) == shown(projections)
+    assert inside(replayed.fleet) == inside(fleet)
 
 
-async def written_and_read(path: Path, log: list[Recorded]) -> list[Recorded]:
+async def written_and_replayed(path: Path, log: list[Recorded]) -> State:
     written = await SqliteLog.open(path)
     for recorded in log:
-        await written.append([recorded], recorded.seq - 1)
+        await written.append(encoded(recorded), recorded.seq - 1)
     await written.close()
     reopened = await SqliteLog.open_for_reading(path)
-    assert reopened.head == len(log)
-    return [recorded async for page in reopened.read() for recorded in page]
+    assert await recorded_in(reopened) == log
+    return await replay(reopened)
 
 
 @given(histories, policies)
@@ -178,7 +176,7 @@ def test_the_histories_reach_every_kind_of_event() -> None:
     """What is checked of made-up histories is worth something only if they reach every rule."""
     seen = set[type[Event]]()
 
-    @settings(max_examples=600)
+    @settings(max_examples=1_500)
     @given(histories, policies)
     def look(history: list[Command], policy: Policy) -> None:
         seen.update(type(recorded.event) for recorded in live(history, policy)[2])

@@ -7,7 +7,6 @@ protocol.md. Each function gives a command or raises `HttpError` 400.
 
 import math
 import re
-from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -21,7 +20,6 @@ from dispatcher.commands import (
     ReportHeartbeat,
     SubmitJob,
 )
-from projections.jobs import STATUSES, JobView
 
 __all__ = [
     "MAX_INTEGER",
@@ -37,7 +35,6 @@ __all__ = [
     "heartbeat",
     "idempotency_key",
     "json_object",
-    "listing",
     "submission",
 ]
 
@@ -186,42 +183,6 @@ def idempotency_key(header: str | None) -> str | None:
     if header is not None and len(header) > MAX_KEY:
         _bad(f"'Idempotency-Key' must be at most {MAX_KEY} characters.")
     return header or None
-
-
-class Listing(msgspec.Struct, frozen=True):
-    """Which jobs are asked for: those submitted after a job, of them at most `limit`."""
-
-    status: str | None
-    codec: str | None
-    engine: str | None
-    limit: int | None
-    after: str | None
-
-    def admits(self, job: JobView) -> bool:
-        """Whether a job is one of those asked for."""
-        return (
-            self.status in {None, job.status}
-            and self.codec in {None, job.target_codec}
-            and self.engine in {None, job.assigned_engine}
-        )
-
-
-def listing(query: Mapping[str, str]) -> Listing:
-    """Parse the query of `GET /jobs/`; parameters that it does not know are ignored."""
-    status, limit = query.get("status"), query.get("limit")
-    if status is not None and status not in STATUSES:
-        _bad(f"'status' must be one of {', '.join(map(repr, sorted(STATUSES)))}.")
-    if limit is not None and not _DIGITS.fullmatch(limit):
-        _bad("'limit' must be an integer.")
-    if limit is not None and not 0 < int(limit) <= MAX_INTEGER:
-        _bad("'limit' must be a positive integer.")
-    return Listing(
-        status,
-        query.get("codec"),
-        query.get("engine"),
-        None if limit is None else int(limit),
-        query.get("after"),
-    )
 
 
 def _bad(text: str) -> NoReturn:

@@ -9,19 +9,27 @@ from litestar.params import FromPath, RawBody
 from litestar.response.base import ASGIResponse
 
 from dispatcher.api import bodies
+from dispatcher.api.auth import ANY_KEY
 from dispatcher.api.errors import HttpError, text_response
-from dispatcher.api.openapi import BENCHMARK, HEARTBEAT, answers
-from dispatcher.api.requests import actor_of, json_response, service_of
+from dispatcher.api.openapi import AS_OF, AS_OF_ANSWERS, BENCHMARK, HEARTBEAT, answers
+from dispatcher.api.requests import caller_of, service_of
+from dispatcher.api.viewing import answer_view
 from dispatcher.commands import DrainEngine, ForgetEngine, ReportHeartbeat, ResumeEngine
 from dispatcher.decider import Reason
 from dispatcher.events import Recorded
+from dispatcher.keys import Role
+from dispatcher.views import ListEngines
 from projections import Projections
 from projections.engines import EngineFields
 
 __all__ = ["HANDLERS"]
 
 
-@post("/engines/heartbeat", status_code=200, **answers({200: str, 400: str}, body=HEARTBEAT))
+@post(
+    "/engines/heartbeat",
+    status_code=200,
+    **answers({200: str, 400: str}, needs=Role.ENGINE, body=HEARTBEAT, direct=True),
+)
 async def heartbeat(request: Request[Any, Any, Any], body: RawBody) -> ASGIResponse:
     """Register an engine, or refresh what it says of itself."""
     command = bodies.heartbeat(bodies.json_object(body))
@@ -35,7 +43,7 @@ async def heartbeat(request: Request[Any, Any, Any], body: RawBody) -> ASGIRespo
             {"X-Dispatcher-Order": orders} if orders else None,
         )
 
-    return await service_of(request).execute(command, actor_of(request), answer)
+    return await service_of(request).execute(command, caller_of(request), answer)
 
 
 def _orders(projections: Projections, beat: ReportHeartbeat) -> Iterator[str]:
@@ -50,17 +58,19 @@ def _orders(projections: Projections, beat: ReportHeartbeat) -> Iterator[str]:
         yield "drain"
 
 
-@get("/engines", **answers({200: list[EngineFields]}))
+@get(
+    "/engines",
+    **answers(AS_OF_ANSWERS | {200: list[EngineFields]}, needs=ANY_KEY, parameters=[AS_OF]),
+)
 async def list_engines(request: Request[Any, Any, Any]) -> ASGIResponse:
     """List all engines, in order of first heartbeat."""
-    engines = service_of(request).projections.engines.all()
-    return json_response([engine.wire() for engine in engines])
+    return await answer_view(request, ListEngines())
 
 
 @post(
     "/engines/benchmark_result",
     status_code=200,
-    **answers({200: str, 400: str, 404: str}, body=BENCHMARK),
+    **answers({200: str, 400: str, 404: str}, needs=Role.ENGINE, body=BENCHMARK, direct=True),
 )
 async def benchmark_result(request: Request[Any, Any, Any], body: RawBody) -> ASGIResponse:
     """Tell how many seconds an engine's benchmark took."""
@@ -70,19 +80,25 @@ async def benchmark_result(request: Request[Any, Any, Any], body: RawBody) -> AS
     command = bodies.benchmark(fields)
     return await service_of(request).execute(
         command,
-        actor_of(request),
+        caller_of(request),
         lambda _: text_response(200, f"Benchmark result received from engine {command.engine_id}"),
     )
 
 
-@delete("/engines/{engine_id:str}", status_code=200, **answers({200: str, 404: str}, writes=True))
+@delete(
+    "/engines/{engine_id:str}",
+    status_code=200,
+    **answers({200: str, 404: str}, needs=Role.OPERATOR, writes=True),
+)
 async def forget_engine(request: Request[Any, Any, Any], engine_id: FromPath[str]) -> ASGIResponse:
     """Take an engine off the list; a job that it holds is re-queued."""
     return await _on_engine(request, ForgetEngine(engine_id), f"Engine {engine_id} forgotten")
 
 
 @post(
-    "/engines/{engine_id:str}/drain", status_code=200, **answers({200: str, 404: str}, writes=True)
+    "/engines/{engine_id:str}/drain",
+    status_code=200,
+    **answers({200: str, 404: str}, needs=Role.OPERATOR, writes=True),
 )
 async def drain_engine(request: Request[Any, Any, Any], engine_id: FromPath[str]) -> ASGIResponse:
     """Let an engine finish its job and give it no more."""
@@ -92,7 +108,7 @@ async def drain_engine(request: Request[Any, Any, Any], engine_id: FromPath[str]
 @post(
     "/engines/{engine_id:str}/resume",
     status_code=200,
-    **answers({200: str, 404: str}, writes=True),
+    **answers({200: str, 404: str}, needs=Role.OPERATOR, writes=True),
 )
 async def resume_engine(request: Request[Any, Any, Any], engine_id: FromPath[str]) -> ASGIResponse:
     """Give a drained or blocked engine jobs again."""
@@ -105,7 +121,7 @@ async def _on_engine(
     done: str,
 ) -> ASGIResponse:
     return await service_of(request).execute(
-        command, actor_of(request), lambda _: text_response(200, done)
+        command, caller_of(request), lambda _: text_response(200, done)
     )
 
 

@@ -1,20 +1,29 @@
 """The routes of those who submit jobs (protocol.md 1.1 to 1.3, and what this project adds)."""
 
-from itertools import islice
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from litestar import Request, delete, get, post
 from litestar.params import FromPath, RawBody
 from litestar.response.base import ASGIResponse
 
 from dispatcher.api import bodies
+from dispatcher.api.auth import ANY_KEY
 from dispatcher.api.errors import HttpError, text_response
-from dispatcher.api.openapi import IDEMPOTENCY_KEY, LISTING, SUBMISSION, answers
-from dispatcher.api.requests import actor_of, json_response, service_of
+from dispatcher.api.openapi import (
+    AS_OF,
+    AS_OF_ANSWERS,
+    IDEMPOTENCY_KEY,
+    LISTING,
+    SUBMISSION,
+    answers,
+)
+from dispatcher.api.requests import caller_of, json_response, service_of
+from dispatcher.api.viewing import answer_view, listing
 from dispatcher.commands import CancelJob, RetryJob
 from dispatcher.decider import Reason
-from dispatcher.explanations import Explanation, explain
+from dispatcher.explanations import Explanation
+from dispatcher.keys import Role
+from dispatcher.views import ExplainJob, ShowJob
 from projections.jobs import JobView, as_submitted
 
 __all__ = ["HANDLERS", "existing_job"]
@@ -30,7 +39,13 @@ def existing_job(request: Request[Any, Any, Any], job_id: str) -> JobView:
 @post(
     "/jobs",
     status_code=200,
-    **answers({200: JobView, 400: str, 409: str}, body=SUBMISSION, parameters=[IDEMPOTENCY_KEY]),
+    **answers(
+        {200: JobView, 400: str, 409: str},
+        needs=Role.CLIENT,
+        body=SUBMISSION,
+        parameters=[IDEMPOTENCY_KEY],
+        direct=True,
+    ),
 )
 async def submit_job(request: Request[Any, Any, Any], body: RawBody) -> ASGIResponse:
     """Submit a transcoding job. With the same Idempotency-Key and body, the first answer again."""
@@ -39,56 +54,52 @@ async def submit_job(request: Request[Any, Any, Any], body: RawBody) -> ASGIResp
     command = bodies.submission(bodies.json_object(body), service.new_job_id(), key)
     return await service.execute(
         command,
-        actor_of(request),
+        caller_of(request),
         lambda _: json_response(as_submitted(service.submission_of(command))),
     )
 
 
-@get("/jobs", **answers({200: list[JobView], 400: str}, parameters=LISTING))
+@get(
+    "/jobs",
+    **answers(AS_OF_ANSWERS | {200: list[JobView]}, needs=ANY_KEY, parameters=[*LISTING, AS_OF]),
+)
 async def list_jobs(request: Request[Any, Any, Any]) -> ASGIResponse:
     """List jobs in order of submission: all, or those that the parameters ask for.
 
     With `limit`, a Link header (RFC 8288) leads to the next page, as long as there is one.
     """
-    jobs = service_of(request).projections.jobs
-    if not request.scope["query_string"]:
-        return json_response(jobs.all())
-    wanted = bodies.listing(request.query_params)
-    try:
-        rest = jobs.after(wanted.after)
-    except KeyError as error:
-        raise HttpError(400, "Bad Request: 'after' must be the id of a job.") from error
-    found = (job for job in rest if wanted.admits(job))
-    page = list(islice(found, wanted.limit))
-    if wanted.limit is None or not page or next(found, None) is None:
-        return json_response(page)
-    query = urlencode({**dict(request.query_params), "after": page[-1].job_id})
-    return json_response(page, headers={"Link": f'</jobs/?{query}>; rel="next"'})
+    query = request.query_params if request.scope["query_string"] else {}
+    return await answer_view(request, listing(query))
 
 
-@get("/jobs/{job_id:str}", **answers({200: JobView, 404: str}))
+@get(
+    "/jobs/{job_id:str}",
+    **answers(AS_OF_ANSWERS | {200: JobView, 404: str}, needs=ANY_KEY, parameters=[AS_OF]),
+)
 async def get_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIResponse:
     """Show one job."""
-    return json_response(existing_job(request, job_id))
+    return await answer_view(request, ShowJob(job_id))
 
 
-@get("/jobs/{job_id:str}/why", **answers({200: Explanation, 404: str}))
+@get(
+    "/jobs/{job_id:str}/why",
+    **answers(AS_OF_ANSWERS | {200: Explanation, 404: str}, needs=Role.CLIENT, parameters=[AS_OF]),
+)
 async def explain_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIResponse:
     """Say why a job is where it is, and for a pending one what each engine lacks for it."""
-    found = await service_of(request).explain(lambda fleet: explain(fleet, job_id))
-    if found is None:
-        raise HttpError(404, Reason.JOB_NOT_FOUND.value)
-    return json_response(found)
+    return await answer_view(request, ExplainJob(job_id))
 
 
 @delete(
-    "/jobs/{job_id:str}", status_code=200, **answers({200: str, 400: str, 404: str}, writes=True)
+    "/jobs/{job_id:str}",
+    status_code=200,
+    **answers({200: str, 400: str, 404: str}, needs=Role.CLIENT, writes=True),
 )
 async def cancel_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIResponse:
     """Cancel a job; the engine that runs it is told with its next heartbeat."""
     return await service_of(request).execute(
         CancelJob(job_id),
-        actor_of(request),
+        caller_of(request),
         lambda _: text_response(200, f"Job {job_id} cancelled"),
     )
 
@@ -96,12 +107,14 @@ async def cancel_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> 
 @post(
     "/jobs/{job_id:str}/retry",
     status_code=200,
-    **answers({200: str, 400: str, 404: str}, writes=True),
+    **answers({200: str, 400: str, 404: str}, needs=Role.CLIENT, writes=True),
 )
 async def retry_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIResponse:
     """Put a failed or cancelled job back, with all its retries."""
     return await service_of(request).execute(
-        RetryJob(job_id), actor_of(request), lambda _: text_response(200, f"Job {job_id} re-queued")
+        RetryJob(job_id),
+        caller_of(request),
+        lambda _: text_response(200, f"Job {job_id} re-queued"),
     )
 
 

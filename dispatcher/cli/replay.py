@@ -1,6 +1,7 @@
 """`dispatcher replay`."""
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from dispatcher import replay as replaying
 from dispatcher.cli.options import AsJson, Db
 from dispatcher.cli.output import engines_table, jobs_table, print_json, print_table, say
 from dispatcher.log.sqlite import SqliteLog
+from dispatcher.moments import MomentError, parse_moment, seq_of
 from dispatcher.progress import ReplayProgress
 from projections import Projections
 
@@ -19,12 +21,17 @@ __all__ = ["replay"]
 def replay(
     db: Db = Path("events.db"),
     at: Annotated[
-        int | None, typer.Option(metavar="SEQ", help="Stop after this event.", min=0)
+        str | None,
+        typer.Option(metavar="SEQ|TIME", help="Stop after this event, or at this time (RFC 3339)."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rebuild the state from the log alone, as it was at any seq. A dispatcher may be running."""
-    projections = asyncio.run(_replay(db, at))
+    """Rebuild the state from the log alone, as of any moment. A dispatcher may be running."""
+    try:
+        moment = None if at is None else parse_moment(at)
+        projections = asyncio.run(_replay(db, moment))
+    except MomentError as error:
+        raise typer.BadParameter(f"--at {error}") from None
     if as_json:
         print_json(projections.state())
     else:
@@ -33,6 +40,7 @@ def replay(
         say(f"{db} at seq {projections.seq}")
 
 
-async def _replay(db: Path, at: int | None) -> Projections:
+async def _replay(db: Path, at: int | datetime | None) -> Projections:
     log = await SqliteLog.open_for_reading(db)
-    return await replaying.replay(log, at, ReplayProgress(say, db))
+    upto = log.head if at is None else await seq_of(at, log, log.head)
+    return (await replaying.replay(log, upto, ReplayProgress(say, db))).projections

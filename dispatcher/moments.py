@@ -1,0 +1,46 @@
+"""Naming a moment of the log's past: by a seq, or by a time."""
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+from dispatcher.log import Log
+
+__all__ = ["MomentError", "parse_moment", "seq_of"]
+
+_SEQ: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
+# RFC 3339; a plus that nobody has escaped arrives in a query as a space.
+_TIME: Final = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,6})?[0-9]*"
+    r"([Zz]|[-+ ][0-9]{2}:[0-9]{2})",
+    re.ASCII,
+)
+_RULE: Final = "must be a seq or a time of RFC 3339, such as 2026-11-22T09:30:00Z"
+
+
+class MomentError(ValueError):
+    """A text names no moment, or one that has not come yet."""
+
+
+def parse_moment(text: str) -> int | datetime:
+    """Read a seq, or a time of RFC 3339."""
+    if _SEQ.fullmatch(text) is not None:
+        return int(text)
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise MomentError(_RULE)
+    try:
+        day, second, fraction, zone = match.groups()
+        zone = "Z" if zone in "zZ" else zone.replace(" ", "+")
+        return datetime.fromisoformat(f"{day}T{second}{fraction or ''}{zone}").astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise MomentError(_RULE) from error
+
+
+async def seq_of(moment: int | datetime, log: Log, head: int) -> int:
+    """Give the seq of a moment: itself, or that of the last event recorded by that time."""
+    if isinstance(moment, datetime):
+        return min(await log.seq_at(moment), head)
+    if moment > head:
+        raise MomentError(f"must be at most {head}, the log's last seq")
+    return moment
