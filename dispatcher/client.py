@@ -4,14 +4,19 @@ async with Client("http://127.0.0.1:8080", api_key) as client:
     job = await client.submit("file:///videos/clip.mov", "vp9")
 """
 
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote, unquote
 
 import httpx2
 import msgspec
 
+from dispatcher.codec import Entry, UndecodableError, parse_line
 from dispatcher.explanations import Explanation
+from dispatcher.sse import Block, Parser
 from dispatcher.urls import web_url_fault
 from projections.engines import EngineView
 from projections.jobs import JobView
@@ -19,6 +24,12 @@ from projections.jobs import JobView
 T = TypeVar("T")
 
 __all__ = ["Client", "DispatcherAwayError", "RequestRefusedError", "is_sendable"]
+
+SILENCE_S: Final = 45.0
+"""A stream that says nothing for so long, three pings, is dead."""
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 2.0
+"""The pauses between two tries to resume a stream; they double from the first to the longest."""
 
 
 class RequestRefusedError(Exception):
@@ -35,6 +46,10 @@ class RequestRefusedError(Exception):
 
 class DispatcherAwayError(Exception):
     """The dispatcher can't be reached, or can't write its log now: ask again later."""
+
+
+class _Path(msgspec.Struct):
+    path: list[bytes]  # base64 on the wire
 
 
 class Client:
@@ -171,6 +186,80 @@ class Client:
         except msgspec.ValidationError as error:
             raise _no_dispatcher(response, error) from error
 
+    async def checkpoint(self) -> str:
+        """Have the log's present size and root signed; see `checkpoints` for the note."""
+        return (await self._call("GET", "/log/checkpoint")).text
+
+    async def consistency(self, old: int, new: int) -> list[bytes]:
+        """Give the proof that the log of `new` events begins with that of `old`."""
+        query = {"from": old, "to": new}
+        response = await self._call("GET", "/log/consistency", query=query)
+        return _decode(response, _Path).path
+
+    async def shown(self, path: str, as_of: int | None = None) -> tuple[int, list[Any]]:
+        """Give a list as it is on the wire, now or as of a seq, and the seq that it speaks of."""
+        query = None if as_of is None else {"as_of": as_of}
+        response = await self._call("GET", path, query=query)
+        try:
+            seq = int(response.headers["X-Dispatcher-Seq"])
+        except (KeyError, ValueError) as error:
+            raise _no_dispatcher(response, error) from error
+        return seq, _decode(response, list[Any])
+
+    async def events(
+        self,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        event_type: str | None = None,
+        job: str | None = None,
+        engine: str | None = None,
+    ) -> list[Entry]:
+        """List events after a seq, oldest first: all, or those asked for, a page at most."""
+        asked = {"after": after, "limit": limit} | _selection(event_type, job, engine)
+        return await self._entries("/events", asked)
+
+    async def job_events(self, job_id: str) -> list[Entry]:
+        """List all that has happened to a job, oldest first."""
+        return await self._entries(f"/jobs/{_quoted(job_id)}/events")
+
+    async def engine_events(self, engine_id: str) -> list[Entry]:
+        """List all that has happened to an engine, oldest first."""
+        return await self._entries(f"/engines/{_quoted(engine_id)}/events")
+
+    async def stream(
+        self,
+        *,
+        after: int | None = None,
+        event_type: str | None = None,
+        job: str | None = None,
+        engine: str | None = None,
+    ) -> AsyncGenerator[Entry, None]:
+        """Give events as they happen, after a seq or from now on, without an end.
+
+        None is left out and none given twice, however often the connection is cut or the
+        dispatcher restarted; only if it is away at the very beginning, that is an error. Who stops
+        closes it (`contextlib.aclosing`).
+        """
+        asked = _selection(event_type, job, engine)
+        has_begun, pause_s = False, FIRST_PAUSE_S
+        while True:
+            query = asked if after is None else asked | {"after": after}
+            try:
+                async with aclosing(self._blocks(query)) as blocks:
+                    async for seq, line in blocks:
+                        has_begun, pause_s = True, FIRST_PAUSE_S
+                        if seq is None or (after is not None and seq <= after):
+                            continue
+                        after = seq
+                        if line is not None:
+                            yield self._entry(line)
+            except DispatcherAwayError:
+                if not has_begun:
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
     async def assign(
         self, engine_id: str | None = None, *, resume: bool = False, wait_s: float = 0
     ) -> JobView | None:
@@ -216,6 +305,19 @@ class Client:
         body = {"error_message": error_message} | _holder(engine_id, attempt)
         return (await self._call("POST", path, body)).text
 
+    async def _entries(self, path: str, asked: dict[str, Any] | None = None) -> list[Entry]:
+        query = {name: value for name, value in (asked or {}).items() if value is not None}
+        lines = _decode(await self._call("GET", path, query=query), list[msgspec.Raw])
+        return [self._entry(bytes(line)) for line in lines]
+
+    def _entry(self, line: bytes) -> Entry:
+        try:
+            return parse_line(line)
+        except UndecodableError as error:
+            raise RequestRefusedError(
+                0, f"{self.server} did not answer as a dispatcher does: an event {error}"
+            ) from error
+
     async def _call(  # noqa: PLR0913 - a request has as many parts
         self,
         method: str,
@@ -226,7 +328,7 @@ class Client:
         headers: dict[str, str] | None = None,
         wait_s: float = 0,
     ) -> httpx2.Response:
-        try:
+        with self._telling():
             response = await self._http.request(
                 method,
                 path,
@@ -236,6 +338,28 @@ class Client:
                 | ({} if body is None else {"Content-Type": "application/json"}),
                 timeout=self._timeout_s + wait_s,
             )
+        return self._checked(response)
+
+    async def _blocks(self, query: dict[str, Any]) -> AsyncGenerator[Block, None]:
+        """Read one stream, from its beginning until it is cut or ends."""
+        timeout = httpx2.Timeout(self._timeout_s, read=SILENCE_S)
+        parser = Parser()
+        with self._telling():
+            async with self._http.stream(
+                "GET", "/events/stream", params=query, timeout=timeout
+            ) as response:
+                if not response.is_success:
+                    await response.aread()
+                self._checked(response)
+                async for piece in response.aiter_bytes():
+                    for block in parser.feed(piece):
+                        yield block
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Tell in this module's words what went wrong on the way."""
+        try:
+            yield
         except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
             raise RequestRefusedError(0, f"{self.server!r} is no URL of a dispatcher") from error
         except httpx2.DecodingError as error:
@@ -245,6 +369,8 @@ class Client:
         except httpx2.TransportError as error:
             detail = str(error) or type(error).__name__
             raise DispatcherAwayError(f"{self.server} can't be reached: {detail}") from error
+
+    def _checked(self, response: httpx2.Response) -> httpx2.Response:
         if response.is_server_error:
             raise DispatcherAwayError(
                 f"{self.server} answered {response.status_code}: {response.text}"
@@ -264,6 +390,11 @@ def _quoted(name: str) -> str:
     if name in {"", ".", ".."}:
         raise RequestRefusedError(httpx2.codes.NOT_FOUND, f"there can be nothing named {name!r}")
     return quote(name, safe="", errors="surrogatepass")
+
+
+def _selection(event_type: str | None, job: str | None, engine: str | None) -> dict[str, Any]:
+    told = {"type": event_type, "job": job, "engine": engine}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _holder(engine_id: str | None, attempt: int | None) -> dict[str, Any]:

@@ -5,7 +5,8 @@
                                   project → answer  ◄─────┘
 
 Who waits for work (`waiters`) is served within the same step that makes work ready; what is due
-(`timers`) comes in as a command; `commits` carries events to the log.
+(`timers`) comes in as a command; `commits` carries events to the log, and `feed` shows them to
+who watches.
 
 Laws:
 - Decide and enqueue is one synchronous step on the event loop, so commands take effect in one
@@ -26,13 +27,16 @@ from typing import Any, Final, TypeVar
 
 import stamina
 
-from dispatcher.commands import AssignJob, Command, SubmitJob
+from dispatcher.commands import AssignJob, Caller, Command, SubmitJob
 from dispatcher.commits import GroupCommit, UnavailableError
 from dispatcher.decider import Rejected, decide
 from dispatcher.events import Event, Recorded
+from dispatcher.feed import Feed
 from dispatcher.fleet import Fleet, evolve, microseconds
-from dispatcher.log import Log, LogError
+from dispatcher.log import Log, LogError, decoded
+from dispatcher.past import Past
 from dispatcher.policy import DEFAULT_POLICY, Policy
+from dispatcher.replay import State, replay
 from dispatcher.timers import Timers
 from dispatcher.waiters import Waiter, Waiters
 from projections import Projections
@@ -41,8 +45,8 @@ from projections.jobs import JobView
 __all__ = ["RefusedError", "Service", "UnavailableError"]
 
 T = TypeVar("T")
-TIMER: Final = "dispatcher"
-"""The actor of what the dispatcher does of its own accord."""
+TIMER: Final = Caller("dispatcher")
+"""The caller of what the dispatcher does of its own accord."""
 
 RETRY_S: Final = 5.0
 """The longest pause between two tries to write again after a fault."""
@@ -66,10 +70,13 @@ class Service:
         log: Log,
         policy: Policy = DEFAULT_POLICY,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        past: Past | None = None,
     ) -> None:
-        self._log = log
+        self.log = log
         self._policy = policy
         self._clock = clock
+        self.past = past
         self._waiters = Waiters()
         self._timers = Timers(policy, asyncio.get_running_loop().time)
         self._timing: asyncio.Task[None] | None = None
@@ -81,7 +88,8 @@ class Service:
         self._writer: asyncio.Task[None] | None = None
         self._is_dismissing = False
         self.projections = Projections()
-        self._commits = GroupCommit(log, self.projections.apply, self._recover)
+        self.feed = Feed(log, lambda: self.projections.history)
+        self._commits = GroupCommit(log, self._show, self._recover)
 
     async def start(self, progress: Callable[[int, int], None] = lambda _done, _of: None) -> None:
         """Rebuild everything from the log and take commands; `LogError` if it can't be read.
@@ -102,11 +110,16 @@ class Service:
         if self._writer is None or self._timing is None:
             return
         self.dismiss_waiters()
+        self.feed.end()
         self._timing.cancel()
         await self._is_settled()
         self._commits.refuse(UnavailableError("the dispatcher is stopping"))
         self._writer.cancel()
         await asyncio.gather(self._timing, self._writer, return_exceptions=True)
+        if self.past is not None:
+            is_whole = self._decided == self.projections.seq == self.log.head
+            state = State(self._fleet, self.projections) if is_whole else None
+            await self.past.close(state, self.log.tree)
 
     @property
     def fault(self) -> str | None:
@@ -130,7 +143,7 @@ class Service:
         return job
 
     async def execute(
-        self, command: Command, actor: str, answer: Callable[[Sequence[Recorded]], T]
+        self, command: Command, caller: Caller, answer: Callable[[Sequence[Recorded]], T]
     ) -> T:
         """Carry out a command and return what `answer` makes of its events once they are durable.
 
@@ -138,12 +151,12 @@ class Service:
         rule says no, `UnavailableError` if the log can't be written.
         """
         at, outcome = self._decide(command)
-        return await self._carry_out(at, outcome, actor, answer)
+        return await self._carry_out(at, outcome, caller, answer)
 
     async def assign(
         self,
         command: AssignJob,
-        actor: str,
+        caller: Caller,
         answer: Callable[[Sequence[Recorded]], T],
         *,
         wait_s: float,
@@ -156,7 +169,7 @@ class Service:
         at, outcome = self._decide(command)
         has_answer = isinstance(outcome, Rejected) or outcome or self._holds(command)
         if has_answer or wait_s <= 0 or self._is_dismissing:
-            return await self._carry_out(at, outcome, actor, answer)
+            return await self._carry_out(at, outcome, caller, answer)
         given: asyncio.Future[Awaitable[T] | None] = asyncio.get_running_loop().create_future()
 
         def give() -> bool:
@@ -165,7 +178,7 @@ class Service:
             at, outcome = self._decide(command)
             if isinstance(outcome, Rejected) or not outcome:
                 return False
-            given.set_result(self._settle(self._happen(at, outcome, actor), answer))
+            given.set_result(self._settle(self._happen(at, outcome, caller), answer))
             return True
 
         def dismiss() -> None:
@@ -213,17 +226,20 @@ class Service:
         self,
         at: datetime,
         outcome: list[Event] | Rejected,
-        actor: str,
+        caller: Caller,
         answer: Callable[[Sequence[Recorded]], T],
     ) -> T:
         if isinstance(outcome, Rejected):
-            await self._settle(self._happen(at, outcome.events, actor), lambda _: None)
+            await self._settle(self._happen(at, outcome.events, caller), lambda _: None)
             raise RefusedError(outcome)
-        return await self._settle(self._happen(at, outcome, actor), answer)
+        return await self._settle(self._happen(at, outcome, caller), answer)
 
-    def _happen(self, at: datetime, events: Sequence[Event], actor: str) -> list[Recorded]:
+    def _happen(self, at: datetime, events: Sequence[Event], caller: Caller) -> list[Recorded]:
         """Make events true in the fleet; they are to be settled within the same step."""
-        records = [Recorded(self._decided + n, at, actor, e) for n, e in enumerate(events, 1)]
+        records = [
+            Recorded(seq, at, caller.name, event, caller.request_id)
+            for seq, event in enumerate(events, self._decided + 1)
+        ]
         for recorded in records:
             evolve(self._fleet, recorded.event)
             self._timers.notice(recorded)
@@ -241,6 +257,13 @@ class Service:
         self._waiters.notice(self._fleet, [recorded.event for recorded in records])
         return settling
 
+    def _show(self, recorded: Recorded) -> None:
+        """Show what has become durable."""
+        self.projections.apply(recorded)
+        self.feed.publish(recorded)
+        if self.past is not None:
+            self.past.notice(recorded.seq)
+
     async def _recover(self, error: LogError) -> None:
         """Come back by ourselves once the log takes writes."""
         logger.error("%s; refusing writes until the log takes them again", error)
@@ -253,7 +276,7 @@ class Service:
             on=LogError, attempts=None, timeout=None, wait_initial=0.1, wait_max=RETRY_S
         ):
             with attempt:
-                await self._log.recover()
+                await self.log.recover()
                 await self._rebuild()
         self._commits.accept()
         self._timers.start(self.projections, self._clock())
@@ -287,14 +310,15 @@ class Service:
     async def _rebuild(
         self, progress: Callable[[int, int], None] = lambda _done, _of: None
     ) -> None:
-        """Fold the log into a new fleet, and into the projections what they have not seen."""
-        fleet, seq, head = Fleet(), 0, self._log.head
-        async with aclosing(self._log.read()) as pages:
-            async for page in pages:
-                for recorded in page:
-                    evolve(fleet, recorded.event)
-                    if recorded.seq > self.projections.seq:
+        """Make the fleet anew from the log, and show what is durable and not shown yet."""
+        origin = None if self.past is None else self.past.snapshots
+        state = await replay(self.log, progress=progress, origin=origin)
+        if self._writer is None:  # at the start
+            self.projections = state.projections
+        else:  # those who wait hold on to these
+            async with aclosing(self.log.entries(self.projections.seq, state.seq)) as pages:
+                async for page in pages:
+                    for recorded in decoded(page):
                         self.projections.apply(recorded)
-                seq = page[-1].seq
-                progress(seq, head)
-        self._fleet, self._decided, self._is_fleet_durable = fleet, seq, True
+        self.feed.reset(self.projections.seq)
+        self._fleet, self._decided, self._is_fleet_durable = state.fleet, state.seq, True

@@ -1,0 +1,196 @@
+"""The routes of events: what has happened, and what happens.
+
+Every event is shown as its line (docs/log.md), byte for byte.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import msgspec
+from litestar import Request, get
+from litestar.openapi.spec import OpenAPIType, Parameter, Schema
+from litestar.params import FromPath
+from litestar.response.base import ASGIResponse
+
+from dispatcher import codec, sse
+from dispatcher.api import queries
+from dispatcher.api.errors import HttpError
+from dispatcher.api.openapi import AS_OF, AS_OF_ANSWERS, answers
+from dispatcher.api.queries import Slice
+from dispatcher.api.requests import service_of
+from dispatcher.api.streamed import Streamed
+from dispatcher.api.viewing import SEQ_HEADER, moment_of
+from dispatcher.decider import Reason
+from dispatcher.keys import Role
+from dispatcher.selection import Selection, selected
+from dispatcher.service import Service
+
+__all__ = ["HANDLERS", "EventLine"]
+
+
+class EventLine(msgspec.Struct, frozen=True):
+    """An event. The fields of its `type`, of this `version`, stand beside these."""
+
+    seq: int
+    time: str
+    type: str
+    version: int
+    actor: str
+    request_id: str | None
+
+
+def _asked(name: str, description: str, **schema: Any) -> Parameter:
+    kind = Schema(**({"type": OpenAPIType.STRING} | schema))
+    return Parameter(name, "query", description=description, schema=kind)
+
+
+_NUMBER: Final = OpenAPIType.INTEGER
+_TYPE: Final = _asked("type", "only events of this type", enum=sorted(codec.NAMES.values()))
+_AFTER: Final = _asked("after", "only events after this seq", type=_NUMBER, minimum=0)
+_LIMIT: Final = _asked("limit", "at most so many", type=_NUMBER, minimum=1)
+_FILTERS: Final = [
+    _TYPE,
+    _asked("job", "only events of this job"),
+    _asked("engine", "only events of this engine"),
+]
+_PAGE: Final = _asked(
+    "limit",
+    "at most so many",
+    type=_NUMBER,
+    minimum=1,
+    maximum=queries.MAX_LIMIT,
+    default=queries.DEFAULT_LIMIT,
+)
+_OF_ONE: Final = [_AFTER, _LIMIT, _TYPE, AS_OF]
+_LAST_EVENT_ID: Final = Parameter(
+    "Last-Event-ID", "header", schema=Schema(type=_NUMBER, minimum=0), description="before `after`"
+)
+
+
+@get(
+    "/jobs/{job_id:str}/events",
+    **answers(
+        AS_OF_ANSWERS | {200: list[EventLine], 404: str}, needs=Role.CLIENT, parameters=_OF_ONE
+    ),
+)
+async def job_events(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIResponse:
+    """List all that has happened to a job, oldest first."""
+    is_known = service_of(request).projections.jobs.get(job_id) is not None
+    asked = queries.part(request.query_params, job=job_id)
+    return await _history(request, asked, is_known=is_known, missing=Reason.JOB_NOT_FOUND)
+
+
+@get(
+    "/engines/{engine_id:str}/events",
+    **answers(
+        AS_OF_ANSWERS | {200: list[EventLine], 404: str}, needs=Role.CLIENT, parameters=_OF_ONE
+    ),
+)
+async def engine_events(request: Request[Any, Any, Any], engine_id: FromPath[str]) -> ASGIResponse:
+    """List all that has happened to an engine, oldest first; also to one since forgotten."""
+    is_known = service_of(request).projections.engines.get(engine_id) is not None
+    asked = queries.part(request.query_params, engine=engine_id)
+    return await _history(request, asked, is_known=is_known, missing=Reason.ENGINE_NOT_FOUND)
+
+
+@get(
+    "/events",
+    **answers(
+        {200: list[EventLine], 503: str},
+        needs=Role.OPERATOR,
+        parameters=[_AFTER, _PAGE, *_FILTERS],
+    ),
+)
+async def list_events(request: Request[Any, Any, Any]) -> ASGIResponse:
+    """List events, oldest first.
+
+    A Link header (RFC 8288) leads to the next page, as long as there is one.
+    """
+    service = service_of(request)
+    asked, limit = queries.one_page(request.query_params)
+    entries: list[codec.Entry] = []
+    lines: list[bytes] = []
+    async with aclosing(_entries(service, asked, service.projections.seq, limit + 1)) as pages:
+        async for page in pages:
+            entries += page
+            lines += map(codec.line, page)
+    body = b"[" + b",".join(lines[:limit]) + b"]"
+    headers = {}
+    if len(entries) > limit:
+        query = urlencode({**dict(request.query_params), "after": entries[limit - 1].seq})
+        headers = {"Link": f'</events?{query}>; rel="next"'}
+    return ASGIResponse(body=body, media_type="application/json", headers=headers)
+
+
+@get(
+    "/events/stream",
+    **answers(
+        {200: str, 429: str, 503: str},
+        needs=Role.OPERATOR,
+        parameters=[_AFTER, _LAST_EVENT_ID, *_FILTERS],
+        streams=True,
+    ),
+)
+async def stream_events(request: Request[Any, Any, Any]) -> ASGIResponse:
+    """Tell events as they happen, as server-sent events whose ids are seqs.
+
+    From now on, or after what the client had last; a resumed stream has neither gap nor duplicate.
+    """
+    feed = service_of(request).feed
+    selection = queries.selection(request.query_params)
+    after = queries.cursor(request, feed.head)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return Streamed(feed.stream(selection, after), sse.MEDIA_TYPE, headers)
+
+
+async def _history(
+    request: Request[Any, Any, Any], asked: Slice, *, is_known: bool, missing: Reason
+) -> ASGIResponse:
+    """Answer with the history of one job or engine, as it stands now or stood `as_of` a moment."""
+    service = service_of(request)
+    upto = service.projections.seq
+    if (as_of := request.query_params.get("as_of")) is not None:
+        upto = await moment_of(service, as_of)
+    if (as_of is not None or not is_known) and not await _exists(service, asked.selection, upto):
+        raise HttpError(404, missing.value)
+    array = _array(_entries(service, asked, upto, asked.limit))
+    return Streamed(array, "application/json", {SEQ_HEADER: str(upto)})
+
+
+async def _exists(service: Service, selection: Selection, upto: int) -> bool:
+    """Whether anything was known of a job or an engine; a forgotten engine still has a history."""
+    anything = Slice(Selection(job=selection.job, engine=selection.engine), 0, 1)
+    async with aclosing(_entries(service, anything, upto, 1)) as pages:
+        return await anext(pages, None) is not None
+
+
+async def _entries(
+    service: Service, asked: Slice, upto: int, limit: int | None
+) -> AsyncGenerator[list[codec.Entry], None]:
+    """Give what is asked for in pages, none of them empty."""
+    history = service.projections.history
+    pages = selected(service.log, history, asked.selection, asked.after, upto)
+    async with aclosing(pages):
+        async for page in pages:
+            entries = page.entries[:limit]
+            if limit is not None:
+                limit -= len(entries)
+            if entries:
+                yield entries
+            if limit == 0:
+                return
+
+
+async def _array(pages: AsyncGenerator[list[codec.Entry], None]) -> AsyncGenerator[bytes, None]:
+    """Make a JSON array of pages as they come."""
+    before = b"["
+    async with aclosing(pages):
+        async for page in pages:
+            yield before + b",".join(map(codec.line, page))
+            before = b","
+    yield b"]" if before == b"," else b"[]"
+
+
+HANDLERS: Final = (job_events, engine_events, list_events, stream_events)

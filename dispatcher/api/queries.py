@@ -1,0 +1,94 @@
+"""What the routes of events are asked for, by their queries and `Last-Event-ID`.
+
+Parameters that a route does not know are ignored; the first rule broken is a 400 that names it.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+
+import msgspec
+from litestar import Request
+
+from dispatcher.api.bodies import MAX_INTEGER
+from dispatcher.api.errors import HttpError
+from dispatcher.codec import NAMES
+from dispatcher.selection import Selection
+
+__all__ = ["DEFAULT_LIMIT", "MAX_LIMIT", "Slice", "cursor", "one_page", "part"]
+
+DEFAULT_LIMIT: Final = 1_000
+MAX_LIMIT: Final = 10_000
+
+_INTEGER: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_TYPES: Final = frozenset(NAMES.values())
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """The selected events after a seq, of them at most `limit`."""
+
+    selection: Selection
+    after: int
+    limit: int | None
+
+
+def part(query: Mapping[str, str], *, job: str | None = None, engine: str | None = None) -> Slice:
+    """Parse what is asked of the history of one job or engine."""
+    selection = Selection(_type(query), job, engine)
+    return Slice(selection, _integer("after", query.get("after"), 0), _limit(query))
+
+
+def one_page(query: Mapping[str, str]) -> tuple[Slice, int]:
+    """Parse what is asked of all events; also give the limit, since there always is one."""
+    limit = _limit(query) or DEFAULT_LIMIT
+    if limit > MAX_LIMIT:
+        _bad(f"'limit' must be at most {MAX_LIMIT}.")
+    return Slice(selection(query), _integer("after", query.get("after"), 0), limit), limit
+
+
+def selection(query: Mapping[str, str]) -> Selection:
+    """Parse which events are asked for."""
+    return Selection(_type(query), query.get("job"), query.get("engine"))
+
+
+def cursor(request: Request[Any, Any, Any], head: int) -> int | None:
+    """Parse where a stream begins: after what a client saw last, or what it names, or now."""
+    name, told = "Last-Event-ID", request.headers.get("Last-Event-ID")
+    if not told:
+        name, told = "after", request.query_params.get("after")
+    if told is None:
+        return None
+    after = _integer(name, told)
+    if after > head:
+        _bad(f"'{name}' must be at most {head}, the log's last seq; it is of another log.")
+    return after
+
+
+def _type(query: Mapping[str, str]) -> str | None:
+    found = query.get("type")
+    if found is not None and found not in _TYPES:
+        _bad(f"'type' must be one of {', '.join(map(repr, sorted(_TYPES)))}.")
+    return found
+
+
+def _limit(query: Mapping[str, str]) -> int | None:
+    if (text := query.get("limit")) is None:
+        return None
+    limit = int(text) if _INTEGER.fullmatch(text) else _bad("'limit' must be an integer.")
+    if not 0 < limit <= MAX_INTEGER:
+        _bad("'limit' must be a positive integer.")
+    return limit
+
+
+def _integer(name: str, text: str | None, default: int = 0) -> int:
+    if text is None:
+        return default
+    if not _INTEGER.fullmatch(text) or int(text) > MAX_INTEGER:
+        _bad(f"'{name}' must be an integer.")
+    if (number := int(text)) < 0:
+        _bad(f"'{name}' must be a non-negative integer.")
+    return number
+
+
+def _bad(text: str) -> NoReturn:
+    raise HttpError(400, f"Bad Request: {text}")

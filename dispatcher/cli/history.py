@@ -1,0 +1,88 @@
+"""`dispatcher history`."""
+
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from dispatcher import codec
+from dispatcher.cli.jobs import ask
+from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
+from dispatcher.cli.output import print_table, print_text
+from dispatcher.log import LogError, decoded
+from dispatcher.log.sqlite import SqliteLog
+from dispatcher.timeline import Line, Stage, duration, told
+
+__all__ = ["history"]
+
+
+def history(
+    job_id: Annotated[str, typer.Argument(metavar="JOB")],
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+    db: Annotated[
+        Path | None, typer.Option(help="Read this log instead of asking a dispatcher.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show all that happened to a job: when, by whom, and how long it took."""
+    if db is None:
+        entries = ask(server, api_key, lambda client: client.job_events(job_id))
+    else:
+        entries = asyncio.run(_read(db, job_id))
+    if as_json:
+        lines = (codec.line(entry).decode() for entry in entries)
+        print_text("[" + ",\n ".join(lines) + "]")
+        return
+    timeline = told(entries)
+    print_table(_events_table(timeline.lines))
+    print_table(_stages_table(timeline.stages))
+    refused = sum(line.is_refusal for line in timeline.lines)
+    print_text(f"In all {duration(timeline.total_s)}; late answers refused: {refused}")
+
+
+async def _read(db: Path, job_id: str) -> list[codec.Entry]:
+    """Look a job up in a log, whether or not a dispatcher is writing to it."""
+    log = await SqliteLog.open_for_reading(db)
+    quoted = msgspec.json.encode(job_id)
+    found = []
+    async with aclosing(log.entries()) as pages:
+        async for page in pages:
+            likely = [entry for entry in page if quoted in entry.data]
+            for entry, recorded in zip(likely, decoded(likely), strict=True):
+                if getattr(recorded.event, "job_id", None) == job_id:
+                    found.append(entry)
+    if not found:
+        raise LogError(f"{db}: there is no job {job_id!r} in this log")
+    return found
+
+
+def _events_table(lines: list[Line]) -> Table:
+    table = Table("when (UTC)", "after", "seq", "who", "what")
+    for line in lines:
+        what = Text(line.what, style="red" if line.is_refusal else "", overflow="fold")
+        table.add_row(
+            f"{line.time[:10]} {line.time[11:23]}",
+            f"+{duration(line.since_s)}" if line.since_s >= 0 else duration(line.since_s),
+            str(line.seq),
+            Text(line.actor),
+            what,
+        )
+    return table
+
+
+def _stages_table(stages: list[Stage]) -> Table:
+    table = Table("stage", "engine", "took", "end")
+    for stage in stages:
+        table.add_row(
+            stage.name,
+            Text(stage.engine or ""),
+            "" if stage.took_s is None else duration(stage.took_s),
+            Text(stage.end, overflow="fold"),
+        )
+    return table

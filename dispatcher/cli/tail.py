@@ -1,0 +1,46 @@
+"""`dispatcher tail`."""
+
+from contextlib import aclosing, suppress
+from typing import Annotated
+
+import typer
+
+from dispatcher import codec
+from dispatcher.cli.jobs import ask
+from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
+from dispatcher.cli.output import print_text
+from dispatcher.client import Client
+from dispatcher.timeline import plain, what_of, who_of
+
+__all__ = ["tail"]
+
+
+def tail(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
+    after: Annotated[
+        int | None,
+        typer.Option(metavar="SEQ", help="Begin after this event, and not now.", min=0),
+    ] = None,
+    event_type: Annotated[
+        str | None, typer.Option("--type", help="Only events of this type, such as job_submitted.")
+    ] = None,
+    job: Annotated[str | None, typer.Option(help="Only events of this job.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Only events of this engine.")] = None,
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what happens, as it happens, until Ctrl-C. With --json, one event a line."""
+
+    async def follow(client: Client) -> None:
+        events = client.stream(after=after, event_type=event_type, job=job, engine=engine)
+        async with aclosing(events):
+            async for entry in events:
+                print_text(codec.line(entry).decode() if as_json else _readable(entry))
+
+    with suppress(KeyboardInterrupt):
+        ask(server, api_key, follow)
+
+
+def _readable(entry: codec.Entry) -> str:
+    when = f"{entry.time[:10]} {entry.time[11:23]}"
+    return f"{when} {entry.seq} {plain(entry.actor)} {who_of(entry)}: {what_of(entry)}"
