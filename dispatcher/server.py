@@ -5,19 +5,25 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import uvicorn
 
 from dispatcher.api.app import BODY_LIMIT_BYTES, create_app
+from dispatcher.checkpoints import Signer
+from dispatcher.keys import ApiKeys, KeysError
 from dispatcher.log.sqlite import SqliteLog
+from dispatcher.past import Past
 from dispatcher.policy import DEFAULT_POLICY, Policy
 from dispatcher.progress import ReplayProgress
 from dispatcher.service import Service
+from dispatcher.snapshots import EVERY
 
 __all__ = ["BODY_LIMIT_BYTES", "ListenError", "serve"]
+
+logger = logging.getLogger(__name__)
 
 GRACE_S: Final = 1
 """How long a request that is under way may take to end after SIGTERM."""
@@ -39,31 +45,39 @@ async def serve(  # noqa: PLR0913
     db: Path,
     host: str,
     port: int,
-    keys: Mapping[str, str] | None,
+    keys: ApiKeys | None,
     *,
     policy: Policy = DEFAULT_POLICY,
+    snapshot_every: int = EVERY,
+    signing_key: Path | None = None,
     body_limit_bytes: int = BODY_LIMIT_BYTES,
     say: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then answer what is under way, and let go of the log.
 
-    `say` is given the lines that tell the operator what goes on. `LogError` and `ListenError`
-    say why it can't start.
+    At SIGHUP the file of the keys is read again; where there are no `keys`, anybody may ask.
+    `say` is given the lines that tell the operator what goes on. `signing_key` is by default
+    beside the log. `LogError`, `ListenError` and `CheckpointKeyError` say why it can't start.
     """
     listener = _listen(host, port)
-    with listener:
+    with listener, _on_signals(lambda: _read_again(keys, say), signal.SIGHUP):
         log = await SqliteLog.open(db)
         try:
-            service = Service(log, policy)
+            signer = Signer.load_or_create(
+                signing_key or log.path.with_name(log.path.name + ".key")
+            )
+            service = Service(log, policy, past=Past(log.path, snapshot_every))
             await service.start(ReplayProgress(say, db))
             try:
-                server = _server(create_app(service, keys, body_limit_bytes=body_limit_bytes))
+                app = create_app(service, keys, signer, body_limit_bytes=body_limit_bytes)
+                server = _server(app)
 
                 def stop() -> None:
                     service.dismiss_waiters()
+                    service.feed.end()
                     server.should_exit = True
 
-                with _on_signals(stop):
+                with _on_signals(stop, signal.SIGTERM, signal.SIGINT):
                     say(_greeting(listener, log))
                     await server.serve(sockets=[listener])
             finally:
@@ -89,6 +103,7 @@ def _server(app: object) -> uvicorn.Server:
             loop="none",
             lifespan="off",
             ws="none",
+            proxy_headers=False,  # nothing here looks at who is behind a proxy
             access_log=False,
             log_level="error",
             server_header=False,
@@ -101,16 +116,28 @@ _NO_CANCELLATIONS: Final = _NoCancellations()
 
 
 @contextlib.contextmanager
-def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` at SIGTERM and SIGINT."""
+def _on_signals(act: Callable[[], None], *signals: signal.Signals) -> Iterator[None]:
+    """Call `act` at each of these signals."""
     loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop)
+    for signum in signals:
+        loop.add_signal_handler(signum, act)
     try:
         yield
     finally:
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        for signum in signals:
             loop.remove_signal_handler(signum)
+
+
+def _read_again(keys: ApiKeys | None, say: Callable[[str], None]) -> None:
+    if keys is None or keys.path is None:
+        say("SIGHUP changes nothing: there is no keys file to read again.")
+        return
+    try:
+        keys.reload()
+    except KeysError as error:
+        logger.error("%s; the keys in force stay what they were", error)  # noqa: TRY400 - no defect
+    else:
+        say(f"Read {keys.path} again; keys in force: {len(keys)}.")
 
 
 def _listen(host: str, port: int) -> socket.socket:
