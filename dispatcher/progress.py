@@ -1,22 +1,31 @@
-"""Telling how far a replay has come."""
+"""Telling how far something long has come."""
 
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["ReplayProgress"]
+__all__ = ["Progress", "ReplayProgress"]
 
 
-class ReplayProgress:
-    """A line a second while a long log is replayed, and none for a short one."""
+class Progress:
+    """A line a second while something long goes on, and none for what is short."""
 
-    def __init__(self, say: Callable[[str], None], db: Path) -> None:
+    def __init__(self, say: Callable[[str], None], doing: str, unit: str = "events") -> None:
         self._say = say
-        self._db = db
+        self._doing = doing
+        self._unit = unit
         self._next = time.monotonic() + 1
 
     def __call__(self, done: int, of: int) -> None:
-        """Tell that `done` of `of` events have been read."""
+        """Tell that `done` of `of` have been done."""
         if (now := time.monotonic()) >= self._next:
             self._next = now + 1
-            self._say(f"Replaying {self._db}: {done:,} of {of:,} events ({done * 100 // of} %)")
+            percent = done * 100 // max(of, 1)
+            self._say(f"{self._doing}: {done:,} of {of:,} {self._unit} ({percent} %)")
+
+
+class ReplayProgress(Progress):
+    """The same for a replay."""
+
+    def __init__(self, say: Callable[[str], None], db: Path) -> None:
+        super().__init__(say, f"Replaying {db}")
