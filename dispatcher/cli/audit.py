@@ -1,0 +1,214 @@
+"""`dispatcher audit`."""
+
+import asyncio
+import csv
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from dispatcher.audit import Audit, Known, head_of
+from dispatcher.checkpoints import CheckpointError, parse_checkpoint, verify_checkpoint
+from dispatcher.cli.options import ApiKey, AsJson, Db
+from dispatcher.cli.output import print_json, print_table, print_text, say
+from dispatcher.client import Client
+from dispatcher.comparison import Served
+from dispatcher.statistics import Spread, Totals
+
+__all__ = ["audit"]
+
+MOST_FINDINGS: Final = 20
+"""Findings that are shown to people; JSON has them all."""
+BUSIEST: Final = 10
+"""Engines that are shown to people; JSON and CSV have them all."""
+_LONG_S: Final = 1.0
+"""After so long a progress bar is due."""
+
+
+def audit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
+    db: Db = Path("events.db"),
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="NOTE", help="A file with an earlier checkpoint; may be repeated."),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="The key (GET /log/key), or a file with it, that checkpoints must be signed with.",
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Compare with what this dispatcher shows and signs."),
+    ] = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print the sums as CSV: section, name, value.")
+    ] = False,
+) -> None:
+    """Check a log for anything missing, changed or impossible. A dispatcher may be running.
+
+    Exits with 1 if there is a finding, and names the first bad seq.
+    """
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv contradict each other; drop one")
+    verifier_key = _key(key)
+    known = [_known(path, verifier_key) for path in checkpoint or ()]
+    if against is None:
+        walk = Audit(db, known)
+        _run(walk)
+    else:
+        walk = asyncio.run(_audit_against(against, api_key, db, known, verifier_key))
+    if (known or against) and verifier_key is None:
+        walk.notes.append(
+            "The checkpoints' signatures were not checked, as no key was given with --key."
+        )
+    totals = walk.statistics.totals()
+    if as_json:
+        print_json(_report(walk, totals))
+    elif as_csv:
+        csv.writer(sys.stdout, lineterminator="\n").writerows(
+            [("section", "name", "value"), *_sums(totals)]
+        )
+        _conclude(walk, say)
+    else:
+        print_table(_table(totals))
+        _conclude(walk, print_text)
+    raise typer.Exit(1 if walk.findings else 0)
+
+
+async def _audit_against(
+    server: str, api_key: str | None, db: Path, known: list[Known], verifier_key: str | None
+) -> Audit:
+    head_of(db)  # is there a log at all? That is told first
+    async with Client(server, api_key) as client:
+        served = await Served.ask(client, db, verifier_key)
+        walk = Audit(db, known, served.looks())
+        _run(walk)
+        for finding in await served.findings(walk.tree):
+            walk.findings.add(finding)
+        return walk
+
+
+def _run(walk: Audit) -> None:
+    with _bar() as tell:
+        walk.run(tell)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar, for people, when it takes long."""
+    bar = Progress(console=Console(stderr=True), transient=True)
+    task, due = bar.add_task("auditing", total=None), time.monotonic() + _LONG_S
+
+    def tell(done: int, of: int) -> None:
+        bar.update(task, completed=done, total=of)
+        if bar.console.is_terminal and not bar.live.is_started and time.monotonic() >= due:
+            bar.start()
+
+    try:
+        yield tell
+    finally:
+        if bar.live.is_started:  # else it would leave an empty line
+            bar.stop()
+
+
+def _key(key: str | None) -> str | None:
+    """Give the key that an option means: itself, or what stands in the file that it names."""
+    if key is None or "+" in key:
+        return key
+    try:
+        return Path(key).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(
+            f"--key {key}: is neither a key (name+id+base64) nor a file with one: {error}"
+        ) from error
+
+
+def _known(path: Path, verifier_key: str | None) -> Known:
+    try:
+        note = path.read_text(encoding="utf-8")
+        if verifier_key is None:
+            return Known(f"checkpoint {path}", parse_checkpoint(note))
+        return Known(f"checkpoint {path}", verify_checkpoint(note, verifier_key))
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"--checkpoint {path}: can't be read: {error}") from error
+    except CheckpointError as error:
+        by_key = "" if verifier_key is None else " with this --key"
+        raise typer.BadParameter(f"--checkpoint {path}{by_key}: {error}") from error
+
+
+def _report(walk: Audit, totals: Totals) -> dict[str, Any]:
+    first = walk.findings.first_bad()
+    return {
+        "log": str(walk.path),
+        "size": walk.tree.size,
+        "root": walk.tree.root(),
+        "first_bad_seq": None if first is None else first.seq,
+        "findings": list(walk.findings),
+        "notes": walk.notes,
+        "totals": totals,
+    }
+
+
+def _conclude(walk: Audit, tell: Callable[[str], None]) -> None:
+    """Tell what was found, and in the last line what it comes to."""
+    for finding in list(walk.findings)[:MOST_FINDINGS]:
+        tell(f"  {_plain(str(finding))}")
+    if (more := len(walk.findings) - MOST_FINDINGS) > 0:
+        tell(f"  … and {more} more; --json has them all")
+    for note in walk.notes:
+        tell(f"Note: {_plain(note)}")
+    first, path, found = walk.findings.first_bad(), _plain(str(walk.path)), len(walk.findings)
+    if first is not None:
+        tell(f"{path}: first bad seq {first.seq}, findings {found}. {_plain(str(first))}")
+    elif found:
+        tell(f"{path}: no event is known to be bad, but findings {found}.")
+    else:
+        tell(f"{path}: all {walk.tree.size:,} events are sound.")
+
+
+def _plain(text: str) -> str:
+    """Keep what stands in a log, and so may be anybody's, from commanding the terminal."""
+    return "".join(it if it.isprintable() else ascii(it)[1:-1] for it in text)
+
+
+def _sums(totals: Totals, engines: int | None = None) -> Iterator[tuple[str, str, Any]]:
+    yield "log", "events", totals.events
+    for status, count in totals.jobs.items():
+        yield "jobs", status, count
+    yield "jobs", "retries", totals.retries
+    yield "jobs", "refused answers", totals.refused_answers
+    yield from _spread("wait", totals.waits)
+    yield from _spread("attempt", totals.attempts)
+    for engine in totals.busiest_engines[:engines]:
+        for name, value in msgspec.structs.asdict(engine).items():
+            if name != "engine_id":
+                yield f"engine {engine.engine_id}", name, value
+
+
+def _spread(name: str, spread: Spread | None) -> Iterator[tuple[str, str, Any]]:
+    if spread is not None:
+        yield name, "count", spread.count
+        yield name, "p50_s", spread.p50_s
+        yield name, "p95_s", spread.p95_s
+
+
+def _table(totals: Totals) -> Table:
+    table = Table("of", "what", "")
+    table.columns[2].justify = "right"
+    for section, name, value in _sums(totals, BUSIEST):
+        shown = f"{value:,.3f}" if isinstance(value, float) else f"{value:,}"
+        table.add_row(Text(_plain(section)), Text(name), shown)
+    return table
