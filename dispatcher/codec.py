@@ -63,7 +63,7 @@ _UPCASTERS: Final[dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any
 """From a name and an older version: what makes the fields of the next version of them."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A recorded event as it stands in a log; see `events.Recorded` for the meaning.
 
     `time` is RFC 3339 in UTC with microseconds, `type` a name of `NAMES`, `version` that of the
@@ -83,7 +83,7 @@ class UndecodableError(ValueError):
     """What stands in a log is no event that this version knows."""
 
 
-class _Head(msgspec.Struct, frozen=True):
+class _Head(msgspec.Struct, frozen=True, gc=False):
     """What a line begins with."""
 
     seq: int

@@ -50,7 +50,7 @@ ASKED_BY_NAME: Final = "asked by name"
 """The rule of an assignment for which the engine itself has asked."""
 
 
-class JobSubmitted(msgspec.Struct, frozen=True):
+class JobSubmitted(msgspec.Struct, frozen=True, gc=False):
     """A client handed in a job. `job_size` is in MB (protocol.md 1.1).
 
     `arrived_at` is the time of submission, but never before that of an earlier job, even if the
@@ -69,7 +69,7 @@ class JobSubmitted(msgspec.Struct, frozen=True):
     arrived_at: datetime | None = None
 
 
-class JobAssigned(msgspec.Struct, frozen=True):
+class JobAssigned(msgspec.Struct, frozen=True, gc=False):
     """A job was given to an engine.
 
     `attempt` counts the assignments of this job from 1 and tells one from the next.
@@ -83,7 +83,7 @@ class JobAssigned(msgspec.Struct, frozen=True):
     considered: list[str] = []
 
 
-class JobCompleted(msgspec.Struct, frozen=True):
+class JobCompleted(msgspec.Struct, frozen=True, gc=False):
     """A job's output is ready. `engine_id` is the engine that held the job, if one did."""
 
     job_id: str
@@ -92,7 +92,7 @@ class JobCompleted(msgspec.Struct, frozen=True):
     output_url: str
 
 
-class JobRequeued(msgspec.Struct, frozen=True):
+class JobRequeued(msgspec.Struct, frozen=True, gc=False):
     """An attempt ended without an output and the job waits for the next one.
 
     `retries` counts this failure too, if it is one. `blames_engine` says whether it counts
@@ -109,7 +109,7 @@ class JobRequeued(msgspec.Struct, frozen=True):
     not_before: datetime | None = None
 
 
-class JobFailedPermanently(msgspec.Struct, frozen=True):
+class JobFailedPermanently(msgspec.Struct, frozen=True, gc=False):
     """An attempt failed and it was the last one; see `JobRequeued` for the fields."""
 
     job_id: str
@@ -121,13 +121,13 @@ class JobFailedPermanently(msgspec.Struct, frozen=True):
     blames_engine: bool = False
 
 
-class JobReleased(msgspec.Struct, frozen=True):
+class JobReleased(msgspec.Struct, frozen=True, gc=False):
     """A re-queued job's pause is over, and it may be assigned again."""
 
     job_id: str
 
 
-class JobProgressed(msgspec.Struct, frozen=True):
+class JobProgressed(msgspec.Struct, frozen=True, gc=False):
     """An engine told, with a heartbeat, how far it has come; `progress` is in percent."""
 
     job_id: str
@@ -136,7 +136,7 @@ class JobProgressed(msgspec.Struct, frozen=True):
     progress: float
 
 
-class JobCancelled(msgspec.Struct, frozen=True):
+class JobCancelled(msgspec.Struct, frozen=True, gc=False):
     """A client gave the job up. `engine_id` is the engine that held it, if one did."""
 
     job_id: str
@@ -144,13 +144,13 @@ class JobCancelled(msgspec.Struct, frozen=True):
     attempt: int
 
 
-class JobRetried(msgspec.Struct, frozen=True):
+class JobRetried(msgspec.Struct, frozen=True, gc=False):
     """A client put a failed or cancelled job back, with all its retries."""
 
     job_id: str
 
 
-class AnswerRefused(msgspec.Struct, frozen=True):
+class AnswerRefused(msgspec.Struct, frozen=True, gc=False):
     """An engine's answer came too late and changed nothing.
 
     `engine_id` and `attempt` are those that the answer carried, `answer` is `complete` or `fail`,
@@ -164,7 +164,7 @@ class AnswerRefused(msgspec.Struct, frozen=True):
     reason: str
 
 
-class EngineReported(msgspec.Struct, frozen=True):
+class EngineReported(msgspec.Struct, frozen=True, gc=False):
     """A heartbeat that told something new.
 
     `report` has only the fields that are new or differ from the engine's earlier reports, under
@@ -176,46 +176,46 @@ class EngineReported(msgspec.Struct, frozen=True):
     report: dict[str, Any]
 
 
-class EngineSeen(msgspec.Struct, frozen=True):
+class EngineSeen(msgspec.Struct, frozen=True, gc=False):
     """A heartbeat that only repeated what was known: the engine is alive."""
 
     engine_id: str
 
 
-class EngineBenchmarked(msgspec.Struct, frozen=True):
+class EngineBenchmarked(msgspec.Struct, frozen=True, gc=False):
     """An engine's benchmark took `benchmark_time` seconds; less is faster."""
 
     engine_id: str
     benchmark_time: float
 
 
-class EngineLost(msgspec.Struct, frozen=True):
+class EngineLost(msgspec.Struct, frozen=True, gc=False):
     """An engine was silent for a whole lease and counts as offline until it is heard again."""
 
     engine_id: str
     silent_s: float
 
 
-class EngineBlocked(msgspec.Struct, frozen=True):
+class EngineBlocked(msgspec.Struct, frozen=True, gc=False):
     """An engine failed too many different jobs in a row and gets no more until it is resumed."""
 
     engine_id: str
     reason: str
 
 
-class EngineDrained(msgspec.Struct, frozen=True):
+class EngineDrained(msgspec.Struct, frozen=True, gc=False):
     """An operator wants the engine to finish its job and take no more."""
 
     engine_id: str
 
 
-class EngineResumed(msgspec.Struct, frozen=True):
+class EngineResumed(msgspec.Struct, frozen=True, gc=False):
     """An operator lets a drained or blocked engine have jobs again."""
 
     engine_id: str
 
 
-class EngineForgotten(msgspec.Struct, frozen=True):
+class EngineForgotten(msgspec.Struct, frozen=True, gc=False):
     """An operator took the engine off the list."""
 
     engine_id: str
@@ -243,7 +243,7 @@ Event = (
 )
 
 
-class Recorded(msgspec.Struct, frozen=True):
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """An event in its place in the log.
 
     `seq` counts from 1 without gaps; it alone gives the order. `at` is the wall clock (UTC) when

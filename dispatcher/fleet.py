@@ -47,7 +47,7 @@ _MB_A_GB = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Job(msgspec.Struct):
+class Job(msgspec.Struct, gc=False):
     """A job as the rules see it: what it is (`submitted`), and how far it has come.
 
     `assignment` is the newest one, `error_message` that of the newest failure. `failed_by` are

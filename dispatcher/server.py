@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -68,6 +69,7 @@ async def serve(  # noqa: PLR0913
             )
             service = Service(log, policy, past=Past(log.path, snapshot_every))
             await service.start(ReplayProgress(say, db))
+            gc.freeze()  # what a long log has left lives on: a collection need not go over it
             try:
                 app = create_app(service, keys, signer, body_limit_bytes=body_limit_bytes)
                 server = _server(app)

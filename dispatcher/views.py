@@ -4,8 +4,9 @@ A view names what is asked for; `show` answers it from the projections, whether 
 replayed. Only `ExplainJob` needs the fleet too: it speaks of what decisions are made from.
 """
 
+from collections.abc import Sequence
 from itertools import islice
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 from urllib.parse import urlencode
 
 import msgspec
@@ -14,9 +15,21 @@ from dispatcher.decider import Reason
 from dispatcher.explanations import explain
 from dispatcher.fleet import Fleet
 from projections import Projections
-from projections.jobs import JobView
+from projections.jobs import Jobs, JobView
 
-__all__ = ["ExplainJob", "ListEngines", "ListJobs", "ShowJob", "Shown", "View", "show"]
+__all__ = [
+    "NO_SUCH_JOB",
+    "SCAN",
+    "ExplainJob",
+    "ListEngines",
+    "ListJobs",
+    "ShowJob",
+    "Shown",
+    "View",
+    "page_of",
+    "scanned",
+    "show",
+]
 
 
 class ListJobs(msgspec.Struct, frozen=True):
@@ -31,6 +44,10 @@ class ListJobs(msgspec.Struct, frozen=True):
     limit: int | None = None
     after: str | None = None
     query: dict[str, str] = {}
+
+    def is_filled_by(self, found: Sequence[JobView]) -> bool:
+        """Whether no more need to be looked for: there is one more than the limit."""
+        return self.limit is not None and len(found) > self.limit
 
     def admits(self, job: JobView) -> bool:
         """Whether a job is one of those asked for."""
@@ -68,6 +85,10 @@ class Shown(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
 
 
+NO_SUCH_JOB: Final = Shown(400, b"Bad Request: 'after' must be the id of a job.")
+SCAN: Final = 1_000
+"""Jobs that are looked at, and written out, in one go: less than a millisecond of work."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -90,16 +111,28 @@ def _found(value: Any, reason: Reason) -> Shown:
     return Shown(404, reason.value.encode()) if value is None else Shown(200, _encode(value))
 
 
-def _jobs(view: ListJobs, projections: Projections) -> Shown:
-    if not view.query:
-        return Shown(200, _encode(projections.jobs.all()))
-    try:
-        rest = projections.jobs.after(view.after)
-    except KeyError:
-        return Shown(400, b"Bad Request: 'after' must be the id of a job.")
-    found = (job for job in rest if view.admits(job))
-    page = list(islice(found, view.limit))
-    if view.limit is None or not page or next(found, None) is None:
+def scanned(view: ListJobs, jobs: Jobs) -> tuple[list[JobView], list[JobView]]:
+    """Give the first jobs of a list, and those that have yet to be looked at, all of one moment.
+
+    `KeyError` if there is no job that they are to come after.
+    """
+    rest = jobs.after(view.after)
+    first = [job for job in islice(rest, SCAN) if view.admits(job)]
+    return first, [] if view.is_filled_by(first) else list(rest)
+
+
+def page_of(view: ListJobs, found: list[JobView]) -> Shown:
+    """Make the answer of all that was found; of one more than the limit, a link leads on."""
+    page = found[: view.limit]
+    if not view.is_filled_by(found):
         return Shown(200, _encode(page))
     query = urlencode({**view.query, "after": page[-1].job_id})
     return Shown(200, _encode(page), {"Link": f'</jobs/?{query}>; rel="next"'})
+
+
+def _jobs(view: ListJobs, projections: Projections) -> Shown:
+    try:
+        first, rest = scanned(view, projections.jobs)
+    except KeyError:
+        return NO_SUCH_JOB
+    return page_of(view, first + [job for job in rest if view.admits(job)])

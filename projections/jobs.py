@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import islice
 from typing import Final, Self, assert_never
 
 import msgspec
@@ -35,7 +36,7 @@ __all__ = ["STATUSES", "JobView", "Jobs", "as_submitted"]
 STATUSES: Final = frozenset({"pending", "assigned"}) | FINAL
 
 
-class JobView(msgspec.Struct, frozen=True):
+class JobView(msgspec.Struct, frozen=True, gc=False):
     """A job on the wire: the nine fields of protocol.md in its order, then this project's own.
 
     `job_size` is in MB, `progress` in percent. `attempt` counts the assignments so far, the
@@ -72,7 +73,6 @@ class Jobs:
 
     def __init__(self) -> None:
         self._views: dict[str, JobView] = {}
-        self._ids: list[str] = []
         self._numbers: dict[str, int] = {}
 
     def get(self, job_id: str) -> JobView | None:
@@ -86,18 +86,17 @@ class Jobs:
     def after(self, job_id: str | None) -> Iterator[JobView]:
         """Give the jobs submitted after a given one (`None`: all), as they are now.
 
-        `KeyError` if there is no such job.
+        To be used up before the next event is applied. `KeyError` if there is no such job.
         """
         start = 0 if job_id is None else self._numbers[job_id] + 1
-        return (self._views[self._ids[n]] for n in range(start, len(self._ids)))
+        return islice(self._views.values(), start, None)
 
     @classmethod
     def restore(cls, views: Iterable[JobView]) -> Self:
         """Give back what `all` gave."""
         jobs = cls()
         jobs._views = {view.job_id: view for view in views}
-        jobs._ids = list(jobs._views)
-        jobs._numbers = {job_id: number for number, job_id in enumerate(jobs._ids)}
+        jobs._numbers = {job_id: number for number, job_id in enumerate(jobs._views)}
         return jobs
 
     def apply(self, recorded: Recorded) -> None:
@@ -166,8 +165,7 @@ class Jobs:
 
     def _submitted(self, event: JobSubmitted, at: datetime) -> None:
         if event.job_id not in self._views:
-            self._numbers[event.job_id] = len(self._ids)
-            self._ids.append(event.job_id)
+            self._numbers[event.job_id] = len(self._views)
             self._views[event.job_id] = JobView(
                 job_id=event.job_id,
                 source_url=event.source_url,

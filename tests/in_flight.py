@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import pytest
 
-from dispatcher.commands import Command, SubmitJob
+from dispatcher.commands import Caller, Command, SubmitJob
 from dispatcher.events import Recorded
 from dispatcher.service import Service, UnavailableError
 from tests.watched_log import WatchedLog
 
 __all__ = [
+    "TESTER",
     "asking",
     "failure_of",
     "held_up",
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+TESTER: Final = Caller("tester")
 
 
 def submit(job_id: str) -> SubmitJob:
@@ -35,7 +37,7 @@ def seqs(records: Sequence[Recorded]) -> list[int]:
 
 def asking(service: Service, command: Command) -> asyncio.Task[list[int]]:
     """Give a command in a request of its own, and its seqs as the answer."""
-    return asyncio.create_task(service.execute(command, "tester", seqs))
+    return asyncio.create_task(service.execute(command, TESTER, seqs))
 
 
 async def turns_of_the_loop() -> None:

@@ -8,12 +8,21 @@ from typing import Final
 import pytest
 
 from dispatcher import commits
-from dispatcher.commands import AssignJob, Command, CompleteJob, ReportHeartbeat
+from dispatcher.commands import AssignJob, Caller, Command, CompleteJob, ReportHeartbeat
 from dispatcher.events import Recorded
 from dispatcher.log import LogError
 from dispatcher.service import RefusedError, Service
-from tests.in_flight import asking, failure_of, held_up, replayed, submit, turns_of_the_loop
+from tests.in_flight import (
+    TESTER,
+    asking,
+    failure_of,
+    held_up,
+    replayed,
+    submit,
+    turns_of_the_loop,
+)
 from tests.watched_log import DISK_FULL, WatchedLog
+from tests.written import recorded_in
 
 pytestmark = pytest.mark.anyio
 
@@ -116,7 +125,7 @@ async def test_each_answer_is_made_from_the_state_at_its_own_event(service: Serv
         return None if job is None else job.status
 
     commands = [submit("a"), AssignJob("e"), CompleteJob("a", "out")]
-    statuses = await asyncio.gather(*(service.execute(c, "t", status) for c in commands))
+    statuses = await asyncio.gather(*(service.execute(c, TESTER, status) for c in commands))
     assert statuses == ["pending", "assigned", "completed"]
 
 
@@ -179,7 +188,7 @@ async def test_an_answer_that_fails_is_its_own_callers_trouble(service: Service)
     def fail(_: Sequence[Recorded]) -> None:
         raise ZeroDivisionError
 
-    bad = asyncio.create_task(service.execute(submit("a"), "tester", fail))
+    bad = asyncio.create_task(service.execute(submit("a"), TESTER, fail))
     good = asking(service, submit("b"))
     with pytest.raises(ZeroDivisionError):
         await bad
@@ -249,10 +258,11 @@ async def test_job_ids_are_microseconds_and_a_counter(log: WatchedLog) -> None:
     await service.close()
 
 
-async def test_an_event_carries_the_time_and_the_actor_of_its_command(log: WatchedLog) -> None:
+async def test_an_event_carries_the_time_of_its_command_and_who_asked(log: WatchedLog) -> None:
     at = datetime(2024, 1, 1, tzinfo=UTC)
     service = Service(log, clock=lambda: at)
     await service.start()
-    (recorded,) = await service.execute(submit("a"), "the client", list)
+    (recorded,) = await service.execute(submit("a"), Caller("the client", "4711"), list)
     await service.close()
-    assert (recorded.at, recorded.actor) == (at, "the client")
+    assert (recorded.at, recorded.actor, recorded.request_id) == (at, "the client", "4711")
+    assert await recorded_in(log) == [recorded]

@@ -10,7 +10,7 @@ from dispatcher.commands import AssignJob, ReportHeartbeat
 from dispatcher.events import JobAssigned, Recorded
 from dispatcher.log import LogError
 from dispatcher.service import Service
-from tests.in_flight import asking, failure_of, submit, turns_of_the_loop, until
+from tests.in_flight import TESTER, asking, failure_of, submit, turns_of_the_loop, until
 from tests.watched_log import DISK_FULL, WatchedLog
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +22,7 @@ async def never() -> None:
 
 async def wait(service: Service, engine_id: str, wait_s: float = 60) -> Sequence[Recorded]:
     ask = AssignJob(engine_id)
-    return await service.assign(ask, "tester", tuple, wait_s=wait_s, gone=never)
+    return await service.assign(ask, TESTER, tuple, wait_s=wait_s, gone=never)
 
 
 async def waiting(
@@ -47,7 +47,7 @@ async def test_a_waiter_whose_client_has_this_moment_hung_up_is_given_nothing(
         requests.append(asking(service, submit("a")))
 
     waits = asyncio.create_task(
-        service.assign(AssignJob("gone"), "tester", list, wait_s=30, gone=gone)
+        service.assign(AssignJob("gone"), TESTER, list, wait_s=30, gone=gone)
     )
     await until(lambda: len(service._waiters) == 1)
     hung_up.set()

@@ -10,7 +10,7 @@ from dispatcher.commands import (
 )
 from dispatcher.events import JobAssigned, Recorded
 from dispatcher.service import Service
-from tests.in_flight import asking, turns_of_the_loop
+from tests.in_flight import TESTER, asking, turns_of_the_loop
 
 __all__ = ["Given", "answer_of", "given_in", "never", "registered", "still_waiting", "waiting"]
 
@@ -44,7 +44,7 @@ async def waiting(
     """Wait for work in a request of its own."""
     command = AssignJob(engine_id, resume)
     request = asyncio.create_task(
-        service.assign(command, "tester", given_in, wait_s=wait_s, gone=gone)
+        service.assign(command, TESTER, given_in, wait_s=wait_s, gone=gone)
     )
     await turns_of_the_loop()
     return request

@@ -8,6 +8,7 @@ Laws:
 - Every answer carries `X-Request-ID`, and so does every event that the request causes.
 """
 
+import itertools
 import re
 import secrets
 from collections.abc import Awaitable
@@ -18,7 +19,8 @@ from litestar.enums import ScopeType
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from dispatcher.api.errors import HttpError, text_response
+from dispatcher.api.answers import text_answer
+from dispatcher.api.errors import HttpError
 from dispatcher.commands import Caller
 from dispatcher.keys import ANONYMOUS, ApiKeys, Role
 
@@ -30,7 +32,9 @@ Needs = Role | Literal["any key", "no key"]
 """What a route asks of those who call it. A role, so that others but operators are kept out."""
 
 _REQUEST_ID: Final = re.compile(rb"[!-~](?:[ -~]{0,126}[!-~])?")
-_REQUEST_ID_BYTES: Final = 16
+# Ids are for finding things and nothing to guess, so not each need be random.
+_PROCESS_ID: Final = secrets.token_hex(8)
+_request_numbers: Final = itertools.count(1)
 
 
 async def check_role(request: Request[Any, Any, Any]) -> None:
@@ -49,17 +53,16 @@ async def check_role(request: Request[Any, Any, Any]) -> None:
 class Authenticated:
     """An application behind its keys; `None` lets everybody do everything.
 
-    `app` knows which routes need none; `inner` is what requests are passed on to.
-
-    It tells the application who calls, as `caller` and `role` in the scope's state.
+    `routes` knows which of them need no key; requests are passed on to `app`, which is told who
+    calls, by `caller` and `role` in the scope's state. `headers` has them by name, in bytes.
     """
 
-    def __init__(self, app: Litestar, inner: ASGIApp, keys: ApiKeys | None) -> None:
-        self._app = inner
+    def __init__(self, routes: Litestar, app: ASGIApp, keys: ApiKeys | None) -> None:
+        self._app = app
         self._keys = keys
         self._open = {
             (method, route.path)
-            for route in app.routes
+            for route in routes.routes
             if isinstance(route, HTTPRoute)
             for handler in route.route_handlers
             if handler.opt.get("needs") == NO_KEY
@@ -73,7 +76,7 @@ class Authenticated:
         headers = dict(reversed(list(scope["headers"])))  # of several alike, the first
         given_id = headers.get(b"x-request-id", b"")
         is_id = _REQUEST_ID.fullmatch(given_id) is not None
-        request_id = given_id.decode() if is_id else secrets.token_hex(_REQUEST_ID_BYTES)
+        request_id = given_id.decode() if is_id else f"{_PROCESS_ID}{next(_request_numbers):016x}"
         send = _with_request_id(send, request_id)
         name: str = ANONYMOUS
         role: Role | None = Role.OPERATOR
@@ -85,13 +88,14 @@ class Authenticated:
                 role = None
             else:
                 why = "" if secret else ": Missing 'X-API-Key' header."
-                return await text_response(401, f"Unauthorized{why}")(scope, receive, send)
+                return await text_answer(401, f"Unauthorized{why}")(scope, receive, send)
         if given_id and not is_id:
             text = "Bad Request: 'X-Request-ID' must be 1 to 128 printable ASCII characters."
-            return await text_response(400, text)(scope, receive, send)
+            return await text_answer(400, text)(scope, receive, send)
         state = scope.setdefault("state", {})
         state["caller"] = Caller(name, request_id)
         state["role"] = role
+        state["headers"] = headers
         return await self._app(scope, receive, send)
 
     def _is_open(self, scope: HTTPScope) -> bool:

@@ -27,14 +27,14 @@ __all__ = ["Ask", "Direct"]
 
 
 class _Headers:
-    """The headers of a request, by name in any case; of several alike, the first."""
+    """The headers of a request, by name in any case."""
 
     def __init__(self, scope: HTTPScope) -> None:
-        self._pairs = scope["headers"]
+        self._headers: dict[bytes, bytes] = scope["state"]["headers"]
 
     def get(self, name: str) -> str | None:
-        wanted = name.lower().encode()
-        return next((value.decode("latin-1") for key, value in self._pairs if key == wanted), None)
+        value = self._headers.get(name.lower().encode())
+        return None if value is None else value.decode("latin-1")
 
 
 class Ask:

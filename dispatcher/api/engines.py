@@ -6,11 +6,12 @@ from urllib.parse import quote
 
 from litestar import Request, delete, get, post
 from litestar.params import FromPath, RawBody
-from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
 
 from dispatcher.api import bodies
+from dispatcher.api.answers import Answer, text_answer
 from dispatcher.api.auth import ANY_KEY
-from dispatcher.api.errors import HttpError, text_response
+from dispatcher.api.errors import HttpError
 from dispatcher.api.openapi import AS_OF, AS_OF_ANSWERS, BENCHMARK, HEARTBEAT, answers
 from dispatcher.api.requests import caller_of, service_of
 from dispatcher.api.viewing import answer_view
@@ -30,14 +31,14 @@ __all__ = ["HANDLERS"]
     status_code=200,
     **answers({200: str, 400: str}, needs=Role.ENGINE, body=HEARTBEAT, direct=True),
 )
-async def heartbeat(request: Request[Any, Any, Any], body: RawBody) -> ASGIResponse:
+async def heartbeat(request: Request[Any, Any, Any], body: RawBody) -> ASGIApp:
     """Register an engine, or refresh what it says of itself."""
     command = bodies.heartbeat(bodies.json_object(body))
     projections = service_of(request).projections
 
-    def answer(_: Sequence[Recorded]) -> ASGIResponse:
+    def answer(_: Sequence[Recorded]) -> Answer:
         orders = ", ".join(_orders(projections, command))
-        return text_response(
+        return text_answer(
             200,
             f"Heartbeat received from engine {command.engine_id}",
             {"X-Dispatcher-Order": orders} if orders else None,
@@ -62,7 +63,7 @@ def _orders(projections: Projections, beat: ReportHeartbeat) -> Iterator[str]:
     "/engines",
     **answers(AS_OF_ANSWERS | {200: list[EngineFields]}, needs=ANY_KEY, parameters=[AS_OF]),
 )
-async def list_engines(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def list_engines(request: Request[Any, Any, Any]) -> ASGIApp:
     """List all engines, in order of first heartbeat."""
     return await answer_view(request, ListEngines())
 
@@ -72,7 +73,7 @@ async def list_engines(request: Request[Any, Any, Any]) -> ASGIResponse:
     status_code=200,
     **answers({200: str, 400: str, 404: str}, needs=Role.ENGINE, body=BENCHMARK, direct=True),
 )
-async def benchmark_result(request: Request[Any, Any, Any], body: RawBody) -> ASGIResponse:
+async def benchmark_result(request: Request[Any, Any, Any], body: RawBody) -> ASGIApp:
     """Tell how many seconds an engine's benchmark took."""
     fields = bodies.json_object(body)
     if service_of(request).projections.engines.get(bodies.engine_id_of(fields)) is None:
@@ -81,7 +82,7 @@ async def benchmark_result(request: Request[Any, Any, Any], body: RawBody) -> AS
     return await service_of(request).execute(
         command,
         caller_of(request),
-        lambda _: text_response(200, f"Benchmark result received from engine {command.engine_id}"),
+        lambda _: text_answer(200, f"Benchmark result received from engine {command.engine_id}"),
     )
 
 
@@ -90,7 +91,7 @@ async def benchmark_result(request: Request[Any, Any, Any], body: RawBody) -> AS
     status_code=200,
     **answers({200: str, 404: str}, needs=Role.OPERATOR, writes=True),
 )
-async def forget_engine(request: Request[Any, Any, Any], engine_id: FromPath[str]) -> ASGIResponse:
+async def forget_engine(request: Request[Any, Any, Any], engine_id: FromPath[str]) -> ASGIApp:
     """Take an engine off the list; a job that it holds is re-queued."""
     return await _on_engine(request, ForgetEngine(engine_id), f"Engine {engine_id} forgotten")
 
@@ -100,7 +101,7 @@ async def forget_engine(request: Request[Any, Any, Any], engine_id: FromPath[str
     status_code=200,
     **answers({200: str, 404: str}, needs=Role.OPERATOR, writes=True),
 )
-async def drain_engine(request: Request[Any, Any, Any], engine_id: FromPath[str]) -> ASGIResponse:
+async def drain_engine(request: Request[Any, Any, Any], engine_id: FromPath[str]) -> ASGIApp:
     """Let an engine finish its job and give it no more."""
     return await _on_engine(request, DrainEngine(engine_id), f"Engine {engine_id} drained")
 
@@ -110,7 +111,7 @@ async def drain_engine(request: Request[Any, Any, Any], engine_id: FromPath[str]
     status_code=200,
     **answers({200: str, 404: str}, needs=Role.OPERATOR, writes=True),
 )
-async def resume_engine(request: Request[Any, Any, Any], engine_id: FromPath[str]) -> ASGIResponse:
+async def resume_engine(request: Request[Any, Any, Any], engine_id: FromPath[str]) -> ASGIApp:
     """Give a drained or blocked engine jobs again."""
     return await _on_engine(request, ResumeEngine(engine_id), f"Engine {engine_id} resumed")
 
@@ -119,9 +120,9 @@ async def _on_engine(
     request: Request[Any, Any, Any],
     command: ForgetEngine | DrainEngine | ResumeEngine,
     done: str,
-) -> ASGIResponse:
+) -> ASGIApp:
     return await service_of(request).execute(
-        command, caller_of(request), lambda _: text_response(200, done)
+        command, caller_of(request), lambda _: text_answer(200, done)
     )
 
 

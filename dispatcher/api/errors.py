@@ -7,16 +7,16 @@ from urllib.parse import quote
 
 from litestar import Request
 from litestar.exceptions import HTTPException
-from litestar.response.base import ASGIResponse
 from litestar.types import ExceptionHandlersMap, HTTPScope
 
+from dispatcher.api.answers import Answer, text_answer
 from dispatcher.decider import Reason
 from dispatcher.feed import TooManyStreamsError
 from dispatcher.log import LogError
 from dispatcher.past import TooManyError
 from dispatcher.service import RefusedError, UnavailableError
 
-__all__ = ["HANDLERS", "TOO_LARGE", "HttpError", "answer_to", "text_response"]
+__all__ = ["HANDLERS", "TOO_LARGE", "HttpError", "answer_to"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,23 +41,13 @@ class HttpError(Exception):
         self.status = status
 
 
-def text_response(status: int, text: str, headers: dict[str, str] | None = None) -> ASGIResponse:
-    """Make a `text/plain` answer."""
-    return ASGIResponse(
-        body=text.encode(errors="replace"),
-        status_code=status,
-        media_type="text/plain",
-        headers=headers,
-    )
-
-
-def answer_to(error: Exception, scope: HTTPScope) -> ASGIResponse:
+def answer_to(error: Exception, scope: HTTPScope) -> Answer:
     """Put an error into the protocol's words. What nobody foresaw is logged, and hidden."""
     match error:
         case HttpError():
-            return text_response(error.status, str(error))
+            return text_answer(error.status, str(error))
         case RefusedError():
-            return text_response(_STATUS[error.rejected.reason], str(error))
+            return text_answer(_STATUS[error.rejected.reason], str(error))
         case UnavailableError():
             return _come_back(503, f"{error}. Nothing was acknowledged; try again.")
         case LogError():
@@ -75,14 +65,14 @@ def answer_to(error: Exception, scope: HTTPScope) -> ASGIResponse:
                 request_id,
                 exc_info=error,
             )
-            return text_response(500, "Internal Server Error: see the dispatcher's own log")
+            return text_answer(500, "Internal Server Error: see the dispatcher's own log")
 
 
-def _come_back(status: int, text: str) -> ASGIResponse:
-    return text_response(status, f"{HTTPStatus(status).phrase}: {text}", {"Retry-After": "1"})
+def _come_back(status: int, text: str) -> Answer:
+    return text_answer(status, f"{HTTPStatus(status).phrase}: {text}", {"Retry-After": "1"})
 
 
-def _litestar(error: HTTPException, scope: HTTPScope) -> ASGIResponse:
+def _litestar(error: HTTPException, scope: HTTPScope) -> Answer:
     """Say in the protocol's way what Litestar itself refuses: routes, methods, sizes."""
     status = error.status_code
     phrase = HTTPStatus(status).phrase
@@ -95,21 +85,21 @@ def _litestar(error: HTTPException, scope: HTTPScope) -> ASGIResponse:
             text = TOO_LARGE
         case _:
             text = f"{phrase}: {error.detail}"
-    return text_response(status, text, dict(error.headers or {}))
+    return text_answer(status, text, dict(error.headers or {}))
 
 
-class _Answer:
+class _Handled:
     """What Litestar wants of an exception handler: something that makes an ASGI application."""
 
-    def __init__(self, response: ASGIResponse) -> None:
-        self._response = response
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
 
-    def to_asgi_response(self, *_: object, **__: object) -> ASGIResponse:
-        return self._response
+    def to_asgi_response(self, *_: object, **__: object) -> Answer:
+        return self._answer
 
 
 def _handled(request: Request[Any, Any, Any], error: Exception) -> Any:
-    return _Answer(answer_to(error, request.scope))
+    return _Handled(answer_to(error, request.scope))
 
 
 HANDLERS: Final[ExceptionHandlersMap] = {HTTPException: _handled, Exception: _handled}

@@ -12,10 +12,11 @@ import msgspec
 from litestar import Request, get
 from litestar.openapi.spec import OpenAPIType, Parameter, Schema
 from litestar.params import FromPath
-from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
 
 from dispatcher import codec, sse
 from dispatcher.api import queries
+from dispatcher.api.answers import JSON, Answer
 from dispatcher.api.errors import HttpError
 from dispatcher.api.openapi import AS_OF, AS_OF_ANSWERS, answers
 from dispatcher.api.queries import Slice
@@ -75,7 +76,7 @@ _LAST_EVENT_ID: Final = Parameter(
         AS_OF_ANSWERS | {200: list[EventLine], 404: str}, needs=Role.CLIENT, parameters=_OF_ONE
     ),
 )
-async def job_events(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIResponse:
+async def job_events(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIApp:
     """List all that has happened to a job, oldest first."""
     is_known = service_of(request).projections.jobs.get(job_id) is not None
     asked = queries.part(request.query_params, job=job_id)
@@ -88,7 +89,7 @@ async def job_events(request: Request[Any, Any, Any], job_id: FromPath[str]) -> 
         AS_OF_ANSWERS | {200: list[EventLine], 404: str}, needs=Role.CLIENT, parameters=_OF_ONE
     ),
 )
-async def engine_events(request: Request[Any, Any, Any], engine_id: FromPath[str]) -> ASGIResponse:
+async def engine_events(request: Request[Any, Any, Any], engine_id: FromPath[str]) -> ASGIApp:
     """List all that has happened to an engine, oldest first; also to one since forgotten."""
     is_known = service_of(request).projections.engines.get(engine_id) is not None
     asked = queries.part(request.query_params, engine=engine_id)
@@ -103,7 +104,7 @@ async def engine_events(request: Request[Any, Any, Any], engine_id: FromPath[str
         parameters=[_AFTER, _PAGE, *_FILTERS],
     ),
 )
-async def list_events(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def list_events(request: Request[Any, Any, Any]) -> ASGIApp:
     """List events, oldest first.
 
     A Link header (RFC 8288) leads to the next page, as long as there is one.
@@ -121,7 +122,7 @@ async def list_events(request: Request[Any, Any, Any]) -> ASGIResponse:
     if len(entries) > limit:
         query = urlencode({**dict(request.query_params), "after": entries[limit - 1].seq})
         headers = {"Link": f'</events?{query}>; rel="next"'}
-    return ASGIResponse(body=body, media_type="application/json", headers=headers)
+    return Answer(200, body, JSON, headers)
 
 
 @get(
@@ -133,7 +134,7 @@ async def list_events(request: Request[Any, Any, Any]) -> ASGIResponse:
         streams=True,
     ),
 )
-async def stream_events(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def stream_events(request: Request[Any, Any, Any]) -> ASGIApp:
     """Tell events as they happen, as server-sent events whose ids are seqs.
 
     From now on, or after what the client had last; a resumed stream has neither gap nor duplicate.
@@ -147,7 +148,7 @@ async def stream_events(request: Request[Any, Any, Any]) -> ASGIResponse:
 
 async def _history(
     request: Request[Any, Any, Any], asked: Slice, *, is_known: bool, missing: Reason
-) -> ASGIResponse:
+) -> ASGIApp:
     """Answer with the history of one job or engine, as it stands now or stood `as_of` a moment."""
     service = service_of(request)
     upto = service.projections.seq

@@ -4,10 +4,12 @@ from typing import Any
 
 import msgspec
 from litestar import Request, get
-from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
 
+from dispatcher.api.answers import json_answer
+from dispatcher.api.auth import NO_KEY
 from dispatcher.api.openapi import answers
-from dispatcher.api.requests import json_response, service_of
+from dispatcher.api.requests import service_of
 
 __all__ = ["Health", "health"]
 
@@ -23,11 +25,11 @@ class Health(msgspec.Struct, frozen=True):
     fault: str | None = None
 
 
-@get("/health", **answers({200: Health, 503: Health}, key_needed=False))
-async def health(request: Request[Any, Any, Any]) -> ASGIResponse:
+@get("/health", **answers({200: Health, 503: Health}, needs=NO_KEY))
+async def health(request: Request[Any, Any, Any]) -> ASGIApp:
     """Say whether writes are taken. Needs no key."""
     service = service_of(request)
     fault, seq = service.fault, service.projections.seq
     if fault is not None:
-        return json_response(Health("read-only", seq, fault), status=503)
-    return json_response(Health("ok", seq))
+        return json_answer(Health("read-only", seq, fault), status=503)
+    return json_answer(Health("ok", seq))

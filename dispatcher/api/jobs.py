@@ -4,11 +4,12 @@ from typing import Any, Final
 
 from litestar import Request, delete, get, post
 from litestar.params import FromPath, RawBody
-from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
 
 from dispatcher.api import bodies
+from dispatcher.api.answers import json_answer, text_answer
 from dispatcher.api.auth import ANY_KEY
-from dispatcher.api.errors import HttpError, text_response
+from dispatcher.api.errors import HttpError
 from dispatcher.api.openapi import (
     AS_OF,
     AS_OF_ANSWERS,
@@ -17,7 +18,7 @@ from dispatcher.api.openapi import (
     SUBMISSION,
     answers,
 )
-from dispatcher.api.requests import caller_of, json_response, service_of
+from dispatcher.api.requests import caller_of, service_of
 from dispatcher.api.viewing import answer_view, listing
 from dispatcher.commands import CancelJob, RetryJob
 from dispatcher.decider import Reason
@@ -47,7 +48,7 @@ def existing_job(request: Request[Any, Any, Any], job_id: str) -> JobView:
         direct=True,
     ),
 )
-async def submit_job(request: Request[Any, Any, Any], body: RawBody) -> ASGIResponse:
+async def submit_job(request: Request[Any, Any, Any], body: RawBody) -> ASGIApp:
     """Submit a transcoding job. With the same Idempotency-Key and body, the first answer again."""
     service = service_of(request)
     key = bodies.idempotency_key(request.headers.get("Idempotency-Key"))
@@ -55,7 +56,7 @@ async def submit_job(request: Request[Any, Any, Any], body: RawBody) -> ASGIResp
     return await service.execute(
         command,
         caller_of(request),
-        lambda _: json_response(as_submitted(service.submission_of(command))),
+        lambda _: json_answer(as_submitted(service.submission_of(command))),
     )
 
 
@@ -63,7 +64,7 @@ async def submit_job(request: Request[Any, Any, Any], body: RawBody) -> ASGIResp
     "/jobs",
     **answers(AS_OF_ANSWERS | {200: list[JobView]}, needs=ANY_KEY, parameters=[*LISTING, AS_OF]),
 )
-async def list_jobs(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def list_jobs(request: Request[Any, Any, Any]) -> ASGIApp:
     """List jobs in order of submission: all, or those that the parameters ask for.
 
     With `limit`, a Link header (RFC 8288) leads to the next page, as long as there is one.
@@ -76,7 +77,7 @@ async def list_jobs(request: Request[Any, Any, Any]) -> ASGIResponse:
     "/jobs/{job_id:str}",
     **answers(AS_OF_ANSWERS | {200: JobView, 404: str}, needs=ANY_KEY, parameters=[AS_OF]),
 )
-async def get_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIResponse:
+async def get_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIApp:
     """Show one job."""
     return await answer_view(request, ShowJob(job_id))
 
@@ -85,7 +86,7 @@ async def get_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASG
     "/jobs/{job_id:str}/why",
     **answers(AS_OF_ANSWERS | {200: Explanation, 404: str}, needs=Role.CLIENT, parameters=[AS_OF]),
 )
-async def explain_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIResponse:
+async def explain_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIApp:
     """Say why a job is where it is, and for a pending one what each engine lacks for it."""
     return await answer_view(request, ExplainJob(job_id))
 
@@ -95,12 +96,12 @@ async def explain_job(request: Request[Any, Any, Any], job_id: FromPath[str]) ->
     status_code=200,
     **answers({200: str, 400: str, 404: str}, needs=Role.CLIENT, writes=True),
 )
-async def cancel_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIResponse:
+async def cancel_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIApp:
     """Cancel a job; the engine that runs it is told with its next heartbeat."""
     return await service_of(request).execute(
         CancelJob(job_id),
         caller_of(request),
-        lambda _: text_response(200, f"Job {job_id} cancelled"),
+        lambda _: text_answer(200, f"Job {job_id} cancelled"),
     )
 
 
@@ -109,12 +110,12 @@ async def cancel_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> 
     status_code=200,
     **answers({200: str, 400: str, 404: str}, needs=Role.CLIENT, writes=True),
 )
-async def retry_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIResponse:
+async def retry_job(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIApp:
     """Put a failed or cancelled job back, with all its retries."""
     return await service_of(request).execute(
         RetryJob(job_id),
         caller_of(request),
-        lambda _: text_response(200, f"Job {job_id} re-queued"),
+        lambda _: text_answer(200, f"Job {job_id} re-queued"),
     )
 
 

@@ -25,11 +25,15 @@ from litestar.openapi.spec import (
 from litestar.routes import BaseRoute
 from litestar.types import ControllerRouterHandler
 
-from dispatcher import __version__
+from dispatcher import __version__, sse
+from dispatcher.api.auth import ANY_KEY, NO_KEY, Needs
 from dispatcher.api.bodies import MAX_INTEGER, MAX_KEY, MAX_PRIORITY, MAX_WAIT_S, WHOLE
+from dispatcher.keys import Role
 from projections.jobs import STATUSES
 
 __all__ = [
+    "AS_OF",
+    "AS_OF_ANSWERS",
     "BENCHMARK",
     "ENGINE_OR_NOBODY",
     "FAILURE",
@@ -48,8 +52,11 @@ _AMOUNT: Final = Schema(type=OpenAPIType.NUMBER, minimum=0)
 _DESCRIPTIONS: Final = {
     200: "Done",
     204: "There is no job to hand out",
-    400: "The body breaks a rule, which the text names",
+    400: "The request breaks a rule, which the text names",
+    401: "There is no key, or it is none that may pass",
+    403: "The key has another role than the one that the text names",
     404: "There is no such job or engine",
+    429: "Too much is asked at once; try again in a moment",
     409: "Somebody else was first, as the text says; nothing has changed",
     503: "The log can't be written now; nothing was acknowledged",
 }
@@ -99,6 +106,14 @@ ENGINE_OR_NOBODY: Final = _body(
 IDEMPOTENCY_KEY: Final = Parameter(
     "Idempotency-Key", "header", schema=Schema(type=OpenAPIType.STRING, max_length=MAX_KEY)
 )
+AS_OF: Final = Parameter(
+    "as_of",
+    "query",
+    schema=_STRING,
+    description="a seq, or a time of RFC 3339: show what was true when that had been recorded",
+)
+AS_OF_ANSWERS: Final[dict[int, Any]] = {400: str, 429: str, 503: str}
+"""What else a route with `as_of` may answer."""
 LISTING: Final = [
     Parameter("status", "query", schema=Schema(type=OpenAPIType.STRING, enum=sorted(STATUSES))),
     Parameter("codec", "query", schema=_STRING),
@@ -108,21 +123,27 @@ LISTING: Final = [
 ]
 
 
-def answers(
+def answers(  # noqa: PLR0913 - a route has as many sides
     types: dict[int, Any],
     *,
+    needs: Needs,
     body: Schema | None = None,
     parameters: Sequence[Parameter] = (),
     writes: bool = False,
-    key_needed: bool = True,
+    streams: bool = False,
+    direct: bool = False,
 ) -> dict[str, Any]:
-    """Describe a route: the type of the answer for each status (`str`: plain text), and the body.
+    """Say who may ask a route and describe it: the type of the answer for each status, the body.
 
-    What every route can answer is added: 401, 413 with a body, and 503 where it `writes`, as all
-    that take a body do.
+    `str` stands for plain text. What every route can answer is added: 400 for its headers, 401 and
+    403 by what it `needs`, 413 with a body, and 503 where it `writes`, as all that take a body do.
+    One that `streams` answers with server-sent events; for `direct` see the module of that name.
     """
-    if key_needed:
+    types = types | {400: str}
+    if needs != NO_KEY:
         types = types | {401: str}
+    if isinstance(needs, Role):
+        types = types | {403: str}
     if body is not None:
         types = types | {413: str}
     if body is not None or writes:
@@ -137,7 +158,7 @@ def answers(
                 self.request_body = RequestBody(content=content, required=required)
             if parameters:
                 self.parameters = [*(self.parameters or []), *parameters]
-            if not key_needed:
+            if needs == NO_KEY:
                 self.security = [{}]
             # Litestar adds a 400 in its own words wherever there is a parameter.
             self.responses = {
@@ -146,13 +167,19 @@ def answers(
                 if int(status) in types
             }
 
+    def media_type(status: int) -> str:
+        if streams and status == 200:  # noqa: PLR2004
+            return sse.MEDIA_TYPE
+        return "text/plain" if types[status] is str else "application/json"
+
     return {
+        "opt": {"needs": needs, "direct": direct},
         "operation_class": Described,
         "responses": {
             status: ResponseSpec(
                 data_container=of_type,
                 generate_examples=False,
-                media_type="text/plain" if of_type is str else "application/json",
+                media_type=media_type(status),
                 description=_DESCRIPTIONS.get(status, "Refused"),
             )
             for status, of_type in types.items()
@@ -175,13 +202,21 @@ def openapi_config() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Transcoding dispatcher",
         version=__version__,
-        description="Distributed transcoding protocol: jobs in, engines out, every step recorded.",
-        openapi_router=_SchemaRouter("/schema", route_handlers=[], include_in_schema=False),
+        description=(
+            "Distributed transcoding protocol: jobs in, engines out, every step recorded. "
+            "Every answer carries X-Request-ID: the request's own, or one made for it."
+        ),
+        openapi_router=_SchemaRouter(
+            "/schema", route_handlers=[], include_in_schema=False, opt={"needs": ANY_KEY}
+        ),
         render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"]), YamlRenderPlugin()],
         components=Components(
             security_schemes={
                 "api_key": SecurityScheme(
-                    type="apiKey", name="X-API-Key", security_scheme_in="header"
+                    type="apiKey",
+                    name="X-API-Key",
+                    security_scheme_in="header",
+                    description="A key has a role: client, engine, or operator, who may do all.",
                 )
             }
         ),

@@ -11,12 +11,13 @@ from typing import Any, Final
 import msgspec
 from litestar import Request, get
 from litestar.openapi.spec import OpenAPIType, Parameter, Schema
-from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
 
+from dispatcher.api.answers import json_answer, text_answer
 from dispatcher.api.auth import ANY_KEY
-from dispatcher.api.errors import HttpError, text_response
+from dispatcher.api.errors import HttpError
 from dispatcher.api.openapi import answers
-from dispatcher.api.requests import json_response, service_of
+from dispatcher.api.requests import service_of
 from dispatcher.checkpoints import Checkpoint, Signer
 from dispatcher.log import Log
 from dispatcher.merkle import Span, Subtree, consistency, inclusion, span_root
@@ -47,17 +48,17 @@ def _count(name: str, description: str, *, required: bool = True) -> Parameter:
 
 
 @get("/log/checkpoint", **answers({200: str}, needs=ANY_KEY))
-async def checkpoint(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def checkpoint(request: Request[Any, Any, Any]) -> ASGIApp:
     """Sign what the log is now: a C2SP checkpoint, as a signed note."""
     tree = service_of(request).log.tree
     signer = _signer_of(request)
-    return text_response(200, signer.sign(Checkpoint(signer.origin, tree.size, tree.root())))
+    return text_answer(200, signer.sign(Checkpoint(signer.origin, tree.size, tree.root())))
 
 
 @get("/log/key", **answers({200: str}, needs=ANY_KEY))
-async def key(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def key(request: Request[Any, Any, Any]) -> ASGIApp:
     """Give the key that checkpoints are verified with."""
-    return text_response(200, _signer_of(request).verifier_key + "\n")
+    return text_answer(200, _signer_of(request).verifier_key + "\n")
 
 
 @get(
@@ -71,13 +72,13 @@ async def key(request: Request[Any, Any, Any]) -> ASGIResponse:
         ],
     ),
 )
-async def inclusion_proof(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def inclusion_proof(request: Request[Any, Any, Any]) -> ASGIApp:
     """Prove that an event is in the log."""
     log = service_of(request).log
     size = _number(request, "size", log.tree.size, at_most=log.tree.size)
     seq = _number(request, "seq", at_most=size)
     leaf, *path = await _hashes(log, [[Subtree(0, seq - 1)], *inclusion(seq - 1, size)])
-    return json_response(InclusionProof(seq, size, leaf, path))
+    return json_answer(InclusionProof(seq, size, leaf, path))
 
 
 @get(
@@ -91,12 +92,12 @@ async def inclusion_proof(request: Request[Any, Any, Any]) -> ASGIResponse:
         ],
     ),
 )
-async def consistency_proof(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def consistency_proof(request: Request[Any, Any, Any]) -> ASGIApp:
     """Prove that the log has only been added to."""
     log = service_of(request).log
     to = _number(request, "to", log.tree.size, at_most=log.tree.size)
     old = _number(request, "from", at_most=to)
-    return json_response(ConsistencyProof(old, to, await _hashes(log, consistency(old, to))))
+    return json_answer(ConsistencyProof(old, to, await _hashes(log, consistency(old, to))))
 
 
 async def _hashes(log: Log, spans: list[Span]) -> list[str]:

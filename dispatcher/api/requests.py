@@ -1,17 +1,13 @@
-"""What handlers take from a request and give in answer."""
+"""What handlers take from a request."""
 
 from typing import Any
 
-import msgspec
 from litestar import Request
-from litestar.response.base import ASGIResponse
 
 from dispatcher.commands import Caller
 from dispatcher.service import Service
 
-__all__ = ["caller_of", "json_response", "service_of"]
-
-_encode = msgspec.json.Encoder().encode
+__all__ = ["caller_of", "service_of"]
 
 
 def service_of(request: Request[Any, Any, Any]) -> Service:
@@ -24,12 +20,3 @@ def caller_of(request: Request[Any, Any, Any]) -> Caller:
     """Say who asks, for the log; see `auth`."""
     caller: Caller = request.scope["state"]["caller"]
     return caller
-
-
-def json_response(
-    value: Any, *, status: int = 200, headers: dict[str, str] | None = None
-) -> ASGIResponse:
-    """Make an `application/json` answer."""
-    return ASGIResponse(
-        body=_encode(value), status_code=status, media_type="application/json", headers=headers
-    )

@@ -4,13 +4,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
-from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 __all__ = ["Streamed"]
 
 
-class Streamed(ASGIResponse):
+class Streamed:
     """An answer that sends `pieces` as they come, each when the one before is on its way.
 
     The generator is closed at once when it is not needed any more, also when the client hangs up.
@@ -24,9 +23,8 @@ class Streamed(ASGIResponse):
         media_type: str,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        # With the header given here, Litestar does not add a charset to it.
-        super().__init__(headers={"content-type": media_type, **(headers or {})})
-        del self.headers["content-length"]
+        named = {"content-type": media_type, **(headers or {})}
+        self._headers = [(k.lower().encode(), v.encode("latin-1")) for k, v in named.items()]
         self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,7 +32,7 @@ class Streamed(ASGIResponse):
         del scope
         async with aclosing(self._pieces) as pieces:
             first = await anext(pieces, b"")
-            await self.start_response(send)
+            await send({"type": "http.response.start", "status": 200, "headers": self._headers})
             sending = asyncio.create_task(_send(first, pieces, send))
             leaving = asyncio.create_task(_hang_up(receive))
             try:

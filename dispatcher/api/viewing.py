@@ -1,28 +1,45 @@
 """Answering the GETs of jobs and engines, as it is or `as_of` a moment of the past."""
 
+import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from itertools import chain
 from typing import Any, Final
 
+import msgspec
 from litestar import Request
-from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
 
+from dispatcher.api.answers import JSON, TEXT, Answer
 from dispatcher.api.bodies import MAX_INTEGER
 from dispatcher.api.errors import HttpError
 from dispatcher.api.requests import service_of
+from dispatcher.api.streamed import Streamed
 from dispatcher.moments import MomentError, parse_moment, seq_of
 from dispatcher.service import Service
-from dispatcher.views import ExplainJob, ListJobs, Shown, View, show
-from projections.jobs import STATUSES
+from dispatcher.views import (
+    NO_SUCH_JOB,
+    SCAN,
+    ExplainJob,
+    ListJobs,
+    Shown,
+    View,
+    page_of,
+    scanned,
+    show,
+)
+from projections.jobs import STATUSES, Jobs, JobView
 
 __all__ = ["SEQ_HEADER", "answer_view", "listing", "moment_of"]
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_encode = msgspec.json.Encoder().encode
+
 SEQ_HEADER: Final = "X-Dispatcher-Seq"
 """Of which seq an answer speaks: that of the newest event that it can know of."""
 
 
-async def answer_view(request: Request[Any, Any, Any], view: View) -> ASGIResponse:
+async def answer_view(request: Request[Any, Any, Any], view: View) -> ASGIApp:
     """Answer a GET; with `as_of` in its query, as it would have been answered then."""
     service = service_of(request)
     as_of = request.query_params.get("as_of") if request.scope["query_string"] else None
@@ -33,13 +50,51 @@ async def answer_view(request: Request[Any, Any, Any], view: View) -> ASGIRespon
         shown = await service.explain(lambda fleet: show(view, service.projections, fleet))
         seq = service.projections.seq
     else:
-        seq, shown = service.projections.seq, show(view, service.projections)
-    return ASGIResponse(
-        body=shown.body,
-        status_code=shown.status,
-        media_type="application/json" if shown.status == 200 else "text/plain",  # noqa: PLR2004
-        headers=shown.headers | {SEQ_HEADER: str(seq)},
-    )
+        seq = service.projections.seq
+        if isinstance(view, ListJobs):
+            return await _list(view, service.projections.jobs, seq)
+        shown = show(view, service.projections)
+    return _answer(shown, seq)
+
+
+def _answer(shown: Shown, seq: int) -> Answer:
+    media_type = JSON if shown.status == 200 else TEXT  # noqa: PLR2004
+    return Answer(shown.status, shown.body, media_type, shown.headers | {SEQ_HEADER: str(seq)})
+
+
+async def _list(view: ListJobs, jobs: Jobs, seq: int) -> ASGIApp:
+    """List jobs without holding the event loop, however many there are."""
+    try:
+        found, rest = scanned(view, jobs)
+    except KeyError:
+        return _answer(NO_SUCH_JOB, seq)
+    if view.limit is None and rest:
+        pieces = _array(view, found, rest)
+        return Streamed(pieces, "application/json", {SEQ_HEADER: str(seq)})
+    for piece in _pieces(view, rest):
+        if view.is_filled_by(found):
+            break
+        found += piece
+        await asyncio.sleep(0)
+    return _answer(page_of(view, found), seq)
+
+
+def _pieces(view: ListJobs, rest: list[JobView]) -> Iterator[list[JobView]]:
+    for start in range(0, len(rest), SCAN):
+        yield [job for job in rest[start : start + SCAN] if view.admits(job)]
+
+
+async def _array(
+    view: ListJobs, found: list[JobView], rest: list[JobView]
+) -> AsyncGenerator[bytes, None]:
+    yield b"["
+    comma = b""
+    for piece in chain([found], _pieces(view, rest)):
+        if piece:
+            yield comma + _encode(piece)[1:-1]
+            comma = b","
+        await asyncio.sleep(0)  # to send does not always wait
+    yield b"]"
 
 
 async def moment_of(service: Service, as_of: str) -> int:

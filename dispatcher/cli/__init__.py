@@ -11,12 +11,14 @@ from typing import Annotated
 import typer
 
 from dispatcher import __version__
-from dispatcher.cli import engine, engines, jobs, replay, serve
+from dispatcher.checkpoints import CheckpointError, CheckpointKeyError
+from dispatcher.cli import audit, engine, engines, history, jobs, key, replay, serve, tail, transfer
 from dispatcher.cli.output import complain
 from dispatcher.client import DispatcherAwayError, RequestRefusedError
 from dispatcher.engine.delivery import DeliveryError
 from dispatcher.engine.ffmpeg import FfmpegError, FfmpegMissingError
 from dispatcher.engine.workspace import WorkspaceError
+from dispatcher.keys import KeysError
 from dispatcher.log import LogError
 
 __all__ = ["app", "main"]
@@ -36,13 +38,20 @@ for command in (
     jobs.why,
     jobs.cancel,
     jobs.retry,
+    history.history,
+    tail.tail,
     engines.engines,
     engines.drain,
     engines.resume,
     engines.forget,
     replay.replay,
+    audit.audit,
+    transfer.export,
+    transfer.backup,
 ):
     app.command()(command)
+app.add_typer(key.app, name="key")
+app.command("import")(transfer.import_log)  # a word that Python keeps to itself
 
 
 def _print_version(wanted: bool) -> None:
@@ -71,6 +80,15 @@ def main() -> None:
     except RequestRefusedError as error:
         complain(str(error))
         sys.exit(4)
-    except (LogError, FfmpegMissingError, FfmpegError, WorkspaceError, DeliveryError) as error:
+    except (
+        LogError,
+        KeysError,
+        CheckpointError,
+        CheckpointKeyError,
+        FfmpegMissingError,
+        FfmpegError,
+        WorkspaceError,
+        DeliveryError,
+    ) as error:
         complain(str(error))
         sys.exit(1)

@@ -1,0 +1,57 @@
+"""What a handler gives back: a status, a body and headers, as the wire has them.
+
+Litestar's own responses can do more, and cost more than to decide a command does.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from litestar.types import Receive, Scope, Send
+
+__all__ = ["JSON", "TEXT", "Answer", "json_answer", "text_answer"]
+
+JSON = b"application/json"
+TEXT = b"text/plain; charset=utf-8"
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Answer:
+    """An ASGI application that sends this one answer; without a `media_type`, no body."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes = b"",
+        media_type: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers: list[tuple[bytes, bytes]] = []
+        if media_type is not None:
+            self.headers.append((b"content-type", media_type))
+            self.headers.append((b"content-length", b"%d" % len(body)))
+        if headers is not None:
+            self.headers += ((k.lower().encode(), v.encode("latin-1")) for k, v in headers.items())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        del scope, receive
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+def text_answer(status: int, text: str, headers: Mapping[str, str] | None = None) -> Answer:
+    """Answer with a plain text."""
+    return Answer(status, text.encode(errors="replace"), TEXT, headers)
+
+
+def json_answer(
+    value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """Answer with a value as JSON."""
+    return Answer(status, _encode(value), JSON, headers)
