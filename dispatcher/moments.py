@@ -6,7 +6,7 @@ from typing import Final
 
 from dispatcher.log import Log
 
-__all__ = ["MomentError", "parse_moment", "seq_of"]
+__all__ = ["MomentError", "check_reached", "parse_moment", "seq_of"]
 
 _SEQ: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
 # RFC 3339; a plus that nobody has escaped arrives in a query as a space.
@@ -37,10 +37,18 @@ def parse_moment(text: str) -> int | datetime:
         raise MomentError(_RULE) from error
 
 
+def check_reached(moment: int | datetime, head: int) -> None:
+    """Raise `MomentError` for a seq that the log has not reached; a time may be any."""
+    if isinstance(moment, int) and moment > head:
+        raise MomentError(f"must be at most {head}, the log's last seq")
+
+
 async def seq_of(moment: int | datetime, log: Log, head: int) -> int:
-    """Give the seq of a moment: itself, or that of the last event recorded by that time."""
+    """Give the seq of a moment: itself, or that of the last event recorded by that time.
+
+    To find a time may mean to go over the whole log.
+    """
     if isinstance(moment, datetime):
         return min(await log.seq_at(moment), head)
-    if moment > head:
-        raise MomentError(f"must be at most {head}, the log's last seq")
+    check_reached(moment, head)
     return moment

@@ -2,12 +2,18 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-__all__ = ["Progress", "ReplayProgress"]
+__all__ = ["Progress", "ProgressLines", "silent"]
+
+Progress = Callable[[int, int], None]
+"""Is told now and then how much has been done, and of how much."""
 
 
-class Progress:
+def silent(_done: int, _of: int) -> None:
+    """Tell nobody."""
+
+
+class ProgressLines:
     """A line a second while something long goes on, and none for what is short."""
 
     def __init__(self, say: Callable[[str], None], doing: str, unit: str = "events") -> None:
@@ -22,10 +28,3 @@ class Progress:
             self._next = now + 1
             percent = done * 100 // max(of, 1)
             self._say(f"{self._doing}: {done:,} of {of:,} {self._unit} ({percent} %)")
-
-
-class ReplayProgress(Progress):
-    """The same for a replay."""
-
-    def __init__(self, say: Callable[[str], None], db: Path) -> None:
-        super().__init__(say, f"Replaying {db}")

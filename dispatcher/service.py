@@ -19,9 +19,7 @@ Laws:
 
 import asyncio
 import logging
-from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -33,18 +31,21 @@ from dispatcher.decider import Rejected, decide
 from dispatcher.events import Event, Recorded
 from dispatcher.feed import Feed
 from dispatcher.fleet import Fleet, evolve, microseconds
-from dispatcher.log import Log, LogError, decoded
+from dispatcher.log import Log, LogError
+from dispatcher.long_poll import wait_among
 from dispatcher.past import Past
 from dispatcher.policy import DEFAULT_POLICY, Policy
-from dispatcher.replay import State, replay
+from dispatcher.progress import Progress, silent
+from dispatcher.replay import State, fold, replay
 from dispatcher.timers import Timers
-from dispatcher.waiters import Waiter, Waiters
+from dispatcher.waiters import Waiters
 from projections import Projections
 from projections.jobs import JobView
 
 __all__ = ["RefusedError", "Service", "UnavailableError"]
 
 T = TypeVar("T")
+Answer = Callable[[Sequence[Recorded]], T]
 TIMER: Final = Caller("dispatcher")
 """The caller of what the dispatcher does of its own accord."""
 
@@ -82,28 +83,21 @@ class Service:
         self._timing: asyncio.Task[None] | None = None
         self._fleet = Fleet()
         self._decided = 0  # the seq of the newest event decided, durable or not
-        self._is_fleet_durable = True  # of interest during a fault
-        self._restored = asyncio.Event()
-        self._restored.set()
         self._writer: asyncio.Task[None] | None = None
         self._is_dismissing = False
         self.projections = Projections()
         self.feed = Feed(log, lambda: self.projections.history)
         self._commits = GroupCommit(log, self._show, self._recover)
 
-    async def start(self, progress: Callable[[int, int], None] = lambda _done, _of: None) -> None:
+    async def start(self, progress: Progress = silent) -> None:
         """Rebuild everything from the log and take commands; `LogError` if it can't be read.
 
         `progress` is called with the events read and the events there are.
         """
         await self._rebuild(progress)
-        self._writer = asyncio.create_task(self._commits.run(), name="log-writer")
-        self._writer.add_done_callback(self._ended)
+        self._writer = self._lasting(self._commits.run(), "log-writer")
         self._timers.start(self.projections, self._clock())
-        self._timing = asyncio.create_task(
-            self._timers.run(self._is_settled, self._on_timer), name="timers"
-        )
-        self._timing.add_done_callback(self._ended)
+        self._timing = self._lasting(self._timers.run(self._is_settled, self._on_timer), "timers")
 
     async def close(self) -> None:
         """Commit what has been decided, then stop. The log stays open: it is its opener's."""
@@ -111,11 +105,10 @@ class Service:
             return
         self.dismiss_waiters()
         self.feed.end()
-        self._timing.cancel()
+        await self._end(self._timing)
         await self._is_settled()
         self._commits.refuse(UnavailableError("the dispatcher is stopping"))
-        self._writer.cancel()
-        await asyncio.gather(self._timing, self._writer, return_exceptions=True)
+        await self._end(self._writer)
         if self.past is not None:
             is_whole = self._decided == self.projections.seq == self.log.head
             state = State(self._fleet, self.projections) if is_whole else None
@@ -142,9 +135,7 @@ class Service:
             raise LookupError(command.job_id)
         return job
 
-    async def execute(
-        self, command: Command, caller: Caller, answer: Callable[[Sequence[Recorded]], T]
-    ) -> T:
+    async def execute(self, command: Command, caller: Caller, answer: Answer[T]) -> T:
         """Carry out a command and return what `answer` makes of its events once they are durable.
 
         `answer` is called with the projections at the command's last event. `RefusedError` if a
@@ -157,7 +148,7 @@ class Service:
         self,
         command: AssignJob,
         caller: Caller,
-        answer: Callable[[Sequence[Recorded]], T],
+        answer: Answer[T],
         *,
         wait_s: float,
         gone: Callable[[], Coroutine[Any, Any, None]],
@@ -170,33 +161,19 @@ class Service:
         has_answer = isinstance(outcome, Rejected) or outcome or self._holds(command)
         if has_answer or wait_s <= 0 or self._is_dismissing:
             return await self._carry_out(at, outcome, caller, answer)
-        given: asyncio.Future[Awaitable[T] | None] = asyncio.get_running_loop().create_future()
 
-        def give() -> bool:
-            if leaving.done() or given.done() or self._commits.is_full:
-                return False
+        def assigned() -> Awaitable[T] | None:
+            if self._commits.is_full:
+                return None
             at, outcome = self._decide(command)
             if isinstance(outcome, Rejected) or not outcome:
-                return False
-            given.set_result(self._settle(self._happen(at, outcome, caller), answer))
-            return True
+                return None
+            return self._settle(self._happen(at, outcome, caller), answer)
 
-        def dismiss() -> None:
-            if not given.done():
-                given.set_result(None)
-
-        waiter = Waiter(command.engine_id, give, dismiss)
-        leaving = asyncio.create_task(gone())
-        self._waiters.join(waiter)
-        try:
-            ends: set[asyncio.Future[Any]] = {given, leaving}
-            await asyncio.wait(ends, timeout=wait_s, return_when=FIRST_COMPLETED)
-        finally:
-            self._waiters.leave(waiter)
-            leaving.cancel()
-        if given.done() and (settling := given.result()) is not None:
-            return await settling
-        return await self._settle([], answer)
+        settling = await wait_among(
+            self._waiters, command.engine_id, assigned, wait_s=wait_s, gone=gone
+        )
+        return await (self._settle([], answer) if settling is None else settling)
 
     def dismiss_waiters(self) -> None:
         """Answer everybody who waits for work, now and from now on, that there is none."""
@@ -204,10 +181,11 @@ class Service:
         self._waiters.dismiss_all()
 
     async def explain(self, question: Callable[[Fleet], T]) -> T:
-        """Ask about what decisions are made from; see `explanations`."""
-        await self._restored.wait()
-        if self._commits.fault is not None and not self._is_fleet_durable:
-            raise self._commits.fault
+        """Ask about what decisions are made from; see `explanations`.
+
+        `UnavailableError` during a fault: the fleet is ahead of the log then.
+        """
+        self._commits.let_in()
         found = question(self._fleet)
         return await self._settle([], lambda _: found)
 
@@ -223,11 +201,7 @@ class Service:
         return at, decide(self._fleet, command, at, self._policy)
 
     async def _carry_out(
-        self,
-        at: datetime,
-        outcome: list[Event] | Rejected,
-        caller: Caller,
-        answer: Callable[[Sequence[Recorded]], T],
+        self, at: datetime, outcome: list[Event] | Rejected, caller: Caller, answer: Answer[T]
     ) -> T:
         if isinstance(outcome, Rejected):
             await self._settle(self._happen(at, outcome.events, caller), lambda _: None)
@@ -246,9 +220,7 @@ class Service:
         self._decided += len(records)
         return records
 
-    def _settle(
-        self, records: list[Recorded], answer: Callable[[Sequence[Recorded]], T]
-    ) -> Awaitable[T]:
+    def _settle(self, records: list[Recorded], answer: Answer[T]) -> Awaitable[T]:
         """Queue events for the log; what is returned waits for them and all before them.
 
         Whoever waits for what they made possible has it next, in the log too.
@@ -267,11 +239,6 @@ class Service:
     async def _recover(self, error: LogError) -> None:
         """Come back by ourselves once the log takes writes."""
         logger.error("%s; refusing writes until the log takes them again", error)
-        self._restored.clear()
-        self._is_fleet_durable = False
-        with suppress(LogError):  # so that `explain` has something durable to speak of
-            await self._rebuild()
-        self._restored.set()
         async for attempt in stamina.retry_context(
             on=LogError, attempts=None, timeout=None, wait_initial=0.1, wait_max=RETRY_S
         ):
@@ -299,26 +266,33 @@ class Service:
             return False
         return True
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """Leave nobody waiting for a writer or timers that died of a defect."""
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.critical("%s died; restart the dispatcher", task.get_name(), exc_info=error)
-            self._commits.refuse(
-                UnavailableError(f"the dispatcher's {task.get_name()} died: {error!r}")
-            )
+    def _lasting(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Begin what goes on until `_end`."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        return task
 
-    async def _rebuild(
-        self, progress: Callable[[int, int], None] = lambda _done, _of: None
-    ) -> None:
+    async def _end(self, task: asyncio.Task[None]) -> None:
+        task.remove_done_callback(self._ended)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Leave nobody waiting for a writer or timers that ended otherwise than by `close`."""
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        logger.critical("%s died; restart the dispatcher", task.get_name(), exc_info=error)
+        self._commits.refuse(
+            UnavailableError(f"the dispatcher's {task.get_name()} died: {error!r}")
+        )
+
+    async def _rebuild(self, progress: Progress = silent) -> None:
         """Make the fleet anew from the log, and show what is durable and not shown yet."""
-        origin = None if self.past is None else self.past.snapshots
-        state = await replay(self.log, progress=progress, origin=origin)
+        state = await replay(self.log, progress=progress, origin=self.past)
         if self._writer is None:  # at the start
             self.projections = state.projections
         else:  # those who wait hold on to these
-            async with aclosing(self.log.entries(self.projections.seq, state.seq)) as pages:
-                async for page in pages:
-                    for recorded in decoded(page):
-                        self.projections.apply(recorded)
-        self.feed.reset(self.projections.seq)
-        self._fleet, self._decided, self._is_fleet_durable = state.fleet, state.seq, True
+            await fold(self.log, self.projections, state.seq)
+        self._fleet, self._decided = state.fleet, state.seq
+        self.feed.reset(state.seq)
+        if self.past is not None:
+            self.past.notice(state.seq)

@@ -15,6 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Final
 import msgspec
 
 import projections as projecting
-from dispatcher import codec, events, fleet, queue
+from dispatcher import codec, events, fleet, queue, replay
 from dispatcher.fleet import Engine, Fleet, Job
 from dispatcher.log import Log, LogError
 from dispatcher.merkle import Frontier, subtrees
@@ -92,8 +93,8 @@ _header_decoder = msgspec.json.Decoder(Header)
 
 
 _FOLDING: Final = (
-    *(events, codec, fleet, queue, sys.modules[__name__], projecting),
-    *(jobs_projection, engines_projection, history_projection),
+    *(events, codec, fleet, queue, replay, sys.modules[__name__]),
+    *(projecting, jobs_projection, engines_projection, history_projection),
 )
 
 
@@ -123,13 +124,20 @@ def decode(snapshot: bytes) -> tuple[State, Frontier]:
     if (header.format, header.fold) != (_FORMAT, FOLD):
         raise SnapshotError("it was made by another version of the dispatcher")
     body_bytes = memoryview(snapshot)[end + 1 :]
-    if hashlib.sha256(body_bytes).hexdigest() != header.sha256:
-        raise SnapshotError("it is damaged: its checksum does not match")
-    try:
-        body = _body_decoder.decode(body_bytes)
-        tree = Frontier(body.projections.seq, body.tree)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise SnapshotError(f"it is damaged: {error}") from error
+    with ThreadPoolExecutor(1) as beside:  # hashing lets go of the interpreter, so it costs nothing
+        digest = beside.submit(hashlib.sha256, body_bytes)
+
+        def is_damaged() -> bool:
+            return digest.result().hexdigest() != header.sha256
+
+        try:
+            body = _body_decoder.decode(body_bytes)
+            tree = Frontier(body.projections.seq, body.tree)
+        except (msgspec.DecodeError, ValueError) as error:
+            why = "its checksum does not match" if is_damaged() else str(error)
+            raise SnapshotError(f"it is damaged: {why}") from error
+        if is_damaged():
+            raise SnapshotError("it is damaged: its checksum does not match")
     if tree.size != header.seq:
         raise SnapshotError("its header is damaged: it tells of another seq")
     state = State(_fleet_restored(body.fleet), Projections.restore(body.projections))
@@ -166,11 +174,6 @@ class Snapshots:
                     logger.warning("Passing over the snapshot %s: %s", path, error)
         return None
 
-    def next_due(self) -> int:
-        """Give the seq from which on the next snapshot is due."""
-        newest = next((seq for seq, _ in self.found()), 0)
-        return self.due_after(newest)
-
     def due_after(self, seq: int) -> int:
         """Give the seq from which on the next snapshot after one of `seq` is due."""
         return (seq // self._every + 1) * self._every
@@ -181,6 +184,8 @@ class Snapshots:
         draft = path.with_suffix(f".{os.getpid()}.new")
         try:
             self.directory.mkdir(exist_ok=True)
+            for left in self.directory.glob("*.new"):  # by a writer that was killed: there is one
+                left.unlink(missing_ok=True)
             with draft.open("wb") as file:
                 file.write(encode(state, tree))
                 file.flush()

@@ -88,7 +88,7 @@ class Jobs:
 
         To be used up before the next event is applied. `KeyError` if there is no such job.
         """
-        start = 0 if job_id is None else self._numbers[job_id] + 1
+        start = 0 if job_id is None else self._number(job_id) + 1
         return islice(self._views.values(), start, None)
 
     @classmethod
@@ -96,7 +96,6 @@ class Jobs:
         """Give back what `all` gave."""
         jobs = cls()
         jobs._views = {view.job_id: view for view in views}
-        jobs._numbers = {job_id: number for number, job_id in enumerate(jobs._views)}
         return jobs
 
     def apply(self, recorded: Recorded) -> None:
@@ -165,7 +164,6 @@ class Jobs:
 
     def _submitted(self, event: JobSubmitted, at: datetime) -> None:
         if event.job_id not in self._views:
-            self._numbers[event.job_id] = len(self._views)
             self._views[event.job_id] = JobView(
                 job_id=event.job_id,
                 source_url=event.source_url,
@@ -179,6 +177,14 @@ class Jobs:
                 priority=event.priority,
                 submitted_at=at,
             )
+
+    def _number(self, job_id: str) -> int:
+        """Count the jobs before one; they are numbered when this is asked, for it seldom is."""
+        if len(self._numbers) < len(self._views):
+            start = len(self._numbers)
+            for number, later in enumerate(islice(self._views, start, None), start):
+                self._numbers[later] = number
+        return self._numbers[job_id]
 
     def _finish(self, job_id: str, at: datetime, **fields: object) -> None:
         self._change(job_id, progress=None, not_before=None, finished_at=at, **fields)

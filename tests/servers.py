@@ -102,15 +102,16 @@ async def running(
 
 
 @asynccontextmanager
-async def child(db: Path) -> AsyncIterator[Child]:
-    """Serve from another process, which is gone when the block ends."""
+async def child(db: Path, *options: str) -> AsyncIterator[Child]:
+    """Serve from another process, in a session of its own, which is gone when the block ends."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "dispatcher", "serve"),
-        *("--db", str(db), "--host", HOST, "--port", "0"),
+        *("--db", str(db), "--host", HOST, "--port", "0", *options),
         env=os.environ | {"DISPATCHER_API_KEY": KEY},
         stdin=DEVNULL,
         stdout=DEVNULL,
         stderr=PIPE,
+        start_new_session=True,
     )
     try:
         yield Child(await _greeting_of(process), process)

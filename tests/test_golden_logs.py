@@ -80,9 +80,9 @@ def test_every_version_of_every_event_and_the_present_schema_stand_in_a_golden_l
 
 async def test_it_replays_to_its_state_and_is_not_changed_by_that(golden: Path, name: str) -> None:
     before = golden.read_bytes()
-    log = await SqliteLog.open_for_reading(golden)
-    assert (await replay(log)).projections.state() == state_of(name)
-    assert [codec.line(entry) for entry in await entries_in(log)] == lines_of(name)
+    async with await SqliteLog.open_for_reading(golden) as log:
+        assert (await replay(log)).projections.state() == state_of(name)
+        assert [codec.line(entry) for entry in await entries_in(log)] == lines_of(name)
     assert golden.read_bytes() == before
 
 

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ import pytest
 from dispatcher import codec
 from dispatcher.codec import Entry
 from dispatcher.events import EngineSeen, Recorded
-from dispatcher.log import LogError
+from dispatcher.log import Log, LogError
 from dispatcher.log.file import APPLICATION_ID, SCHEMA_VERSION
 from dispatcher.log.sqlite import SqliteLog
 from tests.written import entries_in, recorded_in
@@ -186,22 +186,25 @@ async def test_the_lock_is_let_go_when_the_log_can_not_be_opened(db: Path) -> No
 
 
 async def test_a_reader_sees_what_a_writer_has_written(log: SqliteLog) -> None:
-    reader = await SqliteLog.open_for_reading(log.path)
-    assert reader.head == 3
-    assert await entries_in(reader) == seen(1, 2, 3)
-    await log.append(seen(4), 3)
-    assert await entries_in(await SqliteLog.open_for_reading(log.path)) == seen(1, 2, 3, 4)
+    async with await SqliteLog.open_for_reading(log.path) as reader:
+        assert reader.head == 3
+        assert await entries_in(reader) == seen(1, 2, 3)
+        await log.append(seen(4), 3)
+        assert await entries_in(reader) == seen(1, 2, 3)
+    async with await SqliteLog.open_for_reading(log.path) as reader:
+        assert await entries_in(reader) == seen(1, 2, 3, 4)
 
 
 async def test_a_reader_sees_what_a_closed_log_holds(log: SqliteLog) -> None:
     await log.close()
-    assert await entries_in(await SqliteLog.open_for_reading(log.path)) == seen(1, 2, 3)
+    async with await SqliteLog.open_for_reading(log.path) as reader:
+        assert await entries_in(reader) == seen(1, 2, 3)
 
 
 async def test_a_reader_can_not_write(log: SqliteLog) -> None:
-    reader = await SqliteLog.open_for_reading(log.path)
-    with pytest.raises(LogError) as told:
-        await reader.append(seen(4), 3)
+    async with await SqliteLog.open_for_reading(log.path) as reader:
+        with pytest.raises(LogError) as told:
+            await reader.append(seen(4), 3)
     assert str(told.value) == f"{log.path}: was opened for reading only"
 
 
@@ -228,6 +231,11 @@ def damage(path: Path, statement: str) -> None:
     )
 
 
+async def reading(read: Callable[[Log], Awaitable[object]], path: Path) -> None:
+    async with await SqliteLog.open_for_reading(path) as log:
+        await read(log)
+
+
 @pytest.mark.parametrize(
     ("missing", "between"),
     [("1", "seq 0 and seq 2"), ("2", "seq 1 and seq 3"), ("2, 3", "seq 1 and seq 4")],
@@ -239,7 +247,7 @@ async def test_a_gap_is_told_with_the_seqs_around_it(
     await log.close()
     damage(log.path, f"DELETE FROM events WHERE seq IN ({missing})")
     with pytest.raises(LogError) as told:
-        await entries_in(await SqliteLog.open_for_reading(log.path))
+        await reading(entries_in, log.path)
     assert str(told.value) == f"{log.path}: has a gap between {between}"
 
 
@@ -268,7 +276,7 @@ async def test_an_event_that_can_not_be_read_is_told_with_its_seq(
     await log.close()
     damage(log.path, f"UPDATE events SET {change} WHERE seq = 2")
     with pytest.raises(LogError) as told:
-        await recorded_in(await SqliteLog.open_for_reading(log.path))
+        await reading(recorded_in, log.path)
     assert str(told.value) == f"seq 2 can't be read: {text}; run `dispatcher audit`"
 
 
@@ -277,7 +285,7 @@ async def test_text_that_is_no_utf_8_is_told_with_its_seq(log: SqliteLog, column
     await log.close()
     damage(log.path, f"UPDATE events SET {column} = CAST(x'ff' AS TEXT) WHERE seq = 2")
     with pytest.raises(LogError, match="seq 2 can't be read"):
-        await recorded_in(await SqliteLog.open_for_reading(log.path))
+        await reading(recorded_in, log.path)
 
 
 async def test_a_log_whose_pages_are_damaged_is_told(log: SqliteLog) -> None:
@@ -285,4 +293,4 @@ async def test_a_log_whose_pages_are_damaged_is_told(log: SqliteLog) -> None:
     whole = log.path.read_bytes()
     log.path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
     with pytest.raises(LogError, match="database disk image is malformed"):
-        await entries_in(await SqliteLog.open_for_reading(log.path))
+        await reading(entries_in, log.path)

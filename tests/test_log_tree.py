@@ -251,3 +251,4 @@ async def test_a_log_without_a_part_of_its_tree_takes_no_writes_but_can_be_read(
     with pytest.raises(LogError) as told:
         _ = reader.tree
     assert str(told.value) == text
+    await reader.close()

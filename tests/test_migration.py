@@ -5,6 +5,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +20,7 @@ from dispatcher.log.file import SCHEMA_VERSION, check
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.replay import replay
 from tests.given import START
+from tests.in_flight import turns_of_the_loop
 from tests.written import entries_in, naive_root
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.anyio
 GOLDEN: Final = Path(__file__).parent / "golden" / "schema-1.db"
 ROW: Final = "seq, time, type, actor, data"
 KILLED_ON_ITS_WAY: Final = """
-import os, signal, sys
+import asyncio, os, signal, sys
 from pathlib import Path
 from dispatcher.log import migration
 
@@ -36,7 +38,7 @@ def grow(frontier, lines, whole=migration.grow):
     return whole(frontier, lines)
 
 migration.grow = grow
-migration.migrate(Path(sys.argv[1]), 1)
+asyncio.run(migration.migrate(Path(sys.argv[1]), 1))
 """
 
 
@@ -138,6 +140,7 @@ async def test_a_log_that_is_only_read_is_not_migrated(old: Callable[[int], Path
     with pytest.raises(LogError) as told:
         _ = reader.tree
     assert str(told.value) == f"{path}: is of an older schema, which has no tree; serve it once"
+    await reader.close()
     assert path.read_bytes() == before
     assert check(path) == 1
 
@@ -148,6 +151,7 @@ async def test_who_reads_meanwhile_goes_on_reading(old: Callable[[int], Path]) -
     log = await SqliteLog.open(path)
     await log.append([former(4)], 3)
     assert await entries_in(reader) == [former(seq) for seq in (1, 2, 3)]
+    await reader.close()
     await log.close()
 
 
@@ -168,14 +172,45 @@ async def test_a_migration_that_stands_in_the_wal_alone_is_not_done_again(
         await log.close()
     assert int.from_bytes(survivor.read_bytes()[60:64], "big") == 1, "it is no such case"
     assert check(survivor) == SCHEMA_VERSION
-    reader = await SqliteLog.open_for_reading(survivor)
-    assert (await reader.page(3, 1))[0].request_id == "its request"
+    async with await SqliteLog.open_for_reading(survivor) as reader:
+        assert (await reader.page(3, 1))[0].request_id == "its request"
     log = await SqliteLog.open(survivor)
     assert (log.head, (await log.page(3, 1))[0].request_id) == (4, "its request")
     await log.close()
 
 
+async def test_it_is_told_how_far_a_migration_has_come(old: Callable[[int], Path]) -> None:
+    done = list[tuple[int, int]]()
+    log = await SqliteLog.open(old(4_513), lambda *so_far: done.append(so_far))
+    await log.close()
+    assert done == [(2_000, 4_513), (4_000, 4_513), (4_513, 4_513)]
+
+
 # Or it stays as it was
+
+
+async def test_a_migration_that_is_given_up_leaves_the_log_as_it_was_and_the_lock_free(
+    old: Callable[[int], Path],
+) -> None:
+    path = old(9_000)
+    before = rows_in(path)
+    loop, has_begun, may_go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def tell(_done: int, _of: int) -> None:
+        loop.call_soon_threadsafe(has_begun.set)
+        may_go_on.wait(timeout=10)
+
+    opening = asyncio.create_task(SqliteLog.open(path, tell))
+    await has_begun.wait()
+    opening.cancel()
+    await turns_of_the_loop()
+    may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert check(path) == 1
+    assert rows_in(path) == before
+    await (await SqliteLog.open(path)).close()
+    assert check(path) == SCHEMA_VERSION
 
 
 BROKEN: Final = [

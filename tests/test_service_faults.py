@@ -90,21 +90,33 @@ async def test_while_the_fault_lasts_writes_are_refused_at_once_and_reads_go_on(
     await until(lambda: service.fault is None)
 
 
-async def test_while_the_fault_lasts_why_is_answered_too(
+async def test_while_the_fault_lasts_nobody_is_told_why(
     service: Service, log: WatchedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What decisions are made from is ahead of the log until it has been made anew."""
     mended = asyncio.Event()
     monkeypatch.setattr(log, "recover", mended.wait)
     await asking(service, submit("kept"))
     log.append_faults = [LogError(DISK_FULL)]
     await failure_of(asking(service, submit("lost")))
-    asked = asyncio.create_task(service.explain(lambda fleet: explain(fleet, "kept")))
-    await asyncio.wait([asked], timeout=5)
-    was_answered = asked.done()
+    assert await failure_of(service.explain(lambda fleet: explain(fleet, "kept"))) == DISK_FULL
     mended.set()
     await until(lambda: service.fault is None)
-    assert await asked is not None
-    assert was_answered
+    assert await service.explain(lambda fleet: explain(fleet, "kept")) is not None
+    assert await service.explain(lambda fleet: explain(fleet, "lost")) is None
+
+
+async def test_the_fleet_is_made_anew_once_and_not_before_the_log_takes_writes(
+    service: Service, log: WatchedLog
+) -> None:
+    await asking(service, submit("kept"))
+    log.append_faults = [LogError(DISK_FULL)]
+    log.recover_faults = [LogError("still full")]
+    log.replayed.clear()
+    with stamina.set_testing(testing=True, attempts=10):
+        await failure_of(asking(service, submit("lost")))
+        await until(lambda: service.fault is None)
+    assert log.replayed == [1]
 
 
 async def test_a_batch_that_was_committed_although_it_failed_is_shown_after_recovery(
@@ -139,3 +151,23 @@ async def test_a_defect_of_the_writer_leaves_nobody_waiting(
     told = "the dispatcher's log-writer died: OverflowError('a defect')"
     for request in (in_commit, behind, asking(service, submit("later"))):
         assert await failure_of(request) == told
+
+
+@pytest.mark.parametrize("task", ["log-writer", "timers"])
+async def test_a_task_that_was_cancelled_from_outside_leaves_nobody_waiting(
+    service: Service, log: WatchedLog, task: str
+) -> None:
+    in_commit = await held_up(log, service, submit("in the commit"))
+    behind = asking(service, submit("behind it"))
+    await turns_of_the_loop()
+    next(it for it in asyncio.all_tasks() if it.get_name() == task).cancel()
+    told = f"the dispatcher's {task} died: CancelledError()"
+    for request in (behind, asking(service, submit("later"))):
+        assert await failure_of(request) == told
+    log.gate.set()
+    if task == "log-writer":
+        assert await failure_of(in_commit) == told
+    else:
+        assert await in_commit == [1]
+    async with asyncio.timeout(2):
+        await service.close()

@@ -155,6 +155,7 @@ def test_the_same_state_has_the_same_bytes_in_every_process() -> None:
 
 def test_its_fold_version_tells_of_every_module_that_folds() -> None:
     folding = reached_from(("dispatcher.fleet", "dispatcher.codec", "projections"))
+    folding |= {"dispatcher.replay"}  # of which `State.apply` is the fold itself
     assert folding - {"dispatcher"} <= {module.__name__ for module in snapshots._FOLDING}
 
 
@@ -376,13 +377,18 @@ def test_those_of_a_longer_log_that_stood_here_before_are_not_counted(tmp_path: 
     assert kept(store) == [10, 20, 1000, 2000]
 
 
-def test_a_snapshot_is_due_at_each_multiple_whatever_else_was_written(tmp_path: Path) -> None:
+def test_a_snapshot_is_due_at_each_multiple(tmp_path: Path) -> None:
     store = Snapshots(tmp_path / "events.db", every=10)
-    due = [store.next_due()]
-    for seq in (7, 10, 11, 19, 35):
-        store.write(minimal(seq), a_tree(seq))
-        due.append(store.next_due())
-    assert due == [10, 10, 20, 20, 20, 40]
+    assert [store.due_after(seq) for seq in (0, 7, 10, 11, 19, 35)] == [10, 10, 20, 20, 20, 40]
+
+
+def test_what_a_killed_writer_has_left_is_cleared_away_by_the_next(tmp_path: Path) -> None:
+    store = Snapshots(tmp_path / "events.db")
+    store.directory.mkdir()
+    for name in ("000000000003.4711.new", "000000000005.4712.new", "notes"):
+        (store.directory / name).write_bytes(b"half a snapshot")
+    path = store.write(minimal(7), a_tree(7))
+    assert {path.name, "notes"} == {left.name for left in store.directory.iterdir()}
 
 
 def test_a_snapshot_of_a_seq_replaces_the_one_that_is_there(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
+from datetime import datetime
 from itertools import chain
 from typing import Any, Final
 
@@ -15,8 +16,9 @@ from dispatcher.api.bodies import MAX_INTEGER
 from dispatcher.api.errors import HttpError
 from dispatcher.api.requests import service_of
 from dispatcher.api.streamed import Streamed
-from dispatcher.moments import MomentError, parse_moment, seq_of
-from dispatcher.service import Service
+from dispatcher.moments import MomentError, check_reached, parse_moment
+from dispatcher.past import Past
+from dispatcher.service import Service, UnavailableError
 from dispatcher.views import (
     NO_SUCH_JOB,
     SCAN,
@@ -44,17 +46,25 @@ async def answer_view(request: Request[Any, Any, Any], view: View) -> ASGIApp:
     service = service_of(request)
     as_of = request.query_params.get("as_of") if request.scope["query_string"] else None
     if as_of is not None:
-        seq = await moment_of(service, as_of)
-        shown = await _shown_as_of(service, view, seq)
+        head = service.projections.seq
+        seq, shown = await _past_of(service).show(view, _moment(as_of, head), head)
     elif isinstance(view, ExplainJob):
-        shown = await service.explain(lambda fleet: show(view, service.projections, fleet))
-        seq = service.projections.seq
+        seq, shown = await _explained(service, view)
     else:
         seq = service.projections.seq
         if isinstance(view, ListJobs):
             return await _list(view, service.projections.jobs, seq)
         shown = show(view, service.projections)
     return _answer(shown, seq)
+
+
+async def _explained(service: Service, view: ExplainJob) -> tuple[int, Shown]:
+    try:
+        shown = await service.explain(lambda fleet: show(view, service.projections, fleet))
+    except UnavailableError:  # the log can't be written, but what is in it can be explained
+        head = service.projections.seq
+        return await _past_of(service).show(view, head, head)
+    return service.projections.seq, shown
 
 
 def _answer(shown: Shown, seq: int) -> Answer:
@@ -99,10 +109,19 @@ async def _array(
 
 async def moment_of(service: Service, as_of: str) -> int:
     """Give the seq that an `as_of` means."""
+    head = service.projections.seq
+    moment = _moment(as_of, head)
+    return moment if isinstance(moment, int) else await _past_of(service).seq_of(moment, head)
+
+
+def _moment(as_of: str, head: int) -> int | datetime:
+    """Read what an `as_of` says. To find the seq of a time is left to `past`: it may take long."""
     try:
-        return await seq_of(parse_moment(as_of), service.log, service.projections.seq)
+        moment = parse_moment(as_of)
+        check_reached(moment, head)
     except MomentError as error:
         raise HttpError(400, f"Bad Request: 'as_of' {error}.") from error
+    return moment
 
 
 def listing(query: Mapping[str, str]) -> ListJobs:
@@ -125,7 +144,7 @@ def listing(query: Mapping[str, str]) -> ListJobs:
     )
 
 
-async def _shown_as_of(service: Service, view: View, seq: int) -> Shown:
+def _past_of(service: Service) -> Past:
     if service.past is None:
         raise HttpError(503, "Service Unavailable: this dispatcher keeps no past")
-    return await service.past.show(view, seq)
+    return service.past

@@ -6,11 +6,13 @@ Laws:
 - A log that is only read is never migrated.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from threading import Event
 from typing import Any, Final
 
 from dispatcher.codec import Entry, line
@@ -18,6 +20,7 @@ from dispatcher.log import LogError
 from dispatcher.log.file import SCHEMA, SCHEMA_VERSION
 from dispatcher.log.tree import grow
 from dispatcher.merkle import Frontier
+from dispatcher.progress import Progress, silent
 
 __all__ = ["COLUMNS", "migrate"]
 
@@ -30,14 +33,37 @@ COLUMNS: Final = {
 _PAGE: Final = 2_000
 
 
-def migrate(path: Path, version: int) -> None:
-    """Bring the log at `path` up from an older schema. Call it with the lock held."""
+class _GivenUpError(Exception):
+    """Whoever wanted the migration does so no more."""
+
+
+async def migrate(path: Path, version: int, progress: Progress = silent) -> None:
+    """Bring the log at `path` up from an older schema. Call it with the lock held.
+
+    It is done in a thread, which calls `progress`. Who is cancelled returns when all is undone.
+    """
+    is_given_up = Event()
+
+    def tell(done: int, of: int) -> None:
+        if is_given_up.is_set():
+            raise _GivenUpError
+        progress(done, of)
+
+    migrating = asyncio.create_task(asyncio.to_thread(_migrate, path, version, tell))
+    try:
+        await asyncio.shield(migrating)
+    finally:
+        is_given_up.set()
+        await asyncio.gather(migrating, return_exceptions=True)
+
+
+def _migrate(path: Path, version: int, progress: Progress) -> None:
     try:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("PRAGMA synchronous=FULL")
             with connection:  # commits, or rolls back
                 connection.execute("BEGIN IMMEDIATE")
-                _rewrite(connection, version)
+                _rewrite(connection, version, progress)
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     except sqlite3.Error as error:
         raise LogError(
@@ -46,7 +72,7 @@ def migrate(path: Path, version: int) -> None:
         ) from error
 
 
-def _rewrite(connection: sqlite3.Connection, version: int) -> None:
+def _rewrite(connection: sqlite3.Connection, version: int, progress: Progress) -> None:
     triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
     for (name,) in triggers.fetchall():
         connection.execute(f'DROP TRIGGER "{name}"')
@@ -54,9 +80,11 @@ def _rewrite(connection: sqlite3.Connection, version: int) -> None:
     for statement in _statements(SCHEMA):
         connection.execute(statement)
     rows = connection.execute(f"SELECT {COLUMNS[version]} FROM former_events ORDER BY seq")  # noqa: S608
+    ((head,),) = connection.execute("SELECT coalesce(max(seq), 0) FROM former_events").fetchall()
     frontier = Frontier()
     while page := list(islice(rows, _PAGE)):
         frontier = _copy(connection, frontier, page)
+        progress(frontier.size, head)
     connection.execute("DROP TABLE former_events")
 
 

@@ -7,13 +7,12 @@ Laws:
   batch, which makes that cheap.
 - The table guards itself: triggers refuse UPDATE, DELETE and any seq but the next one, so that
   not even the sqlite3 shell rewrites history by accident.
-- Readers open the file `query_only`, read short pages, and so never hold the writer up.
+- Readers open the file read-only, read short pages, and so never hold the writer up.
 """
 
-import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -26,15 +25,15 @@ from dispatcher.locks import FileLock, LockHeldError
 from dispatcher.log import LogError, WrongHeadError
 from dispatcher.log.file import SCHEMA_VERSION, check, create, write_header
 from dispatcher.log.migration import COLUMNS, migrate
+from dispatcher.log.readers import Readers, connect, told
 from dispatcher.log.tree import grow, read_frontier, read_subtree
 from dispatcher.merkle import Frontier, Subtree
+from dispatcher.progress import Progress, silent
 
 __all__ = ["PAGE", "SqliteLog"]
 
 PAGE: Final = 2_000
 """Events a read: a few milliseconds of decoding, so that the event loop is never held long."""
-READERS: Final = 8
-"""Connections that read at once; each has a thread."""
 
 
 class SqliteLog:
@@ -54,8 +53,8 @@ class SqliteLog:
         self._tree = tree
         self._writer = writer
         self._lock = lock
-        self._columns = COLUMNS[schema]
-        self._readers = asyncio.Semaphore(READERS)
+        self._columns = COLUMNS[schema].replace("data", "CAST(data AS BLOB)")
+        self._readers = Readers(path)
 
     @property
     def tree(self) -> Frontier:
@@ -65,11 +64,12 @@ class SqliteLog:
         return self._tree
 
     @classmethod
-    async def open(cls, path: Path) -> Self:
+    async def open(cls, path: Path, migrating: Progress = silent) -> Self:
         """Open the log for writing, and make it if there is none.
 
-        `LogError` if the path can't be a log of ours or another dispatcher has it; then nothing
-        has been touched.
+        One of an older schema is brought up; `migrating` is called, from a thread, with the events
+        done and the events there are. `LogError` if the path can't be a log of ours or another
+        dispatcher has it; then nothing has been touched.
         """
         path = path.resolve()
         check(path)
@@ -78,8 +78,8 @@ class SqliteLog:
             if (schema := check(path)) is None:
                 create(path)
             elif schema < SCHEMA_VERSION:
-                migrate(path, schema)
-            writer = await _connect(path, read_only=False)
+                await migrate(path, schema, migrating)
+            writer = await connect(path, read_only=False)
         except BaseException:
             lock.release()
             raise
@@ -88,24 +88,39 @@ class SqliteLog:
             tree = await read_frontier(writer, head)
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "recursive_triggers=ON"):
                 await writer.execute(f"PRAGMA {pragma}")
+            await _sync_wal(writer)
             return cls(path, writer, lock, head, tree)
         except BaseException as error:
             await writer.close()
             lock.release()
             if isinstance(error, sqlite3.Error):
-                raise _told(path, "opened", error) from error
+                raise told(path, "opened", error) from error
             raise
 
     @classmethod
     async def open_for_reading(cls, path: Path) -> Self:
-        """Open the log to read it only, whether or not a dispatcher is writing to it."""
+        """Open the log to read it only, whether or not a dispatcher is writing to it.
+
+        Whoever opens a log closes it, with `close` or `async with`: its readers have threads.
+        """
         path = path.resolve()
         if (schema := check(path)) is None:
             raise LogError(f"{path}: there is no log here; name one with --db")
-        async with _reader(path) as reader:
-            head = await _head(reader)
-            tree = await _readers_tree(path, reader, head, schema)
-            return cls(path, None, None, head, tree, schema)
+        log = cls(path, None, None, 0, Frontier(), schema)
+        try:
+            async with log._readers.lend() as reader:
+                log.head = await _head(reader)
+                log._tree = await _readers_tree(path, reader, log.head, schema)
+        except BaseException:
+            await log.close()
+            raise
+        return log
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def append(self, batch: Sequence[Entry], expected_head: int) -> None:
         """Commit a batch in one transaction; see `Log.append`."""
@@ -126,7 +141,7 @@ class SqliteLog:
                 )
             await self._writer.commit()
         except sqlite3.Error as error:
-            raise _told(self.path, "written", error) from error
+            raise told(self.path, "written", error) from error
         self.head, self._tree = growth.frontier.size, growth.frontier
 
     async def entries(
@@ -134,7 +149,7 @@ class SqliteLog:
     ) -> AsyncGenerator[list[Entry], None]:
         """Read pages of entries; see `Log.entries`."""
         upto = self.head if upto is None else min(upto, self.head)
-        async with self._reading() as reader:
+        async with self._readers.lend() as reader:
             while after < upto:
                 page = await self._select(
                     reader, "seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, upto, PAGE)
@@ -156,7 +171,7 @@ class SqliteLog:
         upto = self.head if upto is None else min(upto, self.head)
         of_type = "" if event_type is None else " AND type = ?"
         values = (after, upto, *(() if event_type is None else (event_type,)), limit)
-        async with self._reading() as reader:
+        async with self._readers.lend() as reader:
             return await self._select(
                 reader, f"seq > ? AND seq <= ?{of_type} ORDER BY seq LIMIT ?", values
             )
@@ -165,7 +180,7 @@ class SqliteLog:
         """Read certain entries; see `Log.pick`."""
         found: list[Entry] = []
         oldest_first = sorted(set(seqs))
-        async with self._reading() as reader:
+        async with self._readers.lend() as reader:
             for first in range(0, len(oldest_first), PAGE):
                 wanted = oldest_first[first : first + PAGE]
                 marks = ", ".join("?" * len(wanted))
@@ -174,7 +189,7 @@ class SqliteLog:
 
     async def seq_at(self, moment: datetime) -> int:
         """Find the end of a past; see `Log.seq_at`."""
-        async with self._reading() as reader:
+        async with self._readers.lend() as reader:
             rows = await reader.execute_fetchall(
                 "SELECT seq FROM events WHERE time <= ? AND seq <= ? ORDER BY seq DESC LIMIT 1",
                 (codec.encode_time(moment), self.head),
@@ -183,7 +198,7 @@ class SqliteLog:
 
     async def subtree_hashes(self, wanted: Sequence[Subtree]) -> list[bytes]:
         """Read hashes of the tree; see `Log.subtree_hashes`."""
-        async with self._reading() as reader:
+        async with self._readers.lend() as reader:
             return [await read_subtree(reader, it) for it in wanted]
 
     async def recover(self) -> None:
@@ -196,10 +211,11 @@ class SqliteLog:
             head = await _head(self._writer)
             self.head, self._tree = head, await read_frontier(self._writer, head)
         except sqlite3.Error as error:
-            raise _told(self.path, "written", error) from error
+            raise told(self.path, "written", error) from error
 
     async def close(self) -> None:
         """Fold the WAL into the file, close it and let the next dispatcher in."""
+        await self._readers.close()
         if self._writer is not None:
             # A log that can't be checkpointed now (a full disk) is still whole: the WAL has it.
             with suppress(sqlite3.Error):
@@ -213,32 +229,26 @@ class SqliteLog:
     async def _select(
         self, reader: aiosqlite.Connection, where: str, values: Sequence[Any]
     ) -> list[Entry]:
-        rows = await reader.execute_fetchall(
-            f"SELECT {self._columns} FROM events WHERE {where}",  # noqa: S608 - our own words
-            values,
-        )
-        return [self._entry(*row) for row in rows]
-
-    def _entry(  # noqa: PLR0913, PLR0917 - as many columns
-        self,
-        seq: int,
-        time: bytes,
-        name: bytes,
-        version: int,
-        actor: bytes,
-        request_id: bytes | None,
-        data: bytes,
-    ) -> Entry:
+        query = f"SELECT {self._columns} FROM events WHERE {where}"  # noqa: S608 - our own words
         try:
-            request = None if request_id is None else request_id.decode()
-            return Entry(seq, time.decode(), name.decode(), version, actor.decode(), request, data)
-        except UnicodeDecodeError as error:
-            raise LogError(f"{self.path}: seq {seq} can't be read: {error}") from error
+            return [Entry(*row) for row in await reader.execute_fetchall(query, values)]
+        except sqlite3.OperationalError as error:
+            if "UTF-8" not in str(error):
+                raise
+            raise await self._no_text(reader, query, values) from error
 
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[aiosqlite.Connection]:
-        async with self._readers, _reader(self.path) as reader:
-            yield reader
+    async def _no_text(
+        self, reader: aiosqlite.Connection, query: str, values: Sequence[Any]
+    ) -> LogError:
+        """Find the first event that has something else where text should be."""
+        reader.text_factory = bytes
+        for seq, *columns in await reader.execute_fetchall(query, values):
+            for column in columns:
+                try:
+                    _ = isinstance(column, bytes) and column.decode()
+                except UnicodeDecodeError as error:
+                    return LogError(f"{self.path}: seq {seq} can't be read: {error}")
+        return LogError(f"{self.path}: can't be read: an event is no text")
 
 
 def _row(entry: Entry, leaf: bytes) -> tuple[Any, ...]:
@@ -274,8 +284,17 @@ def _lock(log_path: Path) -> FileLock:
         ) from error
 
 
-def _told(path: Path, verb: str, error: sqlite3.Error) -> LogError:
-    return LogError(f"{path}: can't be {verb}: {error}")
+async def _sync_wal(writer: aiosqlite.Connection) -> None:
+    """See that what is in the WAL is on disk before anybody is shown it.
+
+    A dispatcher that was killed in a commit may have left events there that only the kernel's
+    cache has yet. A checkpoint syncs the WAL first; that it may then lack room does no harm.
+    """
+    try:
+        await writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    except sqlite3.OperationalError as error:
+        if "full" not in str(error):
+            raise
 
 
 async def _head(connection: aiosqlite.Connection) -> int:
@@ -293,28 +312,3 @@ async def _readers_tree(
         return await read_frontier(reader, head)
     except LogError as error:
         return error
-
-
-async def _connect(path: Path, *, read_only: bool) -> aiosqlite.Connection:
-    try:
-        return await aiosqlite.connect(
-            f"{path.as_uri()}?mode={'ro' if read_only else 'rw'}",
-            uri=True,
-            isolation_level="IMMEDIATE",
-            timeout=5,
-        )
-    except sqlite3.Error as error:
-        raise _told(path, "opened", error) from error
-
-
-@asynccontextmanager
-async def _reader(path: Path) -> AsyncIterator[aiosqlite.Connection]:
-    connection = await _connect(path, read_only=True)
-    try:
-        await connection.execute("PRAGMA query_only=ON")
-        connection.text_factory = bytes  # so that text that is no UTF-8 can be told with its seq
-        yield connection
-    except sqlite3.Error as error:
-        raise _told(path, "read", error) from error
-    finally:
-        await connection.close()
