@@ -21,6 +21,7 @@ from dispatcher.findings import Finding, Findings
 from dispatcher.log.tree import KEPT_LEVEL
 from dispatcher.log.untrusted import READ_ERRORS, Row, UntrustedLog, opened
 from dispatcher.merkle import HASH_BYTES, Frontier, leaf_hash
+from dispatcher.progress import Progress, silent
 from dispatcher.replay import State
 from dispatcher.snapshots import FOLD, SnapshotError, Snapshots, encode, header_of
 from dispatcher.statistics import Statistics
@@ -68,7 +69,7 @@ class Audit:
         self._vouched: Known | None = None
         self._is_foldable = True
 
-    def run(self, progress: Callable[[int, int], None] = lambda _done, _of: None) -> None:
+    def run(self, progress: Progress = silent) -> None:
         """Walk over the whole log. `LogError` if there is no log that could be audited."""
         with opened(self.path) as log:
             if not log.has_tree:
@@ -91,7 +92,7 @@ class Audit:
         self._conclude_checkpoints()
         self._conclude_states()
 
-    def _walk(self, log: UntrustedLog, progress: Callable[[int, int], None]) -> None:
+    def _walk(self, log: UntrustedLog, progress: Progress) -> None:
         if log.has_tree:
             for change in log.changes_of_layout():
                 self._tell(change)

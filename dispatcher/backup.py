@@ -10,7 +10,6 @@ Laws:
 
 import sqlite3
 import stat
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -23,10 +22,9 @@ from dispatcher.log.file import SCHEMA_VERSION, check
 from dispatcher.log.migration import COLUMNS
 from dispatcher.log.tree import grow
 from dispatcher.merkle import Frontier
+from dispatcher.progress import Progress, silent
 
 __all__ = ["backup", "check_copy"]
-
-Progress = Callable[[int, int], None]
 
 STEP_PAGES: Final = 4_096
 """Copied at a time: often enough to be told of, and to be interrupted."""
@@ -38,8 +36,8 @@ BUSY_S: Final = 30.0
 def backup(
     db: Path,
     dest: Path,
-    copying: Progress = lambda _done, _of: None,
-    checking: Progress = lambda _done, _of: None,
+    copying: Progress = silent,
+    checking: Progress = silent,
 ) -> Frontier:
     """Copy the log at `db` to `dest`, where nothing may stand; give the copy's tree.
 
@@ -52,7 +50,7 @@ def backup(
     with log_draft(dest.absolute()) as copy:
         _copy(db, copy, copying)
         seal(copy)
-        copy.chmod(stat.S_IMODE(db.stat().st_mode) | stat.S_IRUSR | stat.S_IWUSR)
+        _give_rights(db, copy)
         try:
             return check_copy(copy, checking)
         except LogError as error:
@@ -61,7 +59,7 @@ def backup(
             ) from error
 
 
-def check_copy(path: Path, progress: Progress = lambda _done, _of: None) -> Frontier:
+def check_copy(path: Path, progress: Progress = silent) -> Frontier:
     """Read all of a log and give its tree. `LogError` if it is damaged, has gaps or was changed.
 
     A log of an older schema has no tree to compare its lines with.
@@ -91,7 +89,17 @@ def _copy(db: Path, copy: Path, progress: Progress) -> None:
                 progress=lambda _status, left, of: progress(of - left, of),
             )
     except sqlite3.Error as error:
-        raise LogError(f"{db}: can't be copied: {error}") from error
+        raise LogError(
+            f"{db}: can't be copied into {copy.parent.parent}: {error}; see that there is room"
+        ) from error
+
+
+def _give_rights(db: Path, copy: Path) -> None:
+    """Let those read and write a copy who may with the log, and its owner in any case."""
+    try:
+        copy.chmod(stat.S_IMODE(db.stat().st_mode) | stat.S_IRUSR | stat.S_IWUSR)
+    except OSError as error:
+        raise LogError(f"{db}: its copy can't be given its rights: {error.strerror}") from error
 
 
 def _reader(db: Path) -> sqlite3.Connection:

@@ -4,20 +4,23 @@ async with Client("http://127.0.0.1:8080", api_key) as client:
     job = await client.submit("file:///videos/clip.mov", "vp9")
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote, unquote
 
 import httpx2
 import msgspec
 
-from dispatcher.codec import Entry, UndecodableError, parse_line
+from dispatcher.codec import Entry
+from dispatcher.connection import (
+    Connection,
+    DispatcherAwayError,
+    RequestRefusedError,
+    is_sendable,
+)
 from dispatcher.explanations import Explanation
-from dispatcher.sse import Block, Parser
-from dispatcher.urls import web_url_fault
+from dispatcher.following import follow
 from projections.engines import EngineView
 from projections.jobs import JobView
 
@@ -25,56 +28,21 @@ T = TypeVar("T")
 
 __all__ = ["Client", "DispatcherAwayError", "RequestRefusedError", "is_sendable"]
 
-SILENCE_S: Final = 45.0
-"""A stream that says nothing for so long, three pings, is dead."""
-FIRST_PAUSE_S: Final = 0.1
-LONGEST_PAUSE_S: Final = 2.0
-"""The pauses between two tries to resume a stream; they double from the first to the longest."""
-
-
-class RequestRefusedError(Exception):
-    """The dispatcher said no: to ask again in the same way is of no use.
-
-    `status` is that of the answer; 0 if the request could not even be made.
-    """
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(f"{text} (HTTP {status})" if status else text)
-        self.status = status
-        self.text = text
-
-
-class DispatcherAwayError(Exception):
-    """The dispatcher can't be reached, or can't write its log now: ask again later."""
-
 
 class _Path(msgspec.Struct):
     path: list[bytes]  # base64 on the wire
 
 
 class Client:
-    """A connection to a dispatcher. Every method may raise the two errors above."""
+    """A connection to a dispatcher. Every method may raise the two errors of `connection`."""
 
     def __init__(self, server: str, api_key: str | None = None, *, timeout_s: float = 30) -> None:
-        self.server = server.rstrip("/")
-        self._timeout_s = timeout_s
-        if (fault := web_url_fault(server)) is not None:
-            raise RequestRefusedError(0, f"{server!r} is no URL of a dispatcher: it {fault}")
-        if api_key is not None and not is_sendable(api_key):
-            raise RequestRefusedError(
-                0, "the API key has characters that no request can carry; use printable ASCII"
-            )
-        try:
-            self._http = httpx2.AsyncClient(
-                base_url=self.server,
-                headers={} if api_key is None else {"X-API-Key": api_key},
-            )
-        except httpx2.InvalidURL as error:
-            raise RequestRefusedError(0, f"{server!r} is no URL of a dispatcher") from error
+        self._connection = Connection(server, api_key, timeout_s)
+        self.server = self._connection.server
 
     async def __aenter__(self) -> Self:
         """Use as a context manager, so that the connections are closed at the end."""
-        await self._http.__aenter__()
+        await self._connection.__aenter__()
         return self
 
     async def __aexit__(
@@ -84,7 +52,7 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         """Close the connections."""
-        await self._http.__aexit__(kind, error, traceback)
+        await self._connection.__aexit__(kind, error, traceback)
 
     async def submit(  # noqa: PLR0913 - a job has as many fields
         self,
@@ -108,11 +76,13 @@ class Client:
             "priority": priority,
         }
         headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
-        return _decode(await self._call("POST", "/jobs/", body, headers=headers), JobView)
+        return _decode(
+            await self._connection.call("POST", "/jobs/", body, headers=headers), JobView
+        )
 
     async def job(self, job_id: str) -> JobView:
         """Show one job (protocol.md 1.2)."""
-        return _decode(await self._call("GET", f"/jobs/{_quoted(job_id)}"), JobView)
+        return _decode(await self._connection.call("GET", f"/jobs/{_quoted(job_id)}"), JobView)
 
     async def jobs(
         self,
@@ -135,31 +105,33 @@ class Client:
             "after": after,
         }
         query = {name: value for name, value in asked.items() if value is not None}
-        return _decode(await self._call("GET", "/jobs/", query=query), list[JobView])
+        return _decode(await self._connection.call("GET", "/jobs/", query=query), list[JobView])
 
     async def why(self, job_id: str) -> Explanation:
         """Ask why a job is where it is."""
-        return _decode(await self._call("GET", f"/jobs/{_quoted(job_id)}/why"), Explanation)
+        return _decode(
+            await self._connection.call("GET", f"/jobs/{_quoted(job_id)}/why"), Explanation
+        )
 
     async def cancel(self, job_id: str) -> None:
         """Give a job up."""
-        await self._call("DELETE", f"/jobs/{_quoted(job_id)}")
+        await self._connection.call("DELETE", f"/jobs/{_quoted(job_id)}")
 
     async def retry(self, job_id: str) -> None:
         """Put a failed or cancelled job back."""
-        await self._call("POST", f"/jobs/{_quoted(job_id)}/retry")
+        await self._connection.call("POST", f"/jobs/{_quoted(job_id)}/retry")
 
     async def drain_engine(self, engine_id: str) -> None:
         """Let an engine finish its job and give it no more."""
-        await self._call("POST", f"/engines/{_quoted(engine_id)}/drain")
+        await self._connection.call("POST", f"/engines/{_quoted(engine_id)}/drain")
 
     async def resume_engine(self, engine_id: str) -> None:
         """Give a drained or blocked engine jobs again."""
-        await self._call("POST", f"/engines/{_quoted(engine_id)}/resume")
+        await self._connection.call("POST", f"/engines/{_quoted(engine_id)}/resume")
 
     async def forget_engine(self, engine_id: str) -> None:
         """Take an engine off the list."""
-        await self._call("DELETE", f"/engines/{_quoted(engine_id)}")
+        await self._connection.call("DELETE", f"/engines/{_quoted(engine_id)}")
 
     async def heartbeat(self, engine_id: str, report: dict[str, Any] | None = None) -> list[str]:
         """Register an engine, or refresh what it says of itself (protocol.md 2.1).
@@ -168,18 +140,18 @@ class Client:
         named as `current_job` and that is not the engine's any more.
         """
         body = {**(report or {}), "engine_id": engine_id}
-        response = await self._call("POST", "/engines/heartbeat", body)
+        response = await self._connection.call("POST", "/engines/heartbeat", body)
         orders = response.headers.get("X-Dispatcher-Order", "").split(", ")
         return [unquote(order) for order in orders if order]
 
     async def benchmark_result(self, engine_id: str, benchmark_time: float) -> None:
         """Tell how many seconds an engine's benchmark took."""
         body = {"engine_id": engine_id, "benchmark_time": benchmark_time}
-        await self._call("POST", "/engines/benchmark_result", body)
+        await self._connection.call("POST", "/engines/benchmark_result", body)
 
     async def engines(self) -> list[EngineView]:
         """List all engines, in order of first heartbeat (protocol.md 2.2)."""
-        response = await self._call("GET", "/engines/")
+        response = await self._connection.call("GET", "/engines/")
         wires = _decode(response, list[dict[str, Any]])
         try:
             return [EngineView.from_wire(wire) for wire in wires]
@@ -188,18 +160,18 @@ class Client:
 
     async def checkpoint(self) -> str:
         """Have the log's present size and root signed; see `checkpoints` for the note."""
-        return (await self._call("GET", "/log/checkpoint")).text
+        return (await self._connection.call("GET", "/log/checkpoint")).text
 
     async def consistency(self, old: int, new: int) -> list[bytes]:
         """Give the proof that the log of `new` events begins with that of `old`."""
         query = {"from": old, "to": new}
-        response = await self._call("GET", "/log/consistency", query=query)
+        response = await self._connection.call("GET", "/log/consistency", query=query)
         return _decode(response, _Path).path
 
     async def shown(self, path: str, as_of: int | None = None) -> tuple[int, list[Any]]:
         """Give a list as it is on the wire, now or as of a seq, and the seq that it speaks of."""
         query = None if as_of is None else {"as_of": as_of}
-        response = await self._call("GET", path, query=query)
+        response = await self._connection.call("GET", path, query=query)
         try:
             seq = int(response.headers["X-Dispatcher-Seq"])
         except (KeyError, ValueError) as error:
@@ -227,7 +199,7 @@ class Client:
         """List all that has happened to an engine, oldest first."""
         return await self._entries(f"/engines/{_quoted(engine_id)}/events")
 
-    async def stream(
+    def stream(
         self,
         *,
         after: int | None = None,
@@ -241,24 +213,7 @@ class Client:
         dispatcher restarted; only if it is away at the very beginning, that is an error. Who stops
         closes it (`contextlib.aclosing`).
         """
-        asked = _selection(event_type, job, engine)
-        has_begun, pause_s = False, FIRST_PAUSE_S
-        while True:
-            query = asked if after is None else asked | {"after": after}
-            try:
-                async with aclosing(self._blocks(query)) as blocks:
-                    async for seq, line in blocks:
-                        has_begun, pause_s = True, FIRST_PAUSE_S
-                        if seq is None or (after is not None and seq <= after):
-                            continue
-                        after = seq
-                        if line is not None:
-                            yield self._entry(line)
-            except DispatcherAwayError:
-                if not has_begun:
-                    raise
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        return follow(self._connection, _selection(event_type, job, engine), after)
 
     async def assign(
         self, engine_id: str | None = None, *, resume: bool = False, wait_s: float = 0
@@ -272,7 +227,7 @@ class Client:
             body["resume"] = True
         if wait_s > 0:
             body["wait_s"] = wait_s
-        response = await self._call("POST", "/assign_job/", body, wait_s=wait_s)
+        response = await self._connection.call("POST", "/assign_job/", body, wait_s=wait_s)
         return (
             None if response.status_code == httpx2.codes.NO_CONTENT else _decode(response, JobView)
         )
@@ -287,7 +242,9 @@ class Client:
     ) -> None:
         """Report a job's output (protocol.md 2.3); see `fail` for the other fields."""
         path = f"/jobs/{_quoted(job_id)}/complete"
-        await self._call("POST", path, {"output_url": output_url} | _holder(engine_id, attempt))
+        await self._connection.call(
+            "POST", path, {"output_url": output_url} | _holder(engine_id, attempt)
+        )
 
     async def fail(
         self,
@@ -303,86 +260,12 @@ class Client:
         """
         path = f"/jobs/{_quoted(job_id)}/fail"
         body = {"error_message": error_message} | _holder(engine_id, attempt)
-        return (await self._call("POST", path, body)).text
+        return (await self._connection.call("POST", path, body)).text
 
     async def _entries(self, path: str, asked: dict[str, Any] | None = None) -> list[Entry]:
         query = {name: value for name, value in (asked or {}).items() if value is not None}
-        lines = _decode(await self._call("GET", path, query=query), list[msgspec.Raw])
-        return [self._entry(bytes(line)) for line in lines]
-
-    def _entry(self, line: bytes) -> Entry:
-        try:
-            return parse_line(line)
-        except UndecodableError as error:
-            raise RequestRefusedError(
-                0, f"{self.server} did not answer as a dispatcher does: an event {error}"
-            ) from error
-
-    async def _call(  # noqa: PLR0913 - a request has as many parts
-        self,
-        method: str,
-        path: str,
-        body: dict[str, Any] | None = None,
-        *,
-        query: dict[str, Any] | None = None,
-        headers: dict[str, str] | None = None,
-        wait_s: float = 0,
-    ) -> httpx2.Response:
-        with self._telling():
-            response = await self._http.request(
-                method,
-                path,
-                params=query,
-                content=None if body is None else msgspec.json.encode(body),
-                headers=(headers or {})
-                | ({} if body is None else {"Content-Type": "application/json"}),
-                timeout=self._timeout_s + wait_s,
-            )
-        return self._checked(response)
-
-    async def _blocks(self, query: dict[str, Any]) -> AsyncGenerator[Block, None]:
-        """Read one stream, from its beginning until it is cut or ends."""
-        timeout = httpx2.Timeout(self._timeout_s, read=SILENCE_S)
-        parser = Parser()
-        with self._telling():
-            async with self._http.stream(
-                "GET", "/events/stream", params=query, timeout=timeout
-            ) as response:
-                if not response.is_success:
-                    await response.aread()
-                self._checked(response)
-                async for piece in response.aiter_bytes():
-                    for block in parser.feed(piece):
-                        yield block
-
-    @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Tell in this module's words what went wrong on the way."""
-        try:
-            yield
-        except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
-            raise RequestRefusedError(0, f"{self.server!r} is no URL of a dispatcher") from error
-        except httpx2.DecodingError as error:
-            raise RequestRefusedError(
-                0, f"{self.server} did not answer as a dispatcher does: {error}"
-            ) from error
-        except httpx2.TransportError as error:
-            detail = str(error) or type(error).__name__
-            raise DispatcherAwayError(f"{self.server} can't be reached: {detail}") from error
-
-    def _checked(self, response: httpx2.Response) -> httpx2.Response:
-        if response.is_server_error:
-            raise DispatcherAwayError(
-                f"{self.server} answered {response.status_code}: {response.text}"
-            )
-        if not response.is_success:
-            raise RequestRefusedError(response.status_code, response.text)
-        return response
-
-
-def is_sendable(api_key: str) -> bool:
-    """Whether a key can be carried by a header (RFC 9110, 5.5) as it is."""
-    return api_key.isascii() and api_key.isprintable() and api_key == api_key.strip()
+        lines = _decode(await self._connection.call("GET", path, query=query), list[msgspec.Raw])
+        return [self._connection.entry(bytes(line)) for line in lines]
 
 
 def _quoted(name: str) -> str:

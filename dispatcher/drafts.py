@@ -4,6 +4,7 @@ Laws:
 - A file appears under its name whole and on disk, or not at all: not after an error, a full disk
   or a power cut.
 - What stands there already is never replaced.
+- What goes wrong inside the block, with some other file, is not retold as an error of this one.
 """
 
 import os
@@ -25,16 +26,16 @@ def draft(path: Path) -> Iterator[Path]:
 
     `LogError` if nothing can be made there, or something stands there.
     """
-    _refuse_occupied(path)
-    try:
-        with TemporaryDirectory(prefix=".draft-", dir=path.parent) as aside:
-            made = Path(aside) / path.name
-            yield made
+    with _making(path):
+        _refuse_occupied(path)
+        folder = TemporaryDirectory(prefix=".draft-", dir=path.parent)
+    with folder as aside:
+        made = Path(aside) / path.name
+        yield made
+        with _making(path):
             _sync(made)
             _name(made, path)
             _sync(path.parent)
-    except OSError as error:
-        raise LogError(f"{path}: can't be made: {error.strerror}") from error
 
 
 @contextmanager
@@ -54,6 +55,15 @@ def seal(path: Path) -> None:
         raise LogError(f"{path.name}: can't be made one file: {error}") from error
     if mode != "delete":
         raise LogError(f"{path.name}: can't be made one file: its journal mode stays {mode}")
+
+
+@contextmanager
+def _making(path: Path) -> Iterator[None]:
+    """Tell what keeps a file from being made."""
+    try:
+        yield
+    except OSError as error:
+        raise LogError(f"{path}: can't be made: {error.strerror}") from error
 
 
 def _refuse_occupied(path: Path) -> None:

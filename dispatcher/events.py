@@ -37,6 +37,8 @@ __all__ = [
     "JobRetried",
     "JobSubmitted",
     "Recorded",
+    "engine_of",
+    "job_of",
 ]
 
 Cause = Literal["reported", "engine_silent", "timed_out", "engine_restarted", "engine_forgotten"]
@@ -257,3 +259,15 @@ class Recorded(msgspec.Struct, frozen=True, gc=False):
     actor: str
     event: Event
     request_id: str | None = None
+
+
+def job_of(event: Event) -> str | None:
+    """Name the job that an event concerns, if it concerns one."""
+    job_id: str | None = getattr(event, "job_id", None)
+    return job_id
+
+
+def engine_of(event: Event) -> str | None:
+    """Name the engine that an event concerns, if it concerns one."""
+    engine_id: str | None = getattr(event, "engine_id", None)
+    return engine_id

@@ -18,9 +18,9 @@ from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from dispatcher import codec, sse
-from dispatcher.events import Recorded
+from dispatcher.events import Recorded, engine_of, job_of
 from dispatcher.log import Log
-from dispatcher.selection import EVERYTHING, Selection, names_of, selected
+from dispatcher.selection import EVERYTHING, Selection, selected
 from projections.history import History
 
 __all__ = ["Feed", "TooManyStreamsError"]
@@ -91,7 +91,8 @@ class Feed:
             return
         entry = codec.encode(recorded)
         block = sse.event(entry.seq, codec.line(entry))
-        self._ring.append(_Live(entry.type, *names_of(recorded), block))
+        job, engine = job_of(recorded.event), engine_of(recorded.event)
+        self._ring.append(_Live(entry.type, job, engine, block))
         self._ring_bytes += len(block)
         self.head = recorded.seq
         if len(self._ring) > RING_EVENTS or self._ring_bytes > RING_BYTES:

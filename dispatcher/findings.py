@@ -6,6 +6,7 @@ Laws:
 - The same thing of neighbouring events is one finding.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Literal, Self
 
@@ -47,13 +48,6 @@ class Finding(msgspec.Struct, frozen=True):
             and self.what == other.what
         )
 
-    def narrows(self, other: "Finding") -> bool:
-        """Whether it can be what the other, of a run that begins earlier, is about."""
-        if self.seq is None or other.seq is None or other.upto is None:
-            return False
-        is_cause = self.which != "this or an earlier one"
-        return is_cause and other.which == "one or more" and other.seq < self.seq <= other.upto
-
 
 class Findings:
     """All that was found."""
@@ -81,5 +75,14 @@ class Findings:
     def first_bad(self) -> Finding | None:
         """Give the finding that is about the first bad event, as exactly as that is known."""
         placed = [it for it in self if it.seq is not None]
-        told = [it for it in placed if not any(other.narrows(it) for other in placed)]
+        causes = [it.seq or 0 for it in placed if it.which != "this or an earlier one"]
+        told = (it for it in placed if not _is_narrowed(it, causes))
         return min(told, key=lambda it: (it.seq or 0, it.which != "each"), default=None)
+
+
+def _is_narrowed(finding: Finding, causes: list[int]) -> bool:
+    """Whether it can be about a cause, of these in order, that lies further on in its run."""
+    if finding.which != "one or more":
+        return False
+    following = bisect_right(causes, finding.seq or 0)
+    return following < len(causes) and causes[following] <= (finding.upto or 0)

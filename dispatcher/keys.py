@@ -19,7 +19,6 @@ passwords, and a key made here is 256 random bits, of which none is likelier tha
 
 import fcntl
 import hashlib
-import hmac
 import logging
 import os
 import re
@@ -80,6 +79,9 @@ class ApiKeys:
     """The keys in force: those given, for good, and those of a file, as of its last reading.
 
     `KeysError`, at the making and from `reload`, if the file can't be used.
+
+    They are looked up by their digests. How long that takes may tell of digests, but nothing of a
+    key: whoever comes nearer to a digest, guess by guess, is no nearer to what has it.
     """
 
     def __init__(self, given: Iterable[Key] = (), path: Path | None = None) -> None:
@@ -91,29 +93,24 @@ class ApiKeys:
         return len(self._keys)
 
     def find(self, secret: bytes) -> Key | None:
-        """Give the key that this is, or `None`; takes as long whichever it is, or none."""
-        sha256 = hashlib.sha256(secret).digest()
-        found = None
-        for key in self._keys:
-            if hmac.compare_digest(key.sha256, sha256):
-                found = key
-        return found
+        """Give the key that this is, or `None`."""
+        return self._keys.get(hashlib.sha256(secret).digest())
 
     def reload(self) -> None:
         """Read the file again. If it can't be used, the keys stay those that they were."""
         self._keys = self._read()
 
-    def _read(self) -> tuple[Key, ...]:
-        if self.path is None:
-            return self._given
-        keys = (*self._given, *_parsed(_text_of(self.path), self.path))
-        _require_distinct(keys, self.path)
-        if not keys:
-            raise KeysError(
-                f"{self.path}: there is no key in it, so nobody could ask for anything; make one "
-                f"with `dispatcher key new NAME --role ROLE --keys {self.path}`"
-            )
-        return keys
+    def _read(self) -> dict[bytes, Key]:
+        keys = self._given
+        if self.path is not None:
+            keys += tuple(_parsed(_text_of(self.path), self.path))
+            _require_distinct(keys, self.path)
+            if not keys:
+                raise KeysError(
+                    f"{self.path}: there is no key in it, so nobody could ask for anything; make "
+                    f"one with `dispatcher key new NAME --role ROLE --keys {self.path}`"
+                )
+        return {key.sha256: key for key in keys}
 
 
 def new_key(path: Path, name: str, role: Role) -> str:
@@ -140,6 +137,8 @@ def new_key(path: Path, name: str, role: Role) -> str:
 
 def _text_of(path: Path) -> str:
     try:
+        if path.exists() and not path.is_file():  # a pipe would hold everything up
+            raise KeysError(f"{path}: is no regular file, so it can be no keys file")
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
                 logger.warning(

@@ -15,11 +15,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from dispatcher.codec import Entry
-from dispatcher.events import Recorded
 from dispatcher.log import Log
 from projections.history import History
 
-__all__ = ["EVERYTHING", "Page", "Selection", "names_of", "selected"]
+__all__ = ["EVERYTHING", "Page", "Selection", "selected"]
 
 PAGE: Final = 1_000
 """Events a page, at most."""
@@ -53,12 +52,6 @@ class Page(NamedTuple):
 
     entries: list[Entry]
     upto: int
-
-
-def names_of(recorded: Recorded) -> tuple[str | None, str | None]:
-    """Give the job and the engine that an event concerns."""
-    event = recorded.event
-    return getattr(event, "job_id", None), getattr(event, "engine_id", None)
 
 
 async def selected(  # noqa: PLR0913 - what, from where and how much

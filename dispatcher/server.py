@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from dispatcher.keys import ApiKeys, KeysError
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.past import Past
 from dispatcher.policy import DEFAULT_POLICY, Policy
-from dispatcher.progress import ReplayProgress
+from dispatcher.progress import ProgressLines
 from dispatcher.service import Service
 from dispatcher.snapshots import EVERY
 
@@ -26,6 +27,8 @@ __all__ = ["BODY_LIMIT_BYTES", "ListenError", "serve"]
 
 logger = logging.getLogger(__name__)
 
+FILES: Final = 4_096
+"""Fewer open files than this are soon used up."""
 GRACE_S: Final = 1
 """How long a request that is under way may take to end after SIGTERM."""
 
@@ -60,15 +63,14 @@ async def serve(  # noqa: PLR0913
     `say` is given the lines that tell the operator what goes on. `signing_key` is by default
     beside the log. `LogError`, `ListenError` and `CheckpointKeyError` say why it can't start.
     """
+    _allow_all_files()
     listener = _listen(host, port)
     with listener, _on_signals(lambda: _read_again(keys, say), signal.SIGHUP):
-        log = await SqliteLog.open(db)
+        log = await SqliteLog.open(db, ProgressLines(say, f"Bringing {db} up to its new schema"))
         try:
-            signer = Signer.load_or_create(
-                signing_key or log.path.with_name(log.path.name + ".key")
-            )
+            signer = _signer(signing_key or log.path.with_name(log.path.name + ".key"), log, say)
             service = Service(log, policy, past=Past(log.path, snapshot_every))
-            await service.start(ReplayProgress(say, db))
+            await service.start(ProgressLines(say, f"Replaying {db}"))
             gc.freeze()  # what a long log has left lives on: a collection need not go over it
             try:
                 app = create_app(service, keys, signer, body_limit_bytes=body_limit_bytes)
@@ -87,6 +89,30 @@ async def serve(  # noqa: PLR0913
         finally:
             await log.close()
     say(f"Stopped; {db} stands at seq {log.head}.")
+
+
+def _signer(path: Path, log: SqliteLog, say: Callable[[str], None]) -> Signer:
+    is_new = not path.exists()
+    signer = Signer.load_or_create(path)
+    if is_new and log.head > 0:
+        say(
+            f"{log.path} has {log.head:,} events, but there was no key {path}: made a new one. "
+            f"Checkpoints are signed as {signer.origin} from now on; give auditors its key."
+        )
+    return signer
+
+
+def _allow_all_files() -> None:
+    """Take all the file descriptors that may be had: each stream and waiting engine has one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < FILES:
+        logger.warning(
+            "Only %d files may be open at once; for many streams and engines allow more "
+            "(ulimit -n, LimitNOFILE)",
+            hard,
+        )
 
 
 class _NoCancellations(logging.Filter):

@@ -3,7 +3,8 @@
 Laws:
 - It is made of events and of nothing else: no clock, so that what has not ended has no length.
 - What this version can't read is shown under the name of its type, and not left out.
-- All that engines and clients wrote is one line of printable characters.
+- Of an engine's error only the last line is told. Apart from that, what engines and clients wrote
+  stays as it is, whatever characters it has: whoever shows it makes it plain.
 """
 
 from collections.abc import Iterable
@@ -35,9 +36,11 @@ from dispatcher.events import (
     JobRequeued,
     JobRetried,
     JobSubmitted,
+    engine_of,
+    job_of,
 )
 
-__all__ = ["Line", "Stage", "Timeline", "duration", "plain", "told", "what_of", "who_of"]
+__all__ = ["Happening", "Line", "Stage", "Timeline", "duration", "happening_of", "told"]
 
 _CAUSES: Final[dict[Cause, str]] = {
     "reported": "failed",
@@ -59,6 +62,17 @@ class Line(NamedTuple):
     actor: str
     what: str
     is_refusal: bool
+
+
+class Happening(NamedTuple):
+    """An event in words: the job or engine that it is about, and what happened to it.
+
+    `event` is `None` if this version can't read it.
+    """
+
+    who: str
+    what: str
+    event: Event | None
 
 
 class Stage(NamedTuple):
@@ -109,12 +123,12 @@ class _Story:
             case JobSubmitted() | JobRetried():
                 self.begin(at, "waiting")
             case JobAssigned(_, engine_id, attempt):
-                self.end(at, f"assigned to {plain(engine_id)}")
-                self.begin(at, f"attempt {attempt}", plain(engine_id))
+                self.end(at, f"assigned to {engine_id}")
+                self.begin(at, f"attempt {attempt}", engine_id)
             case JobProgressed(progress=progress):
                 self._progress = f", {progress:.0f} %"
             case JobCompleted(output_url=url):
-                self.end(at, f"completed: {plain(url)}")
+                self.end(at, f"completed: {url}")
             case JobRequeued(cause=cause, error_message=error, not_before=not_before):
                 self.end(at, _failure(cause, error))
                 self.begin(at, "waiting" if not_before is None else "pausing")
@@ -136,33 +150,25 @@ def told(entries: Iterable[Entry]) -> Timeline:
     first = before = None
     for entry in entries:
         at = codec.decode_time(entry.time)
-        event = _event_of(entry)
+        _, what, event = happening_of(entry)
         if event is not None:
             story.tell(at, event)
         since_s = 0.0 if before is None else (at - before).total_seconds()
         is_refusal = isinstance(event, AnswerRefused)
-        lines.append(
-            Line(entry.seq, entry.time, since_s, plain(entry.actor), what_of(entry), is_refusal)
-        )
+        lines.append(Line(entry.seq, entry.time, since_s, entry.actor, what, is_refusal))
         first, before = first or at, at
     total_s = 0.0 if first is None or before is None else (before - first).total_seconds()
     return Timeline(lines, story.whole(), total_s)
 
 
-def what_of(entry: Entry) -> str:
-    """Say what happened, without saying to whom."""
+def happening_of(entry: Entry) -> Happening:
+    """Say what happened in an event, and to whom."""
     event = _event_of(entry)
-    return entry.type if event is None else _what(event)
-
-
-def who_of(entry: Entry) -> str:
-    """Name the job or the engine that an event is about."""
-    event = _event_of(entry)
-    if (job_id := getattr(event, "job_id", None)) is not None:
-        return f"job {plain(job_id)}"
-    if (engine_id := getattr(event, "engine_id", None)) is not None:
-        return f"engine {plain(engine_id)}"
-    return "?"
+    if event is None:
+        return Happening("?", entry.type, None)
+    if (job_id := job_of(event)) is not None:
+        return Happening(f"job {job_id}", _what(event), event)
+    return Happening(f"engine {engine_of(event)}", _what(event), event)
 
 
 def duration(seconds: float) -> str:
@@ -179,12 +185,6 @@ def duration(seconds: float) -> str:
     return f"{minutes // _MINUTE_S} h {minutes % _MINUTE_S:02} min"
 
 
-def plain(text: str) -> str:
-    """Make one printable line of a text; of several lines, the last that is not empty."""
-    last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in last)
-
-
 def _event_of(entry: Entry) -> Event | None:
     try:
         return codec.decode(entry).event
@@ -192,12 +192,16 @@ def _event_of(entry: Entry) -> Event | None:
         return None
 
 
+def _last_line(text: str) -> str:
+    return next((line for line in reversed(text.splitlines()) if line.strip()), "")
+
+
 def _failure(cause: Cause, error_message: str) -> str:
-    return f"failed: {plain(error_message)}" if cause == "reported" else _CAUSES[cause]
+    return f"failed: {_last_line(error_message)}" if cause == "reported" else _CAUSES[cause]
 
 
 def _on(engine_id: str | None) -> str:
-    return "" if engine_id is None else f" on {plain(engine_id)}"
+    return "" if engine_id is None else f" on {engine_id}"
 
 
 def _what(event: Event) -> str:
@@ -205,13 +209,13 @@ def _what(event: Event) -> str:
         case JobSubmitted():
             urgency = f", priority {event.priority}" if event.priority else ""
             return (
-                f"submitted: {plain(event.source_url)} to {plain(event.target_codec)}, "
+                f"submitted: {event.source_url} to {event.target_codec}, "
                 f"{event.job_size:g} MB{urgency}"
             )
         case JobAssigned(_, engine_id, attempt, rule):
-            return f"assigned to {plain(engine_id)}, attempt {attempt}, by the rule '{plain(rule)}'"
+            return f"assigned to {engine_id}, attempt {attempt}, by the rule '{rule}'"
         case JobCompleted(_, engine_id, attempt, output_url):
-            return f"attempt {attempt}{_on(engine_id)} completed: {plain(output_url)}"
+            return f"attempt {attempt}{_on(engine_id)} completed: {output_url}"
         case JobRequeued(_, engine_id, attempt, retries, error, cause):
             how = _failure(cause, error)
             return f"attempt {attempt}{_on(engine_id)} {how}; re-queued, failures: {retries}"
@@ -227,12 +231,12 @@ def _what(event: Event) -> str:
         case JobRetried():
             return "put back with all its retries"
         case AnswerRefused(_, engine_id, attempt, answer, reason):
-            sender = "an engine" if engine_id is None else plain(engine_id)
+            sender = "an engine" if engine_id is None else engine_id
             numbered = "" if attempt is None else f" of attempt {attempt}"
-            return f"refused the late '{answer}'{numbered} by {sender}: {plain(reason)}"
+            return f"refused the late '{answer}'{numbered} by {sender}: {reason}"
         case EngineReported(_, report):
             news = msgspec.json.encode(report).decode(errors="replace")
-            return f"reported {plain(news)}" if report else "reported for the first time"
+            return f"reported {news}" if report else "reported for the first time"
         case EngineSeen():
             return "seen"
         case EngineBenchmarked(_, benchmark_time):
@@ -240,7 +244,7 @@ def _what(event: Event) -> str:
         case EngineLost(_, silent_s):
             return f"lost, after {duration(silent_s)} of silence"
         case EngineBlocked(_, reason):
-            return f"blocked: {plain(reason)}"
+            return f"blocked: {reason}"
         case EngineDrained():
             return "drained"
         case EngineResumed():

@@ -22,6 +22,7 @@ from dispatcher.drafts import log_draft, seal
 from dispatcher.log import Log, LogError
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.merkle import Frontier
+from dispatcher.progress import Progress, silent
 
 __all__ = ["CSV_COLUMNS", "Form", "Imported", "export", "import_lines"]
 
@@ -53,7 +54,7 @@ async def export(
     write: Callable[[bytes], object],
     form: Form = Form.JSONL,
     after: int = 0,
-    progress: Callable[[int, int], None] = lambda _done, _of: None,
+    progress: Progress = silent,
 ) -> int:
     """Write the events after a seq, up to the log's head at this moment; give how many.
 
@@ -98,7 +99,7 @@ async def _fill(log: Log, lines: BinaryIO, source: str, progress: Callable[[int]
     batch: list[Entry] = []
     seq = batch_bytes = read_bytes = 0
     is_ended = True
-    while text := lines.readline(LINE_LIMIT_BYTES):
+    while text := _next_line(lines, source):
         seq += 1
         is_ended = text.endswith(b"\n")
         try:
@@ -115,6 +116,15 @@ async def _fill(log: Log, lines: BinaryIO, source: str, progress: Callable[[int]
     if batch:
         await log.append(batch, log.head)
     return is_ended
+
+
+def _next_line(lines: BinaryIO, source: str) -> bytes:
+    try:
+        return lines.readline(LINE_LIMIT_BYTES)
+    except OSError as error:
+        raise LogError(
+            f"{source}: can't be read: {error.strerror}; nothing was imported"
+        ) from error
 
 
 def _parsed(line: bytes, seq: int) -> Entry:

@@ -10,7 +10,7 @@ from typing import Self
 
 import msgspec
 
-from dispatcher.events import Recorded
+from dispatcher.events import Recorded, engine_of, job_of
 
 __all__ = ["History", "HistorySnapshot"]
 
@@ -65,9 +65,8 @@ class History:
 
     def apply(self, recorded: Recorded) -> None:
         """Fold one event."""
-        event = recorded.event
-        self._jobs.append(recorded.seq, getattr(event, "job_id", None))
-        self._engines.append(recorded.seq, getattr(event, "engine_id", None))
+        self._jobs.append(recorded.seq, job_of(recorded.event))
+        self._engines.append(recorded.seq, engine_of(recorded.event))
 
     def snapshot(self) -> HistorySnapshot:
         """Give what `restore` takes."""

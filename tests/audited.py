@@ -45,10 +45,10 @@ class Genuine(NamedTuple):
 async def made(path: Path, size: int) -> Genuine:
     """Make a genuine log of so many events, or a few more."""
     entries = await written(path, genuine(size))
-    log = await SqliteLog.open_for_reading(path)
-    for seq in (len(entries) // 2, len(entries)):
-        tree = Frontier(seq, await log.subtree_hashes(subtrees(0, seq)))
-        Snapshots(path).write(await replay(log, seq), tree)
+    async with await SqliteLog.open_for_reading(path) as log:
+        for seq in (len(entries) // 2, len(entries)):
+            tree = Frontier(seq, await log.subtree_hashes(subtrees(0, seq)))
+            Snapshots(path).write(await replay(log, seq), tree)
     return Genuine(path, len(entries), roots(entries))
 
 

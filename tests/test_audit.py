@@ -113,11 +113,19 @@ async def test_a_log_that_grows_meanwhile_is_sound(db: Path) -> None:
     workers = [asyncio.create_task(submit(worker)) for worker in range(8)]
     sizes = []
     try:
+        await service.execute(
+            SubmitJob("first", "http://media/a.mp4", "h264"), CALLER, lambda _: None
+        )
         for _ in range(10):
             audit = Audit(db, [Known("the newest", Checkpoint("log", log.head, log.tree.root()))])
             await asyncio.to_thread(audit.run)
             check_sound(audit)
             sizes.append(audit.tree.size)
+            await service.execute(
+                SubmitJob(f"after {len(sizes)}", "http://media/a.mp4", "h264"),
+                CALLER,
+                lambda _: None,
+            )
     finally:
         for worker in workers:
             worker.cancel()

@@ -62,8 +62,8 @@ async def test_a_backup_is_the_log_in_one_file(log: SqliteLog, db: Path, dest: P
     assert [path.name for path in dest.parent.iterdir()] == ["copy.db"]
     with closing(sqlite3.connect(dest)) as copy:
         assert copy.execute("PRAGMA journal_mode").fetchone() == ("delete",)
-    copied = await SqliteLog.open_for_reading(dest)
-    assert await entries_in(copied) == await entries_in(log)
+    async with await SqliteLog.open_for_reading(dest) as copied:
+        assert await entries_in(copied) == await entries_in(log)
     assert [path.name for path in dest.parent.iterdir()] == ["copy.db"]
 
 
@@ -136,9 +136,9 @@ async def test_a_backup_under_load_has_all_that_was_acknowledged_before_it_began
             before = max(acknowledged)
             tree = await asyncio.to_thread(backup, db, copy)
             assert before <= tree.size <= log.head
-            copied = await SqliteLog.open_for_reading(copy)
-            assert copied.tree.root() == tree.root()
-            assert await entries_in(copied) == (await entries_in(log))[: tree.size]
+            async with await SqliteLog.open_for_reading(copy) as copied:
+                assert copied.tree.root() == tree.root()
+                assert await entries_in(copied) == (await entries_in(log))[: tree.size]
     assert service.fault is None
     await service.close()
     await log.close()

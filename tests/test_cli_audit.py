@@ -86,12 +86,12 @@ async def test_without_a_checkpoint_it_says_what_it_could_not_have_found(
     assert (alone.status, "this audit could not have found it" in alone.out) == (0, True)
     earlier = await audit(tmp_path, "--checkpoint", "ten.note")
     assert earlier.status == 0
-    assert "Note: checkpoint ten.note vouches for seq 1 to 10." in earlier.out
+    assert "Note: checkpoint ten.note of PeterNeumann vouches for seq 1 to 10." in earlier.out
     both = await audit(tmp_path, "--checkpoint", "all.note", "--checkpoint", "ten.note")
     assert both.status == 1
     assert both.out.endswith(
         f"first bad seq 11, findings 1. one or more of seq 11 to {log.size}: "
-        "not what checkpoint all.note was signed for\n"
+        "not what checkpoint all.note of PeterNeumann was signed for\n"
     )
 
 
@@ -104,7 +104,7 @@ async def test_json_has_everything(log: Genuine, tmp_path: Path) -> None:
     }
     assert (done.json["log"], done.json["size"]) == (str(log.path), 30)
     assert done.json["first_bad_seq"] == 31
-    what = "missing: checkpoint all.note was signed for them"
+    what = "missing: checkpoint all.note of PeterNeumann was signed for them"
     finding = {"what": what, "seq": 31, "upto": log.size, "which": "each"}
     assert done.json["findings"] == [finding]
     totals = done.json["totals"]
@@ -141,18 +141,20 @@ async def test_what_a_forger_wrote_does_not_command_the_terminal(
 ) -> None:
     with tampering(log.path) as connection:
         row = rows(connection)[22]
-        put(connection, row._replace(type="\x1b[2J\u202e".encode()))
+        put(connection, row._replace(type="\x1b[2J\u202e\nall is sound".encode()))
     done = await audit(tmp_path)
     assert done.status == 1
     assert "\x1b[2J" not in done.out
     assert "\u202e" not in done.out
+    assert not any(line.startswith("all is sound") for line in done.out.splitlines())
 
 
 # What it is given
 
 
 async def test_a_key_is_given_as_text_or_as_a_file(log: Genuine, tmp_path: Path) -> None:
-    for key in ("log.key", SIGNER.verifier_key):
+    (tmp_path / "a+b.key").write_text(SIGNER.verifier_key, encoding="utf-8")
+    for key in ("log.key", "a+b.key", SIGNER.verifier_key):
         done = await audit(tmp_path, "--checkpoint", "all.note", "--key", key)
         assert (done.status, "signatures" in done.out) == (0, False)
     without = await audit(tmp_path, "--checkpoint", "all.note")
@@ -165,7 +167,7 @@ async def test_a_key_is_given_as_text_or_as_a_file(log: Genuine, tmp_path: Path)
     ("arguments", "told"),
     [
         (("--checkpoint", "all.note", "--key", OTHER_KEY), "no signature by sum.golang.org"),
-        (("--checkpoint", "all.note", "--key", "no+such+key"), "form"),
+        (("--key", "no+such+key"), "neither a key"),
         (("--key", "none.key"), "neither a key"),
         (("--key", "x" * 5_000), "neither a key"),
         (("--key", "."), "neither a key"),

@@ -9,10 +9,15 @@ from pathlib import Path
 import httpx2
 import msgspec
 import pytest
+from msgspec import structs
 
+from dispatcher.events import Recorded
+from dispatcher.log.sqlite import SqliteLog
 from tests.commands import command, ended, started
 from tests.farm import assigned, beat, submitted
+from tests.given import START, job
 from tests.servers import Running, client_of, running
+from tests.written import encoded
 
 pytestmark = pytest.mark.anyio
 
@@ -73,6 +78,30 @@ async def test_a_history_is_the_same_from_the_log_alone(db: Path, tmp_path: Path
         assert offline == online
     items = msgspec.json.decode(asked[1].out, type=list[msgspec.Raw])
     assert f"[{','.join(bytes(item).decode() for item in items)}]" == text
+
+
+async def test_a_history_from_the_log_alone_has_what_this_version_does_not_know(
+    db: Path, tmp_path: Path
+) -> None:
+    (known,) = encoded(Recorded(1, START, "t", job("j")))
+    strange = [
+        structs.replace(known, seq=seq, type=of_type, version=version, data=data)
+        for seq, of_type, version, data in (
+            (2, "job_teleported", 1, b'{"far":1,"job_id":"j"}'),
+            (3, "job_assigned", 99, b'{"job_id":"j"}'),
+            (4, "job_teleported", 1, b'{"job_id":"another"}'),
+            (5, "farm_sold", 1, b'{"job_id":["j"]}'),
+        )
+    ]
+    log = await SqliteLog.open(db)
+    await log.append([known, *strange], 0)
+    await log.close()
+    done = await command(tmp_path, "history", "j", "--db", str(db))
+    assert (done.status, done.err) == (0, "")
+    assert "│ job_teleported" in done.out
+    assert "│ job_assigned" in done.out
+    done = await command(tmp_path, "history", "j", "--db", str(db), "--json")
+    assert [event["seq"] for event in done.json] == [1, 2, 3]
 
 
 async def test_a_job_that_is_not_there_has_no_history(db: Path, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ async def test_a_full_disk_leaves_nothing_half_done(
     done = await shell(tmp_path, script)
     assert (done.status, done.out) == (1, "")
     assert re.fullmatch(
-        r"dispatcher: \S+: can't be (made|copied|written|made one file): .+\n", done.err
+        r"dispatcher: \S+: can't be (made|copied into \S+|written|made one file): .+\n", done.err
     )
     assert names_in(tmp_path / "out") == []
 
@@ -208,8 +208,8 @@ async def test_the_commands_of_the_page_on_restore_work_as_they_stand_there(
     assert done.status == 0, done.err
     assert done.out.count(f"that is {root.hex()}\n") == 4  # backup, restored, import, import
     for name in ("backups/monday.db", "events.db", "restored.db", "unpacked.db"):
-        restored = await SqliteLog.open_for_reading(tmp_path / name)
-        assert (restored.head, restored.tree.root()) == (EVENTS, root)
+        async with await SqliteLog.open_for_reading(tmp_path / name) as restored:
+            assert (restored.head, restored.tree.root()) == (EVENTS, root)
 
 
 async def test_the_example_of_the_page_on_the_log_gives_the_hashes_that_it_says(

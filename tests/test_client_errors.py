@@ -136,13 +136,14 @@ async def test_a_dispatcher_that_is_not_there_is_away(call: str) -> None:
             await CALLS[call](client)
 
 
-@pytest.mark.parametrize("status", [500, 502, 503])
-async def test_a_dispatcher_that_can_not_write_is_away(status: int) -> None:
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+async def test_a_dispatcher_that_asks_to_come_back_later_is_away(status: int) -> None:
     disk_full = Answer(status, b"disk full")
     async with web(answering(disk_full)) as server, Client(server.url, KEY) as client:
-        with pytest.raises(DispatcherAwayError) as told:
-            await client.jobs()
-    assert str(told.value) == f"{server.url} answered {status}: disk full"
+        for request in (client.jobs(), anext(client.stream())):
+            with pytest.raises(DispatcherAwayError) as told:
+                await request
+            assert str(told.value) == f"{server.url} answered {status}: disk full"
 
 
 async def test_a_dispatcher_that_hangs_up_is_away() -> None:

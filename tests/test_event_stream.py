@@ -8,7 +8,7 @@ import random
 import re
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,6 @@ import pytest
 from dispatcher import codec
 from dispatcher import feed as feed_module
 from dispatcher import service as service_module
-from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError
 from dispatcher.feed import Feed
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.sse import Block, Parser
@@ -48,10 +47,11 @@ def feeds(monkeypatch: pytest.MonkeyPatch) -> list[Feed]:
 
 async def logged(db: Path, of_type: str | None = None, engine: str | None = None) -> list[Block]:
     """Give what a stream of all that has happened must have shown, read past the dispatcher."""
-    log = await SqliteLog.open_for_reading(db)
+    async with await SqliteLog.open_for_reading(db) as log:
+        entries = await log.page(0, 100_000)
     return [
         Block(entry.seq, codec.line(entry))
-        for entry in await log.page(0, 100_000)
+        for entry in entries
         if of_type in {None, entry.type}
         and engine in {None, getattr(codec.decode(entry).event, "engine_id", None)}
     ]
@@ -289,46 +289,3 @@ def memory_kib(server: Child) -> int:
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     (found,) = re.findall(r"VmRSS:\s+(\d+) kB", status)
     return int(found)
-
-
-async def test_a_client_follows_through_restarts_of_the_dispatcher(db: Path) -> None:
-    seqs: list[int] = []
-
-    async def follow(url: str) -> None:
-        async with Client(url, KEY) as client, aclosing(client.stream(after=0)) as events:
-            async for entry in events:
-                seqs.append(entry.seq)  # noqa: PERF401 - it never ends
-
-    port, following = 0, None
-    for count in (50, 100, 150):
-        async with running(db, port=port) as server:
-            port = server.port
-            following = following or asyncio.create_task(follow(server.url))
-            await flood(server, 50)
-            await until(lambda count=count: len(seqs) >= count)  # type: ignore[misc]
-    assert following is not None
-    await ended([following])
-    assert seqs == list(range(1, 151))
-
-
-async def test_a_client_sees_only_what_it_asked_for(dispatcher: Client) -> None:
-    job = await dispatcher.submit("http://media/in.mp4", "h264")
-    await dispatcher.heartbeat("e")
-    await dispatcher.assign("e")
-    for asked, seqs in (
-        ({"job": job.job_id}, [1, 3]),
-        ({"engine": "e"}, [2, 3]),
-        ({"event_type": "job_assigned"}, [3]),
-    ):
-        async with aclosing(dispatcher.stream(after=0, **asked)) as events:
-            assert [(await anext(events)).seq for _ in seqs] == seqs
-
-
-async def test_a_client_is_told_at_once_when_it_can_not_follow(dispatcher: Client) -> None:
-    with pytest.raises(RequestRefusedError, match="it is of another log"):
-        await anext(dispatcher.stream(after=1))
-    with pytest.raises(RequestRefusedError, match="'type' must be one of"):
-        await anext(dispatcher.stream(event_type="job_teleported"))
-    async with Client("http://127.0.0.1:1", KEY) as nobody:
-        with pytest.raises(DispatcherAwayError):
-            await anext(nobody.stream())

@@ -25,8 +25,8 @@ TYPES: Final = ", ".join(map(repr, sorted(NAMES.values())))
 
 async def lines_in(db: Path, *seqs: int) -> list[str]:
     """Give the lines of events, read past the dispatcher; of all of them if none are named."""
-    log = await SqliteLog.open_for_reading(db)
-    entries = await log.page(0, 100_000)
+    async with await SqliteLog.open_for_reading(db) as log:
+        entries = await log.page(0, 100_000)
     return [codec.line(entry).decode() for entry in entries if not seqs or entry.seq in seqs]
 
 

@@ -105,6 +105,7 @@ def test_an_import_of_an_export_is_the_same_log_with_the_same_state_at_every_seq
             assert shown(await replay(first, seq)) == expected
             assert shown(await replay(second, seq)) == expected
         await first.close()
+        await second.close()
 
     with tempfile.TemporaryDirectory() as directory:
         asyncio.run(compare(Path(directory)))
@@ -122,6 +123,7 @@ async def test_an_export_is_the_logs_lines_byte_for_byte(db: Path, tmp_path: Pat
     assert new.tree.root() == naive_root(text.splitlines(keepends=False)) == log.tree.root()
     assert await exported(new) == text
     await log.close()
+    await new.close()
 
 
 async def test_an_imported_log_goes_on_like_any_other(tmp_path: Path) -> None:
@@ -168,13 +170,15 @@ async def test_an_export_of_an_older_schema_gives_the_root_of_the_migrated_log(
 ) -> None:
     old = tmp_path / "old.db"
     old.write_bytes(GOLDEN.read_bytes())
-    text = await exported(await SqliteLog.open_for_reading(old))
+    async with await SqliteLog.open_for_reading(old) as log:
+        text = await exported(log)
     made = await imported(text, tmp_path / "new.db")
     migrated = await SqliteLog.open(old)
     new = await SqliteLog.open_for_reading(tmp_path / "new.db")
     assert made.tree.root() == migrated.tree.root()
     assert await entries_in(new) == await entries_in(migrated)
     await migrated.close()
+    await new.close()
 
 
 # A part of a log
@@ -326,6 +330,15 @@ async def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(
     monkeypatch.setattr(transfer, "LINE_LIMIT_BYTES", 1_000)
     with pytest.raises(LogError, match="line 1: is longer than 1000 bytes, as no event is"):
         await imported(b'{"seq":1,"time":"' + b"x" * 9_000, tmp_path / "new.db")
+
+
+async def test_a_source_that_can_not_be_read_is_told_and_not_the_log_to_be_made(
+    tmp_path: Path,
+) -> None:
+    with open("/proc/self/mem", "rb") as broken, pytest.raises(LogError) as told:  # noqa: ASYNC230, PTH123
+        await import_lines(broken, "the source", tmp_path / "new.db")
+    assert str(told.value) == "the source: can't be read: Input/output error; nothing was imported"
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_last_line_without_a_line_end_is_taken_and_told(tmp_path: Path) -> None:

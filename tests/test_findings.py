@@ -3,8 +3,10 @@
 from typing import Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dispatcher.findings import Finding, Findings
+from dispatcher.findings import Finding, Findings, Which
 
 BREACH: Final = Finding.of(9, "against the rules", which="this or an earlier one")
 
@@ -56,3 +58,44 @@ def test_the_first_bad_event_is_told_as_exactly_as_it_is_known(
         found.add(finding)
     bad = found.first_bad()
     assert (None if bad is None else bad.seq) == first
+
+
+MANY: Final = 100_000
+FEW_RUNS: Final = st.builds(
+    lambda seq, length, which: Finding.of(seq, f"{which}", seq + length, which),
+    st.integers(1, 12),
+    st.integers(0, 6),
+    st.sampled_from(["each", "one or more", "this or an earlier one"]),
+)
+
+
+@given(st.lists(FEW_RUNS, max_size=8))
+def test_only_a_run_in_which_nothing_else_is_known_to_be_bad_is_told_as_a_run(
+    runs: list[Finding],
+) -> None:
+    found = Findings()
+    for finding in runs:
+        found.add(finding)
+    bad = found.first_bad()
+    assert (bad is None) == (not runs)
+    if bad is not None:
+        causes = {it.seq or 0 for it in found if it.which != "this or an earlier one"}
+        explained = {
+            it
+            for it in found
+            if it.which == "one or more"
+            and causes & set(range((it.seq or 0) + 1, (it.upto or 0) + 1))
+        }
+        assert bad not in explained
+        assert bad.seq == min(it.seq or 0 for it in found if it not in explained)
+
+
+@pytest.mark.parametrize("which", ["each", "one or more"])
+def test_the_first_of_a_great_many_is_found(which: Which) -> None:
+    """In about a second. Each with each, they would make ten thousand million pairs."""
+    found = Findings()
+    for seq in range(2, 2 * MANY, 2):
+        found.add(Finding.of(seq, "changed", 2 * MANY if which == "one or more" else seq, which))
+    bad = found.first_bad()
+    assert bad is not None
+    assert bad.seq == (2 * MANY - 2 if which == "one or more" else 2)

@@ -151,7 +151,7 @@ def test_what_is_no_text_is_told(path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(KeysError, match="is no text in UTF-8"):
         ApiKeys(path=path)
-    with pytest.raises(KeysError, match="can't be read: Is a directory"):
+    with pytest.raises(KeysError, match="is no regular file"):
         ApiKeys(path=path.parent)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,16 +13,16 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress as Bar
 from rich.table import Table
-from rich.text import Text
 
 from dispatcher.audit import Audit, Known, head_of
 from dispatcher.checkpoints import CheckpointError, parse_checkpoint, verify_checkpoint
 from dispatcher.cli.options import ApiKey, AsJson, Db
-from dispatcher.cli.output import print_json, print_table, print_text, say
+from dispatcher.cli.output import cell, print_json, print_table, print_text, say
 from dispatcher.client import Client
 from dispatcher.comparison import Served
+from dispatcher.progress import Progress
 from dispatcher.statistics import Spread, Totals
 
 __all__ = ["audit"]
@@ -30,6 +31,8 @@ MOST_FINDINGS: Final = 20
 """Findings that are shown to people; JSON has them all."""
 BUSIEST: Final = 10
 """Engines that are shown to people; JSON and CSV have them all."""
+_KEY: Final = re.compile(r"[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+=*", re.ASCII)
+"""The shape of a key, so that any other text with a plus in it may be the name of a file."""
 _LONG_S: Final = 1.0
 """After so long a progress bar is due."""
 
@@ -107,9 +110,9 @@ def _run(walk: Audit) -> None:
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
+def _bar() -> Iterator[Progress]:
     """Show a progress bar, for people, when it takes long."""
-    bar = Progress(console=Console(stderr=True), transient=True)
+    bar = Bar(console=Console(stderr=True), transient=True)
     task, due = bar.add_task("auditing", total=None), time.monotonic() + _LONG_S
 
     def tell(done: int, of: int) -> None:
@@ -126,7 +129,7 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
 
 def _key(key: str | None) -> str | None:
     """Give the key that an option means: itself, or what stands in the file that it names."""
-    if key is None or "+" in key:
+    if key is None or _KEY.fullmatch(key):
         return key
     try:
         return Path(key).read_text(encoding="utf-8").strip()
@@ -140,8 +143,10 @@ def _known(path: Path, verifier_key: str | None) -> Known:
     try:
         note = path.read_text(encoding="utf-8")
         if verifier_key is None:
-            return Known(f"checkpoint {path}", parse_checkpoint(note))
-        return Known(f"checkpoint {path}", verify_checkpoint(note, verifier_key))
+            checkpoint = parse_checkpoint(note)
+        else:
+            checkpoint = verify_checkpoint(note, verifier_key)
+        return Known(f"checkpoint {path} of {checkpoint.origin}", checkpoint)
     except (OSError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"--checkpoint {path}: can't be read: {error}") from error
     except CheckpointError as error:
@@ -165,23 +170,18 @@ def _report(walk: Audit, totals: Totals) -> dict[str, Any]:
 def _conclude(walk: Audit, tell: Callable[[str], None]) -> None:
     """Tell what was found, and in the last line what it comes to."""
     for finding in list(walk.findings)[:MOST_FINDINGS]:
-        tell(f"  {_plain(str(finding))}")
+        tell(f"  {finding}")
     if (more := len(walk.findings) - MOST_FINDINGS) > 0:
         tell(f"  … and {more} more; --json has them all")
     for note in walk.notes:
-        tell(f"Note: {_plain(note)}")
-    first, path, found = walk.findings.first_bad(), _plain(str(walk.path)), len(walk.findings)
+        tell(f"Note: {note}")
+    first, path, found = walk.findings.first_bad(), walk.path, len(walk.findings)
     if first is not None:
-        tell(f"{path}: first bad seq {first.seq}, findings {found}. {_plain(str(first))}")
+        tell(f"{path}: first bad seq {first.seq}, findings {found}. {first}")
     elif found:
         tell(f"{path}: no event is known to be bad, but findings {found}.")
     else:
         tell(f"{path}: all {walk.tree.size:,} events are sound.")
-
-
-def _plain(text: str) -> str:
-    """Keep what stands in a log, and so may be anybody's, from commanding the terminal."""
-    return "".join(it if it.isprintable() else ascii(it)[1:-1] for it in text)
 
 
 def _sums(totals: Totals, engines: int | None = None) -> Iterator[tuple[str, str, Any]]:
@@ -210,5 +210,5 @@ def _table(totals: Totals) -> Table:
     table.columns[2].justify = "right"
     for section, name, value in _sums(totals, BUSIEST):
         shown = f"{value:,.3f}" if isinstance(value, float) else f"{value:,}"
-        table.add_row(Text(_plain(section)), Text(name), shown)
+        table.add_row(cell(section), cell(name), shown)
     return table

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, Server
-from dispatcher.cli.output import say
+from dispatcher.cli.output import log_plainly, say
 from dispatcher.client import Client
 from dispatcher.engine.agent import Agent, Settings
 from dispatcher.engine.delivery import Delivery, delivery_to
@@ -53,7 +53,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     The first lets it finish its job, a second stops the job and reports it failed, a third ends
     the engine at once.
     """
-    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    log_plainly("%(asctime)s %(message)s", logging.INFO)
     for noisy in ("httpx2", "httpcore2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     delivery = delivery_to(output)

@@ -3,22 +3,30 @@
 import asyncio
 from contextlib import aclosing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from dispatcher import codec
 from dispatcher.cli.jobs import ask
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
-from dispatcher.cli.output import print_table, print_text
-from dispatcher.log import LogError, decoded
+from dispatcher.cli.output import cell, print_lines, print_table, print_text
+from dispatcher.log import LogError
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.timeline import Line, Stage, duration, told
 
 __all__ = ["history"]
+
+
+class _Concerned(msgspec.Struct):
+    """What every event of a job has, of whatever version."""
+
+    job_id: str | None = None
+
+
+_concerned: Final = msgspec.json.Decoder(_Concerned)
 
 
 def history(
@@ -36,8 +44,7 @@ def history(
     else:
         entries = asyncio.run(_read(db, job_id))
     if as_json:
-        lines = (codec.line(entry).decode() for entry in entries)
-        print_text("[" + ",\n ".join(lines) + "]")
+        print_lines(b"[" + b",\n ".join(map(codec.line, entries)) + b"]")
         return
     timeline = told(entries)
     print_table(_events_table(timeline.lines))
@@ -48,30 +55,33 @@ def history(
 
 async def _read(db: Path, job_id: str) -> list[codec.Entry]:
     """Look a job up in a log, whether or not a dispatcher is writing to it."""
-    log = await SqliteLog.open_for_reading(db)
-    quoted = msgspec.json.encode(job_id)
-    found = []
-    async with aclosing(log.entries()) as pages:
-        async for page in pages:
-            likely = [entry for entry in page if quoted in entry.data]
-            for entry, recorded in zip(likely, decoded(likely), strict=True):
-                if getattr(recorded.event, "job_id", None) == job_id:
-                    found.append(entry)
+    async with (
+        await SqliteLog.open_for_reading(db) as log,
+        aclosing(log.entries()) as pages,
+    ):
+        found = [entry async for page in pages for entry in page if _job_of(entry) == job_id]
     if not found:
         raise LogError(f"{db}: there is no job {job_id!r} in this log")
     return found
 
 
+def _job_of(entry: codec.Entry) -> str | None:
+    """Name the job that an event concerns, also of one that this version does not know."""
+    try:
+        return _concerned.decode(entry.data).job_id
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
 def _events_table(lines: list[Line]) -> Table:
     table = Table("when (UTC)", "after", "seq", "who", "what")
     for line in lines:
-        what = Text(line.what, style="red" if line.is_refusal else "", overflow="fold")
         table.add_row(
             f"{line.time[:10]} {line.time[11:23]}",
             f"+{duration(line.since_s)}" if line.since_s >= 0 else duration(line.since_s),
             str(line.seq),
-            Text(line.actor),
-            what,
+            cell(line.actor),
+            cell(line.what, "red" if line.is_refusal else ""),
         )
     return table
 
@@ -81,8 +91,8 @@ def _stages_table(stages: list[Stage]) -> Table:
     for stage in stages:
         table.add_row(
             stage.name,
-            Text(stage.engine or ""),
+            cell(stage.engine or ""),
             "" if stage.took_s is None else duration(stage.took_s),
-            Text(stage.end, overflow="fold"),
+            cell(stage.end),
         )
     return table

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
-from dispatcher.cli.output import jobs_table, print_json, print_table, print_text
+from dispatcher.cli.output import jobs_table, plain, print_json, print_table, print_text
 from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError
 from projections.jobs import JobView
 
@@ -82,8 +82,8 @@ def job(
         print_json(found)
     else:
         print_table(jobs_table([found]))
-        if found.error_message is not None:
-            print_text(found.error_message)
+        for line in (found.error_message or "").splitlines():
+            print_text(line)
 
 
 def why(
@@ -164,7 +164,7 @@ async def _watch(client: Client, submitted: list[JobView]) -> list[JobView]:
     """Wait until every job is final, through any absence of the dispatcher."""
     current = {job.job_id: job for job in submitted}
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -180,6 +180,6 @@ async def _watch(client: Client, submitted: list[JobView]) -> list[JobView]:
                 for job in unfinished:
                     current[job.job_id] = await client.job(job.job_id)
             except DispatcherAwayError as error:
-                progress.update(bar, description=str(error))
+                progress.update(bar, description=plain(str(error)))
         progress.update(bar, completed=len(current), description="done")
     return list(current.values())

@@ -30,6 +30,6 @@ def new(
     print_text(new_key(keys, name, role))
     say(
         f"This is the key '{name}' ({role}). It is kept nowhere, so put it where it belongs now: "
-        f"in DISPATCHER_API_KEY of whoever is to use it.\nA dispatcher that runs with --keys "
-        f"{keys} takes it after a SIGHUP."
+        "in DISPATCHER_API_KEY of whoever is to use it."
     )
+    say(f"A dispatcher that runs with --keys {keys} takes it after a SIGHUP.")

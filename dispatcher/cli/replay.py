@@ -12,7 +12,7 @@ from dispatcher.cli.options import AsJson, Db
 from dispatcher.cli.output import engines_table, jobs_table, print_json, print_table, say
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.moments import MomentError, parse_moment, seq_of
-from dispatcher.progress import ReplayProgress
+from dispatcher.progress import ProgressLines
 from projections import Projections
 
 __all__ = ["replay"]
@@ -41,6 +41,7 @@ def replay(
 
 
 async def _replay(db: Path, at: int | datetime | None) -> Projections:
-    log = await SqliteLog.open_for_reading(db)
-    upto = log.head if at is None else await seq_of(at, log, log.head)
-    return (await replaying.replay(log, upto, ReplayProgress(say, db))).projections
+    async with await SqliteLog.open_for_reading(db) as log:
+        upto = log.head if at is None else await seq_of(at, log, log.head)
+        progress = ProgressLines(say, f"Replaying {db}")
+        return (await replaying.replay(log, upto, progress)).projections

@@ -5,10 +5,11 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
+import stamina
 import typer
 
 from dispatcher.cli.options import ApiKey, Db
-from dispatcher.cli.output import complain, say
+from dispatcher.cli.output import complain, log_plainly, say
 from dispatcher.client import is_sendable
 from dispatcher.keys import ApiKeys, Key, Role
 from dispatcher.policy import DEFAULT_POLICY, Policy
@@ -67,8 +68,9 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
     ] = None,
 ) -> None:
     """Run the dispatcher until SIGTERM or Ctrl-C."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    log_plainly("%(asctime)s %(levelname)s %(message)s", logging.WARNING)
     api_keys = _api_keys(api_key, keys, no_auth=no_auth)
+    stamina.instrumentation.set_on_retry_hooks([])  # the service says in its own words what it does
     # Litestar takes longer to load than most other commands take to run.
     import uvloop  # noqa: PLC0415
 

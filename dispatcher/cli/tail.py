@@ -8,9 +8,9 @@ import typer
 from dispatcher import codec
 from dispatcher.cli.jobs import ask
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
-from dispatcher.cli.output import print_text
+from dispatcher.cli.output import print_lines, print_text
 from dispatcher.client import Client
-from dispatcher.timeline import plain, what_of, who_of
+from dispatcher.timeline import happening_of
 
 __all__ = ["tail"]
 
@@ -35,7 +35,10 @@ def tail(  # noqa: PLR0913, PLR0917 - a command has as many parameters as option
         events = client.stream(after=after, event_type=event_type, job=job, engine=engine)
         async with aclosing(events):
             async for entry in events:
-                print_text(codec.line(entry).decode() if as_json else _readable(entry))
+                if as_json:
+                    print_lines(codec.line(entry))
+                else:
+                    print_text(_readable(entry))
 
     with suppress(KeyboardInterrupt):
         ask(server, api_key, follow)
@@ -43,4 +46,5 @@ def tail(  # noqa: PLR0913, PLR0917 - a command has as many parameters as option
 
 def _readable(entry: codec.Entry) -> str:
     when = f"{entry.time[:10]} {entry.time[11:23]}"
-    return f"{when} {entry.seq} {plain(entry.actor)} {who_of(entry)}: {what_of(entry)}"
+    who, what, _ = happening_of(entry)
+    return f"{when} {entry.seq} {entry.actor} {who}: {what}"

@@ -21,7 +21,7 @@ from dispatcher.drafts import draft
 from dispatcher.log import LogError
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.merkle import Frontier
-from dispatcher.progress import Progress
+from dispatcher.progress import ProgressLines
 from dispatcher.transfer import Form
 
 __all__ = ["backup", "export", "import_log"]
@@ -66,8 +66,8 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Copy the log to one file and check the copy. A dispatcher may be running."""
-    copying = Progress(say, f"Copying {db}", "pages")
-    checking = Progress(say, f"Checking {dest}")
+    copying = ProgressLines(say, f"Copying {db}", "pages")
+    checking = ProgressLines(say, f"Checking {dest}")
     _show(dest, backups.backup(db, dest, copying, checking), as_json=as_json)
 
 
@@ -85,25 +85,47 @@ def _show(path: Path, tree: Frontier, *, as_json: bool) -> None:
 
 
 async def _export(db: Path, write: Callable[[bytes], object], form: Form, after: int) -> int:
-    log = await SqliteLog.open_for_reading(db)
-    return await transfer.export(log, write, form, after, Progress(say, f"Exporting {db}"))
+    async with await SqliteLog.open_for_reading(db) as log:
+        return await transfer.export(log, write, form, after, ProgressLines(say, f"Exporting {db}"))
 
 
 @contextmanager
 def _standard_output() -> Iterator[Callable[[bytes], object]]:
     """Write to standard output; whoever has read enough ends us as it ends cat(1)."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    try:
-        with open(sys.stdout.fileno(), "wb", closefd=False) as out:
-            yield out.write
-    except OSError as error:
-        raise LogError(f"standard output: can't be written: {error.strerror}") from error
+    with _written("standard output", sys.stdout.fileno()) as write:
+        yield write
 
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[Callable[[bytes], object]]:
-    with draft(path) as made, made.open("wb") as out:
-        yield out.write
+    with draft(path) as made, _written(str(path), made) as write:
+        yield write
+
+
+@contextmanager
+def _written(name: str, file: Path | int) -> Iterator[Callable[[bytes], object]]:
+    """Write to a file, and tell by its name if that can't be done; of nothing else."""
+
+    def write(data: bytes) -> None:
+        with _writing(name):
+            out.write(data)
+
+    with _writing(name):
+        out = open(file, "wb", closefd=isinstance(file, Path))  # noqa: SIM115 - it is closed below
+    try:
+        yield write
+    finally:
+        with _writing(name):
+            out.close()
+
+
+@contextmanager
+def _writing(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LogError(f"{name}: can't be written: {error.strerror}") from error
 
 
 @contextmanager
@@ -124,5 +146,5 @@ def _reading(lines: BinaryIO, name: str) -> Callable[[int], None]:
     status = os.fstat(lines.fileno())
     if not stat.S_ISREG(status.st_mode):
         return lambda _bytes: None
-    progress = Progress(say, f"Importing {name}", "bytes")
+    progress = ProgressLines(say, f"Importing {name}", "bytes")
     return lambda done: progress(done, status.st_size)
