@@ -109,8 +109,7 @@ class Timers:
         while True:
             before = self._clock()
             await asyncio.sleep(TICK_S)
-            if self._stood_still_since(before + TICK_S):
-                self._renew_leases()
+            self.woke(before + TICK_S)
             while self._is_due():
                 before = self._clock()
                 # While the log hangs or fails, engines can't be heard: that is no silence.
@@ -122,6 +121,16 @@ class Timers:
                 if not went_well or self._stood_still_since(before):
                     self._renew_leases()
                     break
+
+    def woke(self, due: float) -> bool:
+        """Begin all leases anew if it is so long after `due` that the dispatcher stood still."""
+        if stood_still := self._stood_still_since(due):
+            self._renew_leases()
+        return stood_still
+
+    def take_due(self) -> Command | None:
+        """Take the first of what is due, if anything is."""
+        return self._take_due()[1] if self._is_due() else None
 
     def _stood_still_since(self, moment: float) -> bool:
         lag_s = self._clock() - moment

@@ -52,18 +52,26 @@ class Waiters:
     """Everybody who waits, in order of arrival."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Waiter, None] = {}
+        self._waiting: dict[Waiter, int] = {}
+        self._by_engine: dict[str | None, dict[Waiter, None]] = {}
+        self._joined = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def join(self, waiter: Waiter) -> None:
         """Begin to wait."""
-        self._waiting[waiter] = None
+        self._joined += 1
+        self._waiting[waiter] = self._joined
+        self._by_engine.setdefault(waiter.engine_id, {})[waiter] = None
 
     def leave(self, waiter: Waiter) -> None:
         """Wait no more."""
-        self._waiting.pop(waiter, None)
+        if self._waiting.pop(waiter, None) is not None:
+            of_engine = self._by_engine[waiter.engine_id]
+            del of_engine[waiter]
+            if not of_engine:
+                del self._by_engine[waiter.engine_id]
 
     def notice(self, fleet: Fleet, events: Iterable[Event]) -> None:
         """Offer what these events, which the fleet has folded, have made possible."""
@@ -120,17 +128,21 @@ class Waiters:
                 self._give(waiter)
 
     def _ask(self, engine_id: str | None) -> None:
-        """Let those try whom a change of this engine may concern."""
-        for waiter in list(self._waiting):
-            if waiter.engine_id is None or waiter.engine_id == engine_id:
-                self._give(waiter)
+        """Let those try whom a change of this engine may concern.
+
+        Every heartbeat comes by here, so nobody else is looked at.
+        """
+        concerned = [*self._by_engine.get(None, ())]
+        if engine_id is not None:
+            concerned += self._by_engine.get(engine_id, ())
+        for waiter in sorted(concerned, key=self._waiting.__getitem__):
+            self._give(waiter)
 
     def _dismiss(self, engine_id: str) -> None:
         """Send an engine home: an ask from before it fell silent is no sign of life."""
-        for waiter in list(self._waiting):
-            if waiter.engine_id == engine_id:
-                waiter.dismiss()
-                self.leave(waiter)
+        for waiter in [*self._by_engine.get(engine_id, ())]:
+            waiter.dismiss()
+            self.leave(waiter)
 
     def _give(self, waiter: Waiter) -> None:
         if waiter.give():

@@ -146,19 +146,20 @@ class Agent:
 
     async def _poll_and_work(self) -> None:
         """Ask for jobs and do them."""
-        resume = True  # a job that this id held when it last ended is still its own
+        may_hold = True  # a job that this id held when it last ended is still its own
         pause_s = self._settings.poll_s
         while not self._leaving.is_set():
-            if self._drained and not resume:
+            if self._drained and not may_hold:
                 await _until(self._leaving, asyncio.sleep(pause_s))
                 continue
             asked = time.monotonic()
             wait_s = 0 if self._drained else self._settings.wait_s
             try:
-                poll = self._client.assign(self._id, resume=resume, wait_s=wait_s)
+                # An ask that comes through twice, or late, may have given us a job unheard.
+                poll = self._client.assign(self._id, resume=True, wait_s=wait_s)
                 job = await _until(self._leaving, poll)
             except DispatcherAwayError as error:
-                resume = True  # the job may have been ours, had the answer come through
+                may_hold = True  # the job may have been ours, had the answer come through
                 pause_s = min(2 * pause_s, AWAY_S)
                 logger.warning("%s: waiting %.0f s: %s", self._id, pause_s, error)
             except RequestRefusedError as error:
@@ -168,7 +169,7 @@ class Agent:
                 await _until(self._leaving, self._register())
                 continue
             else:
-                resume, pause_s = False, self._settings.poll_s
+                may_hold, pause_s = False, self._settings.poll_s
                 if job is not None:
                     await self._do(job)
                     continue
