@@ -234,7 +234,8 @@ async def streams_in(video: Path) -> str:
 
 async def replay_problems(jobs: list[JobView], engines: list[dict[str, object]]) -> list[str]:
     """Rebuild the state from the log alone and compare it with what the dispatcher showed."""
-    rebuilt = await replay(await SqliteLog.open_for_reading(DB))
+    async with await SqliteLog.open_for_reading(DB) as log:
+        rebuilt = (await replay(log)).projections
     console.print(f"The log replays to seq {rebuilt.seq}.")
     problems = []
     if rebuilt.jobs.all() != jobs:

@@ -127,8 +127,8 @@ def test_nothing_that_the_core_decides_is_a_breach() -> None:
 
 @pytest.mark.anyio
 async def test_a_log_of_old_holds_no_breach(tmp_path: Path) -> None:
-    log = await SqliteLog.open_for_reading(Path(copy(GOLDEN, tmp_path)))
-    recorded = [it async for page in log.entries() for it in decoded(page)]
+    async with await SqliteLog.open_for_reading(Path(copy(GOLDEN, tmp_path))) as log:
+        recorded = [it async for page in log.entries() for it in decoded(page)]
     assert len(recorded) == log.head > 0
     assert first_breach([it.event for it in recorded]) is None
 

@@ -110,9 +110,9 @@ async def written_and_replayed(path: Path, log: list[Recorded]) -> State:
     for recorded in log:
         await written.append(encoded(recorded), recorded.seq - 1)
     await written.close()
-    reopened = await SqliteLog.open_for_reading(path)
-    assert await recorded_in(reopened) == log
-    return await replay(reopened)
+    async with await SqliteLog.open_for_reading(path) as reopened:
+        assert await recorded_in(reopened) == log
+        return await replay(reopened)
 
 
 @given(histories, policies)

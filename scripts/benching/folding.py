@@ -1,0 +1,34 @@
+"""Read a log in a process of its own: `folding.py read|decode|replay DB`; says what it took."""
+
+import asyncio
+import json
+import sys
+import time
+from contextlib import aclosing
+from pathlib import Path
+
+import uvloop
+
+from dispatcher.log import decoded
+from dispatcher.log.sqlite import SqliteLog
+from dispatcher.replay import replay
+
+
+async def main(what: str, path: Path) -> None:
+    """Read the whole log, and do as much with it as is asked for."""
+    log = await SqliteLog.open_for_reading(path)
+    began = time.perf_counter()
+    if what == "replay":
+        await replay(log)
+    else:
+        async with aclosing(log.entries()) as pages:
+            async for page in pages:
+                if what == "decode":
+                    decoded(page)
+    elapsed = time.perf_counter() - began
+    print(json.dumps({"events": log.head, "elapsed_s": elapsed}))
+    await log.close()
+
+
+with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    runner.run(main(sys.argv[1], Path(sys.argv[2])))

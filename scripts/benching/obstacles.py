@@ -1,0 +1,36 @@
+"""What stands in the way of each target, said on the page where that target is missed."""
+
+from typing import Final
+
+__all__ = ["obstacle"]
+
+_UNKNOWN: Final = "not known yet; profile the dispatcher under this load"
+
+_OBSTACLES: Final = {
+    "A.throughput": "beside what the handler of (1) does, one core checks the key, decides, "
+    "encodes the event, hashes it into the tree and waits for the commit; see a profile for how "
+    "much each of them takes",
+    "A.p99": "an answer waits for the commit under way and for its own, and every 50,000 events a "
+    "process that writes a snapshot shares the cores",
+    "B.ahead": "a life is three HTTP requests on one core; the peer that is ahead has another "
+    "protocol or keeps less",
+    "C.decoding": "most of the time goes into the fold, not into reading: each event is folded "
+    "into what decisions need and into every projection, in the interpreter",
+    "C.library": "most of the time goes into the fold, which keeps far more than the one dict that "
+    "stands for a projection beside the library",
+    "D.startup": "a snapshot holds every job that there ever was, so that its decoding takes "
+    "time for each; the start with an empty log shows what loading the code takes",
+    "D.memory": "a pending job is held by the fleet, by the projection of jobs, by the queue and "
+    "by the projection of its history",
+    "D.list": "the reader of the list, the load and the dispatcher share the cores, and the list "
+    "is encoded on the loop that also decides; compare the row in which nobody lists",
+    "D.loop": "not known yet which step holds the loop; a probe from outside also counts the wait "
+    "for a core, so compare the row in which nobody lists",
+    "E.memory": "every job stays known, for `GET /jobs/` shows them all, so that memory grows with "
+    "the jobs that there ever were; the table has the growth for each thousand",
+}
+
+
+def obstacle(target: str) -> str:
+    """Say what stands in the way of a target."""
+    return _OBSTACLES.get(target, _UNKNOWN) + "."

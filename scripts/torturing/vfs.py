@@ -1,0 +1,204 @@
+"""The log's own code on a disk that forgets.
+
+`mounted` has `sqlite3` and `aiosqlite` open their files through a VFS (apsw) that reports to a
+`Disk` all that is written, truncated, synced, deleted and renamed. What the system would see at
+once stands in real files; what a power cut leaves of them, the disk knows.
+"""
+
+import errno
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+from unittest.mock import patch
+
+import aiosqlite
+import apsw
+
+from .volatile import Disk, PowerCutError
+
+__all__ = ["mounted"]
+
+_CHUNK_ROWS: Final = 64
+_SYNCED_WITH_DIRECTORY: Final = apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_WAL
+_OF_A_LOG: Final = _SYNCED_WITH_DIRECTORY | apsw.SQLITE_OPEN_MAIN_DB
+_OPEN_FLAGS: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+
+
+class _Vfs(apsw.VFS):
+    """The system's own VFS, with a disk listening."""
+
+    def __init__(self, name: str, disk: Disk) -> None:
+        self._disk = disk
+        super().__init__(name, "")
+
+    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - apsw's name
+        path = name.filename() if isinstance(name, apsw.URIFilename) else name
+        if path is None or not flags[0] & _OF_A_LOG:
+            return apsw.VFSFile("", name, flags)
+        is_new = not Path(path).exists()
+        file = _VfsFile(name, flags, Path(path).name, self._disk)
+        file.with_directory = is_new and bool(flags[0] & _SYNCED_WITH_DIRECTORY)
+        if is_new:
+            self._disk.created(Path(path).name)
+        return file
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
+        self._disk.delete(Path(filename).name)
+        if syncdir:
+            self._disk.sync_directory()
+        super().xDelete(filename, False)
+
+    def excepthook(self, *_: Any) -> bool:
+        """Be told what SQLite has no way to be told, such as that a deletion failed."""
+        return True
+
+
+class _VfsFile(apsw.VFSFile):
+    def __init__(self, path: Any, flags: list[int], name: str, disk: Disk) -> None:
+        self._name, self._disk = name, disk
+        self.with_directory = False
+        """Whether SQLite syncs the directory with its next sync."""
+        super().__init__("", path, flags)
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+        self._disk.write(self._name, offset, bytes(data))
+        super().xWrite(data, offset)
+
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802
+        self._disk.truncate(self._name, newsize)
+        super().xTruncate(newsize)
+
+    def xSync(self, flags: int) -> None:  # noqa: ARG002, N802
+        self._disk.sync(self._name, with_directory=self.with_directory)
+        self.with_directory = False
+
+    def excepthook(self, *_: Any) -> bool:
+        """Be told what SQLite has no way to be told."""
+        return True
+
+
+class _Rows(list[tuple[Any, ...]]):
+    """What a statement gave, where `sqlite3` would give a cursor."""
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return self
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        return self[0] if self else None
+
+    def close(self) -> None:
+        pass
+
+
+class _Connection:
+    """As much of a `sqlite3.Connection` as the log uses, with its transactions and its errors."""
+
+    def __init__(
+        self, database: Any, disk: Disk, vfs: str, translate: Callable[[str], str]
+    ) -> None:
+        self.text_factory: Callable[..., Any] = str
+        self._disk, self._translate = disk, translate
+        with _as_sqlite3():
+            self._apsw = apsw.Connection(str(database), flags=_OPEN_FLAGS, vfs=vfs)
+            self._apsw.set_busy_timeout(5_000)
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> _Rows:
+        with _as_sqlite3():
+            rows = self._apsw.execute(self._translate(sql), tuple(parameters)).fetchall()
+        if self.text_factory is bytes:
+            rows = [tuple(it.encode() if isinstance(it, str) else it for it in r) for r in rows]
+        return _Rows(rows)
+
+    def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> _Rows:
+        with _as_sqlite3():
+            if not self._apsw.in_transaction:
+                self._apsw.execute("BEGIN IMMEDIATE")
+            self._apsw.executemany(sql, rows)
+        return _Rows()
+
+    def executescript(self, script: str) -> _Rows:
+        with _as_sqlite3():
+            self._apsw.execute(script)
+        return _Rows()
+
+    def commit(self) -> None:
+        self._end("COMMIT")
+
+    def rollback(self) -> None:
+        self._end("ROLLBACK")
+
+    def close(self) -> None:
+        # SQLite lets a connection go whatever goes wrong, and `sqlite3` doesn't tell.
+        with suppress(apsw.Error, PowerCutError):
+            self._apsw.close(True)
+
+    def _end(self, how: str) -> None:
+        with _as_sqlite3():
+            if self._apsw.in_transaction:
+                self._apsw.execute(how)
+
+
+@contextmanager
+def _as_sqlite3() -> Iterator[None]:
+    try:
+        yield
+    except (apsw.Error, PowerCutError) as error:
+        raise sqlite3.OperationalError(str(error) or "the power is cut") from error
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    try:
+        yield
+    except PowerCutError as error:
+        raise OSError(errno.EIO, "the power is cut") from error
+
+
+@contextmanager
+def mounted(disk: Disk, translate: Callable[[str], str]) -> Iterator[None]:
+    """Have the log's files written to `disk`; each statement is passed through `translate`."""
+    vfs = _Vfs(f"volatile {id(disk)}", disk)
+    replace, unlink, fsync = os.replace, os.unlink, os.fsync
+
+    def connect(database: Any, **_: Any) -> Any:
+        return _Connection(database, disk, vfs_name, translate)
+
+    def connect_async(database: Any, **_: Any) -> aiosqlite.Connection:
+        return aiosqlite.Connection(lambda: connect(database), _CHUNK_ROWS)
+
+    def replaced(path: Any, to: Any, **options: Any) -> None:
+        if disk.has(path):
+            with _as_os_error():
+                disk.rename(Path(path).name, Path(to).name)
+        replace(path, to, **options)
+
+    def unlinked(path: Any, **options: Any) -> None:
+        if disk.has(path) and Path(path).exists():
+            with _as_os_error():
+                disk.delete(Path(path).name)
+        unlink(path, **options)
+
+    def synced(descriptor: Any) -> None:
+        if os.path.sameopenfile(descriptor, directory):
+            with _as_os_error():
+                disk.sync_directory()
+        else:
+            fsync(descriptor)
+
+    vfs_name = f"volatile {id(disk)}"
+    directory = os.open(disk.directory, os.O_RDONLY)
+    try:
+        with (
+            patch.object(sqlite3, "connect", connect),
+            patch.object(aiosqlite, "connect", connect_async),
+            patch.object(os, "replace", replaced),
+            patch.object(os, "unlink", unlinked),
+            patch.object(os, "fsync", synced),
+        ):
+            yield
+    finally:
+        os.close(directory)
+        vfs.unregister()
