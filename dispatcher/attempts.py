@@ -17,7 +17,7 @@ from dispatcher.events import Cause, EngineBlocked, Event, JobFailedPermanently,
 from dispatcher.fleet import Fleet, Job
 from dispatcher.policy import Policy
 
-__all__ = ["attempt_ended", "late_answer"]
+__all__ = ["LONGEST_BACKOFF_S", "attempt_ended", "late_answer"]
 
 LONGEST_BACKOFF_S: Final = 3600.0
 _MAX_DOUBLINGS: Final = 40

@@ -237,6 +237,8 @@ def _progress(fleet: Fleet, engine: Engine, command: ReportHeartbeat) -> list[Ev
 
 def _same(old: object, new: object) -> bool:
     """Compare JSON values: `True == 1` in Python, but not to a reader of JSON."""
+    if isinstance(old, str) or isinstance(new, str):
+        return old == new
     return old == new and msgspec.json.encode(old) == msgspec.json.encode(new)
 
 

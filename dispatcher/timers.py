@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
+from dispatcher.attempts import LONGEST_BACKOFF_S
 from dispatcher.commands import Command, LoseEngine, ReleaseJob, TimeOutJob
 from dispatcher.events import (
     EngineBenchmarked,
@@ -178,7 +179,8 @@ class Timers:
             self._set(_job(job_id), timeout_s, TimeOutJob(job_id, attempt, timeout_s))
 
     def _release_in(self, job_id: str, after_s: float) -> None:
-        self._set(_job(job_id), max(0.0, after_s), ReleaseJob(job_id))
+        # No longer than any pause, even if the clock was set back meanwhile.
+        self._set(_job(job_id), min(max(0.0, after_s), LONGEST_BACKOFF_S), ReleaseJob(job_id))
 
 
 def _engine(engine_id: str) -> str:

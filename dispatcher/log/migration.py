@@ -7,6 +7,7 @@ Laws:
 """
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -31,6 +32,8 @@ COLUMNS: Final = {
 """What to SELECT of a log of each schema, to have what an `Entry` has."""
 
 _PAGE: Final = 2_000
+
+logger = logging.getLogger(__name__)
 
 
 class _GivenUpError(Exception):
@@ -70,6 +73,12 @@ def _migrate(path: Path, version: int, progress: Progress) -> None:
             f"{path}: can't be brought up from schema {version} to {SCHEMA_VERSION}, and is as it "
             f"was: {error}"
         ) from error
+    logger.warning(
+        "%s: was brought up from schema %d to %d; older dispatchers can't open it any more",
+        path,
+        version,
+        SCHEMA_VERSION,
+    )
 
 
 def _rewrite(connection: sqlite3.Connection, version: int, progress: Progress) -> None:
