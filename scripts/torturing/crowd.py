@@ -89,7 +89,8 @@ async def _with_it(
             HALF, [whole[:40], whole[:-5], b"GET /events/stream HTTP/1.1\r\n"]
         ):
             if len(people) % 2:
-                writer.write_eof()
+                with suppress(OSError):  # the dispatcher may have hung up already
+                    writer.write_eof()
         asks = [{"engine_id": engine_id, "wait_s": 60} for engine_id in engine_ids]
         await come(WAITING, [request("POST", "/assign_job/", msgspec.json.encode(a)) for a in asks])
         tell("others are served")

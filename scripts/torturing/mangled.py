@@ -158,7 +158,7 @@ class _Sending:
             reader, writer = await asyncio.open_connection(HOST, self._port)
             try:
                 async with asyncio.timeout(END_S):
-                    with suppress(ConnectionError):
+                    with suppress(OSError):
                         writer.write(data)
                         await writer.drain()
                         with suppress(TimeoutError):
