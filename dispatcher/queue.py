@@ -16,19 +16,24 @@ import sys
 from collections.abc import Callable, Container, Iterable, Iterator
 from typing import NamedTuple, Self
 
+import msgspec
 from sortedcontainers import SortedDict
 
 __all__ = ["Line", "Place", "Queue", "Sizes", "Waiting"]
 
 
-class Place(NamedTuple):
+# Of these there are as many as jobs, and none can be part of a cycle: the garbage collector, which
+# would hold everything up to look at each, need not know of them (gc=False).
+
+
+class Place(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """Where a job stands: microseconds since the epoch, then the order of submission."""
 
     waits_since_us: int
     number: int
 
 
-class Waiting(NamedTuple):
+class Waiting(msgspec.Struct, frozen=True, gc=False):
     """A job that waits. `size` is in MB."""
 
     job_id: str

@@ -35,6 +35,10 @@ from projections.jobs import STATUSES, Jobs, JobView
 __all__ = ["SEQ_HEADER", "answer_view", "listing", "moment_of"]
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+PAUSE_S: Final = 0.001
+"""Between two pieces of a list. The thread that commits needs the interpreter too, and gets it soon
+only when the event loop has nothing to do."""
+
 _encode = msgspec.json.Encoder().encode
 
 SEQ_HEADER: Final = "X-Dispatcher-Seq"
@@ -85,7 +89,7 @@ async def _list(view: ListJobs, jobs: Jobs, seq: int) -> ASGIApp:
         if view.is_filled_by(found):
             break
         found += piece
-        await asyncio.sleep(0)
+        await asyncio.sleep(PAUSE_S)
     return _answer(page_of(view, found), seq)
 
 
@@ -103,7 +107,7 @@ async def _array(
         if piece:
             yield comma + _encode(piece)[1:-1]
             comma = b","
-        await asyncio.sleep(0)  # to send does not always wait
+        await asyncio.sleep(PAUSE_S)
     yield b"]"
 
 
