@@ -6,7 +6,6 @@ protocol.md. Each function gives a command or raises `HttpError` 400.
 """
 
 import math
-import re
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -47,7 +46,6 @@ WHOLE: Final = 100.0
 MAX_DEPTH: Final = 64
 """How deep the fields that an engine adds may nest; SQLite's JSON functions have a limit too."""
 
-_DIGITS: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _decoder = msgspec.json.Decoder()
 
 

@@ -6,7 +6,7 @@ from litestar import Request, delete, get, post
 from litestar.params import FromPath, RawBody
 from litestar.types import ASGIApp
 
-from dispatcher.api import bodies
+from dispatcher.api import bodies, queries
 from dispatcher.api.answers import json_answer, text_answer
 from dispatcher.api.auth import ANY_KEY
 from dispatcher.api.errors import HttpError
@@ -19,7 +19,7 @@ from dispatcher.api.openapi import (
     answers,
 )
 from dispatcher.api.requests import caller_of, service_of
-from dispatcher.api.viewing import answer_view, listing
+from dispatcher.api.viewing import answer_view
 from dispatcher.commands import CancelJob, RetryJob
 from dispatcher.decider import Reason
 from dispatcher.explanations import Explanation
@@ -70,7 +70,7 @@ async def list_jobs(request: Request[Any, Any, Any]) -> ASGIApp:
     With `limit`, a Link header (RFC 8288) leads to the next page, as long as there is one.
     """
     query = request.query_params if request.scope["query_string"] else {}
-    return await answer_view(request, listing(query))
+    return await answer_view(request, queries.listing(query))
 
 
 @get(

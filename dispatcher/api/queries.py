@@ -1,4 +1,4 @@
-"""What the routes of events are asked for, by their queries and `Last-Event-ID`.
+"""What lists and histories are asked for, by their queries and `Last-Event-ID`.
 
 Parameters that a route does not know are ignored; the first rule broken is a 400 that names it.
 """
@@ -14,8 +14,10 @@ from dispatcher.api.bodies import MAX_INTEGER
 from dispatcher.api.errors import HttpError
 from dispatcher.codec import NAMES
 from dispatcher.selection import Selection
+from dispatcher.views import ListJobs
+from projections.jobs import STATUSES
 
-__all__ = ["DEFAULT_LIMIT", "MAX_LIMIT", "Slice", "cursor", "one_page", "part"]
+__all__ = ["DEFAULT_LIMIT", "MAX_LIMIT", "Slice", "cursor", "listing", "one_page", "part"]
 
 DEFAULT_LIMIT: Final = 1_000
 MAX_LIMIT: Final = 10_000
@@ -30,6 +32,21 @@ class Slice(msgspec.Struct, frozen=True):
     selection: Selection
     after: int
     limit: int | None
+
+
+def listing(query: Mapping[str, str]) -> ListJobs:
+    """Parse what is asked of all jobs."""
+    status = query.get("status")
+    if status is not None and status not in STATUSES:
+        _bad(f"'status' must be one of {', '.join(map(repr, sorted(STATUSES)))}.")
+    return ListJobs(
+        status,
+        query.get("codec"),
+        query.get("engine"),
+        _limit(query),
+        query.get("after"),
+        dict(query),
+    )
 
 
 def part(query: Mapping[str, str], *, job: str | None = None, engine: str | None = None) -> Slice:

@@ -1,8 +1,7 @@
 """Answering the GETs of jobs and engines, as it is or `as_of` a moment of the past."""
 
 import asyncio
-import re
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator
 from datetime import datetime
 from itertools import chain
 from typing import Any, Final
@@ -12,7 +11,6 @@ from litestar import Request
 from litestar.types import ASGIApp
 
 from dispatcher.api.answers import JSON, TEXT, Answer
-from dispatcher.api.bodies import MAX_INTEGER
 from dispatcher.api.errors import HttpError
 from dispatcher.api.requests import service_of
 from dispatcher.api.streamed import Streamed
@@ -30,11 +28,10 @@ from dispatcher.views import (
     scanned,
     show,
 )
-from projections.jobs import STATUSES, Jobs, JobView
+from projections.jobs import Jobs, JobView
 
-__all__ = ["SEQ_HEADER", "answer_view", "listing", "moment_of"]
+__all__ = ["SEQ_HEADER", "answer_view", "moment_of"]
 
-_INTEGER: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 PAUSE_S: Final = 0.001
 """Between two pieces of a list. The thread that commits needs the interpreter too, and gets it soon
 only when the event loop has nothing to do."""
@@ -126,26 +123,6 @@ def _moment(as_of: str, head: int) -> int | datetime:
     except MomentError as error:
         raise HttpError(400, f"Bad Request: 'as_of' {error}.") from error
     return moment
-
-
-def listing(query: Mapping[str, str]) -> ListJobs:
-    """Parse the query of `GET /jobs/`; parameters that it does not know are ignored."""
-    status, limit = query.get("status"), query.get("limit")
-    if status is not None and status not in STATUSES:
-        allowed = ", ".join(map(repr, sorted(STATUSES)))
-        raise HttpError(400, f"Bad Request: 'status' must be one of {allowed}.")
-    if limit is not None and _INTEGER.fullmatch(limit) is None:
-        raise HttpError(400, "Bad Request: 'limit' must be an integer.")
-    if limit is not None and not 0 < int(limit) <= MAX_INTEGER:
-        raise HttpError(400, "Bad Request: 'limit' must be a positive integer.")
-    return ListJobs(
-        status,
-        query.get("codec"),
-        query.get("engine"),
-        None if limit is None else int(limit),
-        query.get("after"),
-        dict(query),
-    )
 
 
 def _past_of(service: Service) -> Past:
