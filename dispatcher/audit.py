@@ -258,17 +258,7 @@ def head_of(path: Path) -> int:
 
 def _entry(row: Row) -> Entry | None:
     """Make the entry that a row has, or `None` if there is none in it."""
-    if not (isinstance(row.version, int) and isinstance(row.data, bytes)):
-        return None
     try:
-        time, name, actor = map(_text, (row.time, row.type, row.actor))
-        request_id = None if row.request_id is None else _text(row.request_id)
+        return row.entry()
     except ValueError:
         return None
-    return Entry(row.seq, time, name, row.version, actor, request_id, row.data)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, bytes):
-        raise ValueError  # noqa: TRY004 - like bytes that are no UTF-8
-    return value.decode()

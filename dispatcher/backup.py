@@ -11,16 +11,17 @@ Laws:
 import sqlite3
 import stat
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from dispatcher import codec
 from dispatcher.codec import Entry
 from dispatcher.drafts import log_draft, seal
 from dispatcher.log import LogError
-from dispatcher.log.file import SCHEMA_VERSION, check
-from dispatcher.log.migration import COLUMNS
+from dispatcher.log.file import check
 from dispatcher.log.tree import grow
+from dispatcher.log.untrusted import READ_ERRORS, Row, UntrustedLog, opened
 from dispatcher.merkle import Frontier
 from dispatcher.progress import Progress, silent
 
@@ -64,14 +65,12 @@ def check_copy(path: Path, progress: Progress = silent) -> Frontier:
 
     A log of an older schema has no tree to compare its lines with.
     """
-    schema = check(path) or SCHEMA_VERSION
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as copy:
-            ((verdict,),) = copy.execute("PRAGMA integrity_check(1)").fetchall()
-            if verdict != "ok":
-                raise LogError(f"it is damaged: {verdict}")
-            return _check_events(copy, schema, progress)
-    except sqlite3.Error as error:
+        with opened(path) as log:
+            if (damage := next(log.damage(), None)) is not None:
+                raise LogError(f"it is damaged: {damage}")
+            return _check_events(log, progress)
+    except READ_ERRORS as error:
         raise LogError(f"it can't be read: {error}") from error
 
 
@@ -107,49 +106,39 @@ def _reader(db: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{db.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_S)
 
 
-def _check_events(copy: sqlite3.Connection, schema: int, progress: Progress) -> Frontier:
+def _check_events(log: UntrustedLog, progress: Progress) -> Frontier:
     """Compare every event with the one before it, with what is known and with the tree."""
-    has_tree = schema == SCHEMA_VERSION
-    copy.text_factory = bytes  # so that text that is no UTF-8 can be told with its seq
-    ((head,),) = copy.execute("SELECT coalesce(max(seq), 0) FROM events").fetchall()
-    leaf_column = "leaf_hash" if has_tree else "NULL"
-    rows = copy.execute(f"SELECT {leaf_column}, {COLUMNS[schema]} FROM events ORDER BY seq")  # noqa: S608 - our own words
-    tree, kept = Frontier(), 0
-    while batch := rows.fetchmany(BATCH_EVENTS):
-        entries = [_checked(seq, *row) for seq, (_, *row) in enumerate(batch, tree.size + 1)]
+    head, rows = log.head(), log.rows()
+    kept = log.subtrees() if log.has_tree else {}
+    tree = Frontier()
+    while batch := list(islice(rows, BATCH_EVENTS)):
+        entries = [_checked(seq, row) for seq, row in enumerate(batch, tree.size + 1)]
         growth = grow(tree, map(codec.line, entries))
-        if has_tree:
-            for (stored, seq, *_), leaf in zip(batch, growth.leaf_hashes, strict=True):
-                if stored != leaf:
-                    raise LogError(f"seq {seq} is not as it was: its leaf_hash is of another line")
+        if log.has_tree:
+            for row, leaf in zip(batch, growth.leaf_hashes, strict=True):
+                if row.leaf_hash != leaf:
+                    raise LogError(
+                        f"seq {row.seq} is not as it was: its leaf_hash is of another line"
+                    )
             for level, number, root in growth.subtrees:
-                if _stored(copy, level, number) != [(root,)]:
+                if kept.pop((level, number), None) != root:
                     raise LogError(
                         f"the tree lacks subtree {number} of level {level}, or has another"
                     )
-            kept += len(growth.subtrees)
         tree = growth.frontier
         progress(tree.size, head)
-    if has_tree and copy.execute("SELECT count(*) FROM subtrees").fetchall() != [(kept,)]:
+    if kept:
         raise LogError("the tree has subtrees of events that are not there")
     return tree
 
 
-def _stored(copy: sqlite3.Connection, level: int, number: int) -> list[Any]:
-    return copy.execute(
-        "SELECT hash FROM subtrees WHERE level = ? AND number = ?", (level, number)
-    ).fetchall()
-
-
-def _checked(expected: int, seq: int, *columns: Any) -> Entry:
+def _checked(expected: int, row: Row) -> Entry:
     """Make the entry of a row, which must be event `expected`, and one that is known."""
-    if seq != expected:
-        raise LogError(f"it has a gap between seq {expected - 1} and seq {seq}")
-    time, name, version, actor, request_id, data = columns
+    if row.seq != expected:
+        raise LogError(f"it has a gap between seq {expected - 1} and seq {row.seq}")
     try:
-        request = None if request_id is None else request_id.decode()
-        entry = Entry(seq, time.decode(), name.decode(), version, actor.decode(), request, data)
+        entry = row.entry()
         codec.decode(entry)
     except ValueError as error:  # also text that is no UTF-8
-        raise LogError(f"seq {seq} can't be read: {error}") from error
+        raise LogError(f"seq {row.seq} can't be read: {error}") from error
     return entry

@@ -17,12 +17,22 @@ import aiosqlite
 
 from dispatcher.log import LogError
 
-__all__ = ["APPLICATION_ID", "SCHEMA", "SCHEMA_VERSION", "check", "create", "write_header"]
+__all__ = [
+    "APPLICATION_ID",
+    "FIRST_WITH_TREE",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "check",
+    "create",
+    "write_header",
+]
 
 APPLICATION_ID: Final = 0x64737063
 """`dspc`; marks a SQLite file as a dispatcher's log, also for file(1)."""
 SCHEMA_VERSION: Final = 2
 """1 had no request ids, no versions and no tree; see `migration`."""
+FIRST_WITH_TREE: Final = 2
+"""The first schema whose logs have a tree."""
 
 _MAGIC: Final = b"SQLite format 3\x00"
 _HEADER_BYTES: Final = 100  # https://www.sqlite.org/fileformat2.html#the_database_header

@@ -23,7 +23,7 @@ from dispatcher import codec
 from dispatcher.codec import Entry
 from dispatcher.locks import FileLock, LockHeldError
 from dispatcher.log import LogError, WrongHeadError
-from dispatcher.log.file import SCHEMA_VERSION, check, create, write_header
+from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA_VERSION, check, create, write_header
 from dispatcher.log.migration import COLUMNS, migrate
 from dispatcher.log.readers import Readers, connect, told
 from dispatcher.log.tree import grow, read_frontier, read_subtree
@@ -306,7 +306,7 @@ async def _readers_tree(
     path: Path, reader: aiosqlite.Connection, head: int, schema: int
 ) -> Frontier | LogError:
     """Give the tree, if there is a whole one; who reads a damaged log may need no tree."""
-    if schema < SCHEMA_VERSION:
+    if schema < FIRST_WITH_TREE:
         return LogError(f"{path}: is of an older schema, which has no tree; serve it once")
     try:
         return await read_frontier(reader, head)

@@ -12,8 +12,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from dispatcher.codec import Entry
 from dispatcher.log import LogError
-from dispatcher.log.file import SCHEMA, check
+from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA, check
 from dispatcher.log.migration import COLUMNS
 
 __all__ = ["READ_ERRORS", "Row", "UntrustedLog", "opened"]
@@ -23,7 +24,6 @@ READ_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 
 _LAYOUT: Final = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
 _MOST_FAULTS: Final = 5
-_SCHEMA_WITH_TREE: Final = 2
 
 
 class Row(NamedTuple):
@@ -38,6 +38,14 @@ class Row(NamedTuple):
     data: Any
     leaf_hash: Any
 
+    def entry(self) -> Entry:
+        """Make the entry that stands in it; `ValueError` if it holds no text, or no number."""
+        if not (isinstance(self.version, int) and isinstance(self.data, bytes)):
+            raise ValueError("it holds no JSON, or no version of it")  # noqa: TRY004 - as text
+        request_id = None if self.request_id is None else _decoded(self.request_id)
+        time, name, actor = map(_decoded, (self.time, self.type, self.actor))
+        return Entry(self.seq, time, name, self.version, actor, request_id, self.data)
+
 
 class UntrustedLog:
     """An opened log; any method may raise `READ_ERRORS`. Make it with `opened`."""
@@ -47,7 +55,7 @@ class UntrustedLog:
         columns = {row[1] for row in connection.execute("PRAGMA table_info(events)")}
         self.claimed_schema: Final = schema
         # A file that has a tree is held to it, whatever else it says.
-        self.has_tree: Final = schema >= _SCHEMA_WITH_TREE or b"leaf_hash" in columns
+        self.has_tree: Final = schema >= FIRST_WITH_TREE or b"leaf_hash" in columns
 
     def head(self) -> int:
         """Give the largest seq; 0 if there is none."""
@@ -133,6 +141,12 @@ def _layout(connection: sqlite3.Connection) -> dict[str, str]:
         f"{_text(kind)} {_text(name)}": re.sub(r"(--[^\n]*|\s)+", " ", _text(sql))
         for kind, name, sql in connection.execute(_LAYOUT)
     }
+
+
+def _decoded(value: Any) -> str:
+    if not isinstance(value, bytes):
+        raise ValueError("it holds no text")  # noqa: TRY004 - like bytes that are no UTF-8
+    return value.decode()
 
 
 def _text(value: Any) -> str:
