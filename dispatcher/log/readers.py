@@ -64,7 +64,7 @@ async def connect(path: Path, *, read_only: bool) -> aiosqlite.Connection:
         return await aiosqlite.connect(
             f"{path.as_uri()}?mode={'ro' if read_only else 'rw'}",
             uri=True,
-            isolation_level="IMMEDIATE",
+            isolation_level=None,  # no transaction begins but by BEGIN
             timeout=BUSY_S,
         )
     except sqlite3.Error as error:
