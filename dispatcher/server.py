@@ -7,6 +7,7 @@ import logging
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,10 @@ logger = logging.getLogger(__name__)
 
 FILES: Final = 4_096
 """Fewer open files than this are soon used up."""
+COLLECT_AFTER_OBJECTS: Final = 20_000
+"""How many objects more there are than after the last collection, when the next one begins."""
+THREAD_TURN_S: Final = 0.0005
+"""How long a thread computes before it lets another one that waits."""
 GRACE_S: Final = 1
 """How long a request that is under way may take to end after SIGTERM."""
 
@@ -71,7 +76,7 @@ async def serve(  # noqa: PLR0913
             signer = _signer(signing_key or log.path.with_name(log.path.name + ".key"), log, say)
             service = Service(log, policy, past=Past(log.path, snapshot_every))
             await service.start(ProgressLines(say, f"Replaying {db}"))
-            gc.freeze()  # what a long log has left lives on: a collection need not go over it
+            _tune_interpreter()
             try:
                 app = create_app(service, keys, signer, body_limit_bytes=body_limit_bytes)
                 server = _server(app)
@@ -89,6 +94,18 @@ async def serve(  # noqa: PLR0913
         finally:
             await log.close()
     say(f"Stopped; {db} stands at seq {log.head}.")
+
+
+def _tune_interpreter() -> None:
+    """Have it hold requests up less, for an eighth more of them.
+
+    What a long log has left lives on, so that no collection need go over it, and requests leave
+    little that only a collection finds. The thread that writes needs a moment after each step of
+    its own, and not to wait for 5 ms until it gets one.
+    """
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER_OBJECTS, *gc.get_threshold()[1:])
+    sys.setswitchinterval(THREAD_TURN_S)
 
 
 def _signer(path: Path, log: SqliteLog, say: Callable[[str], None]) -> Signer:
