@@ -146,8 +146,8 @@ class Audit:
             self._is_foldable = False
 
     def _grow(self, leaf: bytes, *, has_tree: bool) -> None:
-        for done, root in self.tree.append(leaf):
-            if not has_tree or done.level < KEPT_LEVEL:
+        for done, root in self.tree.append(leaf, KEPT_LEVEL):
+            if not has_tree:
                 continue
             first, last = (done.number << done.level) + 1, (done.number + 1) << done.level
             kept = self._subtrees.pop(done, None)

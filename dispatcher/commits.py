@@ -31,10 +31,17 @@ class UnavailableError(Exception):
 class _Waiting(Generic[T]):
     """A command that has been decided and waits for its events to be durable."""
 
-    def __init__(self, records: list[Recorded], answer: Callable[[Sequence[Recorded]], T]) -> None:
+    __slots__ = ("answer", "done", "records")
+
+    def __init__(
+        self,
+        records: list[Recorded],
+        answer: Callable[[Sequence[Recorded]], T],
+        done: asyncio.Future[T],
+    ) -> None:
         self.records = records
         self.answer = answer
-        self.done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.done = done
 
     def succeed(self) -> None:
         if not self.done.done():
@@ -64,6 +71,7 @@ class GroupCommit:
         self._log = log
         self._project = project
         self._recover = recover
+        self._loop = asyncio.get_running_loop()  # to ask each time would be a system call
         self._queue: list[_Waiting[object]] = []
         self._work = asyncio.Event()
         self._committing = False
@@ -88,11 +96,11 @@ class GroupCommit:
 
         During a fault there is nothing to wait for: what was not durable is undone.
         """
-        waiting = _Waiting(records, answer)
+        waiting = _Waiting(records, answer, self._loop.create_future())
         if not records and (self.fault is not None or not (self._queue or self._committing)):
             waiting.succeed()
         else:
-            self._queue.append(waiting)  # type: ignore[arg-type]
+            self._queue.append(waiting)
             self._work.set()
         return waiting.done
 

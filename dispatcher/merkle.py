@@ -96,13 +96,17 @@ class Frontier:
         """Give one that grows on its own."""
         return Frontier(self._size, self._roots)
 
-    def append(self, leaf: bytes) -> list[tuple[Subtree, bytes]]:
-        """Append the hash of a leaf; give the subtrees that it completes, it being the first."""
+    def append(self, leaf: bytes, from_level: int = 0) -> list[tuple[Subtree, bytes]]:
+        """Append the hash of a leaf; give the subtrees that it completes, from a level up.
+
+        Of level 0 that is the leaf itself.
+        """
         level, root = 0, leaf
-        completed = [(Subtree(0, self._size), root)]
+        completed = [] if from_level else [(Subtree(0, self._size), root)]
         while self._size >> level & 1:
             level, root = level + 1, node_hash(self._roots.pop(), root)
-            completed.append((Subtree(level, self._size >> level), root))
+            if level >= from_level:
+                completed.append((Subtree(level, self._size >> level), root))
         self._roots.append(root)
         self._size += 1
         return completed

@@ -1,5 +1,6 @@
 """The routes of those who submit jobs (protocol.md 1.1 to 1.3, and what this project adds)."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from litestar import Request, delete, get, post
@@ -7,7 +8,7 @@ from litestar.params import FromPath, RawBody
 from litestar.types import ASGIApp
 
 from dispatcher.api import bodies, queries
-from dispatcher.api.answers import json_answer, text_answer
+from dispatcher.api.answers import Answer, json_answer, text_answer
 from dispatcher.api.auth import ANY_KEY
 from dispatcher.api.errors import HttpError
 from dispatcher.api.openapi import (
@@ -22,6 +23,7 @@ from dispatcher.api.requests import caller_of, service_of
 from dispatcher.api.viewing import answer_view
 from dispatcher.commands import CancelJob, RetryJob
 from dispatcher.decider import Reason
+from dispatcher.events import Recorded
 from dispatcher.explanations import Explanation
 from dispatcher.keys import Role
 from dispatcher.views import ExplainJob, ShowJob
@@ -53,11 +55,12 @@ async def submit_job(request: Request[Any, Any, Any], body: RawBody) -> ASGIApp:
     service = service_of(request)
     key = bodies.idempotency_key(request.headers.get("Idempotency-Key"))
     command = bodies.submission(bodies.json_object(body), service.new_job_id(), key)
-    return await service.execute(
-        command,
-        caller_of(request),
-        lambda _: json_answer(as_submitted(service.submission_of(command))),
-    )
+
+    def answer(records: Sequence[Recorded]) -> Answer:
+        job = service.submission_of(command)
+        return json_answer(job if records else as_submitted(job))  # which may have come far since
+
+    return await service.execute(command, caller_of(request), answer)
 
 
 @get(

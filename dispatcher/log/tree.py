@@ -38,8 +38,7 @@ def grow(frontier: Frontier, lines: Iterable[bytes]) -> Growth:
         growth.leaf_hashes.append(leaf)
         growth.subtrees.extend(
             (done.level, done.number, root)
-            for done, root in growth.frontier.append(leaf)
-            if done.level >= KEPT_LEVEL
+            for done, root in growth.frontier.append(leaf, KEPT_LEVEL)
         )
     return growth
 
