@@ -29,6 +29,7 @@ from dispatcher.events import (
     JobFailedPermanently,
     JobProgressed,
     JobRequeued,
+    JobSubmitted,
     Recorded,
 )
 from dispatcher.policy import Policy
@@ -76,6 +77,13 @@ class Timers:
     def notice(self, recorded: Recorded) -> None:
         """Set and clear what an event means for the time to come."""
         match recorded.event:
+            case JobSubmitted():
+                pass
+            case JobAssigned(job_id, engine_id, attempt):
+                self._lease(engine_id)
+                self._bound(job_id, attempt)
+            case JobCompleted(job_id) | JobFailedPermanently(job_id) | JobCancelled(job_id):
+                self._due.pop(_job(job_id), None)
             case (
                 EngineReported(engine_id)
                 | EngineSeen(engine_id)
@@ -83,9 +91,6 @@ class Timers:
                 | JobProgressed(engine_id=engine_id)
             ):
                 self._lease(engine_id)
-            case JobAssigned(job_id, engine_id, attempt):
-                self._lease(engine_id)
-                self._bound(job_id, attempt)
             case EngineForgotten(engine_id):
                 self._due.pop(_engine(engine_id), None)
             case JobRequeued(job_id):
@@ -93,8 +98,6 @@ class Timers:
                 if recorded.event.not_before is not None:
                     pause = recorded.event.not_before - recorded.at
                     self._release_in(job_id, pause.total_seconds())
-            case JobCompleted(job_id) | JobFailedPermanently(job_id) | JobCancelled(job_id):
-                self._due.pop(_job(job_id), None)
             case _:
                 pass
 

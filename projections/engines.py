@@ -128,21 +128,23 @@ class Engines:
     def apply(self, recorded: Recorded) -> None:
         """Fold one event."""
         match recorded.event:
+            case JobSubmitted() | JobReleased() | AnswerRefused():
+                pass
             case JobAssigned():
                 self._assigned(recorded.event, recorded.at)
             case (
-                JobCompleted(job_id)
-                | JobRequeued(job_id)
-                | JobFailedPermanently(job_id)
-                | JobCancelled(job_id)
-                | JobRetried(job_id)
+                JobCompleted()
+                | JobRequeued()
+                | JobFailedPermanently()
+                | JobCancelled()
+                | JobRetried()
             ):
-                self._release(job_id)
+                self._release(recorded.event.job_id)
+            case EngineSeen() | JobProgressed():
+                self._seen(recorded.event.engine_id, recorded.at)
             case EngineReported(engine_id, report):
                 engine = self._engines.setdefault(engine_id, _Engine({}, recorded.at))
                 engine.report = engine.report | report
-                self._seen(engine_id, recorded.at)
-            case EngineSeen(engine_id) | JobProgressed(engine_id=engine_id):
                 self._seen(engine_id, recorded.at)
             case EngineBenchmarked(engine_id, benchmark_time):
                 if (known := self._engines.get(engine_id)) is not None:
@@ -156,8 +158,6 @@ class Engines:
                 | EngineForgotten()
             ):
                 self._changed(recorded.event)
-            case JobSubmitted() | JobReleased() | AnswerRefused():
-                pass
             case _:
                 assert_never(recorded.event)
 
@@ -199,7 +199,9 @@ class Engines:
     def _release(self, job_id: str) -> None:
         if (engine_id := self._holder.pop(job_id, None)) is not None:
             engine = self._engines[engine_id]
-            engine.holds, engine.report = None, engine.report | {"status": "idle"}
+            engine.holds = None
+            if engine.report.get("status") != "idle":
+                engine.report = engine.report | {"status": "idle"}
 
 
 _REPORTED = frozenset(
