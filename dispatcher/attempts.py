@@ -43,7 +43,7 @@ def attempt_ended(  # noqa: PLR0913, PLR0917 - the rules need all of it
             blames_engine=blames_engine,
             not_before=_not_before(job.job_id, retries, at, policy),
         )
-        if retries < job.submitted.max_retries
+        if retries < job.max_retries
         else JobFailedPermanently(
             job_id=job.job_id,
             engine_id=job.holder,

@@ -173,9 +173,7 @@ def _ended(fleet: Fleet, event: _Ended, verb: str) -> str | None:
         return f"{what} with retries {event.retries}, but by {cause} they are {due.retries}"
     if type(event) is not type(due):
         are = "are not" if isinstance(due, JobRequeued) else "are"
-        return (
-            f"{what}, but its retries, {due.retries} of {job.submitted.max_retries}, {are} used up"
-        )
+        return f"{what}, but its retries, {due.retries} of {job.max_retries}, {are} used up"
     if event.blames_engine != due.blames_engine:
         return f"{what}, but {holder if due.blames_engine else 'no engine'} is to blame for that"
     if isinstance(event, JobRequeued) and event.not_before and cause == "engine_forgotten":
@@ -235,7 +233,7 @@ def _is_known(engine: Engine, name: str, value: object) -> bool:
     return name in known and msgspec.json.encode(known[name]) == msgspec.json.encode(value)
 
 
-def _choosing(rule: str, considered: list[str]) -> str:
+def _choosing(rule: str, considered: tuple[str, ...]) -> str:
     return f"({rule}, of {', '.join(considered)})" if considered else f"({rule})"
 
 

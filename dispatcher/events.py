@@ -82,7 +82,7 @@ class JobAssigned(msgspec.Struct, frozen=True, gc=False):
     engine_id: str
     attempt: int
     rule: str
-    considered: list[str] = []
+    considered: tuple[str, ...] = ()
 
 
 class JobCompleted(msgspec.Struct, frozen=True, gc=False):

@@ -38,7 +38,7 @@ class Explanation(msgspec.Struct, frozen=True):
     engine_id: str | None = None
     attempt: int | None = None
     rule: str | None = None
-    considered: list[str] = []
+    considered: tuple[str, ...] = ()
 
 
 def explain(fleet: Fleet, job_id: str) -> Explanation | None:
@@ -58,17 +58,16 @@ def explain(fleet: Fleet, job_id: str) -> Explanation | None:
             because = "it was cancelled"
         case _:
             assert_never(job.status)
-    chosen = job.assignment
-    if chosen is None:
+    if job.given_to is None:
         return Explanation(job_id, job.status, because)
     return Explanation(
         job_id,
         job.status,
         because,
-        engine_id=chosen.engine_id,
-        attempt=chosen.attempt,
-        rule=chosen.rule,
-        considered=chosen.considered,
+        engine_id=job.given_to,
+        attempt=job.attempt,
+        rule=job.rule,
+        considered=job.considered,
     )
 
 

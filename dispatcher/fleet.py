@@ -37,7 +37,7 @@ from dispatcher.events import (
     JobRetried,
     JobSubmitted,
 )
-from dispatcher.queue import Place, Queue, Waiting
+from dispatcher.queue import Place, Queue
 
 __all__ = ["Engine", "Fleet", "Job", "JobStatus", "evolve", "microseconds"]
 
@@ -45,41 +45,38 @@ JobStatus = Literal["pending", "assigned", "completed", "failed_permanently", "c
 
 _MB_A_GB = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
-class Job(msgspec.Struct, gc=False):
-    """A job as the rules see it: what it is (`submitted`), and how far it has come.
+class Job(msgspec.Struct, gc=False, omit_defaults=True):
+    """A job as the rules see it: what an engine needs for it, and how far it has come.
 
-    `assignment` is the newest one, `error_message` that of the newest failure. `failed_by` are
-    the engines on which it has failed since it was submitted or retried.
+    `attempt`, `given_to`, `rule` and `considered` are those of its newest assignment, and
+    `error_message` is that of its newest failure. `failed_by` are the engines on which it has
+    failed since it was submitted or retried.
     """
 
-    submitted: JobSubmitted
+    job_id: str
+    codec: str
+    size_mb: float
+    max_retries: int
     place: Place
     status: JobStatus = "pending"
     holder: str | None = None
     attempt: int = 0
+    given_to: str | None = None
+    rule: str | None = None
+    considered: tuple[str, ...] = ()
     retries: int = 0
     failed_by: frozenset[str] = frozenset()
     progress: float | None = None
     output_url: str | None = None
     error_message: str | None = None
-    assignment: JobAssigned | None = None
-
-    @property
-    def job_id(self) -> str:
-        """Its id."""
-        return self.submitted.job_id
 
     @property
     def final(self) -> bool:
         """Whether nothing can happen to the job any more, unless it is retried."""
         return self.status in FINAL
-
-    def waiting(self) -> Waiting:
-        """Give what stands for it in the queue."""
-        it = self.submitted
-        return Waiting(it.job_id, it.target_codec, it.job_size, self.place, self.failed_by)
 
 
 class Engine(msgspec.Struct):
@@ -139,7 +136,7 @@ class Fleet(msgspec.Struct):
 
     jobs: dict[str, Job] = {}
     engines: dict[str, Engine] = {}
-    queue: Queue = msgspec.field(default_factory=Queue)
+    queue: Queue[Job] = msgspec.field(default_factory=Queue)
     newest: datetime = _EPOCH
     idempotent: dict[str, JobSubmitted] = {}
 
@@ -151,21 +148,21 @@ def evolve(fleet: Fleet, event: Event) -> None:
             _submitted(fleet, event)
         case JobAssigned():
             _assigned(fleet, event)
-        case JobCompleted(job_id, engine_id):
-            if job := _released(fleet, job_id):
-                job.status, job.output_url = "completed", event.output_url
-                if engine_id in fleet.engines:
-                    fleet.engines[engine_id].failures = []
+        case JobCompleted():
+            _completed(fleet, event)
+        case EngineSeen():
+            _heard(fleet, event.engine_id)
+        case JobProgressed(job_id, engine_id, _, progress):
+            if job := fleet.jobs.get(job_id):
+                job.progress = progress
+            _heard(fleet, engine_id)
         case JobRequeued() | JobFailedPermanently():
             _attempt_failed(fleet, event)
         case JobReleased(job_id):
             if fleet.queue.is_paused(job_id):
-                waiting = fleet.jobs[job_id].waiting()
-                fleet.queue.remove(waiting)
-                fleet.queue.add(waiting)
-        case JobProgressed(job_id, _, _, progress):
-            if job := fleet.jobs.get(job_id):
-                job.progress = progress
+                job = fleet.jobs[job_id]
+                fleet.queue.remove(job)
+                fleet.queue.add(job)
         case JobCancelled(job_id):
             if job := _released(fleet, job_id):
                 job.status = "cancelled"
@@ -173,8 +170,8 @@ def evolve(fleet: Fleet, event: Event) -> None:
             if job := _released(fleet, job_id):
                 job.status, job.retries, job.failed_by = "pending", 0, frozenset()
                 job.output_url = None
-                fleet.queue.add(job.waiting())
-        case AnswerRefused() | EngineSeen():
+                fleet.queue.add(job)
+        case AnswerRefused():
             pass
         case (
             EngineReported()
@@ -188,8 +185,11 @@ def evolve(fleet: Fleet, event: Event) -> None:
             _engine_changed(fleet, event)
         case _:
             assert_never(event)
-    if isinstance(event, EngineSeen | JobProgressed) and event.engine_id in fleet.engines:
-        fleet.engines[event.engine_id].online = True
+
+
+def _heard(fleet: Fleet, engine_id: str) -> None:
+    if (engine := fleet.engines.get(engine_id)) is not None:
+        engine.online = True
 
 
 def _engine_changed(
@@ -223,7 +223,7 @@ def _engine_changed(
         case EngineForgotten(engine_id):
             if engine.holds is not None and (job := _released(fleet, engine.holds)):
                 job.status = "pending"
-                fleet.queue.add(job.waiting())
+                fleet.queue.add(job)
             del fleet.engines[engine_id]
         case _:
             assert_never(event)
@@ -232,10 +232,10 @@ def _engine_changed(
 def _submitted(fleet: Fleet, event: JobSubmitted) -> None:
     if event.job_id in fleet.jobs:
         return
-    since_us = microseconds(event.waits_since or _EPOCH)
-    job = Job(event, Place(since_us, len(fleet.jobs)))
+    place = Place(microseconds(event.waits_since or _EPOCH), len(fleet.jobs))
+    job = Job(event.job_id, event.target_codec, event.job_size, event.max_retries, place)
     fleet.jobs[job.job_id] = job
-    fleet.queue.add(job.waiting())
+    fleet.queue.add(job)
     fleet.newest = max(fleet.newest, event.arrived_at or _EPOCH)
     if event.idempotency_key is not None:
         fleet.idempotent.setdefault(event.idempotency_key, event)
@@ -243,7 +243,7 @@ def _submitted(fleet: Fleet, event: JobSubmitted) -> None:
 
 def microseconds(at: datetime) -> int:
     """Count the microseconds since the epoch, exactly."""
-    return (at - _EPOCH) // timedelta(microseconds=1)
+    return (at - _EPOCH) // _MICROSECOND
 
 
 def _assigned(fleet: Fleet, event: JobAssigned) -> None:
@@ -252,8 +252,16 @@ def _assigned(fleet: Fleet, event: JobAssigned) -> None:
         return
     _released(fleet, job.job_id)
     job.status, job.holder, job.attempt = "assigned", engine.engine_id, event.attempt
-    job.assignment = event
+    job.given_to, job.rule, job.considered = engine.engine_id, event.rule, event.considered
     engine.holds, engine.online = job.job_id, True
+
+
+def _completed(fleet: Fleet, event: JobCompleted) -> None:
+    if (job := _released(fleet, event.job_id)) is None:
+        return
+    job.status, job.output_url = "completed", event.output_url
+    if event.engine_id is not None and (engine := fleet.engines.get(event.engine_id)) is not None:
+        engine.failures = []
 
 
 def _attempt_failed(fleet: Fleet, event: JobRequeued | JobFailedPermanently) -> None:
@@ -267,7 +275,7 @@ def _attempt_failed(fleet: Fleet, event: JobRequeued | JobFailedPermanently) -> 
     job.retries, job.error_message = event.retries, event.error_message
     if isinstance(event, JobRequeued):
         job.status = "pending"
-        fleet.queue.add(job.waiting(), paused=event.not_before is not None)
+        fleet.queue.add(job, paused=event.not_before is not None)
     else:
         job.status = "failed_permanently"
 
@@ -278,8 +286,11 @@ def _released(fleet: Fleet, job_id: str) -> Job | None:
         return None
     if job.holder is not None:
         engine = fleet.engines[job.holder]
-        engine.holds, engine.report = None, engine.report | {"status": "idle"}
+        engine.holds = None
+        if engine.report.get("status") != "idle":
+            engine.report = engine.report | {"status": "idle"}
         job.holder = None
     job.progress = None
-    fleet.queue.remove(job.waiting())
+    if job.status == "pending":
+        fleet.queue.remove(job)
     return job

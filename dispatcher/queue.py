@@ -14,18 +14,17 @@ Laws:
 import math
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator
-from typing import NamedTuple, Self
+from operator import attrgetter
+from typing import Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import msgspec
-from sortedcontainers import SortedDict
+from sortedcontainers import SortedKeyList
 
 __all__ = ["Line", "Place", "Queue", "Sizes", "Waiting"]
 
 
 # Of these there are as many as jobs, and none can be part of a cycle: the garbage collector, which
 # would hold everything up to look at each, need not know of them (gc=False).
-
-
 class Place(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """Where a job stands: microseconds since the epoch, then the order of submission."""
 
@@ -33,17 +32,35 @@ class Place(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     number: int
 
 
-class Waiting(msgspec.Struct, frozen=True, gc=False):
-    """A job that waits. `size` is in MB."""
+class Waiting(Protocol):
+    """What the queue knows of a job: none of it changes while the job is in it."""
 
-    job_id: str
-    codec: str
-    size: float
-    place: Place
-    failed_by: frozenset[str]
+    @property
+    def job_id(self) -> str:
+        """Its id."""
+
+    @property
+    def codec(self) -> str:
+        """The codec to encode to."""
+
+    @property
+    def size_mb(self) -> float:
+        """The size of its source."""
+
+    @property
+    def place(self) -> Place:
+        """Where it stands."""
+
+    @property
+    def failed_by(self) -> frozenset[str]:
+        """The engines on which it has failed."""
 
 
-class Line(NamedTuple):
+W = TypeVar("W", bound=Waiting)
+_place: Final = attrgetter("place")
+
+
+class Line(msgspec.Struct, frozen=True):
     """What the jobs of a line have in common. Sizes are 2**(size_class-1) to 2**size_class MB."""
 
     codec: str
@@ -58,43 +75,43 @@ class Sizes(NamedTuple):
     upto: float
 
 
-class Queue:
+class Queue(Generic[W]):
     """Waiting jobs, in order, in lines."""
 
     def __init__(self) -> None:
-        self._codecs: dict[str, dict[Line, SortedDict[Place, Waiting]]] = {}
-        self._paused: dict[str, Waiting] = {}
+        self._codecs: dict[str, dict[Line, SortedKeyList[W, Place]]] = {}
+        self._paused: dict[str, W] = {}
 
-    def add(self, waiting: Waiting, *, paused: bool = False) -> None:
+    def add(self, waiting: W, *, paused: bool = False) -> None:
         """Put a job in its place."""
         if paused:
             self._paused[waiting.job_id] = waiting
         else:
             line, lines = _line(waiting), self._codecs.setdefault(waiting.codec, {})
             if (jobs := lines.get(line)) is None:
-                jobs = lines[line] = SortedDict()
-            jobs[waiting.place] = waiting
+                jobs = lines[line] = SortedKeyList(key=_place)
+            jobs.add(waiting)
 
     @classmethod
-    def restore(cls, waiting: Iterable[Waiting], paused: Container[str]) -> Self:
+    def restore(cls, waiting: Iterable[W], paused: Container[str]) -> Self:
         """Make a queue of jobs, some of them in their pause; faster than to add one by one."""
         queue = cls()
-        lines: dict[Line, dict[Place, Waiting]] = {}
+        lines: dict[Line, list[W]] = {}
         for job in waiting:
             if job.job_id in paused:
                 queue.add(job, paused=True)
             else:
-                lines.setdefault(_line(job), {})[job.place] = job
+                lines.setdefault(_line(job), []).append(job)
         for line, jobs in lines.items():
-            queue._codecs.setdefault(line.codec, {})[line] = SortedDict(jobs)
+            queue._codecs.setdefault(line.codec, {})[line] = SortedKeyList(jobs, _place)
         return queue
 
-    def remove(self, waiting: Waiting) -> None:
+    def remove(self, waiting: W) -> None:
         """Take a job out, if it is here."""
         self._paused.pop(waiting.job_id, None)
         line, lines = _line(waiting), self._codecs.get(waiting.codec, {})
         if (jobs := lines.get(line)) is not None:
-            jobs.pop(waiting.place, None)
+            jobs.discard(waiting)
             if not jobs:
                 del lines[line]
             if not lines:
@@ -106,9 +123,9 @@ class Queue:
 
     def first(
         self, codecs: Iterable[str] | None, sizes_of: Callable[[Line], Sizes | None]
-    ) -> Waiting | None:
+    ) -> W | None:
         """Find the first job in one of `codecs` (`None`: in any) of a size that its line admits."""
-        best: Waiting | None = None
+        best: W | None = None
         for line, jobs in self._lines(codecs):
             if (sizes := sizes_of(line)) is None:
                 continue
@@ -119,12 +136,12 @@ class Queue:
 
     def ahead_of(self, place: Place) -> int:
         """Count the jobs in line before a place."""
-        return sum(jobs.bisect_left(place) for _, jobs in self._lines())
+        return sum(jobs.bisect_key_left(place) for _, jobs in self._lines())
 
     def __iter__(self) -> Iterator[str]:
         """Give every waiting job once, line by line, then those in their pause."""
         for _, jobs in self._lines():
-            for waiting in jobs.values():
+            for waiting in jobs:
                 yield waiting.job_id
         yield from self._paused
 
@@ -133,7 +150,7 @@ class Queue:
 
     def _lines(
         self, codecs: Iterable[str] | None = None
-    ) -> Iterator[tuple[Line, SortedDict[Place, Waiting]]]:
+    ) -> Iterator[tuple[Line, SortedKeyList[W, Place]]]:
         if codecs is None:
             codecs = self._codecs
         for codec in codecs:
@@ -141,11 +158,11 @@ class Queue:
 
 
 def _line(waiting: Waiting) -> Line:
-    size_class = max(0, math.frexp(waiting.size)[1])
+    size_class = max(0, math.frexp(waiting.size_mb)[1])
     return Line(waiting.codec, waiting.failed_by, size_class)
 
 
-def _first_of(line: Line, jobs: SortedDict[Place, Waiting], sizes: Sizes) -> Waiting | None:
+def _first_of(line: Line, jobs: SortedKeyList[W, Place], sizes: Sizes) -> W | None:
     low = math.ldexp(0.5, line.size_class) if line.size_class else 0.0
     high = (
         math.ldexp(1.0, line.size_class) if line.size_class < sys.float_info.max_exp else math.inf
@@ -153,6 +170,5 @@ def _first_of(line: Line, jobs: SortedDict[Place, Waiting], sizes: Sizes) -> Wai
     if high <= sizes.over or low > sizes.upto:
         return None
     if sizes.over < low and high <= sizes.upto:
-        first: Waiting = jobs.peekitem(0)[1]
-        return first
-    return next((w for w in jobs.values() if sizes.over < w.size <= sizes.upto), None)
+        return jobs[0]
+    return next((w for w in jobs if sizes.over < w.size_mb <= sizes.upto), None)

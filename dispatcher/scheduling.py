@@ -59,17 +59,15 @@ class Choice(NamedTuple):
     job: Job
     engine: Engine
     rule: str
-    considered: list[str]
+    considered: tuple[str, ...]
 
 
 def choose_for(fleet: Fleet, engine: Engine) -> Choice | None:
     """Choose a job for the engine that asks, or `None` if it may have none or nothing fits."""
     if not engine.idle or not _is_trusted(engine):
         return None
-    waiting = fleet.queue.first(engine.codecs, _sizes_for(fleet, engine))
-    if waiting is None:
-        return None
-    return Choice(fleet.jobs[waiting.job_id], engine, ASKED_BY_NAME, [])
+    job = fleet.queue.first(engine.codecs, _sizes_for(fleet, engine))
+    return None if job is None else Choice(job, engine, ASKED_BY_NAME, ())
 
 
 def choose_any(fleet: Fleet) -> Choice | None:
@@ -83,13 +81,13 @@ def choose_any(fleet: Fleet) -> Choice | None:
         and engine.benchmark_time is not None
     ]
     found = (fleet.queue.first(engine.codecs, _sizes_for(fleet, engine)) for engine in ready)
-    firsts = [waiting for waiting in found if waiting is not None]
+    firsts = [job for job in found if job is not None]
     if not firsts:
         return None
-    job = fleet.jobs[min(firsts, key=lambda waiting: waiting.place).job_id]
+    job = min(firsts, key=lambda job: job.place)
     able = [engine for engine in ready if obstacle(fleet, engine, job) is None]
-    engine, rule = _by_size(job.submitted.job_size, able)
-    return Choice(job, engine, rule, [e.engine_id for e in able[:CONSIDERED]])
+    engine, rule = _by_size(job.size_mb, able)
+    return Choice(job, engine, rule, tuple(e.engine_id for e in able[:CONSIDERED]))
 
 
 def obstacle(fleet: Fleet, engine: Engine, job: Job, *, is_asking: bool = True) -> Obstacle | None:
@@ -98,7 +96,7 @@ def obstacle(fleet: Fleet, engine: Engine, job: Job, *, is_asking: bool = True) 
     Of several, the one that will last the longest comes first. An engine that `is_asking` is
     there, whether or not it has sent heartbeats.
     """
-    size_mb, codec = job.submitted.job_size, job.submitted.target_codec
+    size_mb, codec = job.size_mb, job.codec
     found: Obstacle | None = None
     if not engine.takes(codec):
         found = Obstacle.CODEC

@@ -25,6 +25,7 @@ import msgspec
 
 import projections as projecting
 from dispatcher import codec, events, fleet, queue, replay
+from dispatcher.events import JobSubmitted
 from dispatcher.fleet import Engine, Fleet, Job
 from dispatcher.log import Log, LogError
 from dispatcher.merkle import Frontier, subtrees
@@ -61,12 +62,13 @@ class SnapshotError(Exception):
 
 
 class FleetSnapshot(msgspec.Struct, frozen=True):
-    """A fleet; its queue and its keys follow from its jobs. `paused` are those in their pause."""
+    """A fleet; its queue follows from its jobs. `paused` are those in their pause."""
 
     jobs: list[Job]
     engines: list[Engine]
     paused: list[str]
     newest: datetime
+    idempotent: dict[str, JobSubmitted]
 
 
 class _Body(msgspec.Struct, frozen=True):
@@ -237,7 +239,7 @@ async def _read(path: Path, seq: int, log: Log) -> State:
 def _fleet_snapshot(of: Fleet) -> FleetSnapshot:
     jobs = [_in_one_order(job) for job in of.jobs.values()]
     paused = [job.job_id for job in jobs if of.queue.is_paused(job.job_id)]
-    return FleetSnapshot(jobs, list(of.engines.values()), paused, of.newest)
+    return FleetSnapshot(jobs, list(of.engines.values()), paused, of.newest, of.idempotent)
 
 
 def _in_one_order(job: Job) -> Job:
@@ -252,10 +254,8 @@ def _fleet_restored(snapshot: FleetSnapshot) -> Fleet:
         {job.job_id: job for job in snapshot.jobs},
         {engine.engine_id: engine for engine in snapshot.engines},
         newest=snapshot.newest,
+        idempotent=snapshot.idempotent,
     )
-    for job in snapshot.jobs:
-        if (key := job.submitted.idempotency_key) is not None:
-            restored.idempotent.setdefault(key, job.submitted)
-    waiting = [job.waiting() for job in snapshot.jobs if job.status == "pending"]
+    waiting = [job for job in snapshot.jobs if job.status == "pending"]
     restored.queue = Queue.restore(waiting, set(snapshot.paused))
     return restored

@@ -108,7 +108,7 @@ def assigned(
     rule: str = "asked by name",
     considered: list[str] | None = None,
 ) -> JobAssigned:
-    return JobAssigned(job_id, engine_id, attempt, rule, considered or [])
+    return JobAssigned(job_id, engine_id, attempt, rule, tuple(considered or ()))
 
 
 def completed(

@@ -42,7 +42,7 @@ def check_queue(fleet: Fleet) -> None:
         key=lambda job: job.place,
     )
     first = fleet.queue.first(None, lambda _: Sizes(-1.0, math.inf))
-    assert first == (in_line[0].waiting() if in_line else None), "the first is not the first"
+    assert first is (in_line[0] if in_line else None), "the first is not the first"
     for ahead, job in enumerate(in_line):
         assert fleet.queue.ahead_of(job.place) == ahead
 
@@ -51,7 +51,7 @@ def check_job(job: Job) -> None:
     assert (job.holder is not None) == (job.status == "assigned")
     assert (job.output_url is not None) == (job.status == "completed")
     assert job.progress is None or job.status == "assigned"
-    most = max(job.submitted.max_retries, 1)
+    most = max(job.max_retries, 1)
     assert 0 <= job.retries <= most
     if job.status in {"pending", "assigned"}:
         assert job.retries < most
@@ -75,7 +75,7 @@ def check_shown(fleet: Fleet, projections: Projections) -> None:
         job = fleet.jobs[view.job_id]
         assert (view.status, view.retries, view.attempt) == (job.status, job.retries, job.attempt)
         assert (view.output_url, view.error_message) == (job.output_url, job.error_message)
-        assert (view.progress, view.priority) == (job.progress, job.submitted.priority)
+        assert view.progress == job.progress
         assert (view.not_before is not None) == fleet.queue.is_paused(job.job_id)
         assert (view.final, view.finished_at is not None) == (job.final, job.final)
         if job.status in {"pending", "assigned"}:

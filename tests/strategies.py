@@ -91,7 +91,7 @@ any_events: st.SearchStrategy[Event] = st.one_of(
         *(ids, texts, codecs, amounts, retries, st.integers(0, 100), st.none() | times),
         st.none() | texts,
     ),
-    st.builds(events.JobAssigned, ids, ids, counts, texts, st.lists(ids, max_size=2)),
+    st.builds(events.JobAssigned, ids, ids, counts, texts, st.lists(ids, max_size=2).map(tuple)),
     st.builds(events.JobCompleted, ids, st.none() | ids, counts, texts),
     st.builds(
         events.JobRequeued,

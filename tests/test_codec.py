@@ -42,7 +42,7 @@ EXAMPLES: list[tuple[Event, str, str]] = [
         ),
     ),
     (
-        events.JobAssigned("1_0", "e", 2, "small: slowest", ["e", "f"]),
+        events.JobAssigned("1_0", "e", 2, "small: slowest", ("e", "f")),
         "job_assigned",
         (
             '{"job_id":"1_0","engine_id":"e","attempt":2,"rule":"small: slowest",'
@@ -120,7 +120,7 @@ OLD: list[tuple[Event, str, str]] = [
         ),
     ),
     (
-        events.JobAssigned("1_0", "e", 2, "small: slowest", []),
+        events.JobAssigned("1_0", "e", 2, "small: slowest", ()),
         "job_assigned",
         '{"job_id":"1_0","engine_id":"e","attempt":2,"rule":"small: slowest"}',
     ),

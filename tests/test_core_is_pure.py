@@ -28,8 +28,8 @@ PURE: Final = (
     "projections.jobs",
 )
 ALLOWED: Final = {
-    *("array", "collections.abc", "datetime", "enum", "hashlib", "itertools", "math"),
-    *("msgspec", "sortedcontainers", "sys", "typing", "zlib"),
+    *("array", "collections.abc", "datetime", "enum", "hashlib", "itertools", "math", "operator"),
+    *("msgspec", "msgspec.structs", "sortedcontainers", "sys", "typing", "zlib"),
 }
 """`datetime` for its type only: asking it for the time is found among the calls."""
 FORBIDDEN_METHODS: Final = {"now", "utcnow", "today", "fromtimestamp", "time", "monotonic"}

@@ -1,16 +1,27 @@
 """The order in which waiting jobs are owed an engine."""
 
 import math
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.queue import Line, Place, Queue, Sizes, Waiting
+from dispatcher.queue import Line, Place, Queue, Sizes
 from tests.strategies import amounts
 
 ANY = Sizes(-1.0, math.inf)
 NOBODY = frozenset[str]()
+
+
+class Job(NamedTuple):
+    """What the queue knows of a job."""
+
+    job_id: str
+    codec: str
+    size_mb: float
+    place: Place
+    failed_by: frozenset[str]
 
 
 def waiting(
@@ -20,18 +31,18 @@ def waiting(
     codec: str = "h264",
     size: float = 10.0,
     failed_by: frozenset[str] = NOBODY,
-) -> Waiting:
-    return Waiting(job_id, codec, size, Place(0, number), failed_by)
+) -> Job:
+    return Job(job_id, codec, size, Place(0, number), failed_by)
 
 
-def queue_of(*jobs: Waiting) -> Queue:
-    queue = Queue()
+def queue_of(*jobs: Job) -> Queue[Job]:
+    queue = Queue[Job]()
     for job in jobs:
         queue.add(job)
     return queue
 
 
-def first(queue: Queue, *codecs: str, sizes: Sizes = ANY) -> str | None:
+def first(queue: Queue[Job], *codecs: str, sizes: Sizes = ANY) -> str | None:
     """Give the first job for one of these codecs, or for any if none is named."""
     found = queue.first(codecs or None, lambda _: sizes)
     return None if found is None else found.job_id
@@ -51,8 +62,8 @@ def test_codecs_that_nobody_waits_for_are_no_hindrance() -> None:
 
 
 def test_an_empty_queue_has_no_first_job() -> None:
-    assert first(Queue()) is None
-    assert len(Queue()) == 0
+    assert first(Queue[Job]()) is None
+    assert len(Queue[Job]()) == 0
 
 
 def test_a_job_that_comes_back_takes_its_old_place() -> None:
@@ -137,7 +148,7 @@ def test_the_first_job_of_a_size_is_the_one_that_looking_at_all_of_them_finds(
     sizes: list[float], over: float, upto: float
 ) -> None:
     jobs = [waiting(str(n), n, size=size) for n, size in enumerate(sizes)]
-    expected = next((job.job_id for job in jobs if over < job.size <= upto), None)
+    expected = next((job.job_id for job in jobs if over < job.size_mb <= upto), None)
     assert first(queue_of(*jobs), sizes=Sizes(over, upto)) == expected
 
 

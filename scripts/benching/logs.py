@@ -45,7 +45,7 @@ def _finished_jobs() -> Iterator[Event]:
         submitted = _submitted(number)
         engine = f"engine-{number % ENGINES}"
         yield submitted
-        yield events.JobAssigned(submitted.job_id, engine, 1, events.ASKED_BY_NAME, [])
+        yield events.JobAssigned(submitted.job_id, engine, 1, events.ASKED_BY_NAME)
         yield events.EngineSeen(engine)
         yield events.JobCompleted(submitted.job_id, engine, 1, f"file:///out/{number}.mp4")
         number += 1

@@ -80,6 +80,7 @@ class Dispatcher:
         # What follows from the events alone; those in the tail are yet to be folded.
         self._folded = Fleet()
         self._projections = Projections()
+        self._submitted: dict[str, JobSubmitted] = {}
         self._tail: list[Recorded] = []
         agenda.after(TICK_S, self._tick, self._life, TICK_S)
 
@@ -232,8 +233,7 @@ class Dispatcher:
         return self._assignment(engine.holds)
 
     def _assignment(self, job_id: str) -> Assignment:
-        job = self.fleet.jobs[job_id]
-        return Assignment(job.submitted, job.attempt)
+        return Assignment(self._submitted[job_id], self.fleet.jobs[job_id].attempt)
 
     def _step(self, caller: str, command: Command) -> list[Event] | Rejected:
         """Decide, make the events true, and check."""
@@ -258,6 +258,8 @@ class Dispatcher:
         # Half of all events are signs of life of who is known to live, from which nothing follows.
         is_news = type(event) is not EngineSeen or not fleet.engines[event.engine_id].online
         evolve(fleet, event)
+        if isinstance(event, JobSubmitted):
+            self._submitted[event.job_id] = event
         self._ledger.after(fleet, event, now_us / MICROS)
         self.events += 1
         recorded = Recorded(self.events, at, caller, event)

@@ -40,7 +40,7 @@ def check_fleet(fleet: Fleet) -> None:
     in_line = [job for job in pending if not fleet.queue.is_paused(job.job_id)]
     first = fleet.queue.first(None, lambda _: Sizes(-1.0, math.inf))
     due = min(in_line, key=lambda job: job.place, default=None)
-    if first != (None if due is None else due.waiting()):
+    if first is not due:
         raise ViolationError("the first in the queue is not the first", due.job_id if due else None)
     if len(in_line) <= PENDING:
         in_line.sort(key=lambda job: job.place)
@@ -48,7 +48,7 @@ def check_fleet(fleet: Fleet) -> None:
 
 
 def _check_job(job: Job) -> None:
-    most = max(job.submitted.max_retries, 1) - (job.status in {"pending", "assigned"})
+    most = max(job.max_retries, 1) - (job.status in {"pending", "assigned"})
     if (
         (job.holder is not None) != (job.status == "assigned")
         or (job.output_url is not None) != (job.status == "completed")
