@@ -68,7 +68,8 @@ def test_the_dispatcher_is_compared_with_each_of_them(rows: list[list[str]]) -> 
 @pytest.mark.parametrize(
     "what",
     [
-        *("replay: read, decode, fold", "read and decode alone", "read alone"),
+        *("from the file to projections", "and to what decisions need too"),
+        *("read and decode alone", "read alone"),
         *("with a snapshot", "without one", "with an empty log"),
         *("nobody lists", "one client lists"),
         *("processor", "cores", "memory", "file system", "Python", "SQLite", "litestar"),

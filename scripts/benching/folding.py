@@ -1,6 +1,11 @@
-"""Read a log in a process of its own: `folding.py read|decode|replay DB`; says what it took."""
+"""Read a log in a process of its own: `folding.py read|decode|project|replay DB`.
+
+It says what it took. The garbage collector is off for all of them, as it is when the dispatcher
+replays: there is nothing to collect.
+"""
 
 import asyncio
+import gc
 import json
 import sys
 import time
@@ -11,7 +16,8 @@ import uvloop
 
 from dispatcher.log import decoded
 from dispatcher.log.sqlite import SqliteLog
-from dispatcher.replay import replay
+from dispatcher.replay import fold, replay
+from projections import Projections
 
 
 async def main(what: str, path: Path) -> None:
@@ -20,6 +26,8 @@ async def main(what: str, path: Path) -> None:
     began = time.perf_counter()
     if what == "replay":
         await replay(log)
+    elif what == "project":
+        await fold(log, Projections(), log.head)
     else:
         async with aclosing(log.entries()) as pages:
             async for page in pages:
@@ -30,5 +38,6 @@ async def main(what: str, path: Path) -> None:
     await log.close()
 
 
+gc.disable()
 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
     runner.run(main(sys.argv[1], Path(sys.argv[2])))

@@ -18,21 +18,23 @@ from .report import Part, Picture, Skipped, Table, Target
 
 __all__ = ["measure"]
 
-REPLAY: Final = "replay: read, decode, fold"
+PROJECT: Final = "from the file to projections"
+REPLAY: Final = "and to what decisions need too"
 DECODE: Final = "read and decode alone"
 READ: Final = "read alone"
 LIBRARY: Final = "eventsourcing library"
-OURS: Final = {REPLAY: "replay", DECODE: "decode", READ: "read"}
+OURS: Final = {PROJECT: "project", REPLAY: "replay", DECODE: "decode", READ: "read"}
 SHARE: Final = 0.5
 TIMES: Final = 3.0
 LATE_S: Final = 600
 
 HOW: Final = (
     "Events a second, each round in a fresh process that has loaded its code before the clock "
-    "starts. The log is of jobs that were submitted, assigned and completed. The replay folds it "
-    "into what decisions need and into every projection, without a snapshot. The eventsourcing "
-    "library reads the same kind of events from its own SQLite recorder, maps them and folds them "
-    "into one dict, which is less than the projections keep."
+    "starts. The log is of jobs that were submitted, assigned and completed. It is read, decoded "
+    "and folded into every projection; a start of the dispatcher without a snapshot folds it into "
+    "what decisions need too, which the second row shows. The eventsourcing library reads the same "
+    "kind of events from its own SQLite recorder, maps them and folds them into one dict, which is "
+    "less than the projections keep. Nobody's garbage collector runs meanwhile."
 )
 
 
@@ -53,7 +55,7 @@ def measure(plan: Plan) -> Part:
                 [(name, f"{events[name]:,}", str(rate)) for name, rate in figures.items()],
             )
         ],
-        [Picture("replay", title, bars(title, figures, REPLAY))],
+        [Picture("replay", title, bars(title, figures, PROJECT))],
         _targets(rates),
         skipped,
     )
@@ -119,7 +121,13 @@ def _targets(rates: dict[str, list[float]]) -> list[Target]:
 def _target(name: str, rates: dict[str, list[float]], of: str, least: float, aim: str) -> Target:
     if of not in rates:
         return Target(name, aim, "the peer could not be measured", None)
-    pairs = zip(rates[REPLAY], rates[of], strict=True)
-    ratio = Spread.of([ours / theirs for ours, theirs in pairs])
-    found = f"{ratio} times, with {number(Spread.of(rates[REPLAY]).median)} events/s"
+    ratio, whole = _ratio(rates, PROJECT, of), _ratio(rates, REPLAY, of)
+    found = (
+        f"{ratio} times, with {number(Spread.of(rates[PROJECT]).median)} events/s; "
+        f"{whole} with what decisions need too"
+    )
     return Target(name, aim, found, ratio.median >= least)
+
+
+def _ratio(rates: dict[str, list[float]], ours: str, theirs: str) -> Spread:
+    return Spread.of([one / other for one, other in zip(rates[ours], rates[theirs], strict=True)])

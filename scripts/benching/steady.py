@@ -1,6 +1,7 @@
 """E. Steady: minutes of mixed load, and whether memory and latency stay as they are."""
 
 import asyncio
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Sequence
@@ -34,14 +35,17 @@ WINDOWS: Final = 60
 EARLY: Final = WINDOWS // 10
 """Windows after which what a start brings with it is over."""
 GROWTH: Final = 1.1
+LEAK: Final = 1.1
 SLOWER: Final = 1.25
 
 HOW: Final = (
     f"Mixed load at fixed rates: {LIVES_PER_S:g} whole lives a second on {ENGINES} connections, "
     f"{READS_PER_S:g} reads (the first hundred jobs) and {BEATS_PER_S:g} heartbeats. The time is "
     f"cut into {WINDOWS} windows; each gives the p50 and p99 of a whole life, counted from when it "
-    "should have begun, and the resident set at its end. The size of the log is taken after a "
-    "clean stop."
+    "should have begun, and the resident set at its end. Memory grows with the jobs, all of which "
+    "`GET /jobs/` must show; so it is compared with that of a dispatcher which has just replayed "
+    "the same log, and holds what follows from it and nothing else. The size of the log is taken "
+    "after a clean stop."
 )
 
 _READ: Final = request("GET", "/jobs/?limit=100")
@@ -64,6 +68,9 @@ def measure(plan: Plan) -> Part:
                 "SELECT count(*) FROM events WHERE type = 'job_submitted'"
             ).fetchone()
         size = db.stat().st_size
+        shutil.rmtree(f"{db}.snapshots")
+        with dispatcher(db) as server:
+            anew_mb = server.process.rss_mb
     early, late = windows[EARLY - 1], windows[-1]
     first, last = _third(windows, 0), _third(windows, 2)
     per_thousand = (late.rss_mb - early.rss_mb) / (jobs * (1 - EARLY / WINDOWS)) * 1_000
@@ -81,6 +88,7 @@ def measure(plan: Plan) -> Part:
                     ("log bytes per event", f"{size / events:.0f}"),
                     ("memory at a tenth, at the end", f"{early.rss_mb:.0f}, {late.rss_mb:.0f} MB"),
                     ("memory per thousand finished jobs", f"{per_thousand:.2f} MB"),
+                    ("memory after a replay of the same log", f"{anew_mb:.0f} MB"),
                     ("p50 of a life, first and last third", _both(first.p50_ms, last.p50_ms)),
                     ("p99 of a life, first and last third", _both(first.p99_ms, last.p99_ms)),
                     ("longest life", f"{max(it.lives.longest_ms for it in windows):.1f} ms"),
@@ -94,6 +102,12 @@ def measure(plan: Plan) -> Part:
                 f"at the end at most {GROWTH} times the memory at a tenth",
                 f"{late.rss_mb / early.rss_mb:.2f} times, {per_thousand:.2f} MB per thousand jobs",
                 late.rss_mb <= GROWTH * early.rss_mb,
+            ),
+            Target(
+                "E.leak",
+                f"at the end at most {LEAK} times the memory after a replay of the same log",
+                f"{late.rss_mb / anew_mb:.2f} times",
+                late.rss_mb <= LEAK * anew_mb,
             ),
             Target(
                 "E.latency",

@@ -1,9 +1,11 @@
 """Read a log back with the eventsourcing library: `eventsourcing_replay.py make|read DB EVENTS`.
 
 Runs in the peers' environment. `read` takes pages of notifications from the SQLite recorder, maps
-each to its event and folds it into a dict: less than the projections of the dispatcher keep.
+each to its event and folds it into a dict: less than the projections of the dispatcher keep. The
+garbage collector is off, as it is for the dispatcher.
 """
 
+import gc
 import json
 import sys
 import time
@@ -123,5 +125,6 @@ if what == "make":
     make(store, int(events))
     folded = int(events)
 else:
+    gc.disable()
     folded = read(store)
 print(json.dumps({"events": folded, "elapsed_s": time.perf_counter() - start}))
