@@ -128,8 +128,10 @@ class Engines:
     def apply(self, recorded: Recorded) -> None:
         """Fold one event."""
         match recorded.event:
-            case JobSubmitted() | JobReleased() | AnswerRefused():
+            case JobSubmitted():
                 pass
+            case EngineSeen() | JobProgressed():
+                self._seen(recorded.event.engine_id, recorded.at)
             case JobAssigned():
                 self._assigned(recorded.event, recorded.at)
             case (
@@ -140,8 +142,6 @@ class Engines:
                 | JobRetried()
             ):
                 self._release(recorded.event.job_id)
-            case EngineSeen() | JobProgressed():
-                self._seen(recorded.event.engine_id, recorded.at)
             case EngineReported(engine_id, report):
                 engine = self._engines.setdefault(engine_id, _Engine({}, recorded.at))
                 engine.report = engine.report | report
@@ -158,6 +158,8 @@ class Engines:
                 | EngineForgotten()
             ):
                 self._changed(recorded.event)
+            case JobReleased() | AnswerRefused():
+                pass
             case _:
                 assert_never(recorded.event)
 

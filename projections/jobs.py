@@ -104,12 +104,12 @@ class Jobs:
     def apply(self, recorded: Recorded) -> None:
         """Fold one event."""
         event = recorded.event
-        job_id = job_of(event)
-        if isinstance(event, JobSubmitted):
-            if event.job_id not in self._views:
-                self._views[event.job_id] = _submitted(event, recorded.at)
-        elif job_id is not None and (view := self._views.get(job_id)) is not None:
+        if (job_id := job_of(event)) is None:
+            return
+        if (view := self._views.get(job_id)) is not None:
             self._views[job_id] = _changed(view, event, recorded.at)
+        elif isinstance(event, JobSubmitted):
+            self._views[job_id] = _submitted(event, recorded.at)
 
     def _number(self, job_id: str) -> int:
         """Count the jobs before one; they are numbered when this is asked, for it seldom is."""
