@@ -7,7 +7,7 @@ from random import Random
 import httpx2
 import pytest
 
-from scripts.torturing import disk
+from scripts.torturing import disk, serving, submitting
 
 pytestmark = pytest.mark.anyio
 
@@ -45,15 +45,15 @@ async def test_an_answer_that_breaks_the_promise_is_a_failure(
 
     transport = httpx2.MockTransport(answered)
     async with httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
-        load = disk.Load(client, Random(1))
+        load = submitting.Load(client, Random(1))
         async with load.running():
             await load.goes_on()
     assert load.failures == [failure]
 
 
 async def test_what_was_acknowledged_and_is_not_in_the_log_is_a_failure(db: Path) -> None:
-    async with disk.serving(db) as server, disk.client_of(server) as client:
-        load = disk.Load(client, Random(1))
+    async with serving.serving(db) as server, serving.client_of(server) as client:
+        load = submitting.Load(client, Random(1))
         async with load.running():
             await load.goes_on()
         await server.stop()

@@ -22,6 +22,7 @@ from dispatcher.audit import Audit
 __all__ = [
     "HOST",
     "KEY",
+    "SNAPSHOTS",
     "STOP_S",
     "NotServingError",
     "Served",
@@ -37,6 +38,8 @@ HOST: Final = "127.0.0.1"
 KEY: Final = "the key of the tortures"
 ASK_S: Final = 30
 """An answer that takes longer has not come."""
+SNAPSHOTS: Final = ("--snapshot-every", "100")
+"""An option with which a dispatcher writes very many snapshots."""
 STOP_S: Final = 20
 FILES: Final = 16_384
 """Descriptors that a process with thousands of connections takes."""
