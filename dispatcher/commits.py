@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 from dispatcher import codec
+from dispatcher.codec import Entry
 from dispatcher.events import Recorded
 from dispatcher.log import Log, LogError
 
@@ -58,14 +59,14 @@ class _Waiting(Generic[T]):
 class GroupCommit:
     """What is on its way to the log. `run` carries it there.
 
-    `project` is given each event once it is durable. `recover` is awaited when a batch could not
-    be appended, and calls `accept` in the end.
+    `project` is given each event, and its entry, once it is durable. `recover` is awaited when a
+    batch could not be appended, and calls `accept` in the end.
     """
 
     def __init__(
         self,
         log: Log,
-        project: Callable[[Recorded], None],
+        project: Callable[[Recorded, Entry], None],
         recover: Callable[[LogError], Awaitable[None]],
     ) -> None:
         self._log = log
@@ -146,11 +147,11 @@ class GroupCommit:
         return batch
 
     async def _commit(self, batch: list[_Waiting[object]]) -> None:
-        records = [recorded for waiting in batch for recorded in waiting.records]
-        if records:
-            entries = [codec.encode(recorded) for recorded in records]
-            await self._log.append(entries, expected_head=records[0].seq - 1)
+        entries = [codec.encode(recorded) for waiting in batch for recorded in waiting.records]
+        if entries:
+            await self._log.append(entries, expected_head=entries[0].seq - 1)
+        durable = iter(entries)
         for waiting in batch:
             for recorded in waiting.records:
-                self._project(recorded)
+                self._project(recorded, next(durable))
             waiting.succeed()

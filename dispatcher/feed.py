@@ -18,7 +18,8 @@ from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from dispatcher import codec, sse
-from dispatcher.events import Recorded, engine_of, job_of
+from dispatcher.codec import Entry
+from dispatcher.events import Event, engine_of, job_of
 from dispatcher.log import Log
 from dispatcher.selection import EVERYTHING, Selection, selected
 from projections.history import History
@@ -84,17 +85,15 @@ class Feed:
         self._waking: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
 
-    def publish(self, recorded: Recorded) -> None:
+    def publish(self, event: Event, entry: Entry) -> None:
         """Show an event that has become durable: the one after the head."""
         if not self.streams:
-            self.reset(recorded.seq)
+            self.reset(entry.seq)
             return
-        entry = codec.encode(recorded)
         block = sse.event(entry.seq, codec.line(entry))
-        job, engine = job_of(recorded.event), engine_of(recorded.event)
-        self._ring.append(_Live(entry.type, job, engine, block))
+        self._ring.append(_Live(entry.type, job_of(event), engine_of(event), block))
         self._ring_bytes += len(block)
-        self.head = recorded.seq
+        self.head = entry.seq
         if len(self._ring) > RING_EVENTS or self._ring_bytes > RING_BYTES:
             del self._ring[: (len(self._ring) + 1) // 2]
             self._ring_bytes = sum(len(live.block) for live in self._ring)

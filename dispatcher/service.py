@@ -25,6 +25,7 @@ from typing import Any, Final, TypeVar
 
 import stamina
 
+from dispatcher.codec import Entry
 from dispatcher.commands import AssignJob, Caller, Command, SubmitJob
 from dispatcher.commits import GroupCommit, UnavailableError
 from dispatcher.decider import Rejected, decide
@@ -229,10 +230,10 @@ class Service:
         self._waiters.notice(self._fleet, [recorded.event for recorded in records])
         return settling
 
-    def _show(self, recorded: Recorded) -> None:
+    def _show(self, recorded: Recorded, entry: Entry) -> None:
         """Show what has become durable."""
         self.projections.apply(recorded)
-        self.feed.publish(recorded)
+        self.feed.publish(recorded.event, entry)
         if self.past is not None:
             self.past.notice(recorded.seq)
 
