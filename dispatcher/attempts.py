@@ -14,7 +14,8 @@ from typing import Final
 
 from dispatcher.commands import CompleteJob, FailJob
 from dispatcher.events import Cause, EngineBlocked, Event, JobFailedPermanently, JobRequeued
-from dispatcher.fleet import Fleet, Job
+from dispatcher.fleet import Fleet
+from dispatcher.job import Job
 from dispatcher.policy import Policy
 
 __all__ = ["LONGEST_BACKOFF_S", "attempt_ended", "late_answer"]

@@ -115,10 +115,11 @@ class Audit:
             before = row.seq - 1
             self.tree = Frontier(before, [_UNHASHABLE] * before.bit_count())
             self._is_foldable = False
-        entry = _entry(row)
         leaf = _UNHASHABLE
-        if entry is None:
-            self._find(row.seq, "the row holds what is no event: no text, or no number")
+        try:
+            entry = row.entry()
+        except ValueError as error:
+            self._find(row.seq, f"the row is no event: {error}")
             self._is_foldable = False
         else:
             leaf = leaf_hash(codec.line(entry))
@@ -146,9 +147,10 @@ class Audit:
             self._is_foldable = False
 
     def _grow(self, leaf: bytes, *, has_tree: bool) -> None:
-        for done, root in self.tree.append(leaf, KEPT_LEVEL):
-            if not has_tree:
-                continue
+        completed = self.tree.append(leaf, KEPT_LEVEL)
+        if not has_tree:
+            return
+        for done, root in completed:
             first, last = (done.number << done.level) + 1, (done.number + 1) << done.level
             kept = self._subtrees.pop(done, None)
             is_told = any(first <= wrong for wrong, _, _ in self._wrong_subtrees[-1:])
@@ -254,11 +256,3 @@ def head_of(path: Path) -> int:
     """Give the seq at which a log ends at this moment. `LogError` if there is no log."""
     with opened(path) as log:
         return log.head()
-
-
-def _entry(row: Row) -> Entry | None:
-    """Make the entry that a row has, or `None` if there is none in it."""
-    try:
-        return row.entry()
-    except ValueError:
-        return None

@@ -38,7 +38,8 @@ from dispatcher.events import (
     JobRetried,
     JobSubmitted,
 )
-from dispatcher.fleet import Engine, Fleet, Job
+from dispatcher.fleet import Engine, Fleet
+from dispatcher.job import Job
 from dispatcher.policy import Policy
 from dispatcher.scheduling import choose_any, choose_for, obstacle
 

@@ -97,11 +97,12 @@ class GroupCommit:
 
         During a fault there is nothing to wait for: what was not durable is undone.
         """
-        waiting = _Waiting(records, answer, self._loop.create_future())
+        done: asyncio.Future[T] = self._loop.create_future()
+        waiting = _Waiting(records, answer, done)
         if not records and (self.fault is not None or not (self._queue or self._committing)):
             waiting.succeed()
         else:
-            self._queue.append(waiting)
+            self._queue.append(waiting)  # type: ignore[arg-type]
             self._work.set()
         return waiting.done
 

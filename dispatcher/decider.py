@@ -116,9 +116,7 @@ def _submit(
     if key is not None and (first := fleet.idempotent.get(key)) is not None:
         return [] if _asks_for(command) == _asks_for(first) else Rejected(Reason.KEY_REUSED)
     arrived_at = max(at, fleet.newest)  # a clock that is set back lets no job pass earlier ones
-    waits_since = arrived_at
-    if command.priority:
-        waits_since -= timedelta(seconds=command.priority * policy.priority_point_s)
+    waits_since = arrived_at - timedelta(seconds=command.priority * policy.priority_point_s)
     return [
         JobSubmitted(
             job_id=command.job_id,

@@ -4,7 +4,8 @@ from typing import assert_never
 
 import msgspec
 
-from dispatcher.fleet import Engine, Fleet, Job
+from dispatcher.fleet import Engine, Fleet
+from dispatcher.job import Job
 from dispatcher.scheduling import Obstacle, obstacle
 
 __all__ = ["EngineAnswer", "Explanation", "explain"]
@@ -58,13 +59,13 @@ def explain(fleet: Fleet, job_id: str) -> Explanation | None:
             because = "it was cancelled"
         case _:
             assert_never(job.status)
-    if job.given_to is None:
+    if job.last_holder is None:
         return Explanation(job_id, job.status, because)
     return Explanation(
         job_id,
         job.status,
         because,
-        engine_id=job.given_to,
+        engine_id=job.last_holder,
         attempt=job.attempt,
         rule=job.rule,
         considered=job.considered,

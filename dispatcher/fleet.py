@@ -10,13 +10,13 @@ Laws:
 """
 
 import math
+import sys
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, assert_never
+from typing import Any, assert_never
 
 import msgspec
 
 from dispatcher.events import (
-    FINAL,
     AnswerRefused,
     EngineBenchmarked,
     EngineBlocked,
@@ -37,46 +37,14 @@ from dispatcher.events import (
     JobRetried,
     JobSubmitted,
 )
-from dispatcher.queue import Place, Queue
+from dispatcher.job import NOBODY, Job, Place
+from dispatcher.queue import Queue
 
-__all__ = ["Engine", "Fleet", "Job", "JobStatus", "evolve", "microseconds"]
-
-JobStatus = Literal["pending", "assigned", "completed", "failed_permanently", "cancelled"]
+__all__ = ["Engine", "Fleet", "evolve", "microseconds"]
 
 _MB_A_GB = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-
-
-class Job(msgspec.Struct, gc=False, omit_defaults=True):
-    """A job as the rules see it: what an engine needs for it, and how far it has come.
-
-    `attempt`, `given_to`, `rule` and `considered` are those of its newest assignment, and
-    `error_message` is that of its newest failure. `failed_by` are the engines on which it has
-    failed since it was submitted or retried.
-    """
-
-    job_id: str
-    codec: str
-    size_mb: float
-    max_retries: int
-    place: Place
-    status: JobStatus = "pending"
-    holder: str | None = None
-    attempt: int = 0
-    given_to: str | None = None
-    rule: str | None = None
-    considered: tuple[str, ...] = ()
-    retries: int = 0
-    failed_by: frozenset[str] = frozenset()
-    progress: float | None = None
-    output_url: str | None = None
-    error_message: str | None = None
-
-    @property
-    def final(self) -> bool:
-        """Whether nothing can happen to the job any more, unless it is retried."""
-        return self.status in FINAL
 
 
 class Engine(msgspec.Struct):
@@ -136,14 +104,14 @@ class Fleet(msgspec.Struct):
 
     jobs: dict[str, Job] = {}
     engines: dict[str, Engine] = {}
-    queue: Queue[Job] = msgspec.field(default_factory=Queue)
+    queue: Queue = msgspec.field(default_factory=Queue)
     newest: datetime = _EPOCH
     idempotent: dict[str, JobSubmitted] = {}
 
 
 def evolve(fleet: Fleet, event: Event) -> None:
     """Fold one event into the fleet."""
-    match event:
+    match event:  # the usual ones first: patterns are tried in order
         case JobSubmitted():
             _submitted(fleet, event)
         case JobAssigned():
@@ -168,7 +136,7 @@ def evolve(fleet: Fleet, event: Event) -> None:
                 job.status = "cancelled"
         case JobRetried(job_id):
             if job := _released(fleet, job_id):
-                job.status, job.retries, job.failed_by = "pending", 0, frozenset()
+                job.status, job.retries, job.failed_by = "pending", 0, NOBODY
                 job.output_url = None
                 fleet.queue.add(job)
         case AnswerRefused():
@@ -233,7 +201,8 @@ def _submitted(fleet: Fleet, event: JobSubmitted) -> None:
     if event.job_id in fleet.jobs:
         return
     place = Place(microseconds(event.waits_since or _EPOCH), len(fleet.jobs))
-    job = Job(event.job_id, event.target_codec, event.job_size, event.max_retries, place)
+    codec = sys.intern(event.target_codec)  # there are few of them, and very many jobs
+    job = Job(event.job_id, codec, event.job_size, event.max_retries, place)
     fleet.jobs[job.job_id] = job
     fleet.queue.add(job)
     fleet.newest = max(fleet.newest, event.arrived_at or _EPOCH)
@@ -252,7 +221,7 @@ def _assigned(fleet: Fleet, event: JobAssigned) -> None:
         return
     _released(fleet, job.job_id)
     job.status, job.holder, job.attempt = "assigned", engine.engine_id, event.attempt
-    job.given_to, job.rule, job.considered = engine.engine_id, event.rule, event.considered
+    job.last_holder, job.rule, job.considered = engine.engine_id, event.rule, event.considered
     engine.holds, engine.online = job.job_id, True
 
 

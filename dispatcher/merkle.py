@@ -97,16 +97,17 @@ class Frontier:
         return Frontier(self._size, self._roots)
 
     def append(self, leaf: bytes, from_level: int = 0) -> list[tuple[Subtree, bytes]]:
-        """Append the hash of a leaf; give the subtrees that it completes, from a level up.
+        """Append the hash of a leaf; give the subtrees of at least `from_level` that it completes.
 
-        Of level 0 that is the leaf itself.
+        That of level 0 is the leaf itself.
         """
-        level, root = 0, leaf
-        completed = [] if from_level else [(Subtree(0, self._size), root)]
-        while self._size >> level & 1:
-            level, root = level + 1, node_hash(self._roots.pop(), root)
+        level, root, completed = 0, leaf, []
+        while True:
             if level >= from_level:
                 completed.append((Subtree(level, self._size >> level), root))
+            if not self._size >> level & 1:
+                break
+            level, root = level + 1, node_hash(self._roots.pop(), root)
         self._roots.append(root)
         self._size += 1
         return completed

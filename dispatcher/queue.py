@@ -2,6 +2,7 @@
 
 Laws:
 - A job that waits is here exactly once; a job that does not wait is not here.
+- What tells a job's line and place is not changed while it is here.
 - A job's place is fixed when it is submitted, so a job that is re-queued comes back to it.
 - Jobs stand in lines: those of a line have the same codec, have failed on the same engines, and
   are of about the same size. Which engine may take which line is for `scheduling` to say.
@@ -15,48 +16,15 @@ import math
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator
 from operator import attrgetter
-from typing import Final, Generic, NamedTuple, Protocol, Self, TypeVar
+from typing import Final, Self
 
 import msgspec
 from sortedcontainers import SortedKeyList
 
-__all__ = ["Line", "Place", "Queue", "Sizes", "Waiting"]
+from dispatcher.job import Job, Place
 
+__all__ = ["Line", "Queue", "Sizes"]
 
-# Of these there are as many as jobs, and none can be part of a cycle: the garbage collector, which
-# would hold everything up to look at each, need not know of them (gc=False).
-class Place(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
-    """Where a job stands: microseconds since the epoch, then the order of submission."""
-
-    waits_since_us: int
-    number: int
-
-
-class Waiting(Protocol):
-    """What the queue knows of a job: none of it changes while the job is in it."""
-
-    @property
-    def job_id(self) -> str:
-        """Its id."""
-
-    @property
-    def codec(self) -> str:
-        """The codec to encode to."""
-
-    @property
-    def size_mb(self) -> float:
-        """The size of its source."""
-
-    @property
-    def place(self) -> Place:
-        """Where it stands."""
-
-    @property
-    def failed_by(self) -> frozenset[str]:
-        """The engines on which it has failed."""
-
-
-W = TypeVar("W", bound=Waiting)
 _place: Final = attrgetter("place")
 
 
@@ -68,35 +36,35 @@ class Line(msgspec.Struct, frozen=True):
     size_class: int
 
 
-class Sizes(NamedTuple):
+class Sizes(msgspec.Struct, frozen=True):
     """Sizes of more than `over` and at most `upto` MB."""
 
     over: float
     upto: float
 
 
-class Queue(Generic[W]):
+class Queue:
     """Waiting jobs, in order, in lines."""
 
     def __init__(self) -> None:
-        self._codecs: dict[str, dict[Line, SortedKeyList[W, Place]]] = {}
-        self._paused: dict[str, W] = {}
+        self._codecs: dict[str, dict[Line, SortedKeyList[Job, Place]]] = {}
+        self._paused: dict[str, Job] = {}
 
-    def add(self, waiting: W, *, paused: bool = False) -> None:
+    def add(self, job: Job, *, paused: bool = False) -> None:
         """Put a job in its place."""
         if paused:
-            self._paused[waiting.job_id] = waiting
+            self._paused[job.job_id] = job
         else:
-            line, lines = _line(waiting), self._codecs.setdefault(waiting.codec, {})
+            line, lines = _line(job), self._codecs.setdefault(job.codec, {})
             if (jobs := lines.get(line)) is None:
                 jobs = lines[line] = SortedKeyList(key=_place)
-            jobs.add(waiting)
+            jobs.add(job)
 
     @classmethod
-    def restore(cls, waiting: Iterable[W], paused: Container[str]) -> Self:
+    def restore(cls, waiting: Iterable[Job], paused: Container[str]) -> Self:
         """Make a queue of jobs, some of them in their pause; faster than to add one by one."""
         queue = cls()
-        lines: dict[Line, list[W]] = {}
+        lines: dict[Line, list[Job]] = {}
         for job in waiting:
             if job.job_id in paused:
                 queue.add(job, paused=True)
@@ -106,16 +74,17 @@ class Queue(Generic[W]):
             queue._codecs.setdefault(line.codec, {})[line] = SortedKeyList(jobs, _place)
         return queue
 
-    def remove(self, waiting: W) -> None:
-        """Take a job out, if it is here."""
-        self._paused.pop(waiting.job_id, None)
-        line, lines = _line(waiting), self._codecs.get(waiting.codec, {})
-        if (jobs := lines.get(line)) is not None:
-            jobs.discard(waiting)
-            if not jobs:
-                del lines[line]
-            if not lines:
-                del self._codecs[waiting.codec]
+    def remove(self, job: Job) -> None:
+        """Take out a job, which must be here as it was when it was added."""
+        if self._paused.pop(job.job_id, None) is not None:
+            return
+        line, lines = _line(job), self._codecs[job.codec]
+        jobs = lines[line]
+        jobs.remove(job)
+        if not jobs:
+            del lines[line]
+        if not lines:
+            del self._codecs[job.codec]
 
     def is_paused(self, job_id: str) -> bool:
         """Whether the job is in its pause after a failure."""
@@ -123,9 +92,9 @@ class Queue(Generic[W]):
 
     def first(
         self, codecs: Iterable[str] | None, sizes_of: Callable[[Line], Sizes | None]
-    ) -> W | None:
+    ) -> Job | None:
         """Find the first job in one of `codecs` (`None`: in any) of a size that its line admits."""
-        best: W | None = None
+        best: Job | None = None
         for line, jobs in self._lines(codecs):
             if (sizes := sizes_of(line)) is None:
                 continue
@@ -141,8 +110,8 @@ class Queue(Generic[W]):
     def __iter__(self) -> Iterator[str]:
         """Give every waiting job once, line by line, then those in their pause."""
         for _, jobs in self._lines():
-            for waiting in jobs:
-                yield waiting.job_id
+            for job in jobs:
+                yield job.job_id
         yield from self._paused
 
     def __len__(self) -> int:
@@ -150,19 +119,19 @@ class Queue(Generic[W]):
 
     def _lines(
         self, codecs: Iterable[str] | None = None
-    ) -> Iterator[tuple[Line, SortedKeyList[W, Place]]]:
+    ) -> Iterator[tuple[Line, SortedKeyList[Job, Place]]]:
         if codecs is None:
             codecs = self._codecs
         for codec in codecs:
             yield from self._codecs.get(codec, {}).items()
 
 
-def _line(waiting: Waiting) -> Line:
-    size_class = max(0, math.frexp(waiting.size_mb)[1])
-    return Line(waiting.codec, waiting.failed_by, size_class)
+def _line(job: Job) -> Line:
+    size_class = max(0, math.frexp(job.size_mb)[1])
+    return Line(job.codec, job.failed_by, size_class)
 
 
-def _first_of(line: Line, jobs: SortedKeyList[W, Place], sizes: Sizes) -> W | None:
+def _first_of(line: Line, jobs: SortedKeyList[Job, Place], sizes: Sizes) -> Job | None:
     low = math.ldexp(0.5, line.size_class) if line.size_class else 0.0
     high = (
         math.ldexp(1.0, line.size_class) if line.size_class < sys.float_info.max_exp else math.inf
@@ -171,4 +140,4 @@ def _first_of(line: Line, jobs: SortedKeyList[W, Place], sizes: Sizes) -> W | No
         return None
     if sizes.over < low and high <= sizes.upto:
         return jobs[0]
-    return next((w for w in jobs if sizes.over < w.size_mb <= sizes.upto), None)
+    return next((job for job in jobs if sizes.over < job.size_mb <= sizes.upto), None)

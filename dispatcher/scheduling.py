@@ -18,7 +18,8 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from dispatcher.events import ASKED_BY_NAME
-from dispatcher.fleet import Engine, Fleet, Job
+from dispatcher.fleet import Engine, Fleet
+from dispatcher.job import Job
 from dispatcher.queue import Line, Sizes
 
 __all__ = [

@@ -76,7 +76,6 @@ async def serve(  # noqa: PLR0913
             signer = _signer(signing_key or log.path.with_name(log.path.name + ".key"), log, say)
             service = Service(log, policy, past=Past(log.path, snapshot_every))
             await service.start(ProgressLines(say, f"Replaying {db}"))
-            _tune_interpreter()
             try:
                 app = create_app(service, keys, signer, body_limit_bytes=body_limit_bytes)
                 server = _server(app)
@@ -86,7 +85,7 @@ async def serve(  # noqa: PLR0913
                     service.feed.end()
                     server.should_exit = True
 
-                with _on_signals(stop, signal.SIGTERM, signal.SIGINT):
+                with _tuned_interpreter(), _on_signals(stop, signal.SIGTERM, signal.SIGINT):
                     say(_greeting(listener, log))
                     await server.serve(sockets=[listener])
             finally:
@@ -96,16 +95,24 @@ async def serve(  # noqa: PLR0913
     say(f"Stopped; {db} stands at seq {log.head}.")
 
 
-def _tune_interpreter() -> None:
-    """Have it hold requests up less, for an eighth more of them.
+@contextlib.contextmanager
+def _tuned_interpreter() -> Iterator[None]:
+    """Have it hold requests up less until the block ends; it answers some 8 % more of them.
 
     What a long log has left lives on, so that no collection need go over it, and requests leave
     little that only a collection finds. The thread that writes needs a moment after each step of
     its own, and not to wait for 5 ms until it gets one.
     """
+    thresholds, interval_s = gc.get_threshold(), sys.getswitchinterval()
     gc.freeze()
-    gc.set_threshold(COLLECT_AFTER_OBJECTS, *gc.get_threshold()[1:])
+    gc.set_threshold(COLLECT_AFTER_OBJECTS, *thresholds[1:])
     sys.setswitchinterval(THREAD_TURN_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval_s)
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 def _signer(path: Path, log: SqliteLog, say: Callable[[str], None]) -> Signer:

@@ -24,9 +24,10 @@ from typing import Final
 import msgspec
 
 import projections as projecting
-from dispatcher import codec, events, fleet, queue, replay
+from dispatcher import codec, events, fleet, job, queue, replay
 from dispatcher.events import JobSubmitted
-from dispatcher.fleet import Engine, Fleet, Job
+from dispatcher.fleet import Engine, Fleet
+from dispatcher.job import Job
 from dispatcher.log import Log, LogError
 from dispatcher.merkle import Frontier, subtrees
 from dispatcher.queue import Queue
@@ -95,7 +96,7 @@ _header_decoder = msgspec.json.Decoder(Header)
 
 
 _FOLDING: Final = (
-    *(events, codec, fleet, queue, replay, sys.modules[__name__]),
+    *(events, codec, job, fleet, queue, replay, sys.modules[__name__]),
     *(projecting, jobs_projection, engines_projection, history_projection),
 )
 

@@ -76,7 +76,7 @@ class Timers:
 
     def notice(self, recorded: Recorded) -> None:
         """Set and clear what an event means for the time to come."""
-        match recorded.event:
+        match recorded.event:  # the usual ones first: patterns are tried in order
             case JobSubmitted():
                 pass
             case JobAssigned(job_id, engine_id, attempt):

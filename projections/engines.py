@@ -127,7 +127,7 @@ class Engines:
 
     def apply(self, recorded: Recorded) -> None:
         """Fold one event."""
-        match recorded.event:
+        match recorded.event:  # the usual ones first: patterns are tried in order
             case JobSubmitted():
                 pass
             case EngineSeen() | JobProgressed():

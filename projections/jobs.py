@@ -1,5 +1,6 @@
 """The jobs, as `GET /jobs/` shows them (protocol.md 1.2 and 1.3)."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
@@ -124,7 +125,7 @@ def _submitted(event: JobSubmitted, at: datetime) -> JobView:
     return JobView(
         job_id=event.job_id,
         source_url=event.source_url,
-        target_codec=event.target_codec,
+        target_codec=sys.intern(event.target_codec),  # there are few of them, and very many jobs
         job_size=event.job_size,
         status="pending",
         assigned_engine=None,

@@ -3,7 +3,8 @@
 import math
 from typing import Any
 
-from dispatcher.fleet import Fleet, Job
+from dispatcher.fleet import Fleet
+from dispatcher.job import Job
 from dispatcher.queue import Sizes
 from dispatcher.scheduling import choose_for, obstacle
 from projections import Projections
@@ -75,6 +76,8 @@ def check_shown(fleet: Fleet, projections: Projections) -> None:
         job = fleet.jobs[view.job_id]
         assert (view.status, view.retries, view.attempt) == (job.status, job.retries, job.attempt)
         assert (view.output_url, view.error_message) == (job.output_url, job.error_message)
+        asked_for = (job.codec, job.size_mb, job.max_retries)
+        assert (view.target_codec, view.job_size, view.max_retries) == asked_for
         assert view.progress == job.progress
         assert (view.not_before is not None) == fleet.queue.is_paused(job.job_id)
         assert (view.final, view.finished_at is not None) == (job.final, job.final)

@@ -68,7 +68,7 @@ def test_the_dispatcher_is_compared_with_each_of_them(rows: list[list[str]]) -> 
 @pytest.mark.parametrize(
     "what",
     [
-        *("from the file to projections", "and to what decisions need too"),
+        *("from the file to projections", "from the file to projections and decisions"),
         *("read and decode alone", "read alone"),
         *("with a snapshot", "without one", "with an empty log"),
         *("nobody lists", "one client lists"),

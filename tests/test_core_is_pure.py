@@ -14,6 +14,7 @@ PURE: Final = (
     "dispatcher.events",
     "dispatcher.commands",
     "dispatcher.policy",
+    "dispatcher.job",
     "dispatcher.queue",
     "dispatcher.fleet",
     "dispatcher.scheduling",

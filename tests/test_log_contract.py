@@ -16,7 +16,8 @@ from dispatcher import codec
 from dispatcher.codec import Entry
 from dispatcher.events import EngineDrained, EngineReported, EngineSeen, Recorded
 from dispatcher.log import Log, LogError, WrongHeadError, decoded
-from dispatcher.log.sqlite import PAGE, SqliteLog
+from dispatcher.log.rows import PAGE
+from dispatcher.log.sqlite import SqliteLog
 from dispatcher.merkle import EMPTY_ROOT, Subtree
 from tests.written import encoded, entries_in, naive_root, recorded_in
 

@@ -1,12 +1,15 @@
 """The log's file guards itself, and says clearly why it can't be used."""
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import aiosqlite
 import pytest
 
 from dispatcher import codec
@@ -107,6 +110,30 @@ async def pragma_of(log: SqliteLog, name: str) -> object:
     assert log._writer is not None
     ((value,),) = await log._writer.execute_fetchall(f"PRAGMA {name}")
     return value
+
+
+@pytest.mark.parametrize("last", [4, 200, 256, 300])  # one statement, two, and with a subtree
+async def test_an_append_that_is_broken_off_is_not_there_and_nothing_passes_it_unrecovered(
+    log: SqliteLog, shell: sqlite3.Connection, last: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = aiosqlite.Connection.execute
+
+    async def broken_off(it: aiosqlite.Connection, sql: str, values: Any = ()) -> Any:
+        if sql == "COMMIT" or (last == 4 and sql.startswith("INSERT")):
+            raise asyncio.CancelledError
+        return await execute(it, sql, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(aiosqlite.Connection, "execute", broken_off)
+        with pytest.raises(asyncio.CancelledError):
+            await log.append(seen(*range(4, last + 1)), 3)
+    if last > 4:
+        with pytest.raises(LogError, match="was broken off; recover before the next"):
+            await log.append(seen(4), 3)
+    await log.recover()
+    await log.append(seen(4), 3)
+    assert shell.execute("SELECT max(seq) FROM events").fetchone() == (4,)
+    assert log.head == 4
 
 
 async def test_the_file_is_marked_as_ours(shell: sqlite3.Connection) -> None:

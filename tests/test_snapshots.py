@@ -1,6 +1,7 @@
 """A snapshot is the state, and a shortcut to it: it never changes what a replay gives."""
 
 import logging
+import math
 import os
 import random
 import subprocess
@@ -21,9 +22,10 @@ from dispatcher.events import Event, Recorded
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.merkle import Frontier, leaf_hash, subtrees
 from dispatcher.policy import Policy
+from dispatcher.queue import Sizes
 from dispatcher.replay import State, replay
 from dispatcher.snapshots import SnapshotError, Snapshots, decode, encode
-from tests.given import START
+from tests.given import START, job
 from tests.golden.make import told
 from tests.laws import check_laws, check_shown, inside
 from tests.strategies import any_events, policies
@@ -114,6 +116,11 @@ def test_that_holds_even_for_what_could_never_have_happened(events: list[Event])
         theirs = restored(theirs)
         theirs.apply(recorded)
         assert everything_of(theirs) == everything_of(ours)
+
+
+def test_the_queue_that_is_restored_holds_the_very_jobs_of_the_fleet() -> None:
+    fleet = restored(folded([Recorded(1, START, "x", job("a"))])).fleet
+    assert fleet.queue.first(None, lambda _: Sizes(-1.0, math.inf)) is fleet.jobs["a"]
 
 
 def test_a_snapshot_brings_its_tree_along() -> None:

@@ -75,7 +75,7 @@ class Authenticated:
             return await self._app(scope, receive, send)
         headers = dict(reversed(list(scope["headers"])))  # of several alike, the first
         given_id = headers.get(b"x-request-id", b"")
-        is_id = bool(given_id) and _REQUEST_ID.fullmatch(given_id) is not None
+        is_id = _REQUEST_ID.fullmatch(given_id) is not None
         request_id = given_id.decode() if is_id else f"{_PROCESS_ID}{next(_request_numbers):016x}"
         send = _with_request_id(send, request_id)
         name: str = ANONYMOUS

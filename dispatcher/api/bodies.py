@@ -6,7 +6,6 @@ protocol.md. Each function gives a command or raises `HttpError` 400.
 """
 
 import math
-import sys
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -76,7 +75,7 @@ def submission(fields: dict[str, Any], job_id: str, key: str | None = None) -> S
     return SubmitJob(
         job_id=job_id,
         source_url=fields["source_url"],
-        target_codec=sys.intern(fields["target_codec"]),  # there are few, and jobs are many
+        target_codec=fields["target_codec"],
         job_size=job_size,
         max_retries=max_retries,
         priority=priority,

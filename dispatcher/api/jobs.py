@@ -58,7 +58,9 @@ async def submit_job(request: Request[Any, Any, Any], body: RawBody) -> ASGIApp:
 
     def answer(records: Sequence[Recorded]) -> Answer:
         job = service.submission_of(command)
-        return json_answer(job if records else as_submitted(job))  # which may have come far since
+        if not records:  # it came before, and may have come far since
+            job = as_submitted(job)
+        return json_answer(job)
 
     return await service.execute(command, caller_of(request), answer)
 

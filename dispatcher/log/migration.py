@@ -14,24 +14,17 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from threading import Event
-from typing import Any, Final
+from typing import Any
 
 from dispatcher.codec import Entry, line
 from dispatcher.log import LogError
 from dispatcher.log.file import SCHEMA, SCHEMA_VERSION
+from dispatcher.log.rows import COLUMNS, PAGE, inserts
 from dispatcher.log.tree import grow
 from dispatcher.merkle import Frontier
 from dispatcher.progress import Progress, silent
 
-__all__ = ["COLUMNS", "migrate"]
-
-COLUMNS: Final = {
-    1: "seq, time, type, 1, actor, NULL, data",
-    2: "seq, time, type, version, actor, request_id, data",
-}
-"""What to SELECT of a log of each schema, to have what an `Entry` has."""
-
-_PAGE: Final = 2_000
+__all__ = ["migrate"]
 
 logger = logging.getLogger(__name__)
 
@@ -91,20 +84,17 @@ def _rewrite(connection: sqlite3.Connection, version: int, progress: Progress) -
     rows = connection.execute(f"SELECT {COLUMNS[version]} FROM former_events ORDER BY seq")  # noqa: S608
     ((head,),) = connection.execute("SELECT coalesce(max(seq), 0) FROM former_events").fetchall()
     frontier = Frontier()
-    while page := list(islice(rows, _PAGE)):
+    while page := list(islice(rows, PAGE)):
         frontier = _copy(connection, frontier, page)
         progress(frontier.size, head)
     connection.execute("DROP TABLE former_events")
 
 
 def _copy(connection: sqlite3.Connection, frontier: Frontier, page: list[Any]) -> Frontier:
-    entries = [_entry(*row) for row in page]
-    growth = grow(frontier, [line(entry) for entry in entries])
-    connection.executemany(
-        "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        ((*row, leaf) for row, leaf in zip(page, growth.leaf_hashes, strict=True)),
-    )
-    connection.executemany("INSERT INTO subtrees VALUES (?, ?, ?)", growth.subtrees)
+    growth = grow(frontier, [line(_entry(*columns)) for columns in page])
+    rows = [(*columns, leaf) for columns, leaf in zip(page, growth.leaf_hashes, strict=True)]
+    for statement, values in (*inserts("events", rows), *inserts("subtrees", growth.subtrees)):
+        connection.execute(statement, values)
     return growth.frontier
 
 

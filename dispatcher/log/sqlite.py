@@ -11,12 +11,11 @@ Laws:
 """
 
 import sqlite3
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from datetime import datetime
-from itertools import chain
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import aiosqlite
 
@@ -25,18 +24,14 @@ from dispatcher.codec import Entry
 from dispatcher.locks import FileLock, LockHeldError
 from dispatcher.log import LogError, WrongHeadError
 from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA_VERSION, check, create, write_header
-from dispatcher.log.migration import COLUMNS, migrate
+from dispatcher.log.migration import migrate
 from dispatcher.log.readers import Readers, connect, told
+from dispatcher.log.rows import COLUMNS, PAGE, inserts, row
 from dispatcher.log.tree import grow, read_frontier, read_subtree
 from dispatcher.merkle import Frontier, Subtree
 from dispatcher.progress import Progress, silent
 
-__all__ = ["PAGE", "SqliteLog"]
-
-PAGE: Final = 2_000
-"""Events a read: a few milliseconds of decoding, so that the event loop is never held long."""
-INSERTED_ROWS: Final = 1_000
-"""Rows a statement, which may have 32,766 values (SQLITE_MAX_VARIABLE_NUMBER)."""
+__all__ = ["SqliteLog"]
 
 
 class SqliteLog:
@@ -131,9 +126,11 @@ class SqliteLog:
             raise WrongHeadError(expected_head, self.head)
         if self._writer is None:
             raise LogError(f"{self.path}: was opened for reading only")
+        if self._writer.in_transaction:  # what is written now would not be committed
+            raise LogError(f"{self.path}: the last write was broken off; recover before the next")
         growth = grow(self.tree, map(codec.line, batch))
-        rows = [_row(entry, leaf) for entry, leaf in zip(batch, growth.leaf_hashes, strict=True)]
-        statements = [*_inserts("events", rows), *_inserts("subtrees", growth.subtrees)]
+        rows = [row(entry, leaf) for entry, leaf in zip(batch, growth.leaf_hashes, strict=True)]
+        statements = [*inserts("events", rows), *inserts("subtrees", growth.subtrees)]
         if len(statements) > 1:  # a single one is a transaction as it is
             statements = [("BEGIN IMMEDIATE", ()), *statements, ("COMMIT", ())]
         try:
@@ -248,32 +245,6 @@ class SqliteLog:
                 except UnicodeDecodeError as error:
                     return LogError(f"{self.path}: seq {seq} can't be read: {error}")
         return LogError(f"{self.path}: can't be read: an event is no text")
-
-
-def _row(entry: Entry, leaf: bytes) -> tuple[Any, ...]:
-    return (
-        entry.seq,
-        entry.time,
-        entry.type,
-        entry.version,
-        entry.actor,
-        entry.request_id,
-        entry.data.decode(),
-        leaf,
-    )
-
-
-def _inserts(table: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Make statements that insert many rows each.
-
-    SQLite's thread must have the interpreter for every statement, and waits for it where there is
-    much to do: with a statement a row, the dispatcher does a tenth less.
-    """
-    for first in range(0, len(rows), INSERTED_ROWS):
-        some = rows[first : first + INSERTED_ROWS]
-        marks = f"({', '.join('?' * len(some[0]))})"
-        statement = f"INSERT INTO {table} VALUES {', '.join([marks] * len(some))}"  # noqa: S608
-        yield statement, tuple(chain.from_iterable(some))
 
 
 def _lock(log_path: Path) -> FileLock:

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 
 from dispatcher.codec import Entry
 from dispatcher.log import LogError
-from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA, check
-from dispatcher.log.migration import COLUMNS
+from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA, SCHEMA_VERSION, check
+from dispatcher.log.rows import COLUMNS
 
 __all__ = ["READ_ERRORS", "Row", "UntrustedLog", "opened"]
 
@@ -64,7 +64,8 @@ class UntrustedLog:
 
     def rows(self) -> Iterator[Row]:
         """Give all events in the order of seq; without a tree their leaf hash is `None`."""
-        columns = f"{COLUMNS[2]}, leaf_hash" if self.has_tree else f"{COLUMNS[1]}, NULL"
+        former = f"{COLUMNS[FIRST_WITH_TREE - 1]}, NULL"
+        columns = f"{COLUMNS[SCHEMA_VERSION]}, leaf_hash" if self.has_tree else former
         rows = self._connection.execute(f"SELECT {columns} FROM events ORDER BY seq")  # noqa: S608 - our own words
         return map(Row._make, rows)
 

@@ -14,10 +14,11 @@ _OBSTACLES: Final = {
     "process that writes a snapshot shares the cores",
     "B.ahead": "a life is three HTTP requests on one core; the peer that is ahead has another "
     "protocol or keeps less",
-    "C.decoding": "each event is folded into three projections, in the interpreter, which takes as "
-    "long as to read and decode it",
-    "C.library": "reading and decoding alone is about three times as fast as the library; the fold "
-    "comes on top, and keeps more than the one dict that stands for a projection there",
+    "C.decoding": "each event is folded into three projections, in the interpreter, which takes "
+    "longer than to read and decode it",
+    "C.library": "reading and decoding alone takes most of the time that the aim leaves, see the "
+    "table; the fold comes on top, and keeps more than the one dict that stands for a projection "
+    "beside the library",
     "D.startup": "a snapshot holds every job that there ever was, so that its decoding takes "
     "time for each; the start with an empty log shows what loading the code takes",
     "D.memory": "a pending job is held by the fleet and its queue, by the projection of jobs and "
@@ -28,7 +29,7 @@ _OBSTACLES: Final = {
     "for a core, so compare the row in which nobody lists",
     "E.memory": "every job stays known, for `GET /jobs/` shows them all from memory, which so "
     "grows with the jobs that there ever were; the table has the growth for each thousand, and "
-    "E.leak shows that nothing else grows",
+    "E.leak says whether anything else does",
     "E.leak": "not known yet; compare what a heap profile shows before and after the load",
 }
 

@@ -19,7 +19,7 @@ from .report import Part, Picture, Skipped, Table, Target
 __all__ = ["measure"]
 
 PROJECT: Final = "from the file to projections"
-REPLAY: Final = "and to what decisions need too"
+REPLAY: Final = "from the file to projections and decisions"
 DECODE: Final = "read and decode alone"
 READ: Final = "read alone"
 LIBRARY: Final = "eventsourcing library"
@@ -113,8 +113,10 @@ def _rate(found: dict[str, Any]) -> float:
 
 def _targets(rates: dict[str, list[float]]) -> list[Target]:
     return [
-        _target("C.decoding", rates, DECODE, SHARE, f"at least half of {DECODE}"),
-        _target("C.library", rates, LIBRARY, TIMES, f"at least {TIMES:g} times the {LIBRARY}"),
+        _target("C.decoding", rates, DECODE, SHARE, f"{PROJECT}: at least half of {DECODE}"),
+        _target(
+            "C.library", rates, LIBRARY, TIMES, f"{PROJECT}: at least {TIMES:g} times the {LIBRARY}"
+        ),
     ]
 
 

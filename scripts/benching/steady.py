@@ -35,7 +35,9 @@ WINDOWS: Final = 60
 EARLY: Final = WINDOWS // 10
 """Windows after which what a start brings with it is over."""
 GROWTH: Final = 1.1
+"""How many times the memory at a tenth there may be at the end."""
 LEAK: Final = 1.1
+"""How many times the memory after a replay there may be at the end."""
 SLOWER: Final = 1.25
 
 HOW: Final = (
@@ -68,7 +70,7 @@ def measure(plan: Plan) -> Part:
                 "SELECT count(*) FROM events WHERE type = 'job_submitted'"
             ).fetchone()
         size = db.stat().st_size
-        shutil.rmtree(f"{db}.snapshots")
+        shutil.rmtree(f"{db}.snapshots", ignore_errors=True)
         with dispatcher(db) as server:
             anew_mb = server.process.rss_mb
     early, late = windows[EARLY - 1], windows[-1]

@@ -80,7 +80,7 @@ class Dispatcher:
         # What follows from the events alone; those in the tail are yet to be folded.
         self._folded = Fleet()
         self._projections = Projections()
-        self._submitted: dict[str, JobSubmitted] = {}
+        self._submitted: dict[str, JobSubmitted] = {}  # the fleet keeps less of a job
         self._tail: list[Recorded] = []
         agenda.after(TICK_S, self._tick, self._life, TICK_S)
 

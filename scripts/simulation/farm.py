@@ -12,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from dispatcher.fleet import Engine, Fleet, Job
+from dispatcher.fleet import Engine, Fleet
+from dispatcher.job import Job
 from dispatcher.scheduling import Obstacle, obstacle
 
 from .agenda import HOUR_S, MICROS, Agenda

@@ -4,7 +4,8 @@ import math
 from itertools import islice
 from typing import Final
 
-from dispatcher.fleet import Fleet, Job
+from dispatcher.fleet import Fleet
+from dispatcher.job import Job
 from dispatcher.queue import Sizes
 from dispatcher.scheduling import choose_for, obstacle
 from projections import Projections

@@ -94,7 +94,7 @@ class _Rows(list[tuple[Any, ...]]):
 
 
 class _Connection:
-    """As much of a `sqlite3.Connection` as the log uses, with its transactions and its errors."""
+    """As much of a `sqlite3.Connection` as the log uses, with its errors; it begins nothing."""
 
     def __init__(
         self, database: Any, disk: Disk, vfs: str, translate: Callable[[str], str]
@@ -112,33 +112,24 @@ class _Connection:
             rows = [tuple(it.encode() if isinstance(it, str) else it for it in r) for r in rows]
         return _Rows(rows)
 
-    def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> _Rows:
-        with _as_sqlite3():
-            if not self._apsw.in_transaction:
-                self._apsw.execute("BEGIN IMMEDIATE")
-            self._apsw.executemany(sql, rows)
-        return _Rows()
-
     def executescript(self, script: str) -> _Rows:
         with _as_sqlite3():
             self._apsw.execute(script)
         return _Rows()
 
-    def commit(self) -> None:
-        self._end("COMMIT")
+    @property
+    def in_transaction(self) -> bool:
+        return self._apsw.in_transaction
 
     def rollback(self) -> None:
-        self._end("ROLLBACK")
+        with _as_sqlite3():
+            if self._apsw.in_transaction:
+                self._apsw.execute("ROLLBACK")
 
     def close(self) -> None:
         # SQLite lets a connection go whatever goes wrong, and `sqlite3` doesn't tell.
         with suppress(apsw.Error, PowerCutError):
             self._apsw.close(True)
-
-    def _end(self, how: str) -> None:
-        with _as_sqlite3():
-            if self._apsw.in_transaction:
-                self._apsw.execute(how)
 
 
 @contextmanager
@@ -166,7 +157,8 @@ def mounted(disk: Disk, translate: Callable[[str], str]) -> Iterator[None]:
     def connect(database: Any, **_: Any) -> Any:
         return _Connection(database, disk, vfs_name, translate)
 
-    def connect_async(database: Any, **_: Any) -> aiosqlite.Connection:
+    def connect_async(database: Any, **options: Any) -> aiosqlite.Connection:
+        assert options["isolation_level"] is None, "the log begins its transactions itself"  # noqa: S101
         return aiosqlite.Connection(lambda: connect(database), _CHUNK_ROWS)
 
     def replaced(path: Any, to: Any, **options: Any) -> None:
