@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import resource
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,17 @@ async def log(db: Path) -> AsyncIterator[SqliteLog]:
     await opened.append(seen(1, 2, 3), 0)
     yield opened
     await opened.close()
+
+
+@contextmanager
+def files_of_at_most(size_bytes: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a size, for which SQLite tells of an I/O error."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture
@@ -119,7 +131,7 @@ async def test_an_append_that_is_broken_off_is_not_there_and_nothing_passes_it_u
     execute = aiosqlite.Connection.execute
 
     async def broken_off(it: aiosqlite.Connection, sql: str, values: Any = ()) -> Any:
-        if sql == "COMMIT" or (last == 4 and sql.startswith("INSERT")):
+        if sql == "COMMIT":
             raise asyncio.CancelledError
         return await execute(it, sql, values)
 
@@ -127,13 +139,30 @@ async def test_an_append_that_is_broken_off_is_not_there_and_nothing_passes_it_u
         patch.setattr(aiosqlite.Connection, "execute", broken_off)
         with pytest.raises(asyncio.CancelledError):
             await log.append(seen(*range(4, last + 1)), 3)
-    if last > 4:
-        with pytest.raises(LogError, match="was broken off; recover before the next"):
-            await log.append(seen(4), 3)
+    with pytest.raises(LogError, match="was broken off; recover before the next"):
+        await log.append(seen(4), 3)
     await log.recover()
     await log.append(seen(4), 3)
     assert shell.execute("SELECT max(seq) FROM events").fetchone() == (4,)
     assert log.head == 4
+
+
+@pytest.mark.parametrize("last", [4, 5, 130, 256])
+@pytest.mark.parametrize("room_bytes", [0, 100, 4_000])
+async def test_the_very_first_append_after_a_start_fails_aloud_if_there_is_no_room(
+    log: SqliteLog, last: int, room_bytes: int
+) -> None:
+    await log.close()
+    log = await SqliteLog.open(log.path)
+    try:
+        with files_of_at_most(room_bytes), pytest.raises(LogError, match="can't be written"):
+            await log.append(seen(*range(4, last + 1)), 3)
+        assert log.head == 3
+        await log.recover()
+        await log.append(seen(*range(4, last + 1)), 3)
+        assert [entry.seq for entry in await entries_in(log)] == [*range(1, last + 1)]
+    finally:
+        await log.close()
 
 
 async def test_the_file_is_marked_as_ours(shell: sqlite3.Connection) -> None:

@@ -5,11 +5,13 @@ Laws:
   before 3.51.3 can corrupt a WAL that two connections write or reset at once.)
 - `synchronous=FULL`: a commit has returned only when it is on disk. One commit carries a whole
   batch, which makes that cheap.
+- On the writer, what a statement gives is read to its end: one that is not would hold up commits.
 - The table guards itself: triggers refuse UPDATE, DELETE and any seq but the next one, so that
   not even the sqlite3 shell rewrites history by accident.
 - Readers open the file read-only, read short pages, and so never hold the writer up.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
@@ -85,7 +87,7 @@ class SqliteLog:
             head = await _head(writer)  # first, since this fails where there is no log of ours
             tree = await read_frontier(writer, head)
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "recursive_triggers=ON"):
-                await writer.execute(f"PRAGMA {pragma}")
+                await writer.execute_fetchall(f"PRAGMA {pragma}")
             await _sync_wal(writer)
             return cls(path, writer, lock, head, tree)
         except BaseException as error:
@@ -131,11 +133,8 @@ class SqliteLog:
         growth = grow(self.tree, map(codec.line, batch))
         rows = [row(entry, leaf) for entry, leaf in zip(batch, growth.leaf_hashes, strict=True)]
         statements = [*inserts("events", rows), *inserts("subtrees", growth.subtrees)]
-        if len(statements) > 1:  # a single one is a transaction as it is
-            statements = [("BEGIN IMMEDIATE", ()), *statements, ("COMMIT", ())]
         try:
-            for statement, values in statements:
-                await self._writer.execute(statement, values)
+            await _transact(self._writer, statements)
         except sqlite3.Error as error:
             raise told(self.path, "written", error) from error
         self.head, self._tree = growth.frontier.size, growth.frontier
@@ -215,7 +214,7 @@ class SqliteLog:
         if self._writer is not None:
             # A log that can't be checkpointed now (a full disk) is still whole: the WAL has it.
             with suppress(sqlite3.Error):
-                await self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
             await self._writer.close()
             self._writer = None
         if self._lock is not None:
@@ -267,6 +266,32 @@ def _lock(log_path: Path) -> FileLock:
         ) from error
 
 
+async def _transact(
+    writer: aiosqlite.Connection, statements: Sequence[tuple[str, tuple[Any, ...]]]
+) -> None:
+    """Carry out statements in one transaction; whatever raises, `recover` is due.
+
+    It is begun and committed by name: a commit that SQLite makes of its own accord is put off, and
+    what is wrong with it never told, where another statement has not been read to its end.
+    """
+    if len(statements) == 1:  # handed over with what goes around it: three turns of a thread in one
+        (only,) = statements
+        done = await asyncio.gather(
+            writer.execute("BEGIN"),
+            writer.execute(*only),
+            writer.execute("COMMIT"),  # of nothing, if the one before has failed
+            return_exceptions=True,
+        )
+        for error in done:
+            if isinstance(error, BaseException):
+                raise error
+        return
+    await writer.execute("BEGIN")
+    for statement, values in statements:
+        await writer.execute(statement, values)
+    await writer.execute("COMMIT")
+
+
 async def _sync_wal(writer: aiosqlite.Connection) -> None:
     """See that what is in the WAL is on disk before anybody is shown it.
 
@@ -274,7 +299,7 @@ async def _sync_wal(writer: aiosqlite.Connection) -> None:
     cache has yet. A checkpoint syncs the WAL first; that it may then lack room does no harm.
     """
     try:
-        await writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        await writer.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
     except sqlite3.OperationalError as error:
         if "full" not in str(error):
             raise

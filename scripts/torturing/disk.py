@@ -138,6 +138,21 @@ async def _broken(rounds: int, random: Random, tell: Tell) -> Outcome:
                 load.failures.append(f"SQLite met no I/O error; it was said: {server.said[-3:]}")
             if (code := await server.stop()) != 0:
                 load.failures.append(f"stopped with exit code {code}")
+        for number in range(rounds):
+            tell(f"I/O errors at the first write, {number + 1} of {rounds}")
+            await _fails_at_first(db, load, random)
         load.check_log(db)
     facts = load.counted() | {"I/O errors": errors, "slowest to resume, s": round(max(resumed), 2)}
     return Outcome("I/O errors", BROKEN, rounds, time.monotonic() - begun, facts, load.failures)
+
+
+async def _fails_at_first(db: Path, load: Load, random: Random) -> None:
+    """Let the first writes after a start fail, of which nothing is known to work yet."""
+    async with serving(db) as server, client_of(server) as load.client:
+        with limited(server, random):
+            async with load.running():
+                await load.is_refused()
+        async with load.running():
+            await load.goes_on()
+        if (code := await server.stop()) != 0:
+            load.failures.append(f"stopped with exit code {code}")
