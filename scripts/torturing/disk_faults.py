@@ -14,7 +14,8 @@ from .serving import Served
 
 __all__ = ["SIZE_MB", "break_ext4", "failure_of", "filled", "limited", "tmpfs"]
 
-SIZE_MB: Final = 24
+SIZE_MB: Final = 128
+"""Room enough that the log of a long run does not fill the disk by itself."""
 UNLIMITED: Final = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 
 
