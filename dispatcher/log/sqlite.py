@@ -128,7 +128,7 @@ class SqliteLog:
             raise WrongHeadError(expected_head, self.head)
         if self._writer is None:
             raise LogError(f"{self.path}: was opened for reading only")
-        if self._writer.in_transaction:  # what is written now would not be committed
+        if self._writer.in_transaction:
             raise LogError(f"{self.path}: the last write was broken off; recover before the next")
         growth = grow(self.tree, map(codec.line, batch))
         rows = [row(entry, leaf) for entry, leaf in zip(batch, growth.leaf_hashes, strict=True)]
