@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from . import Outcome, Tell
-from .disk_faults import failure_of, filled, limited, tmpfs
+from .disk_faults import SIZE_MB, failure_of, filled, limited, tmpfs
 from .read_only import read_only
 from .serving import SNAPSHOTS, Served, client_of, serving
 from .submitting import Load
@@ -28,6 +28,9 @@ __all__ = ["LONG", "SHORT", "run"]
 
 LONG: Final = 30
 SHORT: Final = 1
+
+ROUND_MB: Final = 16
+"""What the log and its snapshots grow by in a round, at most, so that they don't fill the disk."""
 
 FULL: Final = (
     "On a full disk writes get 503 with Retry-After, reads go on, nothing acknowledged is lost, "
@@ -53,7 +56,7 @@ async def run(rounds: int, seed: int, tell: Tell) -> list[Outcome]:
 async def _full(rounds: int, random: Random, tell: Tell) -> Outcome:
     begun, facts = time.monotonic(), dict[str, Any]()
     resumed: list[float] = []
-    with tmpfs() as (directory, refusal):
+    with tmpfs(SIZE_MB + rounds * ROUND_MB) as (directory, refusal):
         if refusal:
             facts["the full disk"] = f"a limit on the size of files instead, since {refusal}"
         db = directory / "events.db"

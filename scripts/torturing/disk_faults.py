@@ -14,16 +14,15 @@ from .serving import Served
 
 __all__ = ["SIZE_MB", "break_ext4", "failure_of", "filled", "limited", "tmpfs"]
 
-SIZE_MB: Final = 128
-"""Room enough that the log of a long run does not fill the disk by itself."""
+SIZE_MB: Final = 24
 UNLIMITED: Final = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 
 
 @contextmanager
-def tmpfs() -> Iterator[tuple[Path, str]]:
+def tmpfs(size_mb: int = SIZE_MB) -> Iterator[tuple[Path, str]]:
     """Give a small disk of our own, and why it is none if it is an ordinary directory."""
     with TemporaryDirectory(prefix="torture-") as name:
-        refusal = failure_of("mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "torture", name)
+        refusal = failure_of("mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "torture", name)
         try:
             yield Path(name), refusal
         finally:
