@@ -85,7 +85,7 @@ async def _is_read_only(random: Random, facts: dict[str, Any], tell: Tell) -> li
             async with load.running():
                 await load.goes_on()
                 said = failure_of("mount", "-o", "remount,ro", str(directory))
-                facts["remounted read-only below it"] = said.replace(str(directory), "") or "done"
+                facts["remounted read-only below it"] = said.replace(f"{directory}: ", "") or "done"
                 if not said:
                     await load.is_refused()
                     await load.read()
