@@ -33,7 +33,8 @@ async def read_only(random: Random, tell: Tell) -> Outcome:
 async def _turns_read_only(random: Random, facts: dict[str, Any], tell: Tell) -> list[str]:
     """Let ext4 go read-only below open files, as it does after an error of the device.
 
-    It takes writes again only when it is mounted anew, and that needs the dispatcher to stop.
+    It takes writes again only when it is mounted anew, and that needs the dispatcher to stop. No
+    write is under way when it turns: of such a one ext4 may say that it is synced, and drop it.
     """
     tell("a file system that turns read-only")
     with TemporaryDirectory(prefix="torture-") as name:
@@ -52,9 +53,10 @@ async def _turns_read_only(random: Random, facts: dict[str, Any], tell: Tell) ->
                 load = Load(client, random)
                 async with load.running():
                     await load.goes_on()
-                    if refusal := break_ext4(image):
-                        facts["turned read-only"] = f"not tried, since {refusal}"
-                        return load.failures
+                if refusal := break_ext4(image):
+                    facts["turned read-only"] = f"not tried, since {refusal}"
+                    return load.failures
+                async with load.running():
                     await load.is_refused()
                     await load.read()
                 facts["exit code when stopped then"] = await server.stop()
