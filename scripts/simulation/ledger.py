@@ -28,6 +28,8 @@ from dispatcher.events import (
     JobRequeued,
     JobRetried,
     JobSubmitted,
+    engine_of,
+    job_of,
 )
 from dispatcher.fleet import Fleet
 
@@ -57,9 +59,7 @@ class Ledger:
     def before(self, fleet: Fleet, event: Event) -> None:
         """Ask the rules whether the event may come next."""
         if (why := breach(fleet, event)) is not None:
-            raise ViolationError(
-                why, getattr(event, "job_id", None), getattr(event, "engine_id", None)
-            )
+            raise ViolationError(why, job_of(event), engine_of(event))
 
     def after(self, fleet: Fleet, event: Event, now_s: float) -> None:
         """Enter an event that the fleet has folded, and compare."""
@@ -91,7 +91,7 @@ class Ledger:
             case _:
                 pass
         if not isinstance(event, EngineSeen | JobProgressed):
-            self._sides(fleet, getattr(event, "job_id", None), getattr(event, "engine_id", None))
+            self._sides(fleet, job_of(event), engine_of(event))
 
     def answered(
         self, command: Command, outcome: list[Event] | Rejected, events: Sequence[Event]
