@@ -15,14 +15,14 @@ from typing import Final
 import uvicorn
 
 from dispatcher.api.app import BODY_LIMIT_BYTES, create_app
-from dispatcher.checkpoints import Signer
-from dispatcher.keys import ApiKeys, KeysError
+from dispatcher.core.policy import DEFAULT_POLICY, Policy
+from dispatcher.log.checkpoints import Signer
 from dispatcher.log.sqlite import SqliteLog
-from dispatcher.past import Past
-from dispatcher.policy import DEFAULT_POLICY, Policy
 from dispatcher.progress import ProgressLines
-from dispatcher.service import Service
-from dispatcher.snapshots import EVERY
+from dispatcher.serving.as_of import Past
+from dispatcher.serving.keys import ApiKeys, KeysError
+from dispatcher.serving.service import Service
+from dispatcher.state.snapshots import EVERY
 
 __all__ = ["BODY_LIMIT_BYTES", "ListenError", "serve"]
 

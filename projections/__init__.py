@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import msgspec
 
-from dispatcher.events import Recorded
+from dispatcher.core.events import Recorded
 from projections.engines import Engines, EnginesSnapshot
 from projections.history import History, HistorySnapshot
 from projections.jobs import Jobs, JobView

@@ -5,7 +5,7 @@ from typing import Any, Self, assert_never
 
 import msgspec
 
-from dispatcher.events import (
+from dispatcher.core.events import (
     ASKED_BY_NAME,
     AnswerRefused,
     EngineBenchmarked,

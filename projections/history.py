@@ -10,7 +10,7 @@ from typing import Self
 
 import msgspec
 
-from dispatcher.events import Recorded, engine_of, job_of
+from dispatcher.core.events import Recorded, engine_of, job_of
 
 __all__ = ["History", "HistorySnapshot"]
 

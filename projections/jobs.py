@@ -9,7 +9,7 @@ from typing import Final, Self, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from dispatcher.events import (
+from dispatcher.core.events import (
     FINAL,
     AnswerRefused,
     EngineBenchmarked,

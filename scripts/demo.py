@@ -31,7 +31,7 @@ from rich.text import Text
 from dispatcher.client import Client
 from dispatcher.engine.ffmpeg import find_ffmpeg
 from dispatcher.log.sqlite import SqliteLog
-from dispatcher.replay import replay
+from dispatcher.state.replay import replay
 from projections.jobs import JobView
 
 OUT: Final = Path(__file__).resolve().parent.parent / "demo-out"

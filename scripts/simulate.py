@@ -23,8 +23,9 @@ if Path(sys.prefix) != python.parent.parent and python.exists():
     os.execv(python, [str(python), *sys.argv])  # noqa: S606 - the project's own interpreter
 
 from rich.console import Console  # noqa: E402 - only the project's interpreter has it
-from simulation import FAULTS, FailedError, Plan, PlanError, simulate  # noqa: E402
-from simulation.report import as_json, show  # noqa: E402
+
+from dispatcher.simulation import FAULTS, FailedError, Plan, PlanError, simulate  # noqa: E402
+from dispatcher.simulation.report import as_json, show  # noqa: E402
 
 OPTIONS = {
     "engines": "how many engines the farm has",

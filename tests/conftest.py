@@ -8,12 +8,12 @@ import pytest
 from hypothesis import settings
 
 from dispatcher.client import Client
+from dispatcher.core.policy import Policy
 from dispatcher.log.sqlite import SqliteLog
-from dispatcher.policy import Policy
-from dispatcher.service import Service
-from tests.farm import Farm
-from tests.servers import KEY, Running, client_of, running
-from tests.watched_log import WatchedLog
+from dispatcher.serving.service import Service
+from tests.support.farm import Farm
+from tests.support.servers import KEY, Running, client_of, running
+from tests.support.watched_log import WatchedLog
 
 # The same examples on every run, however slow the machine is.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)

@@ -11,10 +11,10 @@ from typing import Final
 import pytest
 
 from dispatcher.client import Client, RequestRefusedError
-from dispatcher.policy import Policy
+from dispatcher.core.policy import Policy
 from projections.jobs import JobView
-from tests.farm import eventually
-from tests.servers import KEY, events_in, running
+from tests.support.farm import eventually
+from tests.support.servers import KEY, events_in, running
 
 pytestmark = pytest.mark.anyio
 

@@ -11,22 +11,9 @@ ROOT: Final = Path(__file__).parent.parent
 PROJECT: Final = ("dispatcher", "projections")
 
 PURE: Final = (
-    "dispatcher.events",
-    "dispatcher.commands",
-    "dispatcher.policy",
-    "dispatcher.job",
-    "dispatcher.queue",
-    "dispatcher.fleet",
-    "dispatcher.scheduling",
-    "dispatcher.attempts",
-    "dispatcher.decider",
-    "dispatcher.explanations",
-    "dispatcher.breaches",
-    "dispatcher.merkle",
-    "projections",
-    "projections.engines",
-    "projections.history",
-    "projections.jobs",
+    *(f"dispatcher.core.{path.stem}" for path in sorted((ROOT / "dispatcher/core").glob("*.py"))),
+    "dispatcher.log.merkle",
+    *("projections", "projections.engines", "projections.history", "projections.jobs"),
 )
 ALLOWED: Final = {
     *("array", "collections.abc", "datetime", "enum", "hashlib", "itertools", "math", "operator"),

@@ -13,13 +13,13 @@ import httpx2
 import pytest
 
 from dispatcher import server as server_module
-from dispatcher.keys import ApiKeys, Role, new_key
 from dispatcher.log import LogError
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.server import ListenError
-from tests.in_flight import until
-from tests.servers import KEY, Child, Running, child, client_of, events_in, running
-from tests.watched_log import DISK_FULL
+from dispatcher.serving.keys import ApiKeys, Role, new_key
+from tests.support.in_flight import until
+from tests.support.servers import KEY, Child, Running, child, client_of, events_in, running
+from tests.support.watched_log import DISK_FULL
 
 pytestmark = pytest.mark.anyio
 

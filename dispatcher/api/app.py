@@ -11,9 +11,9 @@ from dispatcher.api.auth import Authenticated, check_role
 from dispatcher.api.direct import Direct
 from dispatcher.api.errors import HANDLERS
 from dispatcher.api.openapi import openapi_config
-from dispatcher.checkpoints import Signer
-from dispatcher.keys import ApiKeys
-from dispatcher.service import Service
+from dispatcher.log.checkpoints import Signer
+from dispatcher.serving.keys import ApiKeys
+from dispatcher.serving.service import Service
 
 __all__ = ["BODY_LIMIT_BYTES", "create_app", "create_routes"]
 

@@ -12,8 +12,8 @@ from dispatcher.api.answers import Answer, json_answer, text_answer
 from dispatcher.api.jobs import existing_job
 from dispatcher.api.openapi import ENGINE_OR_NOBODY, FAILURE, OUTPUT, answers
 from dispatcher.api.requests import caller_of, service_of
-from dispatcher.events import JobAssigned, JobRequeued, Recorded
-from dispatcher.keys import Role
+from dispatcher.core.events import JobAssigned, JobRequeued, Recorded
+from dispatcher.serving.keys import Role
 from projections.jobs import JobView
 
 __all__ = ["HANDLERS"]

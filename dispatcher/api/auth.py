@@ -21,8 +21,8 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from dispatcher.api.answers import text_answer
 from dispatcher.api.errors import HttpError
-from dispatcher.commands import Caller
-from dispatcher.keys import ANONYMOUS, ApiKeys, Role
+from dispatcher.core.commands import Caller
+from dispatcher.serving.keys import ANONYMOUS, ApiKeys, Role
 
 __all__ = ["ANY_KEY", "NO_KEY", "Authenticated", "Needs", "check_role"]
 

@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from dispatcher.api.errors import HttpError
-from dispatcher.commands import (
+from dispatcher.core.commands import (
     AssignJob,
     CompleteJob,
     FailJob,

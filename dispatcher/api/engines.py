@@ -15,11 +15,11 @@ from dispatcher.api.errors import HttpError
 from dispatcher.api.openapi import AS_OF, AS_OF_ANSWERS, BENCHMARK, HEARTBEAT, answers
 from dispatcher.api.requests import caller_of, service_of
 from dispatcher.api.viewing import answer_view
-from dispatcher.commands import DrainEngine, ForgetEngine, ReportHeartbeat, ResumeEngine
-from dispatcher.decider import Reason
-from dispatcher.events import Recorded
-from dispatcher.keys import Role
-from dispatcher.views import ListEngines
+from dispatcher.core.commands import DrainEngine, ForgetEngine, ReportHeartbeat, ResumeEngine
+from dispatcher.core.decider import Reason
+from dispatcher.core.events import Recorded
+from dispatcher.serving.keys import Role
+from dispatcher.serving.views import ListEngines
 from projections import Projections
 from projections.engines import EngineFields
 

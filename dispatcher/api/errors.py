@@ -10,11 +10,11 @@ from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap, HTTPScope
 
 from dispatcher.api.answers import Answer, text_answer
-from dispatcher.decider import Reason
-from dispatcher.feed import TooManyStreamsError
+from dispatcher.core.decider import Reason
 from dispatcher.log import LogError
-from dispatcher.past import TooManyError
-from dispatcher.service import RefusedError, UnavailableError
+from dispatcher.serving.as_of import TooManyError
+from dispatcher.serving.feed import TooManyStreamsError
+from dispatcher.serving.service import RefusedError, UnavailableError
 
 __all__ = ["HANDLERS", "TOO_LARGE", "HttpError", "answer_to"]
 

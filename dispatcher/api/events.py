@@ -14,7 +14,7 @@ from litestar.openapi.spec import OpenAPIType, Parameter, Schema
 from litestar.params import FromPath
 from litestar.types import ASGIApp
 
-from dispatcher import codec, sse
+from dispatcher import sse
 from dispatcher.api import queries
 from dispatcher.api.answers import JSON, Answer
 from dispatcher.api.errors import HttpError
@@ -23,10 +23,11 @@ from dispatcher.api.queries import Slice
 from dispatcher.api.requests import service_of
 from dispatcher.api.streamed import Streamed
 from dispatcher.api.viewing import SEQ_HEADER, moment_of
-from dispatcher.decider import Reason
-from dispatcher.keys import Role
-from dispatcher.selection import Selection, selected
-from dispatcher.service import Service
+from dispatcher.core.decider import Reason
+from dispatcher.log import serialization
+from dispatcher.serving.keys import Role
+from dispatcher.serving.selection import Selection, selected
+from dispatcher.serving.service import Service
 
 __all__ = ["HANDLERS", "EventLine"]
 
@@ -48,7 +49,7 @@ def _asked(name: str, description: str, **schema: Any) -> Parameter:
 
 
 _NUMBER: Final = OpenAPIType.INTEGER
-_TYPE: Final = _asked("type", "only events of this type", enum=sorted(codec.NAMES.values()))
+_TYPE: Final = _asked("type", "only events of this type", enum=sorted(serialization.NAMES.values()))
 _AFTER: Final = _asked("after", "only events after this seq", type=_NUMBER, minimum=0)
 _LIMIT: Final = _asked("limit", "at most so many", type=_NUMBER, minimum=1)
 _FILTERS: Final = [
@@ -111,12 +112,12 @@ async def list_events(request: Request[Any, Any, Any]) -> ASGIApp:
     """
     service = service_of(request)
     asked, limit = queries.one_page(request.query_params)
-    entries: list[codec.Entry] = []
+    entries: list[serialization.Entry] = []
     lines: list[bytes] = []
     async with aclosing(_entries(service, asked, service.projections.seq, limit + 1)) as pages:
         async for page in pages:
             entries += page
-            lines += map(codec.line, page)
+            lines += map(serialization.line, page)
     body = b"[" + b",".join(lines[:limit]) + b"]"
     headers = {}
     if len(entries) > limit:
@@ -169,7 +170,7 @@ async def _exists(service: Service, selection: Selection, upto: int) -> bool:
 
 async def _entries(
     service: Service, asked: Slice, upto: int, limit: int | None
-) -> AsyncGenerator[list[codec.Entry], None]:
+) -> AsyncGenerator[list[serialization.Entry], None]:
     """Give what is asked for in pages, none of them empty."""
     history = service.projections.history
     pages = selected(service.log, history, asked.selection, asked.after, upto)
@@ -184,12 +185,14 @@ async def _entries(
                 return
 
 
-async def _array(pages: AsyncGenerator[list[codec.Entry], None]) -> AsyncGenerator[bytes, None]:
+async def _array(
+    pages: AsyncGenerator[list[serialization.Entry], None],
+) -> AsyncGenerator[bytes, None]:
     """Make a JSON array of pages as they come."""
     before = b"["
     async with aclosing(pages):
         async for page in pages:
-            yield before + b",".join(map(codec.line, page))
+            yield before + b",".join(map(serialization.line, page))
             before = b","
     yield b"]" if before == b"," else b"[]"
 

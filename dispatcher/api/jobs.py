@@ -21,12 +21,12 @@ from dispatcher.api.openapi import (
 )
 from dispatcher.api.requests import caller_of, service_of
 from dispatcher.api.viewing import answer_view
-from dispatcher.commands import CancelJob, RetryJob
-from dispatcher.decider import Reason
-from dispatcher.events import Recorded
-from dispatcher.explanations import Explanation
-from dispatcher.keys import Role
-from dispatcher.views import ExplainJob, ShowJob
+from dispatcher.core.commands import CancelJob, RetryJob
+from dispatcher.core.decider import Reason
+from dispatcher.core.events import Recorded
+from dispatcher.core.replies import Explanation
+from dispatcher.serving.keys import Role
+from dispatcher.serving.views import ExplainJob, ShowJob
 from projections.jobs import JobView, as_submitted
 
 __all__ = ["HANDLERS", "existing_job"]

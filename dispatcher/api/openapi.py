@@ -28,7 +28,7 @@ from litestar.types import ControllerRouterHandler
 from dispatcher import __version__, sse
 from dispatcher.api.auth import ANY_KEY, NO_KEY, Needs
 from dispatcher.api.bodies import MAX_INTEGER, MAX_KEY, MAX_PRIORITY, MAX_WAIT_S, WHOLE
-from dispatcher.keys import Role
+from dispatcher.serving.keys import Role
 from projections.jobs import STATUSES
 
 __all__ = [

@@ -18,9 +18,9 @@ from dispatcher.api.auth import ANY_KEY
 from dispatcher.api.errors import HttpError
 from dispatcher.api.openapi import answers
 from dispatcher.api.requests import service_of
-from dispatcher.checkpoints import Checkpoint, Signer
 from dispatcher.log import Log
-from dispatcher.merkle import Span, Subtree, consistency, inclusion, span_root
+from dispatcher.log.checkpoints import Checkpoint, Signer
+from dispatcher.log.merkle import Span, Subtree, consistency, inclusion, span_root
 
 __all__ = ["HANDLERS", "ConsistencyProof", "InclusionProof"]
 

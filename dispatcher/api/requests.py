@@ -4,8 +4,8 @@ from typing import Any
 
 from litestar import Request
 
-from dispatcher.commands import Caller
-from dispatcher.service import Service
+from dispatcher.core.commands import Caller
+from dispatcher.serving.service import Service
 
 __all__ = ["caller_of", "service_of"]
 

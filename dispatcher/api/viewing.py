@@ -14,10 +14,9 @@ from dispatcher.api.answers import JSON, TEXT, Answer
 from dispatcher.api.errors import HttpError
 from dispatcher.api.requests import service_of
 from dispatcher.api.streamed import Streamed
-from dispatcher.moments import MomentError, check_reached, parse_moment
-from dispatcher.past import Past
-from dispatcher.service import Service, UnavailableError
-from dispatcher.views import (
+from dispatcher.serving.as_of import Past
+from dispatcher.serving.service import Service, UnavailableError
+from dispatcher.serving.views import (
     NO_SUCH_JOB,
     SCAN,
     ExplainJob,
@@ -28,6 +27,7 @@ from dispatcher.views import (
     scanned,
     show,
 )
+from dispatcher.state.moments import MomentError, check_reached, parse_moment
 from projections.jobs import Jobs, JobView
 
 __all__ = ["SEQ_HEADER", "answer_view", "moment_of"]

@@ -11,15 +11,15 @@ from typing import Annotated
 import typer
 
 from dispatcher import __version__
-from dispatcher.checkpoints import CheckpointError, CheckpointKeyError
 from dispatcher.cli import audit, engine, engines, history, jobs, key, replay, serve, tail, transfer
 from dispatcher.cli.output import complain
 from dispatcher.client import DispatcherAwayError, RequestRefusedError
 from dispatcher.engine.delivery import DeliveryError
 from dispatcher.engine.ffmpeg import FfmpegError, FfmpegMissingError
 from dispatcher.engine.workspace import WorkspaceError
-from dispatcher.keys import KeysError
 from dispatcher.log import LogError
+from dispatcher.log.checkpoints import CheckpointError, CheckpointKeyError
+from dispatcher.serving.keys import KeysError
 
 __all__ = ["app", "main"]
 

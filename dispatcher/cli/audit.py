@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from dispatcher.audit import Audit, Known, head_of
-from dispatcher.checkpoints import CheckpointError, parse_checkpoint, verify_checkpoint
 from dispatcher.cli.options import ApiKey, AsJson, Db
 from dispatcher.cli.output import cell, print_json, print_table, print_text, say
 from dispatcher.client import Client
-from dispatcher.comparison import Served
+from dispatcher.evidence.against_server import Served
+from dispatcher.evidence.audit import Audit, Known, head_of
+from dispatcher.evidence.statistics import Spread, Totals
+from dispatcher.log.checkpoints import CheckpointError, parse_checkpoint, verify_checkpoint
 from dispatcher.progress import Progress
-from dispatcher.statistics import Spread, Totals
 
 __all__ = ["audit"]
 

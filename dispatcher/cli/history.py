@@ -9,13 +9,12 @@ import msgspec
 import typer
 from rich.table import Table
 
-from dispatcher import codec
 from dispatcher.cli.jobs import ask
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
 from dispatcher.cli.output import cell, print_lines, print_table, print_text
-from dispatcher.log import LogError
+from dispatcher.evidence.timeline import Line, Stage, duration, told
+from dispatcher.log import LogError, serialization
 from dispatcher.log.sqlite import SqliteLog
-from dispatcher.timeline import Line, Stage, duration, told
 
 __all__ = ["history"]
 
@@ -44,7 +43,7 @@ def history(
     else:
         entries = asyncio.run(_read(db, job_id))
     if as_json:
-        print_lines(b"[" + b",\n ".join(map(codec.line, entries)) + b"]")
+        print_lines(b"[" + b",\n ".join(map(serialization.line, entries)) + b"]")
         return
     timeline = told(entries)
     print_table(_events_table(timeline.lines))
@@ -53,7 +52,7 @@ def history(
     print_text(f"In all {duration(timeline.total_s)}; late answers refused: {refused}")
 
 
-async def _read(db: Path, job_id: str) -> list[codec.Entry]:
+async def _read(db: Path, job_id: str) -> list[serialization.Entry]:
     """Look a job up in a log, whether or not a dispatcher is writing to it."""
     async with (
         await SqliteLog.open_for_reading(db) as log,
@@ -65,7 +64,7 @@ async def _read(db: Path, job_id: str) -> list[codec.Entry]:
     return found
 
 
-def _job_of(entry: codec.Entry) -> str | None:
+def _job_of(entry: serialization.Entry) -> str | None:
     """Name the job that an event concerns, also of one that this version does not know."""
     try:
         return _concerned.decode(entry.data).job_id

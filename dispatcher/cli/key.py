@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dispatcher.cli.output import print_text, say
-from dispatcher.keys import Role, new_key
+from dispatcher.serving.keys import Role, new_key
 
 __all__ = ["app"]
 

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from dispatcher import replay as replaying
 from dispatcher.cli.options import AsJson, Db
 from dispatcher.cli.output import engines_table, jobs_table, print_json, print_table, say
 from dispatcher.log.sqlite import SqliteLog
-from dispatcher.moments import MomentError, parse_moment, seq_of
 from dispatcher.progress import ProgressLines
+from dispatcher.state import replay as replaying
+from dispatcher.state.moments import MomentError, parse_moment, seq_of
 from projections import Projections
 
 __all__ = ["replay"]

@@ -11,9 +11,9 @@ import typer
 from dispatcher.cli.options import ApiKey, Db
 from dispatcher.cli.output import complain, log_plainly, say
 from dispatcher.client import is_sendable
-from dispatcher.keys import ApiKeys, Key, Role
-from dispatcher.policy import DEFAULT_POLICY, Policy
-from dispatcher.snapshots import EVERY
+from dispatcher.core.policy import DEFAULT_POLICY, Policy
+from dispatcher.serving.keys import ApiKeys, Key, Role
+from dispatcher.state.snapshots import EVERY
 
 __all__ = ["serve"]
 

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from dispatcher import codec
 from dispatcher.cli.jobs import ask
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
 from dispatcher.cli.output import print_lines, print_text
 from dispatcher.client import Client
-from dispatcher.timeline import happening_of
+from dispatcher.evidence.timeline import happening_of
+from dispatcher.log import serialization
 
 __all__ = ["tail"]
 
@@ -36,7 +36,7 @@ def tail(  # noqa: PLR0913, PLR0917 - a command has as many parameters as option
         async with aclosing(events):
             async for entry in events:
                 if as_json:
-                    print_lines(codec.line(entry))
+                    print_lines(serialization.line(entry))
                 else:
                     print_text(_readable(entry))
 
@@ -44,7 +44,7 @@ def tail(  # noqa: PLR0913, PLR0917 - a command has as many parameters as option
         ask(server, api_key, follow)
 
 
-def _readable(entry: codec.Entry) -> str:
+def _readable(entry: serialization.Entry) -> str:
     when = f"{entry.time[:10]} {entry.time[11:23]}"
     who, what, _ = happening_of(entry)
     return f"{when} {entry.seq} {entry.actor} {who}: {what}"

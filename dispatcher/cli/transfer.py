@@ -13,16 +13,16 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from dispatcher import backup as backups
-from dispatcher import transfer
 from dispatcher.cli.options import AsJson, Db
 from dispatcher.cli.output import print_json, print_text, say
-from dispatcher.drafts import draft
+from dispatcher.evidence import backup as backups
+from dispatcher.evidence import transfer
+from dispatcher.evidence.drafts import draft
+from dispatcher.evidence.transfer import Form
 from dispatcher.log import LogError
+from dispatcher.log.merkle import Frontier
 from dispatcher.log.sqlite import SqliteLog
-from dispatcher.merkle import Frontier
 from dispatcher.progress import ProgressLines
-from dispatcher.transfer import Form
 
 __all__ = ["backup", "export", "import_log"]
 

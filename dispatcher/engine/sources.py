@@ -7,8 +7,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import httpx2
 
+from dispatcher.core.scheduling import LARGE_MB
 from dispatcher.engine.ffmpeg import Input
-from dispatcher.scheduling import LARGE_MB
 from dispatcher.urls import path_of, web_url_fault
 
 __all__ = ["SourceError", "open_source"]

@@ -1,6 +1,6 @@
 """The log: ordered, append-only, one total order over everything that happened.
 
-Laws, which every log keeps and `tests/test_log_contract.py` checks:
+Laws, which every log keeps and `tests/log/test_log_contract.py` checks:
 - `seq` counts from 1 without gaps.
 - What `append` returned from is durable and is never changed or lost.
 - A batch is appended whole or not at all.
@@ -14,10 +14,10 @@ from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from dispatcher import codec
-from dispatcher.codec import Entry
-from dispatcher.events import Recorded
-from dispatcher.merkle import Frontier, Subtree
+from dispatcher.core.events import Recorded
+from dispatcher.log import serialization
+from dispatcher.log.merkle import Frontier, Subtree
+from dispatcher.log.serialization import Entry
 
 __all__ = ["Log", "LogError", "WrongHeadError", "decoded"]
 
@@ -88,8 +88,8 @@ def decoded(entries: Sequence[Entry]) -> list[Recorded]:
     page: list[Recorded] = []
     try:
         for entry in entries:
-            page.append(codec.decode(entry))  # noqa: PERF401 - the length tells which one it was
-    except codec.UndecodableError as error:
+            page.append(serialization.decode(entry))  # noqa: PERF401 - the length tells which one it was
+    except serialization.UndecodableError as error:
         seq = entries[len(page)].seq
         raise LogError(f"seq {seq} can't be read: {error}; run `dispatcher audit`") from error
     return page

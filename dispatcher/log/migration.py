@@ -16,12 +16,12 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from dispatcher.codec import Entry, line
 from dispatcher.log import LogError
 from dispatcher.log.file import SCHEMA, SCHEMA_VERSION
+from dispatcher.log.merkle import Frontier
 from dispatcher.log.rows import COLUMNS, PAGE, inserts
+from dispatcher.log.serialization import Entry, line
 from dispatcher.log.tree import grow
-from dispatcher.merkle import Frontier
 from dispatcher.progress import Progress, silent
 
 __all__ = ["migrate"]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
 
-from dispatcher.codec import Entry
+from dispatcher.log.serialization import Entry
 
 __all__ = ["COLUMNS", "PAGE", "inserts", "row"]
 

@@ -21,16 +21,15 @@ from typing import Any, Self
 
 import aiosqlite
 
-from dispatcher import codec
-from dispatcher.codec import Entry
 from dispatcher.locks import FileLock, LockHeldError
-from dispatcher.log import LogError, WrongHeadError
+from dispatcher.log import LogError, WrongHeadError, serialization
 from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA_VERSION, check, create, write_header
+from dispatcher.log.merkle import Frontier, Subtree
 from dispatcher.log.migration import migrate
 from dispatcher.log.readers import Readers, connect, told
 from dispatcher.log.rows import COLUMNS, PAGE, inserts, row
+from dispatcher.log.serialization import Entry
 from dispatcher.log.tree import grow, read_frontier, read_subtree
-from dispatcher.merkle import Frontier, Subtree
 from dispatcher.progress import Progress, silent
 
 __all__ = ["SqliteLog"]
@@ -130,7 +129,7 @@ class SqliteLog:
             raise LogError(f"{self.path}: was opened for reading only")
         if self._writer.in_transaction:
             raise LogError(f"{self.path}: the last write was broken off; recover before the next")
-        growth = grow(self.tree, map(codec.line, batch))
+        growth = grow(self.tree, map(serialization.line, batch))
         rows = [row(entry, leaf) for entry, leaf in zip(batch, growth.leaf_hashes, strict=True)]
         statements = [*inserts("events", rows), *inserts("subtrees", growth.subtrees)]
         try:
@@ -187,7 +186,7 @@ class SqliteLog:
         async with self._readers.lend() as reader:
             rows = await reader.execute_fetchall(
                 "SELECT seq FROM events WHERE time <= ? AND seq <= ? ORDER BY seq DESC LIMIT 1",
-                (codec.encode_time(moment), self.head),
+                (serialization.encode_time(moment), self.head),
             )
         return int(next(iter(rows))[0]) if rows else 0
 

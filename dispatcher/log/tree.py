@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import aiosqlite
 
 from dispatcher.log import LogError
-from dispatcher.merkle import Frontier, Subtree, leaf_hash, subtrees
+from dispatcher.log.merkle import Frontier, Subtree, leaf_hash, subtrees
 
 __all__ = ["KEPT_LEVEL", "Growth", "grow", "read_frontier", "read_subtree"]
 

@@ -12,10 +12,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from dispatcher.codec import Entry
 from dispatcher.log import LogError
 from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA, SCHEMA_VERSION, check
 from dispatcher.log.rows import COLUMNS
+from dispatcher.log.serialization import Entry
 
 __all__ = ["READ_ERRORS", "Row", "UntrustedLog", "opened"]
 

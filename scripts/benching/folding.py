@@ -16,7 +16,7 @@ import uvloop
 
 from dispatcher.log import decoded
 from dispatcher.log.sqlite import SqliteLog
-from dispatcher.replay import fold, replay
+from dispatcher.state.replay import fold, replay
 from projections import Projections
 
 

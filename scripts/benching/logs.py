@@ -8,8 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from dispatcher import codec, events
-from dispatcher.events import Event, Recorded
+from dispatcher.core import events
+from dispatcher.core.events import Event, Recorded
+from dispatcher.log import serialization
 from dispatcher.log.sqlite import SqliteLog
 
 __all__ = ["copy_of", "finished_jobs_log", "waiting_jobs_log"]
@@ -85,7 +86,7 @@ async def _write(path: Path, happened: Iterable[Event]) -> None:
     log = await SqliteLog.open(path)
     try:
         recorded = (
-            codec.encode(Recorded(seq, START + seq * STEP, "operator", event, REQUEST_ID))
+            serialization.encode(Recorded(seq, START + seq * STEP, "operator", event, REQUEST_ID))
             for seq, event in enumerate(happened, 1)
         )
         while batch := list(islice(recorded, BATCH)):

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from dispatcher.snapshots import EVERY
+from dispatcher.state.snapshots import EVERY
 
 from .figures import Sample, Spread
 from .load import assign, complete, connect, register_engines, run, submit

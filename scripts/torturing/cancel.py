@@ -23,12 +23,12 @@ import msgspec
 from litestar.types import ASGIApp
 
 from dispatcher.api.app import create_app
-from dispatcher.checkpoints import Signer
+from dispatcher.log.checkpoints import Signer
 from dispatcher.log.sqlite import SqliteLog
-from dispatcher.past import Past
-from dispatcher.replay import State, replay
-from dispatcher.service import Service
-from dispatcher.snapshots import encode
+from dispatcher.serving.as_of import Past
+from dispatcher.serving.service import Service
+from dispatcher.state.replay import State, replay
+from dispatcher.state.snapshots import encode
 
 from . import Outcome, Tell
 from .exchanges import CUTS, KINDS, Exchange, Kind, Request, cut_at

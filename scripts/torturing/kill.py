@@ -16,13 +16,13 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from dispatcher import events
-from dispatcher.audit import Audit, head_of
 from dispatcher.client import Client
-from dispatcher.comparison import Served
+from dispatcher.core import events
+from dispatcher.evidence.against_server import Served
+from dispatcher.evidence.audit import Audit, head_of
 from dispatcher.log import decoded
 from dispatcher.log.sqlite import SqliteLog
-from dispatcher.snapshots import Snapshots
+from dispatcher.state.snapshots import Snapshots
 
 from . import Outcome, Tell
 from .child import KEY, START_S, Child, NotStartedError, begin, send, started

@@ -13,8 +13,8 @@ from contextlib import suppress
 from random import Random
 from typing import Any, Final
 
-from dispatcher.audit import Known
-from dispatcher.checkpoints import verify_checkpoint
+from dispatcher.evidence.audit import Known
+from dispatcher.log.checkpoints import verify_checkpoint
 
 from .wire import GONE, Wire
 

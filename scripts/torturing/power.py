@@ -18,16 +18,16 @@ from pathlib import Path
 from random import Random
 from typing import Final, NamedTuple
 
-from dispatcher import codec, commands
-from dispatcher.audit import Audit
-from dispatcher.codec import Entry
-from dispatcher.decider import Rejected, decide
-from dispatcher.events import Recorded
-from dispatcher.fleet import Fleet, evolve
-from dispatcher.log import LogError
+from dispatcher.core import commands
+from dispatcher.core.decider import Rejected, decide
+from dispatcher.core.events import Recorded
+from dispatcher.core.fleet import Fleet, evolve
+from dispatcher.core.policy import DEFAULT_POLICY
+from dispatcher.evidence.audit import Audit
+from dispatcher.log import LogError, serialization
+from dispatcher.log.serialization import Entry
 from dispatcher.log.sqlite import SqliteLog
-from dispatcher.policy import DEFAULT_POLICY
-from dispatcher.replay import replay
+from dispatcher.state.replay import replay
 
 from . import Outcome, Tell
 from .vfs import mounted
@@ -191,7 +191,7 @@ class _Torture:
                 if number == cut_in:
                     _arm(disk, random)
                 batch = _batch(fleet, log.head, random)
-                self._lines += map(codec.line, batch)
+                self._lines += map(serialization.line, batch)
                 self._ends.add(len(self._lines))
                 await log.append(batch, log.head)
                 self._acknowledged = len(self._lines)
@@ -242,7 +242,7 @@ class _Torture:
             lines: list[bytes] = []
             async with aclosing(log.entries()) as pages:
                 async for page in pages:
-                    lines += map(codec.line, page)
+                    lines += map(serialization.line, page)
             if lines != self._lines[: len(lines)]:
                 self.failures.append(f"point {point}: the events are not those that were appended")
             if len(lines) not in self._ends:
@@ -274,7 +274,9 @@ def _batch(fleet: Fleet, head: int, random: Random) -> list[Entry]:
         outcome = decide(fleet, _wish(fleet, random), at, DEFAULT_POLICY)
         for event in outcome.events if isinstance(outcome, Rejected) else outcome:
             evolve(fleet, event)
-            batch.append(codec.encode(Recorded(head + len(batch) + 1, at, "torture", event)))
+            batch.append(
+                serialization.encode(Recorded(head + len(batch) + 1, at, "torture", event))
+            )
     return batch
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import httpx2
 
-from dispatcher.audit import Audit
+from dispatcher.evidence.audit import Audit
 
 __all__ = [
     "HOST",

@@ -8,7 +8,7 @@ import logging
 import time
 from typing import Final
 
-from simulation import FailedError, Plan, simulate
+from dispatcher.simulation import FailedError, Plan, simulate
 
 from . import Outcome, Tell
 

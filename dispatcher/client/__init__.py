@@ -1,0 +1,26 @@
+"""The dispatcher from Python: a client with one method a route, and every type that it gives back.
+
+    async with Client("http://127.0.0.1:8080", api_key) as client:
+        job = await client.submit("file:///videos/clip.mov", "vp9")
+
+Nothing here knows the dispatcher's rules: what a client shows is what the dispatcher answered.
+"""
+
+from dispatcher.client.client import Client
+from dispatcher.client.connection import DispatcherAwayError, RequestRefusedError, is_sendable
+from dispatcher.core.replies import EngineAnswer, Explanation
+from dispatcher.log.serialization import Entry
+from projections.engines import EngineView
+from projections.jobs import JobView
+
+__all__ = [
+    "Client",
+    "DispatcherAwayError",
+    "EngineAnswer",
+    "EngineView",
+    "Entry",
+    "Explanation",
+    "JobView",
+    "RequestRefusedError",
+    "is_sendable",
+]

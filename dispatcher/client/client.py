@@ -1,0 +1,293 @@
+"""The dispatcher's API from Python: one method a route, typed results.
+
+async with Client("http://127.0.0.1:8080", api_key) as client:
+    job = await client.submit("file:///videos/clip.mov", "vp9")
+"""
+
+from collections.abc import AsyncGenerator
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote, unquote
+
+import httpx2
+import msgspec
+
+from dispatcher.client.connection import Connection, RequestRefusedError
+from dispatcher.client.stream import follow
+from dispatcher.core.replies import Explanation
+from dispatcher.log.serialization import Entry
+from projections.engines import EngineView
+from projections.jobs import JobView
+
+T = TypeVar("T")
+
+__all__ = ["Client"]
+
+
+class _Path(msgspec.Struct):
+    path: list[bytes]  # base64 on the wire
+
+
+class Client:
+    """A connection to a dispatcher. Every method may raise the two errors of `connection`."""
+
+    def __init__(self, server: str, api_key: str | None = None, *, timeout_s: float = 30) -> None:
+        self._connection = Connection(server, api_key, timeout_s)
+        self.server = self._connection.server
+
+    async def __aenter__(self) -> Self:
+        """Use as a context manager, so that the connections are closed at the end."""
+        await self._connection.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        await self._connection.__aexit__(kind, error, traceback)
+
+    async def submit(  # noqa: PLR0913 - a job has as many fields
+        self,
+        source_url: str,
+        target_codec: str,
+        *,
+        job_size: float = 0.0,
+        max_retries: int = 3,
+        priority: int = 0,
+        idempotency_key: str | None = None,
+    ) -> JobView:
+        """Submit a job (protocol.md 1.1). `job_size` is in MB, `priority` 0 to 100.
+
+        To submit again with the same `idempotency_key` gives the first answer again.
+        """
+        body = {
+            "source_url": source_url,
+            "target_codec": target_codec,
+            "job_size": job_size,
+            "max_retries": max_retries,
+            "priority": priority,
+        }
+        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        return _decode(
+            await self._connection.call("POST", "/jobs/", body, headers=headers), JobView
+        )
+
+    async def job(self, job_id: str) -> JobView:
+        """Show one job (protocol.md 1.2)."""
+        return _decode(await self._connection.call("GET", f"/jobs/{_quoted(job_id)}"), JobView)
+
+    async def jobs(
+        self,
+        *,
+        status: str | None = None,
+        codec: str | None = None,
+        engine: str | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> list[JobView]:
+        """List jobs in order of submission (protocol.md 1.3): all, or those asked for.
+
+        The next page of a list with a `limit` comes `after` the id of its last job.
+        """
+        asked = {
+            "status": status,
+            "codec": codec,
+            "engine": engine,
+            "limit": limit,
+            "after": after,
+        }
+        query = {name: value for name, value in asked.items() if value is not None}
+        return _decode(await self._connection.call("GET", "/jobs/", query=query), list[JobView])
+
+    async def why(self, job_id: str) -> Explanation:
+        """Ask why a job is where it is."""
+        return _decode(
+            await self._connection.call("GET", f"/jobs/{_quoted(job_id)}/why"), Explanation
+        )
+
+    async def cancel(self, job_id: str) -> None:
+        """Give a job up."""
+        await self._connection.call("DELETE", f"/jobs/{_quoted(job_id)}")
+
+    async def retry(self, job_id: str) -> None:
+        """Put a failed or cancelled job back."""
+        await self._connection.call("POST", f"/jobs/{_quoted(job_id)}/retry")
+
+    async def drain_engine(self, engine_id: str) -> None:
+        """Let an engine finish its job and give it no more."""
+        await self._connection.call("POST", f"/engines/{_quoted(engine_id)}/drain")
+
+    async def resume_engine(self, engine_id: str) -> None:
+        """Give a drained or blocked engine jobs again."""
+        await self._connection.call("POST", f"/engines/{_quoted(engine_id)}/resume")
+
+    async def forget_engine(self, engine_id: str) -> None:
+        """Take an engine off the list."""
+        await self._connection.call("DELETE", f"/engines/{_quoted(engine_id)}")
+
+    async def heartbeat(self, engine_id: str, report: dict[str, Any] | None = None) -> list[str]:
+        """Register an engine, or refresh what it says of itself (protocol.md 2.1).
+
+        Gives the dispatcher's orders: `drain`, or `cancel JOB_ID` for a job that the report
+        named as `current_job` and that is not the engine's any more.
+        """
+        body = {**(report or {}), "engine_id": engine_id}
+        response = await self._connection.call("POST", "/engines/heartbeat", body)
+        orders = response.headers.get("X-Dispatcher-Order", "").split(", ")
+        return [unquote(order) for order in orders if order]
+
+    async def benchmark_result(self, engine_id: str, benchmark_time: float) -> None:
+        """Tell how many seconds an engine's benchmark took."""
+        body = {"engine_id": engine_id, "benchmark_time": benchmark_time}
+        await self._connection.call("POST", "/engines/benchmark_result", body)
+
+    async def engines(self) -> list[EngineView]:
+        """List all engines, in order of first heartbeat (protocol.md 2.2)."""
+        response = await self._connection.call("GET", "/engines/")
+        wires = _decode(response, list[dict[str, Any]])
+        try:
+            return [EngineView.from_wire(wire) for wire in wires]
+        except msgspec.ValidationError as error:
+            raise _no_dispatcher(response, error) from error
+
+    async def checkpoint(self) -> str:
+        """Have the log's present size and root signed; see `checkpoints` for the note."""
+        return (await self._connection.call("GET", "/log/checkpoint")).text
+
+    async def consistency(self, old: int, new: int) -> list[bytes]:
+        """Give the proof that the log of `new` events begins with that of `old`."""
+        query = {"from": old, "to": new}
+        response = await self._connection.call("GET", "/log/consistency", query=query)
+        return _decode(response, _Path).path
+
+    async def shown(self, path: str, as_of: int | None = None) -> tuple[int, list[Any]]:
+        """Give a list as it is on the wire, now or as of a seq, and the seq that it speaks of."""
+        query = None if as_of is None else {"as_of": as_of}
+        response = await self._connection.call("GET", path, query=query)
+        try:
+            seq = int(response.headers["X-Dispatcher-Seq"])
+        except (KeyError, ValueError) as error:
+            raise _no_dispatcher(response, error) from error
+        return seq, _decode(response, list[Any])
+
+    async def events(
+        self,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        event_type: str | None = None,
+        job: str | None = None,
+        engine: str | None = None,
+    ) -> list[Entry]:
+        """List events after a seq, oldest first: all, or those asked for, a page at most."""
+        asked = {"after": after, "limit": limit} | _selection(event_type, job, engine)
+        return await self._entries("/events", asked)
+
+    async def job_events(self, job_id: str) -> list[Entry]:
+        """List all that has happened to a job, oldest first."""
+        return await self._entries(f"/jobs/{_quoted(job_id)}/events")
+
+    async def engine_events(self, engine_id: str) -> list[Entry]:
+        """List all that has happened to an engine, oldest first."""
+        return await self._entries(f"/engines/{_quoted(engine_id)}/events")
+
+    def stream(
+        self,
+        *,
+        after: int | None = None,
+        event_type: str | None = None,
+        job: str | None = None,
+        engine: str | None = None,
+    ) -> AsyncGenerator[Entry, None]:
+        """Give events as they happen, after a seq or from now on, without an end.
+
+        None is left out and none given twice, however often the connection is cut or the
+        dispatcher restarted; only if it is away at the very beginning, that is an error. Who stops
+        closes it (`contextlib.aclosing`).
+        """
+        return follow(self._connection, _selection(event_type, job, engine), after)
+
+    async def assign(
+        self, engine_id: str | None = None, *, resume: bool = False, wait_s: float = 0
+    ) -> JobView | None:
+        """Ask for a job; `None` if there is none to be had within `wait_s` (protocol.md 2.5).
+
+        With `resume`, an engine that holds a job is told that one again.
+        """
+        body: dict[str, Any] = {} if engine_id is None else {"engine_id": engine_id}
+        if resume:
+            body["resume"] = True
+        if wait_s > 0:
+            body["wait_s"] = wait_s
+        response = await self._connection.call("POST", "/assign_job/", body, wait_s=wait_s)
+        return (
+            None if response.status_code == httpx2.codes.NO_CONTENT else _decode(response, JobView)
+        )
+
+    async def complete(
+        self,
+        job_id: str,
+        output_url: str,
+        *,
+        engine_id: str | None = None,
+        attempt: int | None = None,
+    ) -> None:
+        """Report a job's output (protocol.md 2.3); see `fail` for the other fields."""
+        path = f"/jobs/{_quoted(job_id)}/complete"
+        await self._connection.call(
+            "POST", path, {"output_url": output_url} | _holder(engine_id, attempt)
+        )
+
+    async def fail(
+        self,
+        job_id: str,
+        error_message: str,
+        *,
+        engine_id: str | None = None,
+        attempt: int | None = None,
+    ) -> str:
+        """Report that an attempt failed (protocol.md 2.4); gives the dispatcher's verdict.
+
+        With `engine_id` and `attempt`, the report is refused (409) unless the job is still theirs.
+        """
+        path = f"/jobs/{_quoted(job_id)}/fail"
+        body = {"error_message": error_message} | _holder(engine_id, attempt)
+        return (await self._connection.call("POST", path, body)).text
+
+    async def _entries(self, path: str, asked: dict[str, Any] | None = None) -> list[Entry]:
+        query = {name: value for name, value in (asked or {}).items() if value is not None}
+        lines = _decode(await self._connection.call("GET", path, query=query), list[msgspec.Raw])
+        return [self._connection.entry(bytes(line)) for line in lines]
+
+
+def _quoted(name: str) -> str:
+    """Make one path segment of an id; one that can't be any is an id of nothing."""
+    if name in {"", ".", ".."}:
+        raise RequestRefusedError(httpx2.codes.NOT_FOUND, f"there can be nothing named {name!r}")
+    return quote(name, safe="", errors="surrogatepass")
+
+
+def _selection(event_type: str | None, job: str | None, engine: str | None) -> dict[str, Any]:
+    told = {"type": event_type, "job": job, "engine": engine}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _holder(engine_id: str | None, attempt: int | None) -> dict[str, Any]:
+    told = {"engine_id": engine_id, "attempt": attempt}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _decode(response: httpx2.Response, of_type: type[T]) -> T:
+    try:
+        return msgspec.json.decode(response.content, type=of_type)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _no_dispatcher(response, error) from error
+
+
+def _no_dispatcher(response: httpx2.Response, error: Exception) -> RequestRefusedError:
+    return RequestRefusedError(
+        response.status_code, f"{response.url} did not answer as a dispatcher does: {error}"
+    )

@@ -1,0 +1,140 @@
+"""A connection to a dispatcher: requests go out, answers and two kinds of error come back."""
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+import msgspec
+
+from dispatcher.log.serialization import Entry, UndecodableError, parse_line
+from dispatcher.urls import web_url_fault
+
+__all__ = ["Connection", "DispatcherAwayError", "RequestRefusedError", "is_sendable"]
+
+
+class RequestRefusedError(Exception):
+    """The dispatcher said no: to ask again in the same way is of no use.
+
+    `status` is that of the answer; 0 if the request could not even be made.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"{text} (HTTP {status})" if status else text)
+        self.status = status
+        self.text = text
+
+
+class DispatcherAwayError(Exception):
+    """The dispatcher can't be reached, or can't do what was asked for now: ask again later."""
+
+
+class Connection:
+    """Carries requests with a key. Every method may raise the two errors above."""
+
+    def __init__(self, server: str, api_key: str | None, timeout_s: float) -> None:
+        self.server = server.rstrip("/")
+        self._timeout_s = timeout_s
+        if (fault := web_url_fault(server)) is not None:
+            raise RequestRefusedError(0, f"{server!r} is no URL of a dispatcher: it {fault}")
+        if api_key is not None and not is_sendable(api_key):
+            raise RequestRefusedError(
+                0, "the API key has characters that no request can carry; use printable ASCII"
+            )
+        try:
+            self._http = httpx2.AsyncClient(
+                base_url=self.server,
+                headers={} if api_key is None else {"X-API-Key": api_key},
+            )
+        except httpx2.InvalidURL as error:
+            raise RequestRefusedError(0, f"{server!r} is no URL of a dispatcher") from error
+
+    async def __aenter__(self) -> Self:
+        """Use as a context manager, so that it is closed at the end."""
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        await self._http.__aexit__(kind, error, traceback)
+
+    async def call(  # noqa: PLR0913 - a request has as many parts
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        query: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+        wait_s: float = 0,
+    ) -> httpx2.Response:
+        """Make a request and give the answer, which is a good one."""
+        with self._telling():
+            response = await self._http.request(
+                method,
+                path,
+                params=query,
+                content=None if body is None else msgspec.json.encode(body),
+                headers=(headers or {})
+                | ({} if body is None else {"Content-Type": "application/json"}),
+                timeout=self._timeout_s + wait_s,
+            )
+        return self._checked(response)
+
+    async def pieces(
+        self, path: str, query: dict[str, Any], silence_s: float
+    ) -> AsyncGenerator[bytes, None]:
+        """Make a request and give the answer as it comes, until it ends or nothing comes."""
+        timeout = httpx2.Timeout(self._timeout_s, read=silence_s)
+        with self._telling():
+            async with self._http.stream("GET", path, params=query, timeout=timeout) as response:
+                if not response.is_success:
+                    await response.aread()
+                self._checked(response)
+                async for piece in response.aiter_bytes():
+                    yield piece
+
+    def entry(self, line: bytes) -> Entry:
+        """Read an event's line, as the dispatcher gave it."""
+        try:
+            return parse_line(line)
+        except UndecodableError as error:
+            raise RequestRefusedError(
+                0, f"{self.server} did not answer as a dispatcher does: an event {error}"
+            ) from error
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Tell in this module's words what went wrong on the way."""
+        try:
+            yield
+        except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
+            raise RequestRefusedError(0, f"{self.server!r} is no URL of a dispatcher") from error
+        except httpx2.DecodingError as error:
+            raise RequestRefusedError(
+                0, f"{self.server} did not answer as a dispatcher does: {error}"
+            ) from error
+        except httpx2.TransportError as error:
+            detail = str(error) or type(error).__name__
+            raise DispatcherAwayError(f"{self.server} can't be reached: {detail}") from error
+
+    def _checked(self, response: httpx2.Response) -> httpx2.Response:
+        is_busy = response.status_code == httpx2.codes.TOO_MANY_REQUESTS
+        if response.is_server_error or is_busy:
+            raise DispatcherAwayError(
+                f"{self.server} answered {response.status_code}: {response.text}"
+            )
+        if not response.is_success:
+            raise RequestRefusedError(response.status_code, response.text)
+        return response
+
+
+def is_sendable(api_key: str) -> bool:
+    """Whether a key can be carried by a header (RFC 9110, 5.5) as it is."""
+    return api_key.isascii() and api_key.isprintable() and api_key == api_key.strip()

@@ -1,0 +1,56 @@
+"""Following the live feed from afar, through every cut.
+
+Laws:
+- No event is left out and none given twice, however often the connection is cut or the dispatcher
+  restarted: each stream is resumed after the last seq that was told.
+- A dispatcher that is away is an error at the very beginning only; then it is waited for.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final
+
+from dispatcher.client.connection import Connection, DispatcherAwayError
+from dispatcher.log.serialization import Entry
+from dispatcher.sse import Block, Parser
+
+__all__ = ["follow"]
+
+SILENCE_S: Final = 45.0
+"""A stream that says nothing for so long, three pings, is dead."""
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 2.0
+"""The pauses between two tries to resume a stream; they double from the first to the longest."""
+
+
+async def follow(
+    connection: Connection, asked: dict[str, Any], after: int | None
+) -> AsyncGenerator[Entry, None]:
+    """Give the events asked for, after a seq or from now on, without an end."""
+    has_begun, pause_s = False, FIRST_PAUSE_S
+    while True:
+        query = asked if after is None else asked | {"after": after}
+        try:
+            async with aclosing(_blocks(connection, query)) as blocks:
+                async for seq, line in blocks:
+                    has_begun, pause_s = True, FIRST_PAUSE_S
+                    if seq is None or (after is not None and seq <= after):
+                        continue
+                    after = seq
+                    if line is not None:
+                        yield connection.entry(line)
+        except DispatcherAwayError:
+            if not has_begun:
+                raise
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+async def _blocks(connection: Connection, query: dict[str, Any]) -> AsyncGenerator[Block, None]:
+    """Read one stream, from its beginning until it is cut or ends."""
+    parser = Parser()
+    async with aclosing(connection.pieces("/events/stream", query, SILENCE_S)) as pieces:
+        async for piece in pieces:
+            for block in parser.feed(piece):
+                yield block

@@ -1,0 +1,91 @@
+"""How an attempt ends without an output, and who may answer for it.
+
+Laws:
+- Every failure counts against the job's `max_retries`, whoever noticed it: a job that kills
+  engines comes to an end too. Only an engine that an operator took away costs the job nothing.
+- A failure counts against the engine only if the job has not failed elsewhere before: then the
+  job is the likelier culprit, and bad jobs must not block a farm of good engines.
+- An answer that names its engine or attempt is taken only from the present holder.
+"""
+
+import zlib
+from datetime import datetime, timedelta
+from typing import Final
+
+from dispatcher.core.commands import CompleteJob, FailJob
+from dispatcher.core.events import Cause, EngineBlocked, Event, JobFailedPermanently, JobRequeued
+from dispatcher.core.fleet import Fleet
+from dispatcher.core.job import Job
+from dispatcher.core.policy import Policy
+
+__all__ = ["LONGEST_BACKOFF_S", "attempt_ended", "late_answer"]
+
+LONGEST_BACKOFF_S: Final = 3600.0
+_MAX_DOUBLINGS: Final = 40
+
+
+def attempt_ended(  # noqa: PLR0913, PLR0917 - the rules need all of it
+    fleet: Fleet, job: Job, cause: Cause, message: str, at: datetime, policy: Policy
+) -> list[Event]:
+    """Re-queue the job or end it, and block its engine if that has failed too often."""
+    if cause == "engine_forgotten":
+        return [JobRequeued(job.job_id, job.holder, job.attempt, job.retries, message, cause=cause)]
+    engine = None if job.holder is None else fleet.engines[job.holder]
+    blames_engine = engine is not None and job.failed_by <= {engine.engine_id}
+    retries = job.retries + 1
+    events: list[Event] = [
+        JobRequeued(
+            job_id=job.job_id,
+            engine_id=job.holder,
+            attempt=job.attempt,
+            retries=retries,
+            error_message=message,
+            cause=cause,
+            blames_engine=blames_engine,
+            not_before=_not_before(job.job_id, retries, at, policy),
+        )
+        if retries < job.max_retries
+        else JobFailedPermanently(
+            job_id=job.job_id,
+            engine_id=job.holder,
+            attempt=job.attempt,
+            retries=retries,
+            error_message=message,
+            cause=cause,
+            blames_engine=blames_engine,
+        )
+    ]
+    if engine is not None and blames_engine and engine.blocked is None:
+        failures = [*(f for f in engine.failures if f != job.job_id), job.job_id]
+        if 0 < policy.block_after <= len(failures):
+            reason = f"failed {len(failures)} different jobs in a row: {', '.join(failures)}"
+            events.append(EngineBlocked(engine.engine_id, reason))
+    return events
+
+
+def late_answer(job: Job, answer: CompleteJob | FailJob) -> str | None:
+    """Say why an answer is not the present holder's.
+
+    `None` if it is, or if it does not say whose it is.
+    """
+    if answer.engine_id is None and answer.attempt is None:
+        return None
+    held = job.holder is not None
+    if held and answer.engine_id in {None, job.holder} and answer.attempt in {None, job.attempt}:
+        return None
+    if held:
+        now = f"engine {job.holder} holds it now (attempt {job.attempt})"
+    elif job.status == "pending":
+        now = f"it waits for attempt {job.attempt + 1}"
+    else:
+        now = f"it is {job.status.replace('_', ' ')}"
+    return f"Conflict: this answer to job {job.job_id} comes too late: {now}."
+
+
+def _not_before(job_id: str, retries: int, at: datetime, policy: Policy) -> datetime | None:
+    """Double the pause with each failure; jobs that failed together do not return together."""
+    if policy.retry_backoff_s <= 0:
+        return None
+    pause_s = policy.retry_backoff_s * 2.0 ** min(retries - 1, _MAX_DOUBLINGS)
+    jitter = zlib.crc32(f"{job_id}:{retries}".encode()) / 2**32
+    return at + timedelta(seconds=min(pause_s, LONGEST_BACKOFF_S) * (1 - jitter / 4))

@@ -1,0 +1,265 @@
+"""The state that decisions need, and no more.
+
+Laws:
+- `evolve` is the only thing that changes a `Fleet`. It changes it in place (a farm can hold a
+  million jobs), so a fleet has one owner and is never shared.
+- `evolve` is total: it refuses no fact. An event about a job or an engine that was never heard
+  of changes nothing.
+- A job is held by at most one engine, an engine holds at most one job, and both sides say so.
+- Every pending job is in the queue exactly once, and no other job is.
+"""
+
+import math
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any, assert_never
+
+import msgspec
+
+from dispatcher.core.events import (
+    AnswerRefused,
+    EngineBenchmarked,
+    EngineBlocked,
+    EngineDrained,
+    EngineForgotten,
+    EngineLost,
+    EngineReported,
+    EngineResumed,
+    EngineSeen,
+    Event,
+    JobAssigned,
+    JobCancelled,
+    JobCompleted,
+    JobFailedPermanently,
+    JobProgressed,
+    JobReleased,
+    JobRequeued,
+    JobRetried,
+    JobSubmitted,
+)
+from dispatcher.core.job import NOBODY, Job, Place
+from dispatcher.core.queue import Queue
+
+__all__ = ["Engine", "Fleet", "evolve", "microseconds"]
+
+_MB_A_GB = 1000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Engine(msgspec.Struct):
+    """An engine as the rules see it: all that it reported, and how it has fared.
+
+    `failures` are the different jobs that it has failed since its last success.
+    """
+
+    engine_id: str
+    report: dict[str, Any] = {}
+    holds: str | None = None
+    online: bool = True
+    drained: bool = False
+    blocked: str | None = None
+    failures: list[str] = []
+
+    @property
+    def idle(self) -> bool:
+        """Whether it does nothing: it holds no job and does not say that it is busy."""
+        return self.holds is None and self.report.get("status") != "busy"
+
+    @property
+    def codecs(self) -> list[str] | None:
+        """The codecs that it declares; `None` if it declares none and so takes any."""
+        return self.report.get("supported_codecs") or None
+
+    @property
+    def benchmark_time(self) -> float | None:
+        """Seconds that its benchmark took, if it has told; less is faster."""
+        return self.report.get("benchmark_time")
+
+    @property
+    def streams(self) -> bool:
+        """Whether it can work from a URL without fetching the file first."""
+        return self.report.get("streaming_support") is True
+
+    @property
+    def room_mb(self) -> float:
+        """How large a source it can take: any, if it streams or has told of no limit."""
+        storage_gb: float | None = self.report.get("storage_capacity_gb")
+        if self.streams or storage_gb is None:
+            return math.inf
+        return round(storage_gb * _MB_A_GB, 6)  # 1.001 GB hold 1001 MB, whatever doubles say
+
+    def takes(self, codec: str) -> bool:
+        """Whether it may be given a job for `codec`."""
+        codecs = self.codecs
+        return codecs is None or codec in codecs
+
+
+class Fleet(msgspec.Struct):
+    """All jobs and engines, in the order in which they came, and the queue.
+
+    `newest` is the latest time at which a job arrived. `idempotent` finds a submission by the
+    key that it carried.
+    """
+
+    jobs: dict[str, Job] = {}
+    engines: dict[str, Engine] = {}
+    queue: Queue = msgspec.field(default_factory=Queue)
+    newest: datetime = _EPOCH
+    idempotent: dict[str, JobSubmitted] = {}
+
+
+def evolve(fleet: Fleet, event: Event) -> None:
+    """Fold one event into the fleet."""
+    match event:  # the usual ones first: patterns are tried in order
+        case JobSubmitted():
+            _submitted(fleet, event)
+        case JobAssigned():
+            _assigned(fleet, event)
+        case JobCompleted():
+            _completed(fleet, event)
+        case EngineSeen():
+            _heard(fleet, event.engine_id)
+        case JobProgressed(job_id, engine_id, _, progress):
+            if job := fleet.jobs.get(job_id):
+                job.progress = progress
+            _heard(fleet, engine_id)
+        case JobRequeued() | JobFailedPermanently():
+            _attempt_failed(fleet, event)
+        case JobReleased(job_id):
+            if fleet.queue.is_paused(job_id):
+                job = fleet.jobs[job_id]
+                fleet.queue.remove(job)
+                fleet.queue.add(job)
+        case JobCancelled(job_id):
+            if job := _released(fleet, job_id):
+                job.status = "cancelled"
+        case JobRetried(job_id):
+            if job := _released(fleet, job_id):
+                job.status, job.retries, job.failed_by = "pending", 0, NOBODY
+                job.output_url = None
+                fleet.queue.add(job)
+        case AnswerRefused():
+            pass
+        case (
+            EngineReported()
+            | EngineBenchmarked()
+            | EngineLost()
+            | EngineBlocked()
+            | EngineDrained()
+            | EngineResumed()
+            | EngineForgotten()
+        ):
+            _engine_changed(fleet, event)
+        case _:
+            assert_never(event)
+
+
+def _heard(fleet: Fleet, engine_id: str) -> None:
+    if (engine := fleet.engines.get(engine_id)) is not None:
+        engine.online = True
+
+
+def _engine_changed(
+    fleet: Fleet,
+    event: EngineReported
+    | EngineBenchmarked
+    | EngineLost
+    | EngineBlocked
+    | EngineDrained
+    | EngineResumed
+    | EngineForgotten,
+) -> None:
+    if isinstance(event, EngineReported):
+        fleet.engines.setdefault(event.engine_id, Engine(event.engine_id))
+    if (engine := fleet.engines.get(event.engine_id)) is None:
+        return
+    match event:
+        case EngineReported(_, report):
+            engine.report, engine.online = engine.report | report, True
+        case EngineBenchmarked(_, benchmark_time):
+            engine.report = engine.report | {"benchmark_time": benchmark_time}
+            engine.online = True
+        case EngineLost():
+            engine.online = False
+        case EngineBlocked(_, reason):
+            engine.blocked = reason
+        case EngineDrained():
+            engine.drained = True
+        case EngineResumed():
+            engine.drained, engine.blocked, engine.failures = False, None, []
+        case EngineForgotten(engine_id):
+            if engine.holds is not None and (job := _released(fleet, engine.holds)):
+                job.status = "pending"
+                fleet.queue.add(job)
+            del fleet.engines[engine_id]
+        case _:
+            assert_never(event)
+
+
+def _submitted(fleet: Fleet, event: JobSubmitted) -> None:
+    if event.job_id in fleet.jobs:
+        return
+    place = Place(microseconds(event.waits_since or _EPOCH), len(fleet.jobs))
+    codec = sys.intern(event.target_codec)  # there are few of them, and very many jobs
+    job = Job(event.job_id, codec, event.job_size, event.max_retries, place)
+    fleet.jobs[job.job_id] = job
+    fleet.queue.add(job)
+    fleet.newest = max(fleet.newest, event.arrived_at or _EPOCH)
+    if event.idempotency_key is not None:
+        fleet.idempotent.setdefault(event.idempotency_key, event)
+
+
+def microseconds(at: datetime) -> int:
+    """Count the microseconds since the epoch, exactly."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def _assigned(fleet: Fleet, event: JobAssigned) -> None:
+    job, engine = fleet.jobs.get(event.job_id), fleet.engines.get(event.engine_id)
+    if job is None or engine is None or engine.holds is not None:
+        return
+    _released(fleet, job.job_id)
+    job.status, job.holder, job.attempt = "assigned", engine.engine_id, event.attempt
+    job.last_holder, job.rule, job.considered = engine.engine_id, event.rule, event.considered
+    engine.holds, engine.online = job.job_id, True
+
+
+def _completed(fleet: Fleet, event: JobCompleted) -> None:
+    if (job := _released(fleet, event.job_id)) is None:
+        return
+    job.status, job.output_url = "completed", event.output_url
+    if event.engine_id is not None and (engine := fleet.engines.get(event.engine_id)) is not None:
+        engine.failures = []
+
+
+def _attempt_failed(fleet: Fleet, event: JobRequeued | JobFailedPermanently) -> None:
+    if (job := _released(fleet, event.job_id)) is None:
+        return
+    engine = None if event.engine_id is None else fleet.engines.get(event.engine_id)
+    if engine is not None and event.blames_engine and job.job_id not in engine.failures:
+        engine.failures = [*engine.failures, job.job_id]
+    if event.engine_id is not None and event.retries > job.retries:
+        job.failed_by |= {event.engine_id}
+    job.retries, job.error_message = event.retries, event.error_message
+    if isinstance(event, JobRequeued):
+        job.status = "pending"
+        fleet.queue.add(job, paused=event.not_before is not None)
+    else:
+        job.status = "failed_permanently"
+
+
+def _released(fleet: Fleet, job_id: str) -> Job | None:
+    """Take a job from its holder, who is idle at once, and out of the queue, wherever it is."""
+    if (job := fleet.jobs.get(job_id)) is None:
+        return None
+    if job.holder is not None:
+        engine = fleet.engines[job.holder]
+        engine.holds = None
+        if engine.report.get("status") != "idle":
+            engine.report = engine.report | {"status": "idle"}
+        job.holder = None
+    job.progress = None
+    if job.status == "pending":
+        fleet.queue.remove(job)
+    return job

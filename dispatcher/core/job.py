@@ -1,0 +1,57 @@
+"""A job as the rules see it.
+
+Of these there are very many, and none can be part of a cycle: the garbage collector, which would
+hold everything up to look at each, need not know of them (`gc=False`). Nor need a snapshot hold
+what is as at first (`omit_defaults`).
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+from dispatcher.core.events import FINAL
+
+__all__ = ["NOBODY", "Job", "JobStatus", "Place"]
+
+JobStatus = Literal["pending", "assigned", "completed", "failed_permanently", "cancelled"]
+
+NOBODY: Final = frozenset[str]()
+"""No engines."""
+
+
+class Place(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
+    """Where a job stands: microseconds since the epoch, then the order of submission."""
+
+    waits_since_us: int
+    number: int
+
+
+class Job(msgspec.Struct, gc=False, omit_defaults=True):
+    """A job as the rules see it: what says who may have it, and how far it has come.
+
+    `attempt`, `last_holder`, `rule` and `considered` are those of its newest assignment, also
+    when that is over; `error_message` is that of its newest failure. `failed_by` are the engines
+    on which it has failed since it was submitted or retried.
+    """
+
+    job_id: str
+    codec: str
+    size_mb: float
+    max_retries: int
+    place: Place
+    status: JobStatus = "pending"
+    holder: str | None = None
+    attempt: int = 0
+    last_holder: str | None = None
+    rule: str | None = None
+    considered: tuple[str, ...] = ()
+    retries: int = 0
+    failed_by: frozenset[str] = NOBODY
+    progress: float | None = None
+    output_url: str | None = None
+    error_message: str | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can happen to the job any more, unless it is retried."""
+        return self.status in FINAL

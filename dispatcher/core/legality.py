@@ -1,0 +1,254 @@
+"""What the rules of the core say against an event, if it is the next one.
+
+`fleet.evolve` refuses nothing, so a log that was tampered with folds as quietly as a true one. Who
+audits a log asks for the `breach` of each event before it is folded.
+
+Laws:
+- What `decider` decides is no breach, under any policy: a log does not hold the settings, so
+  nothing here leans on them; nor on the wording of a reason, nor on what only `api` checks.
+- The events of one outcome are judged one by one: what is asked of each holds between them too.
+- Rules that can be asked (`scheduling`, `attempts`) are asked, and not written down again.
+"""
+
+from typing import Final, assert_never, cast
+
+import msgspec
+
+from dispatcher.core.attempts import attempt_ended, late_answer
+from dispatcher.core.commands import FailJob
+from dispatcher.core.events import (
+    ASKED_BY_NAME,
+    AnswerRefused,
+    EngineBenchmarked,
+    EngineBlocked,
+    EngineDrained,
+    EngineForgotten,
+    EngineLost,
+    EngineReported,
+    EngineResumed,
+    EngineSeen,
+    Event,
+    JobAssigned,
+    JobCancelled,
+    JobCompleted,
+    JobFailedPermanently,
+    JobProgressed,
+    JobReleased,
+    JobRequeued,
+    JobRetried,
+    JobSubmitted,
+)
+from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.job import Job
+from dispatcher.core.policy import Policy
+from dispatcher.core.scheduling import choose_any, choose_for, obstacle
+
+__all__ = ["breach"]
+
+_Ended = JobRequeued | JobFailedPermanently
+_NO_PAUSE_NO_BLOCK: Final = Policy(retry_backoff_s=0, block_after=0)
+
+
+def breach(fleet: Fleet, event: Event) -> str | None:
+    """Say which rule the event breaks if it is the next one; `None` if it may be."""
+    match event:
+        case JobSubmitted():
+            return _submitted(fleet, event)
+        case JobAssigned():
+            return _assigned(fleet, event)
+        case JobCompleted():
+            return _not_the_holders(fleet, event, "is completed")
+        case JobCancelled():
+            return _not_the_holders(fleet, event, "is cancelled")
+        case JobProgressed(job_id, _, _, progress):
+            if (found := _not_the_holders(fleet, event, "progresses")) is not None:
+                return found
+            stands_still = fleet.jobs[job_id].progress == progress
+            return f"job {job_id} is at {progress} % already" if stands_still else None
+        case JobRequeued():
+            return _ended(fleet, event, "is re-queued")
+        case JobFailedPermanently():
+            return _ended(fleet, event, "fails for good")
+        case JobReleased() | JobRetried() | AnswerRefused():
+            job = fleet.jobs.get(event.job_id)
+            return _no_job(event.job_id) if job is None else _of_a_job(fleet, job, event)
+        case EngineReported(engine_id) if engine_id not in fleet.engines:
+            return None
+        case (
+            EngineReported()
+            | EngineSeen()
+            | EngineBenchmarked()
+            | EngineLost()
+            | EngineBlocked()
+            | EngineDrained()
+            | EngineResumed()
+            | EngineForgotten()
+        ):
+            engine = fleet.engines.get(event.engine_id)
+            return _no_engine(event.engine_id) if engine is None else _of_an_engine(engine, event)
+        case _:
+            assert_never(event)
+
+
+def _submitted(fleet: Fleet, event: JobSubmitted) -> str | None:
+    what, key, arrived_at = f"job {event.job_id}", event.idempotency_key, event.arrived_at
+    if event.job_id in fleet.jobs:
+        return f"{what} is submitted, but there is a job of that id already"
+    if key is not None and (first := fleet.idempotent.get(key)) is not None:
+        return f"{what} is submitted with Idempotency-Key {key!r}, but job {first.job_id} has it"
+    if arrived_at is None or event.waits_since is None:
+        return None
+    if arrived_at < fleet.newest:
+        return f"{what} arrives at {arrived_at}, before an earlier one, of {fleet.newest}"
+    early_s = (arrived_at - event.waits_since).total_seconds()
+    if early_s < 0 or (early_s > 0 and event.priority == 0):
+        since = f"waits since {event.waits_since}, but arrived at {arrived_at}"
+        return f"{what} {since} with priority {event.priority}"
+    return None
+
+
+def _assigned(fleet: Fleet, event: JobAssigned) -> str | None:
+    """Find what forbids the assignment, or whose turn it was instead."""
+    job, engine = fleet.jobs.get(event.job_id), fleet.engines.get(event.engine_id)
+    if job is None:
+        return _no_job(event.job_id)
+    if engine is None:
+        return _no_engine(event.engine_id)
+    what = f"job {job.job_id} is given to engine {engine.engine_id}"
+    if job.holder is not None:
+        return f"{what} while engine {job.holder} holds it"
+    if job.final:
+        return f"{what}, but it is {_status(job)} already"
+    if event.attempt != job.attempt + 1:
+        return f"attempt {event.attempt} of job {job.job_id} follows attempt {job.attempt}"
+    if engine.holds is not None:
+        return f"{what} while that holds job {engine.holds}"
+    is_asking = event.rule == ASKED_BY_NAME
+    if (found := obstacle(fleet, engine, job, is_asking=is_asking)) is not None:
+        return f"{what}, which may not have it: {found.value}"
+    choice = choose_for(fleet, engine) if is_asking else choose_any(fleet)
+    by = _choosing(event.rule, event.considered)
+    if choice is None:
+        return f"{what} {by}, but no engine can be chosen"
+    if choice == (job, engine, event.rule, event.considered):
+        return None
+    turn = f"job {choice.job.job_id} to engine {choice.engine.engine_id}"
+    return f"{what} {by}, but next is {turn} {_choosing(choice.rule, choice.considered)}"
+
+
+def _not_the_holders(
+    fleet: Fleet, event: JobCompleted | JobCancelled | JobProgressed | _Ended, verb: str
+) -> str | None:
+    """Compare the engine and attempt with the job's; one that waits has no engine."""
+    if (job := fleet.jobs.get(event.job_id)) is None:
+        return _no_job(event.job_id)
+    if job.final:
+        return f"job {job.job_id} {verb}, but it is {_status(job)} already"
+    if event.engine_id != job.holder:
+        on, holder = _engine_or_none(event.engine_id), _engine_or_none(job.holder)
+        return f"job {job.job_id} {verb} on {on}, but {holder} holds it"
+    if event.attempt != job.attempt:
+        return f"job {job.job_id} {verb} in attempt {event.attempt}, but is at {job.attempt}"
+    is_for_silence = isinstance(event, _Ended) and event.cause == "engine_silent"
+    if job.holder is None or is_for_silence:
+        return None
+    return _lost_with_a_job(fleet.engines[job.holder])
+
+
+def _ended(fleet: Fleet, event: _Ended, verb: str) -> str | None:
+    """Compare cause, retries, verdict and blame with what `attempts` makes of such an end."""
+    if (found := _not_the_holders(fleet, event, verb)) is not None:
+        return found
+    job, cause = fleet.jobs[event.job_id], event.cause
+    what, holder = f"job {job.job_id} {verb}", _engine_or_none(job.holder)
+    engine = None if job.holder is None else fleet.engines[job.holder]
+    if engine is None and cause != "reported":
+        return f"{what} for {cause}, but no engine holds it"
+    if engine is not None and engine.online and cause == "engine_silent":
+        return f"{what} for {cause}, but {holder} is not lost"
+    if engine is not None and "instance" not in engine.report and cause == "engine_restarted":
+        return f"{what} for {cause}, but {holder} never told its instance"
+    ended = attempt_ended(fleet, job, cause, "", fleet.newest, _NO_PAUSE_NO_BLOCK)
+    due = cast("_Ended", ended[0])
+    if event.retries != due.retries:
+        return f"{what} with retries {event.retries}, but by {cause} they are {due.retries}"
+    if type(event) is not type(due):
+        are = "are not" if isinstance(due, JobRequeued) else "are"
+        return f"{what}, but its retries, {due.retries} of {job.max_retries}, {are} used up"
+    if event.blames_engine != due.blames_engine:
+        return f"{what}, but {holder if due.blames_engine else 'no engine'} is to blame for that"
+    if isinstance(event, JobRequeued) and event.not_before and cause == "engine_forgotten":
+        return f"{what} with a pause, but there is none by {cause}"
+    return None
+
+
+def _of_a_job(fleet: Fleet, job: Job, event: Event) -> str | None:
+    match event:
+        case JobReleased() if not fleet.queue.is_paused(job.job_id):
+            return f"job {job.job_id} is released, but is in no pause"
+        case JobRetried() if job.status not in {"failed_permanently", "cancelled"}:
+            return f"job {job.job_id} is retried, but is {_status(job)}"
+        case AnswerRefused(_, engine_id, attempt):
+            if late_answer(job, FailJob(job.job_id, "", engine_id, attempt)) is None:
+                return f"an answer to job {job.job_id} is refused as late, but is not"
+        case _:
+            pass
+    return None
+
+
+def _of_an_engine(engine: Engine, event: Event) -> str | None:
+    if (lost := _lost_with_a_job(engine)) is not None:
+        return lost
+    found: str | None = None
+    match event:
+        case EngineReported(_, report):
+            old = [name for name, value in report.items() if _is_known(engine, name, value)]
+            if old or not report:
+                found = f"reports {', '.join(old) or 'nothing'}, which is no news"
+        case EngineLost() if not engine.online:
+            found = "is lost, but is offline already"
+        case EngineBlocked() if engine.blocked is not None:
+            found = "is blocked, but is so already"
+        case EngineBlocked() if not engine.failures or engine.holds is not None:
+            found = "is blocked, but has not just failed a job"
+        case EngineDrained() if engine.drained:
+            found = "is drained, but is so already"
+        case EngineResumed() if not engine.drained and engine.blocked is None:
+            found = "is resumed, but is neither drained nor blocked"
+        case EngineForgotten() if engine.holds is not None:
+            found = f"is forgotten while it holds job {engine.holds}"
+        case _:
+            pass
+    return None if found is None else f"engine {engine.engine_id} {found}"
+
+
+def _lost_with_a_job(engine: Engine) -> str | None:
+    """Say so if the engine was lost and holds a job still: that is taken from it at once."""
+    if engine.online or engine.holds is None:
+        return None
+    return f"engine {engine.engine_id} was lost, but job {engine.holds} was not taken from it"
+
+
+def _is_known(engine: Engine, name: str, value: object) -> bool:
+    known = engine.report
+    return name in known and msgspec.json.encode(known[name]) == msgspec.json.encode(value)
+
+
+def _choosing(rule: str, considered: tuple[str, ...]) -> str:
+    return f"({rule}, of {', '.join(considered)})" if considered else f"({rule})"
+
+
+def _no_job(job_id: str) -> str:
+    return f"job {job_id} was never submitted"
+
+
+def _no_engine(engine_id: str) -> str:
+    return f"engine {engine_id} is not on the list"
+
+
+def _engine_or_none(engine_id: str | None) -> str:
+    return "no engine" if engine_id is None else f"engine {engine_id}"
+
+
+def _status(job: Job) -> str:
+    return job.status.replace("_", " ")

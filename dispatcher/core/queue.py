@@ -1,0 +1,143 @@
+"""The order in which waiting jobs are owed an engine.
+
+Laws:
+- A job that waits is here exactly once; a job that does not wait is not here.
+- What tells a job's line and place is not changed while it is here.
+- A job's place is fixed when it is submitted, so a job that is re-queued comes back to it.
+- Jobs stand in lines: those of a line have the same codec, have failed on the same engines, and
+  are of about the same size. Which engine may take which line is for `scheduling` to say.
+- To add, remove, or find the first job costs O(log n) in the jobs that wait, times the lines of
+  the codecs asked for. Only for an engine that cannot stream, the jobs of the one line whose
+  sizes lie on both sides of its storage are looked through one by one, up to the first that fits.
+- A job in its pause after a failure is here, but in no line.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Container, Iterable, Iterator
+from operator import attrgetter
+from typing import Final, Self
+
+import msgspec
+from sortedcontainers import SortedKeyList
+
+from dispatcher.core.job import Job, Place
+
+__all__ = ["Line", "Queue", "Sizes"]
+
+_place: Final = attrgetter("place")
+
+
+class Line(msgspec.Struct, frozen=True):
+    """What the jobs of a line have in common. Sizes are 2**(size_class-1) to 2**size_class MB."""
+
+    codec: str
+    failed_by: frozenset[str]
+    size_class: int
+
+
+class Sizes(msgspec.Struct, frozen=True):
+    """Sizes of more than `over` and at most `upto` MB."""
+
+    over: float
+    upto: float
+
+
+class Queue:
+    """Waiting jobs, in order, in lines."""
+
+    def __init__(self) -> None:
+        self._codecs: dict[str, dict[Line, SortedKeyList[Job, Place]]] = {}
+        self._paused: dict[str, Job] = {}
+
+    def add(self, job: Job, *, paused: bool = False) -> None:
+        """Put a job in its place."""
+        if paused:
+            self._paused[job.job_id] = job
+        else:
+            line, lines = _line(job), self._codecs.setdefault(job.codec, {})
+            if (jobs := lines.get(line)) is None:
+                jobs = lines[line] = SortedKeyList(key=_place)
+            jobs.add(job)
+
+    @classmethod
+    def restore(cls, waiting: Iterable[Job], paused: Container[str]) -> Self:
+        """Make a queue of jobs, some of them in their pause; faster than to add one by one."""
+        queue = cls()
+        lines: dict[Line, list[Job]] = {}
+        for job in waiting:
+            if job.job_id in paused:
+                queue.add(job, paused=True)
+            else:
+                lines.setdefault(_line(job), []).append(job)
+        for line, jobs in lines.items():
+            queue._codecs.setdefault(line.codec, {})[line] = SortedKeyList(jobs, _place)
+        return queue
+
+    def remove(self, job: Job) -> None:
+        """Take out a job, which must be here as it was when it was added."""
+        if self._paused.pop(job.job_id, None) is not None:
+            return
+        line, lines = _line(job), self._codecs[job.codec]
+        jobs = lines[line]
+        jobs.remove(job)
+        if not jobs:
+            del lines[line]
+        if not lines:
+            del self._codecs[job.codec]
+
+    def is_paused(self, job_id: str) -> bool:
+        """Whether the job is in its pause after a failure."""
+        return job_id in self._paused
+
+    def first(
+        self, codecs: Iterable[str] | None, sizes_of: Callable[[Line], Sizes | None]
+    ) -> Job | None:
+        """Find the first job in one of `codecs` (`None`: in any) of a size that its line admits."""
+        best: Job | None = None
+        for line, jobs in self._lines(codecs):
+            if (sizes := sizes_of(line)) is None:
+                continue
+            found = _first_of(line, jobs, sizes)
+            if found is not None and (best is None or found.place < best.place):
+                best = found
+        return best
+
+    def ahead_of(self, place: Place) -> int:
+        """Count the jobs in line before a place."""
+        return sum(jobs.bisect_key_left(place) for _, jobs in self._lines())
+
+    def __iter__(self) -> Iterator[str]:
+        """Give every waiting job once, line by line, then those in their pause."""
+        for _, jobs in self._lines():
+            for job in jobs:
+                yield job.job_id
+        yield from self._paused
+
+    def __len__(self) -> int:
+        return sum(len(jobs) for _, jobs in self._lines()) + len(self._paused)
+
+    def _lines(
+        self, codecs: Iterable[str] | None = None
+    ) -> Iterator[tuple[Line, SortedKeyList[Job, Place]]]:
+        if codecs is None:
+            codecs = self._codecs
+        for codec in codecs:
+            yield from self._codecs.get(codec, {}).items()
+
+
+def _line(job: Job) -> Line:
+    size_class = max(0, math.frexp(job.size_mb)[1])
+    return Line(job.codec, job.failed_by, size_class)
+
+
+def _first_of(line: Line, jobs: SortedKeyList[Job, Place], sizes: Sizes) -> Job | None:
+    low = math.ldexp(0.5, line.size_class) if line.size_class else 0.0
+    high = (
+        math.ldexp(1.0, line.size_class) if line.size_class < sys.float_info.max_exp else math.inf
+    )
+    if high <= sizes.over or low > sizes.upto:
+        return None
+    if sizes.over < low and high <= sizes.upto:
+        return jobs[0]
+    return next((job for job in jobs if sizes.over < job.size_mb <= sizes.upto), None)

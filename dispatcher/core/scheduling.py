@@ -1,0 +1,176 @@
+"""Which job goes to which engine (protocol.md 2.5).
+
+Laws:
+- Jobs go out in the order of the queue, among those that the engine can do. An engine that asks
+  by name gets work for itself only.
+- Without a name the first job that any idle engine can do is taken, and the engine is chosen by
+  the job's size: a small job goes to the slowest engine, so that the fast ones are free for the
+  large.
+- What keeps an engine from a job is said, and explained, by `obstacle`. To find a job without
+  asking about each, `choose_for` puts the same question to whole lines of the queue; a property
+  in the tests holds the two together.
+- A job is not given again to an engine that failed it while another could be given it.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Final, NamedTuple
+
+from dispatcher.core.events import ASKED_BY_NAME
+from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.job import Job
+from dispatcher.core.queue import Line, Sizes
+
+__all__ = [
+    "LARGE_MB",
+    "MEDIUM_MB",
+    "Choice",
+    "Obstacle",
+    "choose_any",
+    "choose_for",
+    "may_free_jobs",
+    "obstacle",
+]
+
+MEDIUM_MB = 50.0
+"""From this size a job goes to the fastest engine instead of the slowest."""
+LARGE_MB = 100.0
+"""From this size a job is better streamed than fetched first."""
+CONSIDERED = 20
+"""How many of the engines that could have had a job are noted with its assignment, at most."""
+
+
+class Obstacle(Enum):
+    """What can stand between an engine and a job, and what is said of it."""
+
+    BACKOFF = "the job is in its pause after a failure"
+    CODEC = "it does not encode the job's codec"
+    STORAGE = "its storage can't hold the source, and it can't stream"
+    BLOCKED = "it is blocked, for having failed too many jobs in a row"
+    DRAINED = "it is drained"
+    FAILED_IT = "it failed this job before, and another engine could take it"
+    BUSY = "it is busy"
+    OFFLINE = "it is offline"
+
+
+class Choice(NamedTuple):
+    """A job, the engine that is to do it, the rule that says so, and who else could have."""
+
+    job: Job
+    engine: Engine
+    rule: str
+    considered: tuple[str, ...]
+
+
+def choose_for(fleet: Fleet, engine: Engine) -> Choice | None:
+    """Choose a job for the engine that asks, or `None` if it may have none or nothing fits."""
+    if not engine.idle or not _is_trusted(engine):
+        return None
+    job = fleet.queue.first(engine.codecs, _sizes_for(fleet, engine))
+    return None if job is None else Choice(job, engine, ASKED_BY_NAME, ())
+
+
+def choose_any(fleet: Fleet) -> Choice | None:
+    """Choose a job and an idle engine for it; engines without a benchmark are passed over."""
+    ready = [
+        engine
+        for engine in fleet.engines.values()
+        if engine.idle
+        and engine.online
+        and _is_trusted(engine)
+        and engine.benchmark_time is not None
+    ]
+    found = (fleet.queue.first(engine.codecs, _sizes_for(fleet, engine)) for engine in ready)
+    firsts = [job for job in found if job is not None]
+    if not firsts:
+        return None
+    job = min(firsts, key=lambda job: job.place)
+    able = [engine for engine in ready if obstacle(fleet, engine, job) is None]
+    engine, rule = _by_size(job.size_mb, able)
+    return Choice(job, engine, rule, tuple(e.engine_id for e in able[:CONSIDERED]))
+
+
+def obstacle(fleet: Fleet, engine: Engine, job: Job, *, is_asking: bool = True) -> Obstacle | None:
+    """Say what keeps an engine from being given a pending job.
+
+    Of several, the one that will last the longest comes first. An engine that `is_asking` is
+    there, whether or not it has sent heartbeats.
+    """
+    size_mb, codec = job.size_mb, job.codec
+    found: Obstacle | None = None
+    if not engine.takes(codec):
+        found = Obstacle.CODEC
+    elif size_mb > engine.room_mb:
+        found = Obstacle.STORAGE
+    elif engine.blocked is not None:
+        found = Obstacle.BLOCKED
+    elif engine.drained:
+        found = Obstacle.DRAINED
+    elif engine.engine_id in job.failed_by and size_mb <= _room_elsewhere(
+        fleet, codec, job.failed_by
+    ):
+        found = Obstacle.FAILED_IT
+    elif not is_asking and not engine.online:
+        found = Obstacle.OFFLINE
+    elif fleet.queue.is_paused(job.job_id):
+        found = Obstacle.BACKOFF
+    elif not engine.idle:
+        found = Obstacle.BUSY
+    return found
+
+
+def may_free_jobs(report: Iterable[str]) -> bool:
+    """Say whether news of these fields can make an engine unfit for jobs that were kept for it."""
+    return not _FITNESS.isdisjoint(report)
+
+
+_FITNESS: Final = frozenset({"supported_codecs", "storage_capacity_gb", "streaming_support"})
+
+
+def _is_trusted(engine: Engine) -> bool:
+    """Whether nobody, man or rule, has barred it from getting jobs."""
+    return not engine.drained and engine.blocked is None
+
+
+def _sizes_for(fleet: Fleet, engine: Engine) -> Callable[[Line], Sizes | None]:
+    """Say which sizes of each line of its codecs the engine may have: `obstacle`, by the line."""
+    room_mb = engine.room_mb
+
+    def sizes_of(line: Line) -> Sizes | None:
+        over = -1.0
+        if engine.engine_id in line.failed_by:
+            over = _room_elsewhere(fleet, line.codec, line.failed_by)
+        return Sizes(over, room_mb) if over < room_mb else None
+
+    return sizes_of
+
+
+def _room_elsewhere(fleet: Fleet, codec: str, failed_by: frozenset[str]) -> float:
+    """Say how large a job for `codec` could be and still go to an engine not in `failed_by`."""
+    return max(
+        (
+            engine.room_mb
+            for engine in fleet.engines.values()
+            if engine.online
+            and _is_trusted(engine)
+            and engine.takes(codec)
+            and engine.engine_id not in failed_by
+        ),
+        default=-math.inf,
+    )
+
+
+def _by_size(size_mb: float, engines: list[Engine]) -> tuple[Engine, str]:
+    """Pick by speed; of equals, the engine that registered first."""
+
+    def slowness(engine: Engine) -> float:
+        return engine.benchmark_time or 0.0
+
+    if size_mb < MEDIUM_MB:
+        return max(engines, key=slowness), "small: slowest"
+    if size_mb < LARGE_MB:
+        return min(engines, key=slowness), "medium: fastest"
+    if streaming := [engine for engine in engines if engine.streams]:
+        return min(streaming, key=slowness), "large: fastest that streams"
+    return min(engines, key=slowness), "large: fastest"

@@ -1,0 +1,1 @@
+"""What a log proves, tells and is worth, without a dispatcher."""

@@ -1,0 +1,143 @@
+"""A copy of a log, taken while a dispatcher writes to it.
+
+Laws:
+- The copy is the log as it was at one moment: every event that was acknowledged before that, and
+  a prefix without gaps.
+- The dispatcher is not held up. The copy is made from a read transaction, beside which SQLite's
+  WAL lets the writer go on; without that transaction the copying would start over at each commit.
+- It is read and checked, every event of it, before it has its name.
+"""
+
+import sqlite3
+import stat
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from dispatcher.evidence.drafts import log_draft, seal
+from dispatcher.log import LogError, serialization
+from dispatcher.log.file import check
+from dispatcher.log.merkle import Frontier
+from dispatcher.log.serialization import Entry
+from dispatcher.log.tree import grow
+from dispatcher.log.untrusted import READ_ERRORS, Row, UntrustedLog, opened
+from dispatcher.progress import Progress, silent
+
+__all__ = ["backup", "check_copy"]
+
+STEP_PAGES: Final = 4_096
+"""Copied at a time: often enough to be told of, and to be interrupted."""
+BATCH_EVENTS: Final = 2_000
+BUSY_S: Final = 30.0
+"""How long to wait for a dispatcher that is just opening or closing the log."""
+
+
+def backup(
+    db: Path,
+    dest: Path,
+    copying: Progress = silent,
+    checking: Progress = silent,
+) -> Frontier:
+    """Copy the log at `db` to `dest`, where nothing may stand; give the copy's tree.
+
+    `copying` is called with the pages done, `checking` with the events. `LogError` says what is
+    wrong; nothing is left at `dest` then.
+    """
+    db = db.resolve()
+    if check(db) is None:
+        raise LogError(f"{db}: there is no log here; name one with --db")
+    with log_draft(dest.absolute()) as copy:
+        _copy(db, copy, copying)
+        seal(copy)
+        _give_rights(db, copy)
+        try:
+            return check_copy(copy, checking)
+        except LogError as error:
+            raise LogError(
+                f"{db}: its copy is not good, and is not kept: {error}; run `dispatcher audit`"
+            ) from error
+
+
+def check_copy(path: Path, progress: Progress = silent) -> Frontier:
+    """Read all of a log and give its tree. `LogError` if it is damaged, has gaps or was changed.
+
+    A log of an older schema has no tree to compare its lines with.
+    """
+    try:
+        with opened(path) as log:
+            if (damage := next(log.damage(), None)) is not None:
+                raise LogError(f"it is damaged: {damage}")
+            return _check_events(log, progress)
+    except READ_ERRORS as error:
+        raise LogError(f"it can't be read: {error}") from error
+
+
+def _copy(db: Path, copy: Path, progress: Progress) -> None:
+    try:
+        with (
+            closing(_reader(db)) as source,
+            closing(sqlite3.connect(copy)) as target,
+        ):
+            source.execute("BEGIN")
+            source.execute("SELECT max(seq) FROM events").fetchall()  # the moment of the copy
+            source.backup(
+                target,
+                pages=STEP_PAGES,
+                progress=lambda _status, left, of: progress(of - left, of),
+            )
+    except sqlite3.Error as error:
+        raise LogError(
+            f"{db}: can't be copied into {copy.parent.parent}: {error}; see that there is room"
+        ) from error
+
+
+def _give_rights(db: Path, copy: Path) -> None:
+    """Let those read and write a copy who may with the log, and its owner in any case."""
+    try:
+        copy.chmod(stat.S_IMODE(db.stat().st_mode) | stat.S_IRUSR | stat.S_IWUSR)
+    except OSError as error:
+        raise LogError(f"{db}: its copy can't be given its rights: {error.strerror}") from error
+
+
+def _reader(db: Path) -> sqlite3.Connection:
+    """Connect so that nothing can be written and nothing checkpointed: that is the writer's."""
+    return sqlite3.connect(f"{db.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_S)
+
+
+def _check_events(log: UntrustedLog, progress: Progress) -> Frontier:
+    """Compare every event with the one before it, with what is known and with the tree."""
+    head, rows = log.head(), log.rows()
+    kept = log.subtrees() if log.has_tree else {}
+    tree = Frontier()
+    while batch := list(islice(rows, BATCH_EVENTS)):
+        entries = [_checked(seq, row) for seq, row in enumerate(batch, tree.size + 1)]
+        growth = grow(tree, map(serialization.line, entries))
+        if log.has_tree:
+            for row, leaf in zip(batch, growth.leaf_hashes, strict=True):
+                if row.leaf_hash != leaf:
+                    raise LogError(
+                        f"seq {row.seq} is not as it was: its leaf_hash is of another line"
+                    )
+            for level, number, root in growth.subtrees:
+                if kept.pop((level, number), None) != root:
+                    raise LogError(
+                        f"the tree lacks subtree {number} of level {level}, or has another"
+                    )
+        tree = growth.frontier
+        progress(tree.size, head)
+    if kept:
+        raise LogError("the tree has subtrees of events that are not there")
+    return tree
+
+
+def _checked(expected: int, row: Row) -> Entry:
+    """Make the entry of a row, which must be event `expected`, and one that is known."""
+    if row.seq != expected:
+        raise LogError(f"it has a gap between seq {expected - 1} and seq {row.seq}")
+    try:
+        entry = row.entry()
+        serialization.decode(entry)
+    except ValueError as error:  # also text that is no UTF-8
+        raise LogError(f"seq {row.seq} can't be read: {error}") from error
+    return entry

@@ -1,0 +1,162 @@
+"""What a log says of how the farm has fared: a pure fold, like a projection."""
+
+from datetime import datetime
+from typing import assert_never
+
+import msgspec
+
+from dispatcher.core.events import (
+    AnswerRefused,
+    EngineBenchmarked,
+    EngineBlocked,
+    EngineDrained,
+    EngineForgotten,
+    EngineLost,
+    EngineReported,
+    EngineResumed,
+    EngineSeen,
+    JobAssigned,
+    JobCancelled,
+    JobCompleted,
+    JobFailedPermanently,
+    JobProgressed,
+    JobReleased,
+    JobRequeued,
+    JobRetried,
+    JobSubmitted,
+    Recorded,
+)
+
+__all__ = ["EngineTotals", "Spread", "Statistics", "Totals"]
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """Seconds that something took: how often, and the percentiles 50 and 95 (nearest rank)."""
+
+    count: int
+    p50_s: float
+    p95_s: float
+
+
+class EngineTotals(msgspec.Struct):
+    """What an engine has done; `busy_s` is the time that its ended attempts took."""
+
+    engine_id: str
+    attempts: int = 0
+    completed: int = 0
+    failed: int = 0
+    busy_s: float = 0.0
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """The sums of a log.
+
+    `waits` are from a submission to its first assignment, `attempts` from an assignment to its
+    end; `retries` are the attempts that ended without an output and were not the last.
+    """
+
+    events: int
+    jobs: dict[str, int]
+    retries: int
+    refused_answers: int
+    waits: Spread | None
+    attempts: Spread | None
+    busiest_engines: list[EngineTotals]
+
+
+class Statistics:
+    """Sums over recorded events. A clock that was set back makes no time negative."""
+
+    def __init__(self) -> None:
+        self._events = 0
+        self._outcomes: dict[str, str] = {}
+        self._submitted: dict[str, datetime] = {}
+        self._running: dict[str, tuple[str, datetime]] = {}
+        self._engines: dict[str, EngineTotals] = {}
+        self._waits_s: list[float] = []
+        self._attempts_s: list[float] = []
+        self._retries = 0
+        self._refused = 0
+
+    def apply(self, recorded: Recorded) -> None:
+        """Fold one event."""
+        self._events += 1
+        event, at = recorded.event, recorded.at
+        match event:
+            case JobSubmitted(job_id):
+                self._outcomes[job_id] = "pending"
+                self._submitted[job_id] = at
+            case JobAssigned(job_id, engine_id):
+                if (since := self._submitted.pop(job_id, None)) is not None:
+                    self._waits_s.append(_seconds(since, at))
+                self._outcomes[job_id] = "assigned"
+                self._running[job_id] = engine_id, at
+                self._engine(engine_id).attempts += 1
+            case JobCompleted(job_id):
+                self._end(job_id, "completed", at)
+            case JobRequeued(job_id):
+                self._retries += 1
+                self._end(job_id, "pending", at)
+            case JobFailedPermanently(job_id):
+                self._end(job_id, "failed_permanently", at)
+            case JobCancelled(job_id):
+                self._end(job_id, "cancelled", at)
+            case JobRetried(job_id):
+                self._outcomes[job_id] = "pending"
+            case AnswerRefused():
+                self._refused += 1
+            case (
+                JobReleased()
+                | JobProgressed()
+                | EngineReported()
+                | EngineSeen()
+                | EngineBenchmarked()
+                | EngineLost()
+                | EngineBlocked()
+                | EngineDrained()
+                | EngineResumed()
+                | EngineForgotten()
+            ):
+                pass
+            case _:
+                assert_never(event)
+
+    def totals(self) -> Totals:
+        """Give the sums so far; engines with the busiest first."""
+        outcomes = list(self._outcomes.values())
+        return Totals(
+            self._events,
+            {status: outcomes.count(status) for status in sorted(set(outcomes))},
+            self._retries,
+            self._refused,
+            _spread(self._waits_s),
+            _spread(self._attempts_s),
+            sorted(self._engines.values(), key=lambda it: (-it.busy_s, it.engine_id)),
+        )
+
+    def _end(self, job_id: str, outcome: str, at: datetime) -> None:
+        self._outcomes[job_id] = outcome
+        self._submitted.pop(job_id, None)
+        if (running := self._running.pop(job_id, None)) is None:
+            return
+        engine_id, since = running
+        engine, took_s = self._engine(engine_id), _seconds(since, at)
+        engine.busy_s += took_s
+        self._attempts_s.append(took_s)
+        engine.completed += outcome == "completed"
+        engine.failed += outcome in {"pending", "failed_permanently"}
+
+    def _engine(self, engine_id: str) -> EngineTotals:
+        return self._engines.setdefault(engine_id, EngineTotals(engine_id))
+
+
+def _seconds(since: datetime, until: datetime) -> float:
+    return max(0.0, (until - since).total_seconds())
+
+
+def _spread(values: list[float]) -> Spread | None:
+    if not values:
+        return None
+    ranked = sorted(values)
+    p50, p95 = (ranked[-(-len(ranked) * percent // 100) - 1] for percent in (50, 95))
+    return Spread(len(ranked), p50, p95)

@@ -1,0 +1,254 @@
+"""A job's story for people: what happened, and how long it took.
+
+Laws:
+- It is made of events and of nothing else: no clock, so that what has not ended has no length.
+- What this version can't read is shown under the name of its type, and not left out.
+- Of an engine's error only the last line is told. Apart from that, what engines and clients wrote
+  stays as it is, whatever characters it has: whoever shows it makes it plain.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final, NamedTuple, assert_never
+
+import msgspec
+
+from dispatcher.core.events import (
+    AnswerRefused,
+    Cause,
+    EngineBenchmarked,
+    EngineBlocked,
+    EngineDrained,
+    EngineForgotten,
+    EngineLost,
+    EngineReported,
+    EngineResumed,
+    EngineSeen,
+    Event,
+    JobAssigned,
+    JobCancelled,
+    JobCompleted,
+    JobFailedPermanently,
+    JobProgressed,
+    JobReleased,
+    JobRequeued,
+    JobRetried,
+    JobSubmitted,
+    engine_of,
+    job_of,
+)
+from dispatcher.log import serialization
+from dispatcher.log.serialization import Entry
+
+__all__ = ["Happening", "Line", "Stage", "Timeline", "duration", "happening_of", "told"]
+
+_CAUSES: Final[dict[Cause, str]] = {
+    "reported": "failed",
+    "engine_silent": "lost, the engine fell silent",
+    "timed_out": "lost, it took too long",
+    "engine_restarted": "lost, the engine restarted",
+    "engine_forgotten": "lost, the engine was forgotten",
+}
+_MINUTE_S: Final = 60
+_HOUR_S: Final = 3600
+
+
+class Line(NamedTuple):
+    """An event. `since_s` is the time since the one before; it is negative if the clock was set."""
+
+    seq: int
+    time: str
+    since_s: float
+    actor: str
+    what: str
+    is_refusal: bool
+
+
+class Happening(NamedTuple):
+    """An event in words: the job or engine that it is about, and what happened to it.
+
+    `event` is `None` if this version can't read it.
+    """
+
+    who: str
+    what: str
+    event: Event | None
+
+
+class Stage(NamedTuple):
+    """A time that the job spent waiting, pausing or with an engine; it may not have ended."""
+
+    name: str
+    engine: str | None
+    took_s: float | None
+    end: str
+
+
+class Timeline(NamedTuple):
+    """The story of a job. `total_s` is the time from its first event to its last."""
+
+    lines: list[Line]
+    stages: list[Stage]
+    total_s: float
+
+
+class _Story:
+    """The stages so far; at most one of them is under way."""
+
+    def __init__(self) -> None:
+        self.stages: list[Stage] = []
+        self._name: str | None = None
+        self._engine: str | None = None
+        self._began: datetime | None = None
+        self._progress = ""
+
+    def begin(self, at: datetime, name: str, engine: str | None = None) -> None:
+        self._name, self._engine, self._began, self._progress = name, engine, at, ""
+
+    def end(self, at: datetime, how: str) -> None:
+        if self._name is not None and self._began is not None:
+            took_s = (at - self._began).total_seconds()
+            self.stages.append(Stage(self._name, self._engine, took_s, how))
+            self._name = None
+
+    def whole(self) -> list[Stage]:
+        """Give all stages, the one that is under way too."""
+        if self._name is None:
+            return self.stages
+        under_way = Stage(self._name, self._engine, None, f"still under way{self._progress}")
+        return [*self.stages, under_way]
+
+    def tell(self, at: datetime, event: Event) -> None:
+        match event:
+            case JobSubmitted() | JobRetried():
+                self.begin(at, "waiting")
+            case JobAssigned(_, engine_id, attempt):
+                self.end(at, f"assigned to {engine_id}")
+                self.begin(at, f"attempt {attempt}", engine_id)
+            case JobProgressed(progress=progress):
+                self._progress = f", {progress:.0f} %"
+            case JobCompleted(output_url=url):
+                self.end(at, f"completed: {url}")
+            case JobRequeued(cause=cause, error_message=error, not_before=not_before):
+                self.end(at, _failure(cause, error))
+                self.begin(at, "waiting" if not_before is None else "pausing")
+            case JobReleased():
+                self.end(at, "over")
+                self.begin(at, "waiting")
+            case JobFailedPermanently(cause=cause, error_message=error):
+                self.end(at, f"{_failure(cause, error)} (for good)")
+            case JobCancelled():
+                self.end(at, "cancelled")
+            case _:
+                pass  # a refused answer changed nothing
+
+
+def told(entries: Iterable[Entry]) -> Timeline:
+    """Tell the story of a job from all its events, oldest first."""
+    lines: list[Line] = []
+    story = _Story()
+    first = before = None
+    for entry in entries:
+        at = serialization.decode_time(entry.time)
+        _, what, event = happening_of(entry)
+        if event is not None:
+            story.tell(at, event)
+        since_s = 0.0 if before is None else (at - before).total_seconds()
+        is_refusal = isinstance(event, AnswerRefused)
+        lines.append(Line(entry.seq, entry.time, since_s, entry.actor, what, is_refusal))
+        first, before = first or at, at
+    total_s = 0.0 if first is None or before is None else (before - first).total_seconds()
+    return Timeline(lines, story.whole(), total_s)
+
+
+def happening_of(entry: Entry) -> Happening:
+    """Say what happened in an event, and to whom."""
+    event = _event_of(entry)
+    if event is None:
+        return Happening("?", entry.type, None)
+    if (job_id := job_of(event)) is not None:
+        return Happening(f"job {job_id}", _what(event), event)
+    return Happening(f"engine {engine_of(event)}", _what(event), event)
+
+
+def duration(seconds: float) -> str:
+    """Write a length of time, to about three digits."""
+    if seconds < 0:
+        return f"-{duration(-seconds)}"
+    if seconds < 10:  # noqa: PLR2004 - from here on, milliseconds do not matter
+        return f"{seconds:.3f} s"
+    if round(seconds, 1) < _MINUTE_S:
+        return f"{seconds:.1f} s"
+    minutes, rest_s = divmod(round(seconds), _MINUTE_S)
+    if minutes < _MINUTE_S:
+        return f"{minutes} min {rest_s:02} s"
+    return f"{minutes // _MINUTE_S} h {minutes % _MINUTE_S:02} min"
+
+
+def _event_of(entry: Entry) -> Event | None:
+    try:
+        return serialization.decode(entry).event
+    except serialization.UndecodableError:
+        return None
+
+
+def _last_line(text: str) -> str:
+    return next((line for line in reversed(text.splitlines()) if line.strip()), "")
+
+
+def _failure(cause: Cause, error_message: str) -> str:
+    return f"failed: {_last_line(error_message)}" if cause == "reported" else _CAUSES[cause]
+
+
+def _on(engine_id: str | None) -> str:
+    return "" if engine_id is None else f" on {engine_id}"
+
+
+def _what(event: Event) -> str:
+    match event:
+        case JobSubmitted():
+            urgency = f", priority {event.priority}" if event.priority else ""
+            return (
+                f"submitted: {event.source_url} to {event.target_codec}, "
+                f"{event.job_size:g} MB{urgency}"
+            )
+        case JobAssigned(_, engine_id, attempt, rule):
+            return f"assigned to {engine_id}, attempt {attempt}, by the rule '{rule}'"
+        case JobCompleted(_, engine_id, attempt, output_url):
+            return f"attempt {attempt}{_on(engine_id)} completed: {output_url}"
+        case JobRequeued(_, engine_id, attempt, retries, error, cause):
+            how = _failure(cause, error)
+            return f"attempt {attempt}{_on(engine_id)} {how}; re-queued, failures: {retries}"
+        case JobFailedPermanently(_, engine_id, attempt, retries, error, cause):
+            how = _failure(cause, error)
+            return f"attempt {attempt}{_on(engine_id)} {how}; failed for good, failures: {retries}"
+        case JobReleased():
+            return "its pause is over"
+        case JobProgressed(_, engine_id, attempt, progress):
+            return f"attempt {attempt}{_on(engine_id)} is at {progress:g} %"
+        case JobCancelled(_, engine_id):
+            return "cancelled" + ("" if engine_id is None else f", while{_on(engine_id)}")
+        case JobRetried():
+            return "put back with all its retries"
+        case AnswerRefused(_, engine_id, attempt, answer, reason):
+            sender = "an engine" if engine_id is None else engine_id
+            numbered = "" if attempt is None else f" of attempt {attempt}"
+            return f"refused the late '{answer}'{numbered} by {sender}: {reason}"
+        case EngineReported(_, report):
+            news = msgspec.json.encode(report).decode(errors="replace")
+            return f"reported {news}" if report else "reported for the first time"
+        case EngineSeen():
+            return "seen"
+        case EngineBenchmarked(_, benchmark_time):
+            return f"benchmarked: {benchmark_time:g} s"
+        case EngineLost(_, silent_s):
+            return f"lost, after {duration(silent_s)} of silence"
+        case EngineBlocked(_, reason):
+            return f"blocked: {reason}"
+        case EngineDrained():
+            return "drained"
+        case EngineResumed():
+            return "resumed"
+        case EngineForgotten():
+            return "forgotten"
+    assert_never(event)

@@ -1,0 +1,200 @@
+"""Recorded events to entries of a log and back.
+
+Laws:
+- A name in `NAMES` is for ever: logs out there hold it.
+- What is decoded equals what was encoded, so that a replay gives what was live.
+- An entry has one line, `line(entry)`: the bytes that the log's tree is made of, and what the
+  API, the stream and an export show. An old entry keeps its line, whatever this version would
+  write today.
+
+How to change the fields of an event: change the class in `events`, raise its number in `VERSIONS`,
+and add to `_UPCASTERS` a function that turns the fields of the version before into the new ones.
+The steps are chained, so nothing older needs to be touched. A field that is added with a default
+that is true of all the past needs none of this. Then put a log that has the old version into
+`tests/log/golden`, where it must replay for ever.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from dispatcher.core import events
+from dispatcher.core.events import Event, Recorded
+
+__all__ = [
+    "NAMES",
+    "VERSIONS",
+    "Entry",
+    "UndecodableError",
+    "decode",
+    "decode_time",
+    "encode",
+    "encode_time",
+    "line",
+    "parse_line",
+]
+
+NAMES: Final[dict[type[Event], str]] = {
+    events.JobSubmitted: "job_submitted",
+    events.JobAssigned: "job_assigned",
+    events.JobCompleted: "job_completed",
+    events.JobRequeued: "job_requeued",
+    events.JobFailedPermanently: "job_failed_permanently",
+    events.JobReleased: "job_released",
+    events.JobProgressed: "job_progressed",
+    events.JobCancelled: "job_cancelled",
+    events.JobRetried: "job_retried",
+    events.AnswerRefused: "answer_refused",
+    events.EngineReported: "engine_reported",
+    events.EngineSeen: "engine_seen",
+    events.EngineBenchmarked: "engine_benchmarked",
+    events.EngineLost: "engine_lost",
+    events.EngineBlocked: "engine_blocked",
+    events.EngineDrained: "engine_drained",
+    events.EngineResumed: "engine_resumed",
+    events.EngineForgotten: "engine_forgotten",
+}
+VERSIONS: Final[dict[str, int]] = dict.fromkeys(NAMES.values(), 1)
+"""The version of the fields of each event, as this code writes them."""
+
+_UPCASTERS: Final[dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+"""From a name and an older version: what makes the fields of the next version of them."""
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """A recorded event as it stands in a log; see `events.Recorded` for the meaning.
+
+    `time` is RFC 3339 in UTC with microseconds, `type` a name of `NAMES`, `version` that of the
+    fields in `data`, which is a JSON object.
+    """
+
+    seq: int
+    time: str
+    type: str
+    version: int
+    actor: str
+    request_id: str | None
+    data: bytes
+
+
+class UndecodableError(ValueError):
+    """What stands in a log is no event that this version knows."""
+
+
+class _Head(msgspec.Struct, frozen=True, gc=False):
+    """What a line begins with."""
+
+    seq: int
+    time: str
+    type: str
+    version: int
+    actor: str
+    request_id: str | None
+
+
+_TIME_FORM: Final = "YYYY-MM-DDThh:mm:ss.ffffffZ"
+_TIME_LENGTH: Final = 27
+
+_encoder = msgspec.json.Encoder()
+_head_decoder = msgspec.json.Decoder(_Head)
+_fields_decoder = msgspec.json.Decoder(dict[str, Any])
+_types: Final = {name: of_type for of_type, name in NAMES.items()}
+_decoders: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    name: msgspec.json.Decoder(of_type) for name, of_type in _types.items()
+}
+
+
+def encode(recorded: Recorded) -> Entry:
+    """Make the entry of an event."""
+    name = NAMES[type(recorded.event)]
+    return Entry(
+        recorded.seq,
+        encode_time(recorded.at),
+        name,
+        VERSIONS[name],
+        recorded.actor,
+        recorded.request_id,
+        _encoder.encode(recorded.event),
+    )
+
+
+def decode(entry: Entry) -> Recorded:
+    """Give back the event that `encode` took, of whatever version. `UndecodableError` if none."""
+    return Recorded(
+        entry.seq,
+        decode_time(entry.time),
+        entry.actor,
+        _decode_event(entry.type, entry.version, entry.data),
+        entry.request_id,
+    )
+
+
+def line(entry: Entry) -> bytes:
+    """Give an entry's line: one JSON object, without a line end (docs/log.md, "The line").
+
+    It is the entry's own data with what the log knows of it put before, byte for byte.
+    """
+    head = _Head(entry.seq, entry.time, entry.type, entry.version, entry.actor, entry.request_id)
+    return _encoder.encode(head)[:-1] + b"," + entry.data[1:]
+
+
+def parse_line(text: bytes) -> Entry:
+    """Give back the entry that has this line. `UndecodableError` if none has."""
+    try:
+        head = _head_decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UndecodableError(f"is no line of a log: {error}") from error
+    start = _encoder.encode(head)[:-1] + b","
+    if not (text.startswith(start) and text.endswith(b"}")):
+        raise UndecodableError(
+            "is no line of a log: seq, time, type, version, actor and request_id come first, "
+            "without spaces, and nothing stands around the object"
+        )
+    return Entry(
+        head.seq,
+        head.time,
+        head.type,
+        head.version,
+        head.actor,
+        head.request_id,
+        b"{" + text[len(start) :],
+    )
+
+
+def encode_time(at: datetime) -> str:
+    """Give a UTC time as RFC 3339 text with microseconds, which sorts by time."""
+    return at.isoformat(timespec="microseconds")[:26] + "Z"
+
+
+def decode_time(text: str) -> datetime:
+    """Give back the time that `encode_time` took. `UndecodableError` if it is none."""
+    if len(text) != _TIME_LENGTH or text[-1] != "Z":
+        raise UndecodableError(f"{text!r} is no time as the log has it, {_TIME_FORM}")
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UndecodableError(f"{text!r} is no time as the log has it, {_TIME_FORM}") from error
+
+
+def _decode_event(name: str, version: int, data: bytes) -> Event:
+    decoder = _decoders.get(name)
+    if decoder is None:
+        raise UndecodableError(f"unknown event type {name!r}")
+    known = VERSIONS[name]
+    if not 1 <= version <= known:
+        raise UndecodableError(
+            f"{name} of version {version}: this dispatcher knows versions up to {known}; "
+            "use the one that wrote it, or a newer one"
+        )
+    try:
+        if version == known:
+            event: Event = decoder.decode(data)
+            return event
+        fields = _fields_decoder.decode(data)
+        for older in range(version, known):
+            fields = _UPCASTERS[name, older](fields)
+        return msgspec.convert(fields, _types[name])
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
+        raise UndecodableError(f"{name}: {error}") from error

@@ -1,0 +1,1 @@
+"""One dispatcher at work on one log."""

@@ -1,0 +1,227 @@
+"""What must be true after every step, kept apart from the code that is to make it true.
+
+Laws:
+- No event breaks a rule (`breaches.breach`), and both sides say who holds what.
+- The events alone, read here once more, agree: attempts only grow, no job is completed twice, none
+  that is final is handed out, no engine has two, retries stay within their bounds.
+- An answer that names its engine and attempt ends that attempt and no other.
+- No engine is lost that was heard within its lease.
+"""
+
+from collections.abc import Sequence
+
+from dispatcher.core.commands import AssignJob, Command, CompleteJob, FailJob, ReportHeartbeat
+from dispatcher.core.decider import Rejected
+from dispatcher.core.events import (
+    AnswerRefused,
+    EngineForgotten,
+    EngineLost,
+    EngineReported,
+    EngineSeen,
+    Event,
+    JobAssigned,
+    JobCancelled,
+    JobCompleted,
+    JobFailedPermanently,
+    JobProgressed,
+    JobRequeued,
+    JobRetried,
+    JobSubmitted,
+    engine_of,
+    job_of,
+)
+from dispatcher.core.fleet import Fleet
+from dispatcher.core.legality import breach
+
+__all__ = ["Ledger", "ViolationError"]
+
+
+class ViolationError(AssertionError):
+    """Something that must never be. `names` are the jobs and engines that it is about."""
+
+    def __init__(self, what: str, *names: str | None) -> None:
+        super().__init__(what)
+        self.names = tuple(dict.fromkeys(name for name in names if name is not None))
+
+
+class Ledger:
+    """Who has what, according to the events alone; and when each engine was heard."""
+
+    def __init__(self, lease_s: float) -> None:
+        self._lease_s = lease_s
+        self._attempts: dict[str, int] = {}
+        self._most: dict[str, int] = {}
+        self._holders: dict[str, str] = {}
+        self._held: dict[str, str] = {}
+        self._final: dict[str, str] = {}
+        self._heard_s: dict[str, float] = {}
+
+    def before(self, fleet: Fleet, event: Event) -> None:
+        """Ask the rules whether the event may come next."""
+        if (why := breach(fleet, event)) is not None:
+            raise ViolationError(why, job_of(event), engine_of(event))
+
+    def after(self, fleet: Fleet, event: Event, now_s: float) -> None:
+        """Enter an event that the fleet has folded, and compare."""
+        match event:
+            case EngineSeen(engine_id) | EngineReported(engine_id):
+                self._heard_s[engine_id] = now_s
+            case JobProgressed(_, engine_id):
+                self._heard_s[engine_id] = now_s
+                self._is_the_holder(event)
+            case JobSubmitted(job_id, max_retries=max_retries):
+                self._attempts[job_id], self._most[job_id] = 0, max(max_retries, 1)
+            case JobAssigned():
+                self._assigned(event, now_s)
+            case JobCompleted(job_id):
+                self._ended(event, "completed")
+            case JobCancelled(job_id):
+                self._ended(event, "cancelled")
+            case JobFailedPermanently(job_id):
+                self._ended(event, "failed_permanently")
+            case JobRequeued(job_id):
+                self._ended(event, None)
+            case JobRetried(job_id):
+                if self._final.pop(job_id, "completed") == "completed":
+                    raise ViolationError(f"job {job_id} is retried, but is completed", job_id)
+            case EngineLost(engine_id):
+                self._lost(engine_id, now_s)
+            case EngineForgotten(engine_id):
+                self._heard_s.pop(engine_id, None)
+            case _:
+                pass
+        if not isinstance(event, EngineSeen | JobProgressed):
+            self._sides(fleet, job_of(event), engine_of(event))
+
+    def answered(
+        self, command: Command, outcome: list[Event] | Rejected, events: Sequence[Event]
+    ) -> None:
+        """Compare what an engine said with what was made of it."""
+        for event in events:
+            if isinstance(outcome, Rejected) and not isinstance(event, AnswerRefused):
+                raise ViolationError(f"a refusal changed something: {event}", *_names(command))
+            if isinstance(command, CompleteJob | FailJob | ReportHeartbeat):
+                _same_attempt(command, event)
+        if isinstance(command, AssignJob) and len(events) > 1:
+            raise ViolationError(f"one ask gave {len(events)} jobs", *_names(command))
+
+    def leases_begin(self, now_s: float) -> None:
+        """Note that every lease begins anew."""
+        self._heard_s = dict.fromkeys(self._heard_s, now_s)
+
+    def overdue(self, fleet: Fleet, now_s: float, slack_s: float) -> None:
+        """Find an engine that counts as online though its lease is long over."""
+        for engine in fleet.engines.values():
+            silent_s = now_s - self._heard_s.get(engine.engine_id, now_s)
+            if engine.online and silent_s > self._lease_s + slack_s:
+                raise ViolationError(
+                    f"engine {engine.engine_id} has been silent for {silent_s:.0f} s, but counts "
+                    f"as online with a lease of {self._lease_s:g} s",
+                    engine.engine_id,
+                    engine.holds,
+                )
+
+    def _assigned(self, event: JobAssigned, now_s: float) -> None:
+        job_id, engine_id = event.job_id, event.engine_id
+        what = f"job {job_id} is given to engine {engine_id}"
+        if (status := self._final.get(job_id)) is not None:
+            raise ViolationError(f"{what}, but is {status}", job_id, engine_id)
+        if (holder := self._holders.get(job_id)) is not None:
+            raise ViolationError(f"{what}, but engine {holder} has it", job_id, engine_id, holder)
+        if (held := self._held.get(engine_id)) is not None:
+            raise ViolationError(f"{what}, which has job {held}", job_id, engine_id, held)
+        if event.attempt <= self._attempts[job_id]:
+            raise ViolationError(f"{what} in attempt {event.attempt} again", job_id, engine_id)
+        self._attempts[job_id] = event.attempt
+        self._holders[job_id], self._held[engine_id] = engine_id, job_id
+        self._heard_s[engine_id] = now_s
+
+    def _ended(
+        self,
+        event: JobCompleted | JobCancelled | JobFailedPermanently | JobRequeued,
+        status: str | None,
+    ) -> None:
+        job_id, engine_id = event.job_id, event.engine_id
+        if (before := self._final.get(job_id)) is not None:
+            what = f"job {job_id} is {status or 're-queued'} after it was {before}"
+            raise ViolationError(what, job_id, engine_id)
+        self._is_the_holder(event)
+        if isinstance(event, JobRequeued | JobFailedPermanently):
+            most = self._most[job_id] - (status is None)
+            if event.retries > most:
+                what = f"job {job_id} has {event.retries} retries, and may have {most}"
+                raise ViolationError(what, job_id, engine_id)
+        if (holder := self._holders.pop(job_id, None)) is not None:
+            del self._held[holder]
+        if status is not None:
+            self._final[job_id] = status
+
+    def _is_the_holder(
+        self,
+        event: JobProgressed | JobCompleted | JobCancelled | JobFailedPermanently | JobRequeued,
+    ) -> None:
+        job_id = event.job_id
+        has = self._holders.get(job_id), self._attempts[job_id]
+        if (event.engine_id, event.attempt) != has:
+            raise ViolationError(
+                f"{type(event).__name__} of job {job_id} names engine {event.engine_id} in attempt "
+                f"{event.attempt}, but it is with {has[0]} in attempt {has[1]}",
+                job_id,
+                event.engine_id,
+                has[0],
+            )
+
+    def _lost(self, engine_id: str, now_s: float) -> None:
+        silent_s = now_s - self._heard_s.get(engine_id, now_s)
+        if silent_s < self._lease_s - 0.001:
+            raise ViolationError(
+                f"engine {engine_id} is lost, but was heard {silent_s:.3f} s ago, within its lease "
+                f"of {self._lease_s:g} s",
+                engine_id,
+                self._held.get(engine_id),
+            )
+
+    def _sides(self, fleet: Fleet, job_id: str | None, engine_id: str | None) -> None:
+        """Compare the fleet's two sides with each other and with what was entered here."""
+        if job_id is not None:
+            job = fleet.jobs[job_id]
+            holder = self._holders.get(job_id)
+            holds = None if holder is None else fleet.engines[holder].holds
+            is_right = job.holder == holder and (holder is None or holds == job_id)
+            if not is_right or (job.status == "assigned") != (holder is not None):
+                raise ViolationError(
+                    f"job {job_id} is {job.status} with {job.holder}, which has {holds}; by the "
+                    f"events it is with {holder}",
+                    job_id,
+                    holder,
+                    job.holder,
+                )
+        if engine_id is not None and (engine := fleet.engines.get(engine_id)) is not None:
+            held = self._held.get(engine_id)
+            if engine.holds != held:
+                raise ViolationError(
+                    f"engine {engine_id} holds {engine.holds}; by the events it has {held}",
+                    engine_id,
+                    held,
+                    engine.holds,
+                )
+
+
+def _same_attempt(said: CompleteJob | FailJob | ReportHeartbeat, event: Event) -> None:
+    """Compare the attempt of which an engine spoke with the one that ended or went on."""
+    if isinstance(said, ReportHeartbeat) and not isinstance(event, JobProgressed):
+        return  # a heartbeat of a new process ends what the one before it left
+    if isinstance(event, JobProgressed | JobCompleted | JobRequeued | JobFailedPermanently) and (
+        (event.engine_id, event.attempt) != (said.engine_id, said.attempt)
+    ):
+        raise ViolationError(
+            f"what engine {said.engine_id} said of attempt {said.attempt} of job {event.job_id} "
+            f"was taken for attempt {event.attempt} on engine {event.engine_id}",
+            event.job_id,
+            said.engine_id,
+            event.engine_id,
+        )
+
+
+def _names(command: Command) -> tuple[str | None, str | None]:
+    return getattr(command, "job_id", None), getattr(command, "engine_id", None)

@@ -1,0 +1,292 @@
+"""Engines as the dispatcher meets them: they beat, ask, work and answer, and sometimes die.
+
+They speak as `dispatcher.engine.agent` does: exactly one answer follows every job, and is repeated
+until the dispatcher has given its verdict; heartbeats go on meanwhile, and bring its orders.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final, Literal, get_args
+
+import msgspec
+
+from dispatcher.core.commands import AssignJob, CompleteJob, FailJob, ReportHeartbeat
+from dispatcher.core.decider import Rejected
+from dispatcher.core.events import JobSubmitted
+from dispatcher.simulation.agenda import MICROS
+from dispatcher.simulation.dispatching import DRAIN, GO_ON, Assignment, Orders
+from dispatcher.simulation.network import Call, Endpoint
+from dispatcher.simulation.plan import COSTS, Plan
+from dispatcher.simulation.world import World
+
+__all__ = ["BROKEN", "FATES", "Build", "Fate", "Machine", "Task", "build"]
+
+BROKEN: Final = "broken"
+"""A source whose URL has this word can't be transcoded by anybody."""
+PAUSE_S: Final = 10.0
+"""Between two tries to be heard."""
+POLL_S: Final = 5.0
+"""Between two asks, if the dispatcher did not do the waiting."""
+QUICK_FAILURE_S: Final = 3.0
+
+CODECS: Final = {tuple(COSTS): 0.7, ("h264", "hevc"): 0.2, ("h264", "vp9"): 0.1}
+"""What machines encode, with their shares."""
+
+Fate = Literal["useful", "failed", "crashed", "taken away", "too late"]
+"""What came of the seconds that an engine worked."""
+FATES: Final[tuple[Fate, ...]] = get_args(Fate)
+
+
+class Build(msgspec.Struct, frozen=True):
+    """What a machine is: `speed` is relative to a middling one, `failing` a share of attempts."""
+
+    engine_id: str
+    rack: int
+    speed: float
+    codecs: list[str]
+    storage_gb: float
+    streams: bool
+    failing: float
+
+
+def build(number: int, plan: Plan, rng: Random) -> Build:
+    """Make up a machine; most can do everything, some can't."""
+    speed = min(max(rng.lognormvariate(0.0, 0.3), 0.7), 2.0)
+    (codecs,) = rng.choices(list(CODECS), list(CODECS.values()))
+    streams = rng.choice([True, False])
+    storage_gb = round(rng.choice([1.0, 4.0, 4.0, 50.0, 500.0]) * plan.mean_mb / 1000, 1)
+    is_black_hole = rng.random() < plan.weather.black_holes
+    return Build(
+        engine_id=f"engine-{number}",
+        rack=number // 20,
+        speed=round(speed, 3),
+        codecs=list(codecs),
+        storage_gb=storage_gb,
+        streams=streams,
+        failing=1.0 if is_black_hole else plan.weather.failing,
+    )
+
+
+class Task:
+    """A job in hand. Once `output` or `error` is there, it is to be answered."""
+
+    def __init__(self, job: JobSubmitted, attempt: int, began_us: int, ends_us: int) -> None:
+        self.job = job
+        self.attempt = attempt
+        self.began_us = began_us
+        self.ends_us = ends_us
+        self.answer: CompleteJob | FailJob | None = None
+
+    def worked_s(self, now_us: int) -> float:
+        """Say how long it has been worked on."""
+        return max(0, min(now_us, self.ends_us) - self.began_us) / MICROS
+
+
+class Machine(Endpoint):
+    """An engine. `spent` is told of the seconds worked and what came of them.
+
+    One that `always_resumes` says with every ask that it has nothing in hand, so that a job which
+    was given to an ask that nobody waits for any more (it came twice, or its caller died) is
+    found. One that does not says so only after a start or an ask without an answer.
+    """
+
+    always_resumes = True
+
+    def __init__(
+        self,
+        built: Build,
+        world: World,
+        rng: Random,
+        spent: Callable[[float, Fate], None],
+    ) -> None:
+        super().__init__(built.engine_id)
+        self.built = built
+        self.is_on = False
+        self.task: Task | None = None
+        self.failing = built.failing
+        self._plan, self._agenda, self._network, self._story = world
+        self._rng = rng
+        self._spent = spent
+        self._still_until_us = 0
+        self._is_drained = False
+        self._is_unsure = True
+        self._asking: Call | None = None
+        self._report: dict[str, Any] = {
+            "engine_type": "transcoder",
+            "supported_codecs": built.codecs,
+            "status": "idle",
+            "storage_capacity_gb": built.storage_gb,
+            "streaming_support": built.streams,
+            "benchmark_time": round(10.0 / built.speed, 3),
+        }
+        self._idle_beat = ReportHeartbeat(self.name, self._report)
+
+    # What happens to it
+
+    def boot(self) -> None:
+        """Begin a new process, which finishes what the one before left."""
+        self.is_on = True
+        self.life += 1
+        self._is_drained = False
+        self._is_unsure = True
+        self._asking = None
+        self._report = self._report | {"instance": f"{self.name}/{self.life}"}
+        self._idle_beat = ReportHeartbeat(self.name, self._report)
+        self._note(f"starts, with {self._in_hand()}")
+        self._beat()
+        if self.task is None:  # a new engine measures itself first, and takes its time for that
+            self._after(self._plan.beats_every_s if self.life == 1 else 1.0, self._ask)
+        elif self.task.answer is not None:
+            self._answer()
+        else:  # the work itself is lost: it asks for the job again, and begins anew
+            self.task = None
+            self._after(1.0, self._ask)
+
+    def die(self, hung_up: Callable[[Call], None] | None, *, forgets: bool) -> None:
+        """End at once. `hung_up` learns of its open request, unless nobody closes that."""
+        self.is_on = False
+        self.life += 1
+        self._note(f"dies, with {self._in_hand()}{', and forgets it' if forgets else ''}")
+        if self._asking is not None and hung_up is not None:
+            hung_up(self._asking)
+        self._asking = None
+        if self.task is not None and self.task.answer is None:
+            self._spent(self.task.worked_s(self._agenda.now_us), "crashed")
+        if forgets:
+            if self.task is not None and self.task.answer is not None:
+                self._spent(self.task.worked_s(self._agenda.now_us), "crashed")
+            self.task = None
+
+    def stand_still(self, seconds: float) -> None:
+        """Do nothing for a while, and then go on as if nothing had been."""
+        self._note(f"stands still for {seconds:.1f} s, with {self._in_hand()}")
+        still_us = int(seconds * MICROS)
+        self._still_until_us = max(self._still_until_us, self._agenda.now_us + still_us)
+        if self.task is not None and self.task.answer is None:
+            self.task.began_us += still_us
+            self.task.ends_us += still_us
+
+    # What it does
+
+    def _beat(self) -> None:
+        task, now_us = self.task, self._agenda.now_us
+        if task is None:
+            beat = self._idle_beat
+        else:
+            whole_us = max(task.ends_us - task.began_us, 1)
+            percent = round(100 * min(max((now_us - task.began_us) / whole_us, 0.0), 1.0), 1)
+            beat = ReportHeartbeat(self.name, self._report, task.job.job_id, task.attempt, percent)
+        known = DRAIN if self._is_drained else GO_ON
+        self._network.send(Call(self, beat, self._ordered, known=known))
+        self._after(self._plan.beats_every_s, self._beat)
+
+    def _ordered(self, orders: Orders) -> None:
+        was_drained, self._is_drained = self._is_drained, orders.drain
+        task = self.task
+        if orders.cancel is not None and task is not None and task.answer is None:
+            if orders.cancel == (task.job.job_id, task.attempt):
+                self._spent(task.worked_s(self._agenda.now_us), "taken away")
+                self.task = None
+                self._ask()
+        elif was_drained and not orders.drain:
+            self._ask()
+
+    def _ask(self) -> None:
+        """Ask for a job."""
+        if self.task is None and self._asking is None and not self._is_drained:
+            self._asking = call = Call(
+                self,
+                AssignJob(self.name, resume=self.always_resumes or self._is_unsure),
+                self._given,
+                self._not_given,
+                self._plan.wait_s,
+            )
+            self._network.send(call)
+
+    def _given(self, answer: Assignment | Rejected | None) -> None:
+        self._asking, self._is_unsure = None, False
+        if isinstance(answer, Assignment):
+            self._begin(answer.job, answer.attempt)
+        elif isinstance(answer, Rejected):  # it was forgotten; its next heartbeat registers it
+            self._after(self._plan.beats_every_s, self._ask)
+        else:
+            self._after(POLL_S, self._ask)
+
+    def _not_given(self) -> None:
+        self._asking, self._is_unsure = None, True
+        self._after(PAUSE_S, self._ask)
+
+    def _begin(self, job: JobSubmitted, attempt: int) -> None:
+        now_us, built = self._agenda.now_us, self.built
+        jitter = 0.8 + 0.4 * self._rng.random()
+        seconds = job.job_size * COSTS.get(job.target_codec, 1.0) * jitter
+        seconds = 1.0 + seconds / (self._plan.mb_per_s * built.speed)
+        fails = BROKEN in job.source_url or self._rng.random() < self.failing
+        if fails:
+            seconds = min(seconds, QUICK_FAILURE_S if self.failing == 1.0 else seconds / 2)
+        self.task = task = Task(job, attempt, now_us, now_us + int(seconds * MICROS))
+        self._note(f"begins job {job.job_id}, attempt {attempt}, for {seconds:.0f} s")
+        self._agenda.at(task.ends_us, self.run, self.life, self._end, task, fails)
+
+    def _end(self, task: Task, fails: bool) -> None:
+        if self.task is not task:
+            return
+        if self._agenda.now_us < task.ends_us:  # it stood still meanwhile
+            self._agenda.at(task.ends_us, self.run, self.life, self._end, task, fails)
+            return
+        job_id = task.job.job_id
+        if fails:
+            error = f"{self.name} could not do it"
+            task.answer = FailJob(job_id, error, self.name, task.attempt)
+        else:
+            url = f"http://media/{job_id}-{task.attempt}.mp4"
+            task.answer = CompleteJob(job_id, url, self.name, task.attempt)
+        self._answer()
+
+    def _answer(self) -> None:
+        """Tell how the job went, until the dispatcher has heard it."""
+        if (task := self.task) is not None and task.answer is not None:
+            self._network.send(
+                Call(
+                    self,
+                    task.answer,
+                    self._judged,
+                    self._not_judged,
+                )
+            )
+
+    def _not_judged(self) -> None:
+        self._after(PAUSE_S, self._answer)
+
+    def _judged(self, verdict: object) -> None:
+        if (task := self.task) is None or task.answer is None:
+            return
+        fate: Fate = "useful"
+        if isinstance(verdict, Rejected):
+            fate = "too late"
+        elif isinstance(task.answer, FailJob):
+            fate = "failed"
+        self._spent(task.worked_s(self._agenda.now_us), fate)
+        self.task = None
+        self._ask()
+
+    # Time
+
+    def run(self, life: int, call: Callable[..., None], *args: object) -> None:
+        """Do something, unless this process has died; later, if it stands still."""
+        if life != self.life:
+            return
+        if self._agenda.now_us < self._still_until_us:
+            self._agenda.at(self._still_until_us, self.run, life, call, *args)
+        else:
+            call(*args)
+
+    def _after(self, seconds: float, call: Callable[..., None]) -> None:
+        self._agenda.after(seconds, self.run, self.life, call)
+
+    def _note(self, text: str) -> None:
+        self._story.note(self._agenda.now_us, self.name, text)
+
+    def _in_hand(self) -> str:
+        task = self.task
+        return "nothing" if task is None else f"job {task.job.job_id}, attempt {task.attempt}"

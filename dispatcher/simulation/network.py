@@ -1,0 +1,155 @@
+"""The network between the dispatcher and everybody else.
+
+Laws:
+- A caller hears exactly once of its call: the answer, or that there will be none.
+- A request or an answer may be lost, be late, overtake others, or come twice; a partition loses
+  all of them. Whether a request that was not answered has been carried out, its caller can't know.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+from dispatcher.core.commands import Command
+from dispatcher.simulation.agenda import MICROS, Agenda
+from dispatcher.simulation.plan import Faults
+from dispatcher.simulation.story import Story
+
+__all__ = ["Call", "Endpoint", "Network"]
+
+PATIENCE_S: Final = 30.0
+"""How long a caller waits for its answer, beyond the wait that it asked for."""
+SHORTEST_S: Final = 0.002
+JITTER_S: Final = 0.02
+LATEST_S: Final = 180.0
+
+
+class Endpoint:
+    """Somebody on the network. `mute` and `deaf` count the partitions that let nothing out or in.
+
+    `life` counts its processes: what was asked in an earlier one is nobody's concern any more.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.life = 0
+        self.mute = 0
+        self.deaf = 0
+
+    def run(self, life: int, call: Callable[..., None], *args: object) -> None:
+        """Do what has been waited for, unless the process that waited has died."""
+        if life == self.life:
+            call(*args)
+
+
+class Call:
+    """A request. `answered` is called with the answer, `lost` if there will be none.
+
+    An answer that equals what is `known` need not be carried.
+    """
+
+    __slots__ = (
+        "answered",
+        "command",
+        "gives_up_us",
+        "is_settled",
+        "known",
+        "life",
+        "lost",
+        "sender",
+        "wait_s",
+    )
+
+    def __init__(  # noqa: PLR0913, PLR0917 - all that there is to a call
+        self,
+        sender: Endpoint,
+        command: Command,
+        answered: Callable[[Any], None] | None = None,
+        lost: Callable[[], None] | None = None,
+        wait_s: float = 0.0,
+        known: object = None,
+    ) -> None:
+        self.sender = sender
+        self.life = sender.life
+        self.command = command
+        self.answered = answered
+        self.lost = lost
+        self.wait_s = wait_s
+        self.known = known
+        self.gives_up_us = 0
+        self.is_settled = False
+
+
+class Network:
+    """Carries calls to the dispatcher (`receive`) and answers back."""
+
+    def __init__(self, agenda: Agenda, faults: Faults, story: Story, rng: Random) -> None:
+        self._agenda = agenda
+        self._story = story
+        self._rng = rng
+        self.weather(faults)
+        self.receive: Callable[[Call], None] = lambda _: None
+        self.lost_messages = 0
+
+    def weather(self, faults: Faults) -> None:
+        """Begin to treat messages so."""
+        # One number is drawn for a message: a small one means bad luck, the largest a twin.
+        self._lost = faults.lost
+        self._delayed = faults.lost + faults.delayed
+        self._single = 1.0 - faults.doubled
+
+    def send(self, call: Call) -> None:
+        """Carry a request, if the network will."""
+        agenda, luck = self._agenda, self._rng.random()
+        call.gives_up_us = agenda.now_us + int((PATIENCE_S + call.wait_s) * MICROS)
+        if call.sender.mute or luck < self._lost:
+            self._lose(call, "is lost")
+            return
+        arrives_us = agenda.now_us + self._delay_us(luck)
+        if arrives_us > call.gives_up_us:
+            self._lose(call, "will come when nobody waits for its answer any more")
+        agenda.at(arrives_us, self.receive, call)
+        if luck > self._single:
+            self._story.message(agenda.now_us, call.command, "will come twice")
+            twin = Call(call.sender, call.command, wait_s=call.wait_s)
+            agenda.after(self._rng.random() * LATEST_S, self.receive, twin)
+
+    def reply(self, call: Call, answer: object) -> None:
+        """Carry an answer back, if the network will."""
+        if call.answered is None:
+            return
+        agenda, luck = self._agenda, self._rng.random()
+        arrives_us = agenda.now_us + self._delay_us(luck)
+        if call.sender.deaf or luck < self._lost or arrives_us > call.gives_up_us:
+            self._lose(call, "is answered, but the answer is lost")
+        else:
+            agenda.at(arrives_us, self._answer, call, answer)
+
+    def refuse(self, call: Call) -> None:
+        """Let a caller know that nobody is there."""
+        self._agenda.after(SHORTEST_S, self._silence, call)
+
+    def _delay_us(self, luck: float) -> int:
+        if luck < self._delayed:
+            return int(self._rng.random() * LATEST_S * MICROS)
+        return int((SHORTEST_S + luck * JITTER_S) * MICROS)
+
+    def _lose(self, call: Call, fate: str) -> None:
+        self.lost_messages += 1
+        self._story.message(self._agenda.now_us, call.command, fate)
+        if call.lost is not None:
+            self._agenda.at(max(call.gives_up_us, self._agenda.now_us), self._silence, call)
+
+    @staticmethod
+    def _answer(call: Call, answer: object) -> None:
+        if not call.is_settled:
+            call.is_settled = True
+            if call.answered is not None:
+                call.sender.run(call.life, call.answered, answer)
+
+    @staticmethod
+    def _silence(call: Call) -> None:
+        if not call.is_settled:
+            call.is_settled = True
+            if call.lost is not None:
+                call.sender.run(call.life, call.lost)

@@ -1,0 +1,179 @@
+"""Clients, who submit jobs and sometimes change their minds, and operators, who mind the farm.
+
+Law: a client repeats a submission that was not answered, under the same idempotency key.
+"""
+
+import math
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+import msgspec
+
+from dispatcher.core.commands import (
+    CancelJob,
+    DrainEngine,
+    ForgetEngine,
+    ResumeEngine,
+    RetryJob,
+    SubmitJob,
+)
+from dispatcher.simulation.agenda import DAY_S, HOUR_S
+from dispatcher.simulation.machines import BROKEN, Machine
+from dispatcher.simulation.network import Call, Endpoint
+from dispatcher.simulation.plan import COSTS, Plan, mix_of
+from dispatcher.simulation.world import World
+
+__all__ = ["Clients", "Operators", "work_of_a_job_s"]
+
+SIGMA: Final = 0.7
+"""How much the sizes of jobs differ."""
+LARGEST: Final = 3.0
+"""The largest job, in means."""
+BUSIEST_HOUR: Final = 15
+QUIETEST: Final = 0.3
+"""The load of the quietest hour, as a share of the busiest."""
+KEYED: Final = 0.8
+"""The share of submissions with an idempotency key."""
+NOBODYS_CODEC: Final = "prores"
+
+
+class Clients:
+    """Those who submit, by the hour of the day."""
+
+    def __init__(self, world: World, rng: Random, peak: float) -> None:
+        self.submitted = 0
+        self._plan, self._agenda, self._network, _ = world
+        self._rng = rng
+        self._peak = peak
+        self._mix = mix_of(world.plan)
+        self._endpoint = Endpoint("client")
+        self._is_closed = False
+        self._agenda.after(0.0, self._next)
+
+    def close(self) -> None:
+        """Submit no more, and change no minds."""
+        self._is_closed = True
+
+    def _next(self) -> None:
+        """Draw submissions at the rate of the busiest hour, and thin them for the others."""
+        if self._is_closed:
+            return
+        hour = self._agenda.seconds() / HOUR_S
+        wave = (1 + math.cos((hour - BUSIEST_HOUR) * math.tau / 24)) / 2
+        if self._rng.random() < QUIETEST + (1 - QUIETEST) * wave:
+            self._submit(self._new_job())
+        self._agenda.after(self._rng.expovariate(self._peak / HOUR_S), self._next)
+
+    def _new_job(self) -> SubmitJob:
+        rng, faults = self._rng, self._plan.weather
+        self.submitted += 1
+        number = self.submitted
+        codec = rng.choices(list(self._mix), list(self._mix.values()))[0]
+        if rng.random() < faults.unservable_jobs:
+            codec = NOBODYS_CODEC
+        source = BROKEN if rng.random() < faults.broken_jobs else "good"
+        return SubmitJob(
+            job_id=f"job-{number}",
+            source_url=f"http://media/{source}/{number}.mp4",
+            target_codec=codec,
+            job_size=round(_size(self._plan, rng), 1),
+            max_retries=rng.choice([1, 3, 3, 3, 5]),
+            priority=rng.choice([0, 0, 0, 0, 0, 0, 0, 5, 5, 50]),
+            idempotency_key=f"key-{number}" if rng.random() < KEYED else None,
+        )
+
+    def _submit(self, job: SubmitJob) -> None:
+        self._send(job, None if job.idempotency_key is None else lambda: self._again(job))
+        if self._rng.random() < self._plan.weather.fickle_clients:
+            self._agenda.after(self._rng.expovariate(1 / HOUR_S), self._change_of_mind, job)
+
+    def _again(self, job: SubmitJob) -> None:
+        """Submit once more; the dispatcher makes an id of its own for each request."""
+        again = msgspec.structs.replace(job, job_id=f"{job.job_id}+")
+        self._send(again, lambda: self._again(again))
+
+    def _change_of_mind(self, job: SubmitJob) -> None:
+        if self._is_closed:
+            return
+        match self._rng.choice(["cancel", "cancel and retry", "retry", "retry", "submit again"]):
+            case "retry":
+                self._retry(job)
+            case "submit again" if job.idempotency_key is not None:
+                self._again(job)
+            case "submit again":
+                pass
+            case whim:
+                self._send(CancelJob(job.job_id))
+                if whim == "cancel and retry":
+                    self._agenda.after(self._rng.expovariate(1 / HOUR_S), self._retry, job)
+
+    def _retry(self, job: SubmitJob) -> None:
+        if not self._is_closed:
+            self._send(RetryJob(job.job_id))
+
+    def _send(
+        self, command: SubmitJob | CancelJob | RetryJob, lost: Callable[[], None] | None = None
+    ) -> None:
+        self._network.send(Call(self._endpoint, command, lambda _: None, lost))
+
+
+class Operators:
+    """Those who drain, resume and forget engines, and look after blocked ones."""
+
+    def __init__(self, world: World, rng: Random, machines: list[Machine]) -> None:
+        plan, self._agenda, self._network, _ = world
+        self._rng = rng
+        self._machines = machines
+        self._endpoint = Endpoint("operator")
+        self._is_off = False
+        self._often(plan.weather.drains_a_day, self._drain)
+        self._often(plan.weather.forgets_a_day, self._forget)
+        self._often(plan.weather.drains_a_day, self._resume)
+
+    def leave(self) -> None:
+        """Do no more by themselves."""
+        self._is_off = True
+
+    def resume_all(self) -> None:
+        """Let every engine have jobs."""
+        for machine in self._machines:
+            self._send(ResumeEngine(machine.name))
+
+    def _drain(self) -> None:
+        engine_id = self._rng.choice(self._machines).name
+        self._send(DrainEngine(engine_id))
+        self._agenda.after(self._rng.expovariate(1 / HOUR_S), self._send, ResumeEngine(engine_id))
+
+    def _forget(self) -> None:
+        self._send(ForgetEngine(self._rng.choice(self._machines).name))
+
+    def _resume(self) -> None:
+        """Give every engine a chance, be it blocked or not."""
+        for machine in self._rng.sample(self._machines, min(20, len(self._machines))):
+            self._send(ResumeEngine(machine.name))
+
+    def _often(self, a_day: float, act: Callable[[], None]) -> None:
+        if a_day:
+            self._agenda.after(self._rng.expovariate(a_day / DAY_S), self._do, a_day, act)
+
+    def _do(self, a_day: float, act: Callable[[], None]) -> None:
+        if not self._is_off:
+            act()
+            self._often(a_day, act)
+
+    def _send(self, command: DrainEngine | ResumeEngine | ForgetEngine) -> None:
+        self._network.send(Call(self._endpoint, command))
+
+
+def _size(plan: Plan, rng: Random) -> float:
+    """Draw a size in MB; the few that are very large count as `LARGEST` means."""
+    size = rng.lognormvariate(math.log(plan.mean_mb) - SIGMA**2 / 2, SIGMA)
+    return min(size, LARGEST * plan.mean_mb)
+
+
+def work_of_a_job_s(plan: Plan, rng: Random) -> float:
+    """Say how long a middling engine works on a job, on average."""
+    cost = sum(share * COSTS[codec] for codec, share in mix_of(plan).items())
+    sizes = [_size(plan, rng) for _ in range(10_000)]
+    return cost * sum(sizes) / len(sizes) / plan.mb_per_s

@@ -1,0 +1,78 @@
+"""What happened to some jobs and engines, for people to read.
+
+A run keeps no story: it can be had again from its seed, this time with the names to look out for.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from dispatcher.core.commands import AssignJob, Command, ReportHeartbeat
+from dispatcher.core.decider import Rejected
+from dispatcher.core.events import EngineReported, EngineSeen, Event, JobProgressed
+from dispatcher.simulation.agenda import moment
+
+__all__ = ["KEPT", "Story"]
+
+KEPT: Final = 40
+"""Lines, the newest."""
+_LONGEST: Final = 160
+
+
+class Story:
+    """The newest lines about the names given; with no name, nothing."""
+
+    def __init__(self, about: Iterable[str] = ()) -> None:
+        self.about = frozenset(about)
+        self.told = 0
+        self.lines: deque[str] = deque(maxlen=KEPT)
+
+    def step(
+        self, now_us: int, caller: str, command: Command, outcome: Sequence[Event] | Rejected
+    ) -> None:
+        """Tell of a command and what came of it; of plain heartbeats and vain asks, nothing."""
+        if not self.about:
+            return
+        events = outcome.events if isinstance(outcome, Rejected) else outcome
+        is_routine = isinstance(command, ReportHeartbeat | AssignJob) and all(
+            isinstance(event, EngineSeen | JobProgressed) for event in events
+        )
+        if is_routine or not any(map(self._is_about, (command, *events))):
+            return
+        self._tell(now_us, f"{caller:<10} {_words(command)}")
+        for event in events:
+            self._tell(now_us, f"{'':<12}=> {_words(event)}")
+        if isinstance(outcome, Rejected):
+            self._tell(now_us, f"{'':<12}=> refused: {outcome.text}")
+        elif not events:
+            self._tell(now_us, f"{'':<12}=> nothing")
+
+    def message(self, now_us: int, command: Command, fate: str) -> None:
+        """Tell of what the network did to a request or its answer; heartbeats are many."""
+        if self.about and self._is_about(command) and not isinstance(command, ReportHeartbeat):
+            self._tell(now_us, f"{'network':<10} {_words(command)} {fate}")
+
+    def note(self, now_us: int, name: str | None, text: str) -> None:
+        """Tell of what happened in the world; without a name it concerns everybody."""
+        if self.about and (name is None or name in self.about):
+            self._tell(now_us, f"{'world':<10} {'' if name is None else name + ' '}{text}")
+
+    def _is_about(self, it: Command | Event) -> bool:
+        return any(getattr(it, field, None) in self.about for field in ("job_id", "engine_id"))
+
+    def _tell(self, now_us: int, text: str) -> None:
+        self.told += 1
+        self.lines.append(f"{moment(now_us)}  {text[:_LONGEST]}")
+
+
+def _words(it: Command | Event) -> str:
+    """Write a command or an event with the fields that say something."""
+    fields: dict[str, Any] = msgspec.structs.asdict(it)
+    if isinstance(it, ReportHeartbeat | EngineReported):
+        fields = {k: v for k, v in fields.items() if k != "report"} | (
+            {"instance": it.report["instance"]} if "instance" in it.report else {}
+        )
+    said = (f"{k}={v}" for k, v in fields.items() if v is not None and v != [])
+    return f"{type(it).__name__}({', '.join(said)})"

@@ -1,0 +1,1 @@
+"""What follows from a log: states, snapshots of them, moments."""

@@ -1,0 +1,263 @@
+"""States of the past on disk, so that nobody has to replay the whole log.
+
+Laws:
+- A snapshot is a shortcut and never evidence: whatever it says follows from the log, and without
+  it everything is the same, only slower.
+- It is used only if it is whole (checksum), was folded by this very code (fold version), and
+  belongs to this very log (the tree's frontier at its seq). Any other is passed over.
+- It appears under its name whole or not at all.
+- Of old ones, ever fewer are kept the older they are; the newest two always.
+"""
+
+import hashlib
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+import projections as projecting
+from dispatcher.core import events, fleet, job, queue
+from dispatcher.core.events import JobSubmitted
+from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.job import Job
+from dispatcher.core.queue import Queue
+from dispatcher.log import Log, LogError, serialization
+from dispatcher.log.merkle import Frontier, subtrees
+from dispatcher.state import replay
+from dispatcher.state.replay import State
+from projections import Projections, ProjectionsSnapshot
+from projections import engines as engines_projection
+from projections import history as history_projection
+from projections import jobs as jobs_projection
+
+__all__ = [
+    "EVERY",
+    "FOLD",
+    "Header",
+    "SnapshotError",
+    "Snapshots",
+    "decode",
+    "encode",
+    "header_of",
+]
+
+EVERY: Final = 50_000
+"""Events between two snapshots, unless the operator says otherwise."""
+
+_FORMAT: Final = 1
+_NAME: Final = re.compile(r"([0-9]{12,19})\.snapshot")
+_HEADER_LIMIT_BYTES: Final = 4_096
+
+logger = logging.getLogger(__name__)
+
+
+class SnapshotError(Exception):
+    """A snapshot is not to be used; the text says why."""
+
+
+class FleetSnapshot(msgspec.Struct, frozen=True):
+    """A fleet; its queue follows from its jobs. `paused` are those in their pause."""
+
+    jobs: list[Job]
+    engines: list[Engine]
+    paused: list[str]
+    newest: datetime
+    idempotent: dict[str, JobSubmitted]
+
+
+class _Body(msgspec.Struct, frozen=True):
+    """`tree` is the frontier of the log's tree at this seq."""
+
+    tree: tuple[bytes, ...]
+    fleet: FleetSnapshot
+    projections: ProjectionsSnapshot
+
+
+class Header(msgspec.Struct, frozen=True):
+    """The first line of a snapshot; the rest of the file is the body, with this checksum."""
+
+    format: int
+    fold: str
+    seq: int
+    sha256: str
+
+
+# JSON and not a binary form: it holds all that the log's own JSON can hold, and as fast.
+_encode = msgspec.json.Encoder().encode
+_body_decoder = msgspec.json.Decoder(_Body)
+_header_decoder = msgspec.json.Decoder(Header)
+
+
+_FOLDING: Final = (
+    *(events, serialization, job, fleet, queue, replay, sys.modules[__name__]),
+    *(projecting, jobs_projection, engines_projection, history_projection),
+)
+
+
+def _fold_version() -> str:
+    """Name the code that folds by its own text, so that no change to it can be forgotten."""
+    digest = hashlib.sha256()
+    for module in _FOLDING:
+        assert module.__file__ is not None  # noqa: S101 - modules of ours are files
+        digest.update(Path(module.__file__).read_bytes())
+    return f"{digest.hexdigest()[:16]}-{sys.byteorder}"
+
+
+FOLD: Final = _fold_version()
+
+
+def encode(state: State, tree: Frontier) -> bytes:
+    """Give a state as a snapshot: the same bytes for the same state. `tree` is of its size."""
+    body = _encode(_Body(tree.roots, _fleet_snapshot(state.fleet), state.projections.snapshot()))
+    header = Header(_FORMAT, FOLD, state.seq, hashlib.sha256(body).hexdigest())
+    return _encode(header) + b"\n" + body
+
+
+def decode(snapshot: bytes) -> tuple[State, Frontier]:
+    """Give back what `encode` took. `SnapshotError` if it is damaged or of another version."""
+    header = _header(snapshot)
+    end = snapshot.index(b"\n")
+    if (header.format, header.fold) != (_FORMAT, FOLD):
+        raise SnapshotError("it was made by another version of the dispatcher")
+    body_bytes = memoryview(snapshot)[end + 1 :]
+    with ThreadPoolExecutor(1) as beside:  # hashing lets go of the interpreter, so it costs nothing
+        digest = beside.submit(hashlib.sha256, body_bytes)
+
+        def is_damaged() -> bool:
+            return digest.result().hexdigest() != header.sha256
+
+        try:
+            body = _body_decoder.decode(body_bytes)
+            tree = Frontier(body.projections.seq, body.tree)
+        except (msgspec.DecodeError, ValueError) as error:
+            why = "its checksum does not match" if is_damaged() else str(error)
+            raise SnapshotError(f"it is damaged: {why}") from error
+        if is_damaged():
+            raise SnapshotError("it is damaged: its checksum does not match")
+    if tree.size != header.seq:
+        raise SnapshotError("its header is damaged: it tells of another seq")
+    state = State(_fleet_restored(body.fleet), Projections.restore(body.projections))
+    return state, tree
+
+
+def header_of(path: Path) -> Header:
+    """Read what a snapshot says of itself. `SnapshotError` if that is damaged, `OSError` too."""
+    with path.open("rb") as file:
+        return _header(file.read(_HEADER_LIMIT_BYTES))
+
+
+def _header(snapshot: bytes) -> Header:
+    try:
+        return _header_decoder.decode(snapshot[: snapshot.find(b"\n", 0, _HEADER_LIMIT_BYTES) + 1])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SnapshotError(f"its header is damaged: {error}") from error
+
+
+class Snapshots:
+    """The snapshots beside a log."""
+
+    def __init__(self, log_path: Path, every: int = EVERY) -> None:
+        self.directory = log_path.with_name(log_path.name + ".snapshots")
+        self._every = every
+
+    async def newest(self, log: Log, upto: int) -> State | None:
+        """Give the newest good one that is not younger than `upto`, or `None`."""
+        for seq, path in self.found():
+            if seq <= upto:
+                try:
+                    return await _read(path, seq, log)
+                except (SnapshotError, OSError, LogError) as error:
+                    logger.warning("Passing over the snapshot %s: %s", path, error)
+        return None
+
+    def due_after(self, seq: int) -> int:
+        """Give the seq from which on the next snapshot after one of `seq` is due."""
+        return (seq // self._every + 1) * self._every
+
+    def write(self, state: State, tree: Frontier) -> Path:
+        """Write a snapshot and drop what is not needed any more. `SnapshotError` if it can't be."""
+        path = self.directory / f"{state.seq:012}.snapshot"
+        draft = path.with_suffix(f".{os.getpid()}.new")
+        try:
+            self.directory.mkdir(exist_ok=True)
+            for left in self.directory.glob("*.new"):  # by a writer that was killed: there is one
+                left.unlink(missing_ok=True)
+            with draft.open("wb") as file:
+                file.write(encode(state, tree))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise SnapshotError(f"{path}: can't be written: {error.strerror}") from error
+        self._thin_out(state.seq)
+        return path
+
+    def found(self) -> Iterator[tuple[int, Path]]:
+        """Give what is there, newest first."""
+        try:
+            paths = sorted(self.directory.iterdir(), reverse=True)
+        except OSError:
+            return
+        for path in paths:
+            if (match := _NAME.fullmatch(path.name)) is not None:
+                yield int(match[1]), path
+
+    def _thin_out(self, newest: int) -> None:
+        """Drop each without which the gap is still no longer than it is old.
+
+        Gaps only get older, so that stays true. Of three neighbours that are left, the oldest is
+        more than twice as old as the youngest, so there are O(log n).
+        """
+        found = [it for it in self.found() if it[0] <= newest]  # others are of a log now replaced
+        seqs = [*(seq for seq, _ in found), 0]
+        younger = seqs[min(1, len(found))]
+        for (seq, path), older in zip(found[2:], seqs[3:], strict=False):
+            if younger - older <= newest - younger:
+                with suppress(OSError):
+                    path.unlink()
+            else:
+                younger = seq
+
+
+async def _read(path: Path, seq: int, log: Log) -> State:
+    state, tree = decode(path.read_bytes())
+    if tree.size != seq:
+        raise SnapshotError(f"it is of seq {tree.size}")
+    if list(tree.roots) != await log.subtree_hashes(subtrees(0, tree.size)):
+        raise SnapshotError("it belongs to another log")
+    return state
+
+
+def _fleet_snapshot(of: Fleet) -> FleetSnapshot:
+    jobs = [_in_one_order(job) for job in of.jobs.values()]
+    paused = [job.job_id for job in jobs if of.queue.is_paused(job.job_id)]
+    return FleetSnapshot(jobs, list(of.engines.values()), paused, of.newest, of.idempotent)
+
+
+def _in_one_order(job: Job) -> Job:
+    """Give what is encoded in the same way by every process, as a set of names is not."""
+    if len(job.failed_by) <= 1:
+        return job
+    return msgspec.structs.replace(job, failed_by=sorted(job.failed_by))
+
+
+def _fleet_restored(snapshot: FleetSnapshot) -> Fleet:
+    restored = Fleet(
+        {job.job_id: job for job in snapshot.jobs},
+        {engine.engine_id: engine for engine in snapshot.engines},
+        newest=snapshot.newest,
+        idempotent=snapshot.idempotent,
+    )
+    waiting = [job for job in snapshot.jobs if job.status == "pending"]
+    restored.queue = Queue.restore(waiting, set(snapshot.paused))
+    return restored

@@ -1,0 +1,115 @@
+"""The commands that steer: why, cancel, retry, drain, resume, forget, and a job's priority."""
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from dispatcher.client import Client
+from tests.support.commands import command
+from tests.support.servers import Running
+
+pytestmark = pytest.mark.anyio
+
+SOURCE: Final = "http://media/in.mp4"
+
+
+async def test_submit_takes_a_priority(dispatcher: Client, server: Running, tmp_path: Path) -> None:
+    arguments = ("submit", SOURCE, "--codec", "h264", "--priority", "70")
+    assert (await command(tmp_path, *arguments, server=server.url)).status == 0
+    assert [job.priority for job in await dispatcher.jobs()] == [70]
+
+
+@pytest.mark.parametrize("priority", ["-1", "101", "high"])
+async def test_a_priority_out_of_range_exits_with_2(priority: str, tmp_path: Path) -> None:
+    arguments = ("submit", SOURCE, "--codec", "h264", "--priority", priority)
+    done = await command(tmp_path, *arguments, server="http://127.0.0.1:1")
+    assert (done.status, done.out) == (2, "")
+
+
+async def test_why_tells_what_stands_in_the_way_of_a_pending_job(
+    dispatcher: Client, server: Running, tmp_path: Path
+) -> None:
+    await dispatcher.heartbeat("other-codec", {"supported_codecs": ["vp9"]})
+    await dispatcher.heartbeat("tired")
+    await dispatcher.drain_engine("tired")
+    job_id = (await dispatcher.submit(SOURCE, "h264")).job_id
+    done = await command(tmp_path, "why", job_id, server=server.url)
+    told = await dispatcher.why(job_id)
+    assert (done.status, done.err) == (0, "")
+    first, *engines = done.out.splitlines()
+    assert first == f"Job {job_id} is pending: {told.because}."
+    assert engines == [f"  {one.engine_id}: {one.because}" for one in told.engines]
+    assert [one.obstacle for one in told.engines] == ["codec", "drained"]
+
+
+async def test_why_tells_the_rule_that_chose_an_engine(
+    dispatcher: Client, server: Running, tmp_path: Path
+) -> None:
+    for engine_id, seconds in (("quick", 1.0), ("slow", 9.0)):
+        await dispatcher.heartbeat(engine_id, {"benchmark_time": seconds})
+    job_id = (await dispatcher.submit(SOURCE, "h264", job_size=10)).job_id
+    assert await dispatcher.assign() is not None
+    told = await dispatcher.why(job_id)
+    done = await command(tmp_path, "why", job_id, server=server.url)
+    assert done.status == 0
+    assert f"Engine {told.engine_id} was chosen by the rule '{told.rule}'." in done.out
+    others = sorted({"quick", "slow"} - {told.engine_id})
+    assert f"Others that could have had it: {', '.join(others)}." in done.out
+
+
+async def test_why_as_json_is_what_the_dispatcher_says(
+    dispatcher: Client, server: Running, tmp_path: Path
+) -> None:
+    job_id = (await dispatcher.submit(SOURCE, "h264")).job_id
+    done = await command(tmp_path, "why", job_id, "--json", server=server.url)
+    assert (done.status, done.json["job_id"]) == (0, job_id)
+    assert done.json["because"] == (await dispatcher.why(job_id)).because
+
+
+async def test_cancel_and_retry_say_what_they_did(
+    dispatcher: Client, server: Running, tmp_path: Path
+) -> None:
+    job_id = (await dispatcher.submit(SOURCE, "h264")).job_id
+    done = await command(tmp_path, "cancel", job_id, server=server.url)
+    assert (done.status, done.out, done.err) == (0, f"Job {job_id} cancelled\n", "")
+    assert (await dispatcher.job(job_id)).status == "cancelled"
+    done = await command(tmp_path, "retry", job_id, server=server.url)
+    assert (done.status, done.out, done.err) == (0, f"Job {job_id} re-queued\n", "")
+    assert (await dispatcher.job(job_id)).status == "pending"
+
+
+async def test_drain_resume_and_forget_say_what_they_did(
+    dispatcher: Client, server: Running, tmp_path: Path
+) -> None:
+    await dispatcher.heartbeat("farm-1")
+    done = await command(tmp_path, "drain", "farm-1", server=server.url)
+    assert (done.status, done.out, done.err) == (0, "Engine farm-1 drained\n", "")
+    assert [engine.drained for engine in await dispatcher.engines()] == [True]
+    done = await command(tmp_path, "resume", "farm-1", server=server.url)
+    assert (done.status, done.out, done.err) == (0, "Engine farm-1 resumed\n", "")
+    assert [engine.drained for engine in await dispatcher.engines()] == [False]
+    done = await command(tmp_path, "forget", "farm-1", server=server.url)
+    assert (done.status, done.out, done.err) == (0, "Engine farm-1 forgotten\n", "")
+    assert await dispatcher.engines() == []
+
+
+async def test_what_is_not_there_exits_with_4(server: Running, tmp_path: Path) -> None:
+    async def refused(name: str, refusal: str) -> None:
+        done = await command(tmp_path, name, "nothing", server=server.url)
+        assert (done.status, done.out, done.err) == (4, "", f"dispatcher: {refusal} (HTTP 404)\n")
+
+    await asyncio.gather(
+        *(refused(name, "Job not found") for name in ("why", "cancel", "retry")),
+        *(refused(name, "Engine not found") for name in ("drain", "resume", "forget")),
+    )
+
+
+async def test_engines_shows_who_is_drained(
+    dispatcher: Client, server: Running, tmp_path: Path
+) -> None:
+    await dispatcher.heartbeat("farm-1")
+    await dispatcher.drain_engine("farm-1")
+    done = await command(tmp_path, "engines", server=server.url)
+    assert "idle, drained" in done.out

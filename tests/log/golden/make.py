@@ -1,0 +1,138 @@
+"""Make a golden log with the present code: `python -m tests.log.golden.make NAME`, once a release.
+
+It is a small story in which every kind of event happens, told by several callers. Beside the log
+come the state that its replay gives, the lines of its entries and the root of their tree.
+"""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from dispatcher.core import commands
+from dispatcher.core.commands import Caller, Command
+from dispatcher.core.decider import Rejected, decide
+from dispatcher.core.events import Recorded
+from dispatcher.core.fleet import Fleet, evolve
+from dispatcher.core.policy import Policy
+from dispatcher.log import serialization
+from dispatcher.log.sqlite import SqliteLog
+from dispatcher.state.replay import replay
+
+HERE: Final = Path(__file__).parent
+POLICY: Final = Policy(retry_backoff_s=30.0, block_after=2)
+START: Final = datetime(2026, 11, 22, 9, tzinfo=UTC)
+PAUSE: Final = timedelta(seconds=40, microseconds=7)
+
+CLIENTS: Final = Caller("clients", "0f8fad5b-d9cb-469f-a165-70867728950e")
+ENGINES: Final = Caller("engines")
+OPERATOR: Final = Caller("оператор", 'by hand "é"')
+TIMER: Final = Caller("dispatcher")
+
+Wish = tuple[Caller, Command]
+
+
+def story() -> Iterator[Wish]:
+    """Say what is wished, one thing after the other."""
+    yield from submissions()
+    yield from first_reports()
+    yield from a_job_that_fails_and_is_done_again()
+    yield from an_engine_that_fails_too_much()
+    yield from an_operator_at_work()
+    yield from a_quiet_time()
+
+
+def submissions() -> Iterator[Wish]:
+    for number, (codec_name, size, priority, key) in enumerate(
+        [("h264", 10.5, 0, None), ("vp9", 75.0, 50, "k-1"), ("hevc", 1e3, 0, "ключ")]
+    ):
+        url = f"file:///media/clip {number} é.mov"
+        yield (
+            CLIENTS,
+            commands.SubmitJob(f"1_{number}", url, codec_name, size, 2, priority, key),
+        )
+
+
+def first_reports() -> Iterator[Wish]:
+    east = {"engine_type": "transcoder", "supported_codecs": ["h264", "vp9"], "instance": "1"}
+    odd = {"temperature": 41.5, "gpu": [None, True, {"🎬": ""}], "storage_capacity_gb": 500.0}
+    yield ENGINES, commands.ReportHeartbeat("east", east | odd)
+    yield ENGINES, commands.ReportHeartbeat("west", {"status": "idle", "streaming_support": True})
+    yield ENGINES, commands.ReportHeartbeat("east", {"instance": "1"})
+    yield ENGINES, commands.ReportBenchmark("west", 3.5)
+
+
+def a_job_that_fails_and_is_done_again() -> Iterator[Wish]:
+    """The second job goes first, for its priority."""
+    yield ENGINES, commands.AssignJob("east")
+    yield ENGINES, commands.ReportHeartbeat("east", {}, "1_1", 1, 40.0)
+    yield ENGINES, commands.FailJob("1_1", "ffmpeg exited with 1\nno space", "east", 1)
+    yield TIMER, commands.ReleaseJob("1_1")
+    yield ENGINES, commands.AssignJob("west")
+    yield ENGINES, commands.FailJob("1_1", "too late", "east", 1)
+    yield ENGINES, commands.CompleteJob("1_1", "file:///out/a.mp4", "west", 2)
+    yield ENGINES, commands.CompleteJob("1_1", "file:///out/b.mp4", "east", 1)
+
+
+def an_engine_that_fails_too_much() -> Iterator[Wish]:
+    yield ENGINES, commands.AssignJob()
+    yield ENGINES, commands.FailJob("1_0", "bad source", "west", 1)
+    yield TIMER, commands.ReleaseJob("1_0")
+    yield ENGINES, commands.AssignJob("west")
+    yield TIMER, commands.TimeOutJob("1_2", 1, 40.0)
+    yield ENGINES, commands.AssignJob("east")
+    yield ENGINES, commands.FailJob("1_0", "bad source again", "east", 2)
+    yield TIMER, commands.LoseEngine("east", 60.0)
+
+
+def an_operator_at_work() -> Iterator[Wish]:
+    yield OPERATOR, commands.RetryJob("1_0")
+    yield OPERATOR, commands.CancelJob("1_2")
+    yield OPERATOR, commands.DrainEngine("west")
+    yield OPERATOR, commands.ResumeEngine("west")
+    yield ENGINES, commands.ReportHeartbeat("gone", {"status": "busy"})
+    yield OPERATOR, commands.ForgetEngine("gone")
+    yield ENGINES, commands.AssignJob("west")
+
+
+def a_quiet_time() -> Iterator[Wish]:
+    """Long enough for the tree to keep a subtree."""
+    for _ in range(256):
+        yield ENGINES, commands.ReportHeartbeat("east", {})
+
+
+def told() -> list[Recorded]:
+    """Let the story happen."""
+    fleet, recorded, at = Fleet(), list[Recorded](), START
+    for caller, command in story():
+        at += PAUSE
+        outcome = decide(fleet, command, at, POLICY)
+        for event in outcome.events if isinstance(outcome, Rejected) else outcome:
+            evolve(fleet, event)
+            seq = len(recorded) + 1
+            recorded.append(Recorded(seq, at, caller.name, event, caller.request_id))
+    assert {type(one.event) for one in recorded} == set(serialization.NAMES), "a kind never happens"
+    return recorded
+
+
+async def make(name: str) -> None:
+    log = await SqliteLog.open(HERE / f"{name}.db")
+    assert log.head == 0, "a golden log is never made anew"
+    entries = [serialization.encode(recorded) for recorded in told()]
+    await log.append(entries, 0)
+    state = (await replay(log)).projections.state()
+    root = log.tree.root().hex()
+    await log.close()
+    (HERE / f"{name}.db.lock").unlink()
+    shown = msgspec.json.format(msgspec.json.encode(state), indent=2)
+    (HERE / f"{name}.state.json").write_bytes(shown + b"\n")
+    (HERE / f"{name}.jsonl").write_bytes(b"".join(serialization.line(it) + b"\n" for it in entries))
+    (HERE / f"{name}.root").write_text(f"{root}\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(make(sys.argv[1]))

@@ -1,0 +1,54 @@
+"""The short form of what clients may send; `scripts/torture.py` has the long one."""
+
+import asyncio
+
+import pytest
+
+from scripts.torturing import input as torture
+from scripts.torturing import mangled
+from scripts.torturing.serving import HOST, Served
+from tests.support.servers import Running
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_whatever_comes_in_is_answered_and_the_others_are_served() -> None:
+    outcomes = await torture.run(torture.SHORT, 1, print)
+    assert [(it.name, it.failures) for it in outcomes] == [
+        ("Schema", []),
+        ("Mangled", []),
+        ("Crowd", []),
+    ]
+    schema, mangled_ones, crowd = outcomes
+    assert schema.facts["requests"] >= schema.facts["operations"]
+    assert "200" in mangled_ones.facts["answers"]
+    assert "400" in mangled_ones.facts["answers"]
+    assert crowd.facts["connections"] > 3_000
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure"),
+    [
+        pytest.param(b"HTTP/1.1 500 Oh\r\n\r\n", "500: b'GET /'", id="a server error"),
+        pytest.param(b"", "no end within 0.2 s: b'GET /'", id="a hang"),
+    ],
+)
+async def test_a_server_error_and_a_hang_are_found(
+    monkeypatch: pytest.MonkeyPatch, server: Running, answer: bytes, failure: str
+) -> None:
+    monkeypatch.setattr(mangled, "QUIET_S", 0.05)
+    monkeypatch.setattr(mangled, "END_S", 0.2)
+    over = asyncio.Event()
+
+    async def answered(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        if not answer:
+            await over.wait()
+        writer.close()
+
+    async with await asyncio.start_server(answered, HOST, 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        sending = mangled._Sending(Served(server.db, port, None, []))  # type: ignore[arg-type]
+        await sending.send([b"GET /"])
+        over.set()
+    assert sending.failures[0].startswith(failure)

@@ -1,0 +1,194 @@
+"""Replaying the log gives what was live, at every seq, and the laws of the fleet hold there."""
+
+import asyncio
+import operator
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dispatcher.core.commands import (
+    AssignJob,
+    CancelJob,
+    Command,
+    FailJob,
+    ReportHeartbeat,
+    SubmitJob,
+)
+from dispatcher.core.decider import Rejected, decide
+from dispatcher.core.events import Event, JobRetried, Recorded
+from dispatcher.core.fleet import Fleet, evolve
+from dispatcher.core.policy import Policy
+from dispatcher.log import serialization
+from dispatcher.log.sqlite import SqliteLog
+from dispatcher.state.replay import State, replay
+from projections import Projections
+from tests.support.given import START
+from tests.support.laws import check_choices, check_laws, check_shown, inside
+from tests.support.strategies import any_commands, any_events, policies
+from tests.support.written import encoded, recorded_in
+
+UNDER_WAY: Final[list[Command]] = [
+    ReportHeartbeat("a", {}),
+    SubmitJob("a", "u", "h264"),
+    AssignJob("a"),
+]
+beginnings = st.sampled_from(
+    [
+        UNDER_WAY,
+        [*UNDER_WAY, FailJob("a", "")],
+        [*UNDER_WAY, CancelJob("a")],
+        [*UNDER_WAY, ReportHeartbeat("a", {}, "a", 1, 50.0)],
+    ]
+)
+
+histories = (
+    st.lists(any_commands, max_size=8)
+    | st.lists(any_commands, min_size=30, max_size=60)
+    | st.builds(operator.add, beginnings, st.lists(any_commands, max_size=30))
+)
+
+
+def live(history: list[Command], policy: Policy) -> tuple[Fleet, Projections, list[Recorded]]:
+    """Let a history happen, and give the state and the events that it leaves."""
+    fleet, projections, log = Fleet(), Projections(), list[Recorded]()
+    for n, command in enumerate(history):
+        at = START + timedelta(seconds=n)
+        outcome = decide(fleet, command, at, policy)
+        for event in outcome.events if isinstance(outcome, Rejected) else outcome:
+            recorded = Recorded(len(log) + 1, at, "tester", event, f"request {n}")
+            evolve(fleet, event)
+            projections.apply(recorded)
+            log.append(recorded)
+    return fleet, projections, log
+
+
+def through_the_codec(recorded: Recorded) -> Recorded:
+    return serialization.decode(
+        serialization.parse_line(serialization.line(serialization.encode(recorded)))
+    )
+
+
+def shown(projections: Projections) -> bytes:
+    return msgspec.json.encode(projections.state())
+
+
+@given(histories, policies)
+def test_a_replay_gives_the_live_state_at_every_seq(history: list[Command], policy: Policy) -> None:
+    live_fleet, live_projections = Fleet(), Projections()
+    fleet, projections = Fleet(), Projections()
+    for recorded in live(history, policy)[2]:
+        evolve(live_fleet, recorded.event)
+        live_projections.apply(recorded)
+        replayed = through_the_codec(recorded)
+        assert replayed == recorded
+        evolve(fleet, replayed.event)
+        projections.apply(replayed)
+        assert shown(projections) == shown(live_projections)
+        assert inside(fleet) == inside(live_fleet)
+
+
+@given(histories, policies)
+def test_a_decision_changes_nothing_by_itself(history: list[Command], policy: Policy) -> None:
+    fleet, _, _ = live(history, policy)
+    before = inside(fleet)
+    for command in history:
+        decide(fleet, command, START, policy)
+        assert inside(fleet) == before
+
+
+@settings(max_examples=15)
+@given(histories, policies)
+def test_a_replay_through_a_real_file_gives_the_live_state(
+    history: list[Command], policy: Policy
+) -> None:
+    fleet, projections, log = live(history, policy)
+    with tempfile.TemporaryDirectory() as directory:
+        replayed = asyncio.run(written_and_replayed(Path(directory) / "events.db", log))
+    assert replayed.seq == len(log)
+    assert shown(replayed.projections) == shown(projections)
+    assert inside(replayed.fleet) == inside(fleet)
+
+
+async def written_and_replayed(path: Path, log: list[Recorded]) -> State:
+    written = await SqliteLog.open(path)
+    for recorded in log:
+        await written.append(encoded(recorded), recorded.seq - 1)
+    await written.close()
+    async with await SqliteLog.open_for_reading(path) as reopened:
+        assert await recorded_in(reopened) == log
+        return await replay(reopened)
+
+
+@given(histories, policies)
+def test_the_laws_of_the_fleet_hold_after_every_event(
+    history: list[Command], policy: Policy
+) -> None:
+    fleet, finished = Fleet(), dict[str, str]()
+    for recorded in live(history, policy)[2]:
+        evolve(fleet, recorded.event)
+        check_laws(fleet)
+        if isinstance(recorded.event, JobRetried):
+            finished.pop(recorded.event.job_id)
+        for job_id, told in finished.items():
+            assert repr(fleet.jobs[job_id]) == told, "a final job changed"
+        finished |= {job.job_id: repr(job) for job in fleet.jobs.values() if job.final}
+
+
+@given(histories, policies)
+def test_readers_see_of_each_job_and_engine_what_the_rules_see(
+    history: list[Command], policy: Policy
+) -> None:
+    fleet, projections, _ = live(history, policy)
+    check_shown(fleet, projections)
+
+
+@given(histories, policies)
+def test_an_engine_gets_the_first_job_that_nothing_keeps_it_from(
+    history: list[Command], policy: Policy
+) -> None:
+    fleet = Fleet()
+    for recorded in live(history, policy)[2]:
+        evolve(fleet, recorded.event)
+        check_choices(fleet)
+
+
+@given(st.lists(any_events, max_size=40))
+def test_no_order_of_events_is_refused(events: list[Event]) -> None:
+    fleet, projections = Fleet(), Projections()
+    for seq, event in enumerate(events, 1):
+        evolve(fleet, event)
+        projections.apply(Recorded(seq, START, "tester", event))
+        held = {job.job_id: job.holder for job in fleet.jobs.values() if job.holder is not None}
+        holds = {e.holds: e.engine_id for e in fleet.engines.values() if e.holds is not None}
+        assert held == holds
+    assert projections.seq == len(events)
+    shown(projections)
+
+
+@given(histories, policies)
+def test_what_was_shown_does_not_change_afterwards(history: list[Command], policy: Policy) -> None:
+    projections, kept = Projections(), list[tuple[object, str]]()
+    for recorded in live(history, policy)[2]:
+        projections.apply(recorded)
+        for view in [*projections.jobs.all(), *projections.engines.all()]:
+            kept.append((view, repr(view)))
+    for shown_once, told in kept:
+        assert repr(shown_once) == told
+
+
+def test_the_histories_reach_every_kind_of_event() -> None:
+    """What is checked of made-up histories is worth something only if they reach every rule."""
+    seen = set[type[Event]]()
+
+    @settings(max_examples=1_500)
+    @given(histories, policies)
+    def look(history: list[Command], policy: Policy) -> None:
+        seen.update(type(recorded.event) for recorded in live(history, policy)[2])
+
+    look()
+    assert seen == set(serialization.NAMES)

@@ -1,0 +1,59 @@
+"""Genuine logs to be tampered with, and their audit."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from dispatcher.evidence.audit import Audit, Known
+from dispatcher.log.checkpoints import Checkpoint
+from dispatcher.log.merkle import Frontier, subtrees
+from dispatcher.log.sqlite import SqliteLog
+from dispatcher.state.replay import replay
+from dispatcher.state.snapshots import Snapshots
+from tests.support.genuine import genuine, roots, written
+
+__all__ = ["Genuine", "audited", "made"]
+
+
+class Genuine(NamedTuple):
+    """A log as it was written, with a snapshot of its end and one of its middle."""
+
+    path: Path
+    size: int
+    roots: list[bytes]
+
+    def __repr__(self) -> str:
+        return f"a log of {self.size} events"
+
+    def known(self, *sizes: int) -> list[Known]:
+        return [Known(f"note {n}", Checkpoint("log", n, self.roots[n])) for n in sizes]
+
+    @contextmanager
+    def copy(self, *, with_snapshots: bool = False) -> Iterator[Path]:
+        """Lend a copy, to be tampered with."""
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "events.db"
+            shutil.copy(self.path, path)
+            if with_snapshots:
+                shutil.copytree(Snapshots(self.path).directory, Snapshots(path).directory)
+            yield path
+
+
+async def made(path: Path, size: int) -> Genuine:
+    """Make a genuine log of so many events, or a few more."""
+    entries = await written(path, genuine(size))
+    async with await SqliteLog.open_for_reading(path) as log:
+        for seq in (len(entries) // 2, len(entries)):
+            tree = Frontier(seq, await log.subtree_hashes(subtrees(0, seq)))
+            Snapshots(path).write(await replay(log, seq), tree)
+    return Genuine(path, len(entries), roots(entries))
+
+
+def audited(path: Path, known: Sequence[Known] = ()) -> Audit:
+    """Audit a log."""
+    audit = Audit(path, known)
+    audit.run()
+    return audit

@@ -1,0 +1,121 @@
+"""What hypothesis may make up: commands and events that keep meeting the same few names."""
+
+from datetime import UTC, datetime
+from typing import Any, Final, get_args
+
+from hypothesis import strategies as st
+
+from dispatcher.core import commands, events
+from dispatcher.core.commands import Command
+from dispatcher.core.events import Cause, Event
+from dispatcher.core.policy import Policy
+
+__all__ = ["any_commands", "any_events", "policies", "reports", "times"]
+
+ODD: Final = ["", "a", "é\u0000", "\u2028", "🎬", "null", "'; --", '"\\', "e\u0301"]
+
+ids = st.sampled_from(ODD[:3])
+texts = st.sampled_from(ODD) | st.text(max_size=8)
+codecs = st.sampled_from(["h264", "vp9", "", "🎞"])
+amounts = st.sampled_from([0.0, 49.99, 50.0, 99.99, 100.0]) | st.floats(0, 1e300)
+retries = st.integers(0, 3) | st.just(2**63 - 1)
+times = st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
+times = times.map(lambda at: at.replace(fold=0))
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)
+
+KNOWN_FIELDS: Final[dict[str, st.SearchStrategy[Any]]] = {
+    "engine_type": texts,
+    "supported_codecs": st.lists(codecs, max_size=3),
+    "status": st.sampled_from(["idle", "busy"]),
+    "storage_capacity_gb": amounts,
+    "streaming_support": st.booleans(),
+    "benchmark_time": amounts,
+    "instance": st.sampled_from(["1", "2"]),
+}
+OWN_NAMES: Final = ["current_job", "more", "report", "hostname"]
+
+reports = st.builds(
+    lambda more, known: more | known,
+    st.dictionaries(st.sampled_from(OWN_NAMES) | texts, json_values, max_size=2),
+    st.fixed_dictionaries({}, optional=KNOWN_FIELDS),
+)
+"""What `api.bodies` lets through of a heartbeat."""
+
+job_sizes = st.sampled_from([0.0, 49.99, 50.0, 100.0, 1000.0, 1000.5]) | amounts
+attempts = st.none() | st.integers(0, 3)
+priorities = st.sampled_from([0, 0, 1, 100])
+keys = st.none() | st.sampled_from(["key", "other key"])
+percents = st.none() | st.sampled_from([0.0, 33.3, 100.0])
+causes = st.sampled_from(get_args(Cause))
+counts = st.integers(0, 9)
+policies = st.sampled_from(
+    [
+        Policy(),
+        Policy(retry_backoff_s=10.0, block_after=1, priority_point_s=0.5),
+        Policy(retry_backoff_s=1e9, block_after=0),
+    ]
+)
+
+any_commands: st.SearchStrategy[Command] = st.one_of(
+    st.builds(commands.SubmitJob, ids, texts, codecs, job_sizes, retries, priorities, keys),
+    st.builds(commands.ReportHeartbeat, ids, reports, st.none() | ids, attempts, percents),
+    st.builds(commands.ReportHeartbeat, ids, st.just({}), ids, st.none(), percents),
+    st.builds(commands.ReportBenchmark, ids, amounts),
+    st.builds(commands.AssignJob, st.none() | ids, st.booleans()),
+    st.builds(commands.CompleteJob, ids, st.sampled_from(ODD[:2])),
+    st.builds(commands.FailJob, ids, texts),
+    st.builds(commands.CompleteJob, ids, st.sampled_from(ODD[:2]), engine_id=ids, attempt=attempts),
+    st.builds(commands.FailJob, ids, texts, engine_id=ids, attempt=attempts),
+    st.builds(commands.CancelJob, ids),
+    st.builds(commands.RetryJob, ids),
+    st.builds(commands.DrainEngine, ids),
+    st.builds(commands.ResumeEngine, ids),
+    st.builds(commands.ForgetEngine, ids),
+    st.builds(commands.LoseEngine, ids, amounts),
+    st.builds(commands.TimeOutJob, ids, st.integers(0, 3), amounts),
+    st.builds(commands.ReleaseJob, ids),
+)
+
+any_events: st.SearchStrategy[Event] = st.one_of(
+    st.builds(
+        events.JobSubmitted,
+        *(ids, texts, codecs, amounts, retries, st.integers(0, 100), st.none() | times),
+        st.none() | texts,
+    ),
+    st.builds(events.JobAssigned, ids, ids, counts, texts, st.lists(ids, max_size=2).map(tuple)),
+    st.builds(events.JobCompleted, ids, st.none() | ids, counts, texts),
+    st.builds(
+        events.JobRequeued,
+        *(ids, st.none() | ids, counts, counts, texts, causes, st.booleans(), st.none() | times),
+    ),
+    st.builds(
+        events.JobFailedPermanently,
+        *(ids, st.none() | ids, counts, retries, texts, causes, st.booleans()),
+    ),
+    st.builds(events.JobReleased, ids),
+    st.builds(events.JobProgressed, ids, ids, counts, amounts),
+    st.builds(events.JobCancelled, ids, st.none() | ids, counts),
+    st.builds(events.JobRetried, ids),
+    st.builds(
+        events.AnswerRefused,
+        *(ids, st.none() | ids, attempts, st.sampled_from(["complete", "fail"]), texts),
+    ),
+    st.builds(events.EngineReported, ids, reports),
+    st.builds(events.EngineSeen, ids),
+    st.builds(events.EngineBenchmarked, ids, amounts),
+    st.builds(events.EngineLost, ids, amounts),
+    st.builds(events.EngineBlocked, ids, texts),
+    st.builds(events.EngineDrained, ids),
+    st.builds(events.EngineResumed, ids),
+    st.builds(events.EngineForgotten, ids),
+)
+"""Events in any order, whether or not `decider` would ever let them follow one another."""
