@@ -279,7 +279,7 @@ def test_threads_that_start_together_have_the_same_key(tmp_path: Path) -> None:
 
 def test_processes_that_start_together_have_the_same_key(key_file: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from dispatcher.checkpoints import Signer;"
+        "import sys; from pathlib import Path; from dispatcher.log.checkpoints import Signer;"
         "sys.stdin.read(); print(Signer.load_or_create(Path(sys.argv[1])).verifier_key)"
     )
     started = [
