@@ -10,7 +10,7 @@ from typing import Self
 
 import msgspec
 
-from dispatcher.core.events import Recorded, engine_of, job_of
+from dispatcher.core.events import Recorded
 
 __all__ = ["History", "HistorySnapshot"]
 
@@ -21,13 +21,6 @@ class _Chains:
     def __init__(self, newest: dict[str, int], earlier: bytes = b"") -> None:
         self.newest = newest
         self.earlier = array("Q", earlier)
-
-    def append(self, seq: int, name: str | None) -> None:
-        before = 0
-        if name is not None:
-            before = self.newest.get(name, 0)
-            self.newest[name] = seq
-        self.earlier.append(before)
 
     def of(self, name: str) -> list[int]:
         found = []
@@ -52,8 +45,11 @@ class History:
     """The seqs of every job's and every engine's events."""
 
     def __init__(self) -> None:
-        self._jobs = _Chains({})
-        self._engines = _Chains({})
+        self._put(_Chains({}), _Chains({}))
+
+    def _put(self, jobs: _Chains, engines: _Chains) -> None:
+        self._jobs, self._engines = jobs, engines
+        self._chains = (("job_id", jobs), ("engine_id", engines))
 
     def of_job(self, job_id: str) -> list[int]:
         """Give the seqs of a job's events, oldest first."""
@@ -64,9 +60,14 @@ class History:
         return self._engines.of(engine_id)
 
     def apply(self, recorded: Recorded) -> None:
-        """Fold one event."""
-        self._jobs.append(recorded.seq, job_of(recorded.event))
-        self._engines.append(recorded.seq, engine_of(recorded.event))
+        """Fold one event: put its seq at the end of the chains of its job and its engine."""
+        # Asked of every event there ever was, so this does without functions of its own.
+        for field, chains in self._chains:
+            before = 0
+            if (name := getattr(recorded.event, field, None)) is not None:
+                before = chains.newest.get(name, 0)
+                chains.newest[name] = recorded.seq
+            chains.earlier.append(before)
 
     def snapshot(self) -> HistorySnapshot:
         """Give what `restore` takes."""
@@ -81,6 +82,8 @@ class History:
     def restore(cls, snapshot: HistorySnapshot) -> Self:
         """Give back what gave this snapshot."""
         history = cls()
-        history._jobs = _Chains(snapshot.jobs, snapshot.earlier_of_job)
-        history._engines = _Chains(snapshot.engines, snapshot.earlier_of_engine)
+        history._put(
+            _Chains(snapshot.jobs, snapshot.earlier_of_job),
+            _Chains(snapshot.engines, snapshot.earlier_of_engine),
+        )
         return history

@@ -31,7 +31,6 @@ from dispatcher.core.events import (
     JobRetried,
     JobSubmitted,
     Recorded,
-    job_of,
 )
 
 __all__ = ["STATUSES", "JobView", "Jobs", "as_submitted"]
@@ -105,7 +104,8 @@ class Jobs:
     def apply(self, recorded: Recorded) -> None:
         """Fold one event."""
         event = recorded.event
-        if (job_id := job_of(event)) is None:
+        job_id: str | None = getattr(event, "job_id", None)
+        if job_id is None:
             return
         if (view := self._views.get(job_id)) is not None:
             self._views[job_id] = _changed(view, event, recorded.at)

@@ -41,7 +41,12 @@ class Answer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         del scope, receive
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await self.send(send)
+
+    async def send(self, send: Send, *more: tuple[bytes, bytes]) -> None:
+        """Send it with more headers."""
+        headers = [*self.headers, *more]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 

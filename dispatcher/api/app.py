@@ -7,9 +7,9 @@ from litestar.datastructures import State
 from litestar.types import ASGIApp
 
 from dispatcher.api import attempts, engines, events, health, jobs, proofs
-from dispatcher.api.auth import Authenticated, check_role
-from dispatcher.api.direct import Direct
+from dispatcher.api.auth import check_role
 from dispatcher.api.errors import HANDLERS
+from dispatcher.api.front import Front
 from dispatcher.api.openapi import openapi_config
 from dispatcher.log.checkpoints import Signer
 from dispatcher.serving.keys import ApiKeys
@@ -32,7 +32,7 @@ def create_app(
     Only `keys` may pass; `None` turns auth off.
     """
     routes = create_routes(service, signer, body_limit_bytes)
-    return Authenticated(routes, Direct(routes, body_limit_bytes), keys)
+    return Front(routes, service, keys, body_limit_bytes)
 
 
 def create_routes(service: Service, signer: Signer, body_limit_bytes: int) -> Litestar:

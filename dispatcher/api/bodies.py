@@ -23,16 +23,15 @@ from dispatcher.core.commands import (
 __all__ = [
     "MAX_INTEGER",
     "MAX_KEY",
+    "MAX_PERCENT",
     "MAX_PRIORITY",
     "MAX_WAIT_S",
-    "WHOLE",
     "assignment",
     "benchmark",
     "completion",
     "engine_id_of",
     "failure",
     "heartbeat",
-    "idempotency_key",
     "json_object",
     "submission",
 ]
@@ -42,7 +41,7 @@ MAX_INTEGER: Final = 2**63 - 1
 MAX_PRIORITY: Final = 100
 MAX_WAIT_S: Final = 60
 MAX_KEY: Final = 255
-WHOLE: Final = 100.0
+MAX_PERCENT: Final = 100.0
 MAX_DEPTH: Final = 64
 """How deep the fields that an engine adds may nest; SQLite's JSON functions have a limit too."""
 
@@ -62,8 +61,10 @@ def json_object(body: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def submission(fields: dict[str, Any], job_id: str, key: str | None = None) -> SubmitJob:
+def submission(body: bytes, key: bytes | None = None) -> SubmitJob:
     """Parse protocol.md 1.1, with the header `Idempotency-Key` if there was one."""
+    idempotency_key = _idempotency_key(key)
+    fields = json_object(body)
     for name in ("source_url", "target_codec"):
         if not isinstance(fields.get(name), str):
             _bad(f"'{name}' is missing or not a string.")
@@ -73,19 +74,19 @@ def submission(fields: dict[str, Any], job_id: str, key: str | None = None) -> S
     if priority > MAX_PRIORITY:
         _bad(f"'priority' must be at most {MAX_PRIORITY}.")
     return SubmitJob(
-        job_id=job_id,
+        job_id=None,
         source_url=fields["source_url"],
         target_codec=fields["target_codec"],
         job_size=job_size,
         max_retries=max_retries,
         priority=priority,
-        idempotency_key=key,
+        idempotency_key=idempotency_key,
     )
 
 
-def heartbeat(fields: dict[str, Any]) -> ReportHeartbeat:
+def heartbeat(body: bytes) -> ReportHeartbeat:
     """Parse protocol.md 2.1; fields that it does not name are kept as they are."""
-    report = dict(fields)
+    report = json_object(body)
     engine_id = engine_id_of(report)
     del report["engine_id"]
     if "storage_capacity_gb" in report:
@@ -106,12 +107,12 @@ def heartbeat(fields: dict[str, Any]) -> ReportHeartbeat:
     current_job = _string(report, "current_job") if "current_job" in report else None
     attempt = _integer(report, "attempt") if "attempt" in report else None
     progress = _number(report, "progress") if "progress" in report else None
-    if progress is not None and progress > WHOLE:
+    if progress is not None and progress > MAX_PERCENT:
         _bad("'progress' must be at most 100.")
     if _depth_exceeds(report, MAX_DEPTH):
         raise HttpError(400, f"Invalid JSON: nested more than {MAX_DEPTH} deep")
-    for of_the_moment in ("current_job", "attempt", "progress"):
-        report.pop(of_the_moment, None)
+    for about_the_job in ("current_job", "attempt", "progress"):
+        report.pop(about_the_job, None)
     return ReportHeartbeat(engine_id, report, current_job, attempt, progress)
 
 
@@ -127,13 +128,15 @@ def benchmark(fields: dict[str, Any]) -> ReportBenchmark:
     return ReportBenchmark(engine_id_of(fields), _number(fields, "benchmark_time"))
 
 
-def completion(fields: dict[str, Any], job_id: str) -> CompleteJob:
+def completion(body: bytes, job_id: str) -> CompleteJob:
     """Parse protocol.md 2.3."""
+    fields = json_object(body)
     return CompleteJob(job_id, _string(fields, "output_url"), *_holder(fields))
 
 
-def failure(fields: dict[str, Any], job_id: str) -> FailJob:
+def failure(body: bytes, job_id: str) -> FailJob:
     """Parse protocol.md 2.4."""
+    fields = json_object(body)
     if "error_message" not in fields:
         _bad("'error_message' is missing.")
     return FailJob(job_id, _string(fields, "error_message"), *_holder(fields))
@@ -176,11 +179,13 @@ def _integer(fields: dict[str, Any], name: str, default: int | None = None) -> i
     return int(value)
 
 
-def idempotency_key(header: str | None) -> str | None:
+def _idempotency_key(header: bytes | None) -> str | None:
     """Parse the header `Idempotency-Key`; an empty one counts as none."""
-    if header is not None and len(header) > MAX_KEY:
+    if not header:
+        return None
+    if len(header) > MAX_KEY:
         _bad(f"'Idempotency-Key' must be at most {MAX_KEY} characters.")
-    return header or None
+    return header.decode("latin-1")
 
 
 def _bad(text: str) -> NoReturn:

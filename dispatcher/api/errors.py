@@ -10,11 +10,11 @@ from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap, HTTPScope
 
 from dispatcher.api.answers import Answer, text_answer
-from dispatcher.core.decider import Reason
+from dispatcher.core.replies import Reason
 from dispatcher.log import LogError
 from dispatcher.serving.as_of import TooManyError
 from dispatcher.serving.feed import TooManyStreamsError
-from dispatcher.serving.service import RefusedError, UnavailableError
+from dispatcher.serving.tickets import RefusedError, UnavailableError
 
 __all__ = ["HANDLERS", "TOO_LARGE", "HttpError", "answer_to"]
 
@@ -47,7 +47,7 @@ def answer_to(error: Exception, scope: HTTPScope) -> Answer:
         case HttpError():
             return text_answer(error.status, str(error))
         case RefusedError():
-            return text_answer(_STATUS[error.rejected.reason], str(error))
+            return text_answer(_STATUS[error.refused.reason], str(error))
         case UnavailableError():
             return _come_back(503, f"{error}. Nothing was acknowledged; try again.")
         case LogError():

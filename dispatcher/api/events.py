@@ -18,12 +18,13 @@ from dispatcher import sse
 from dispatcher.api import queries
 from dispatcher.api.answers import JSON, Answer
 from dispatcher.api.errors import HttpError
-from dispatcher.api.openapi import AS_OF, AS_OF_ANSWERS, answers
 from dispatcher.api.queries import Slice
 from dispatcher.api.requests import service_of
+from dispatcher.api.routes import declared
+from dispatcher.api.schemas import AS_OF
 from dispatcher.api.streamed import Streamed
 from dispatcher.api.viewing import SEQ_HEADER, moment_of
-from dispatcher.core.decider import Reason
+from dispatcher.core.replies import Reason
 from dispatcher.log import serialization
 from dispatcher.serving.keys import Role
 from dispatcher.serving.selection import Selection, selected
@@ -73,9 +74,7 @@ _LAST_EVENT_ID: Final = Parameter(
 
 @get(
     "/jobs/{job_id:str}/events",
-    **answers(
-        AS_OF_ANSWERS | {200: list[EventLine], 404: str}, needs=Role.CLIENT, parameters=_OF_ONE
-    ),
+    **declared(needs=Role.CLIENT, answers={200: list[EventLine], 404: str}, parameters=_OF_ONE),
 )
 async def job_events(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIApp:
     """List all that has happened to a job, oldest first."""
@@ -86,9 +85,7 @@ async def job_events(request: Request[Any, Any, Any], job_id: FromPath[str]) -> 
 
 @get(
     "/engines/{engine_id:str}/events",
-    **answers(
-        AS_OF_ANSWERS | {200: list[EventLine], 404: str}, needs=Role.CLIENT, parameters=_OF_ONE
-    ),
+    **declared(needs=Role.CLIENT, answers={200: list[EventLine], 404: str}, parameters=_OF_ONE),
 )
 async def engine_events(request: Request[Any, Any, Any], engine_id: FromPath[str]) -> ASGIApp:
     """List all that has happened to an engine, oldest first; also to one since forgotten."""
@@ -99,9 +96,9 @@ async def engine_events(request: Request[Any, Any, Any], engine_id: FromPath[str
 
 @get(
     "/events",
-    **answers(
-        {200: list[EventLine], 503: str},
+    **declared(
         needs=Role.OPERATOR,
+        answers={200: list[EventLine], 503: str},
         parameters=[_AFTER, _PAGE, *_FILTERS],
     ),
 )
@@ -128,9 +125,9 @@ async def list_events(request: Request[Any, Any, Any]) -> ASGIApp:
 
 @get(
     "/events/stream",
-    **answers(
-        {200: str, 429: str, 503: str},
+    **declared(
         needs=Role.OPERATOR,
+        answers={200: str, 429: str, 503: str},
         parameters=[_AFTER, _LAST_EVENT_ID, *_FILTERS],
         streams=True,
     ),

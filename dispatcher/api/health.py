@@ -8,8 +8,8 @@ from litestar.types import ASGIApp
 
 from dispatcher.api.answers import json_answer
 from dispatcher.api.auth import NO_KEY
-from dispatcher.api.openapi import answers
 from dispatcher.api.requests import service_of
+from dispatcher.api.routes import declared
 
 __all__ = ["Health", "health"]
 
@@ -25,7 +25,7 @@ class Health(msgspec.Struct, frozen=True):
     fault: str | None = None
 
 
-@get("/health", **answers({200: Health, 503: Health}, needs=NO_KEY))
+@get("/health", **declared(needs=NO_KEY, answers={200: Health, 503: Health}))
 async def health(request: Request[Any, Any, Any]) -> ASGIApp:
     """Say whether writes are taken. Needs no key."""
     service = service_of(request)

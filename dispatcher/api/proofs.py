@@ -16,8 +16,8 @@ from litestar.types import ASGIApp
 from dispatcher.api.answers import json_answer, text_answer
 from dispatcher.api.auth import ANY_KEY
 from dispatcher.api.errors import HttpError
-from dispatcher.api.openapi import answers
 from dispatcher.api.requests import service_of
+from dispatcher.api.routes import declared
 from dispatcher.log import Log
 from dispatcher.log.checkpoints import Checkpoint, Signer
 from dispatcher.log.merkle import Span, Subtree, consistency, inclusion, span_root
@@ -47,7 +47,7 @@ def _count(name: str, description: str, *, required: bool = True) -> Parameter:
     return Parameter(name, "query", description=description, required=required, schema=schema)
 
 
-@get("/log/checkpoint", **answers({200: str}, needs=ANY_KEY))
+@get("/log/checkpoint", **declared(needs=ANY_KEY, answers={200: str}))
 async def checkpoint(request: Request[Any, Any, Any]) -> ASGIApp:
     """Sign what the log is now: a C2SP checkpoint, as a signed note."""
     tree = service_of(request).log.tree
@@ -55,7 +55,7 @@ async def checkpoint(request: Request[Any, Any, Any]) -> ASGIApp:
     return text_answer(200, signer.sign(Checkpoint(signer.origin, tree.size, tree.root())))
 
 
-@get("/log/key", **answers({200: str}, needs=ANY_KEY))
+@get("/log/key", **declared(needs=ANY_KEY, answers={200: str}))
 async def key(request: Request[Any, Any, Any]) -> ASGIApp:
     """Give the key that checkpoints are verified with."""
     return text_answer(200, _signer_of(request).verifier_key + "\n")
@@ -63,9 +63,9 @@ async def key(request: Request[Any, Any, Any]) -> ASGIApp:
 
 @get(
     "/log/proof",
-    **answers(
-        {200: InclusionProof, 400: str, 503: str},
+    **declared(
         needs=ANY_KEY,
+        answers={200: InclusionProof, 400: str, 503: str},
         parameters=[
             _count("seq", "the event"),
             _count("size", "of the checkpoint; by default all events", required=False),
@@ -83,9 +83,9 @@ async def inclusion_proof(request: Request[Any, Any, Any]) -> ASGIApp:
 
 @get(
     "/log/consistency",
-    **answers(
-        {200: ConsistencyProof, 400: str, 503: str},
+    **declared(
         needs=ANY_KEY,
+        answers={200: ConsistencyProof, 400: str, 503: str},
         parameters=[
             _count("from", "the size of the earlier checkpoint"),
             _count("to", "that of the later one; by default all events", required=False),

@@ -15,7 +15,8 @@ from dispatcher.api.errors import HttpError
 from dispatcher.api.requests import service_of
 from dispatcher.api.streamed import Streamed
 from dispatcher.serving.as_of import Past
-from dispatcher.serving.service import Service, UnavailableError
+from dispatcher.serving.service import Service
+from dispatcher.serving.tickets import UnavailableError
 from dispatcher.serving.views import (
     NO_SUCH_JOB,
     SCAN,

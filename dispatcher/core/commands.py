@@ -1,9 +1,9 @@
 """What somebody wishes to happen.
 
 A command has been checked for shape (types and ranges, see `api.bodies`); whether it may be
-granted, given what has happened so far, is for `decider` to say. It carries every id that the
-outcome needs, because the core never makes one up. Its time and its caller travel beside it and
-are recorded with whatever events follow (see `service`). A timer speaks in commands too.
+granted, given what has happened so far, is for `decider` to say. Its time and its caller travel
+beside it and are recorded with whatever events follow (see `dispatcher`). What the passing of time
+brings about (see `deadlines`) is a command too.
 """
 
 from typing import Any
@@ -40,10 +40,11 @@ class Caller(msgspec.Struct, frozen=True):
 class SubmitJob(msgspec.Struct, frozen=True):
     """Queue a job (protocol.md 1.1). `job_size` is in MB, `priority` 0 to 100.
 
-    A second submission with the same `idempotency_key` is the first one again.
+    A job that comes without a `job_id` is given one that follows from the time. A second submission
+    with the same `idempotency_key` is the first one again.
     """
 
-    job_id: str
+    job_id: str | None
     source_url: str
     target_codec: str
     job_size: float = 0.0
@@ -135,14 +136,14 @@ class ForgetEngine(msgspec.Struct, frozen=True):
 
 
 class LoseEngine(msgspec.Struct, frozen=True):
-    """A timer's: the engine has been silent for a whole lease."""
+    """Time's own: the engine has been silent for a whole lease."""
 
     engine_id: str
     silent_s: float
 
 
 class TimeOutJob(msgspec.Struct, frozen=True):
-    """A timer's: the attempt has taken `after_s` and may take no longer."""
+    """Time's own: the attempt has taken `after_s` and may take no longer."""
 
     job_id: str
     attempt: int
@@ -150,7 +151,7 @@ class TimeOutJob(msgspec.Struct, frozen=True):
 
 
 class ReleaseJob(msgspec.Struct, frozen=True):
-    """A timer's: a re-queued job's pause is over."""
+    """Time's own: a re-queued job's pause is over."""
 
     job_id: str
 

@@ -1,238 +1,182 @@
 """All the rules of the protocol.
 
-`decide(fleet, command, at, policy)` gives the events that grant a command, which may be none, or a
-`Rejected` that says why not. It changes nothing and knows no clock: `at` is the time of the
-command. `fleet.evolve` makes the events true. How attempts end is in `attempts`.
+`decide(fleet, command, at, policy)` gives what follows from a command: the events that happen,
+which may be none, and the reply to whoever gave it. It changes nothing and knows no clock: `at` is
+the time of the command. `fleet.evolve` makes the events true. How attempts end is in `attempts`.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from enum import Enum
-from typing import Literal, assert_never
+from typing import Literal, NamedTuple, assert_never
 
 import msgspec
 
+from dispatcher.core import commands, events
 from dispatcher.core.attempts import attempt_ended, late_answer
-from dispatcher.core.commands import (
-    AssignJob,
-    CancelJob,
-    Command,
-    CompleteJob,
-    DrainEngine,
-    FailJob,
-    ForgetEngine,
-    LoseEngine,
-    ReleaseJob,
-    ReportBenchmark,
-    ReportHeartbeat,
-    ResumeEngine,
-    RetryJob,
-    SubmitJob,
-    TimeOutJob,
-)
-from dispatcher.core.events import (
-    AnswerRefused,
-    Cause,
-    EngineBenchmarked,
-    EngineDrained,
-    EngineForgotten,
-    EngineLost,
-    EngineReported,
-    EngineResumed,
-    EngineSeen,
-    Event,
-    JobAssigned,
-    JobCancelled,
-    JobCompleted,
-    JobProgressed,
-    JobReleased,
-    JobRetried,
-    JobSubmitted,
-)
-from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.commands import Command
+from dispatcher.core.events import Cause, Event
+from dispatcher.core.fleet import Engine, Fleet, microseconds
+from dispatcher.core.job import Job
 from dispatcher.core.policy import Policy
+from dispatcher.core.replies import (
+    DONE,
+    NO_WORK,
+    Ended,
+    JobIs,
+    Orders,
+    Reason,
+    Refused,
+    Reply,
+    Requeued,
+)
 from dispatcher.core.scheduling import choose_any, choose_for
 
-__all__ = ["Reason", "Rejected", "decide"]
+__all__ = ["Decision", "decide", "held_by"]
 
 
-class Reason(Enum):
-    """Why a command was refused, in the words of the protocol where it has any."""
+class Decision(NamedTuple):
+    """What follows from a command."""
 
-    JOB_NOT_FOUND = "Job not found"
-    ENGINE_NOT_FOUND = "Engine not found"
-    JOB_IS_FINAL = "Bad Request: Job is already in a final state."
-    JOB_NOT_RETRYABLE = "Bad Request: Job is neither failed nor cancelled."
-    JOB_ID_TAKEN = "Conflict: a job with this id exists already."
-    KEY_REUSED = "Conflict: this Idempotency-Key was used for another job."
-    NOT_THE_HOLDER = "Conflict: this answer comes too late."
+    events: Sequence[Event]
+    reply: Reply
 
 
-class Rejected(msgspec.Struct, frozen=True):
-    """A refusal: nothing changes. What is worth remembering of it is in `events`.
-
-    `text` is what the caller is told.
-    """
-
-    reason: Reason
-    events: tuple[Event, ...] = ()
-    detail: str | None = None
-
-    @property
-    def text(self) -> str:
-        """What the caller is told."""
-        return self.detail or self.reason.value
-
-
-def decide(fleet: Fleet, command: Command, at: datetime, policy: Policy) -> list[Event] | Rejected:
+def decide(fleet: Fleet, command: Command, at: datetime, policy: Policy) -> Decision:
     """Say what follows from a command, given all that has happened so far."""
     match command:
-        case SubmitJob():
+        case commands.SubmitJob():
             return _submit(fleet, command, at, policy)
-        case CompleteJob():
-            return _complete(fleet, command)
-        case FailJob():
-            return _fail(fleet, command, at, policy)
-        case AssignJob():
+        case commands.AssignJob():
             return _assign(fleet, command)
-        case CancelJob() | RetryJob():
-            return _on_clients_word(fleet, command)
-        case ReportHeartbeat():
+        case commands.ReportHeartbeat():
             return _heartbeat(fleet, command, at, policy)
-        case ReportBenchmark() | DrainEngine() | ResumeEngine() | ForgetEngine():
-            return _on_engine(fleet, command, at, policy)
-        case LoseEngine() | TimeOutJob() | ReleaseJob():
-            return _on_timer(fleet, command, at, policy)
+        case (
+            commands.CompleteJob() | commands.FailJob() | commands.CancelJob() | commands.RetryJob()
+        ):
+            job = fleet.jobs.get(command.job_id)
+            if job is None:
+                return _refused(Reason.JOB_NOT_FOUND)
+            return _about_a_job(fleet, job, command, at, policy)
+        case (
+            commands.ReportBenchmark()
+            | commands.DrainEngine()
+            | commands.ResumeEngine()
+            | commands.ForgetEngine()
+        ):
+            engine = fleet.engines.get(command.engine_id)
+            if engine is None:
+                return _refused(Reason.ENGINE_NOT_FOUND)
+            return Decision(_about_an_engine(fleet, engine, command, at, policy), DONE)
+        case commands.LoseEngine() | commands.TimeOutJob() | commands.ReleaseJob():
+            return Decision(_when_due(fleet, command, at, policy), DONE)
         case _:
             assert_never(command)
 
 
-def _submit(
-    fleet: Fleet, command: SubmitJob, at: datetime, policy: Policy
-) -> list[Event] | Rejected:
+def held_by(fleet: Fleet, command: commands.AssignJob) -> JobIs | None:
+    """Give the job that an engine which asks to resume holds already, if it holds one."""
+    if not command.resume or command.engine_id is None:
+        return None
+    engine = fleet.engines.get(command.engine_id)
+    return None if engine is None or engine.holds is None else JobIs(engine.holds, is_new=False)
+
+
+def _refused(reason: Reason) -> Decision:
+    return Decision((), Refused(reason))
+
+
+def _submit(fleet: Fleet, command: commands.SubmitJob, at: datetime, policy: Policy) -> Decision:
     """Queue a job, or recognise one that was queued with the same key."""
-    if command.job_id in fleet.jobs:
-        return Rejected(Reason.JOB_ID_TAKEN)
-    key = command.idempotency_key
+    job_id, key = command.job_id, command.idempotency_key
+    if job_id is None:
+        job_id = _free_id(fleet, at)
+    elif job_id in fleet.jobs:
+        return _refused(Reason.JOB_ID_TAKEN)
     if key is not None and (first := fleet.idempotent.get(key)) is not None:
-        return [] if _asks_for(command) == _asks_for(first) else Rejected(Reason.KEY_REUSED)
+        if _asks_for(command) != _asks_for(first):
+            return _refused(Reason.KEY_REUSED)
+        return Decision((), JobIs(first.job_id, is_new=False))
     arrived_at = max(at, fleet.newest)  # a clock that is set back lets no job pass earlier ones
-    waits_since = arrived_at - timedelta(seconds=command.priority * policy.priority_point_s)
-    return [
-        JobSubmitted(
-            job_id=command.job_id,
-            source_url=command.source_url,
-            target_codec=command.target_codec,
-            job_size=command.job_size,
-            max_retries=command.max_retries,
-            priority=command.priority,
-            waits_since=waits_since,
-            idempotency_key=command.idempotency_key,
-            arrived_at=arrived_at,
-        )
-    ]
+    submitted = events.JobSubmitted(
+        job_id=job_id,
+        source_url=command.source_url,
+        target_codec=command.target_codec,
+        job_size=command.job_size,
+        max_retries=command.max_retries,
+        priority=command.priority,
+        waits_since=arrived_at - timedelta(seconds=command.priority * policy.priority_point_s),
+        idempotency_key=key,
+        arrived_at=arrived_at,
+    )
+    return Decision((submitted,), JobIs(job_id, is_new=True))
 
 
-def _asks_for(it: SubmitJob | JobSubmitted) -> tuple[object, ...]:
+def _free_id(fleet: Fleet, at: datetime) -> str:
+    """Make an id of protocol.md's form `{microseconds}_{counter}` that no job has yet."""
+    micros, counter = microseconds(at), 0
+    while (job_id := f"{micros}_{counter}") in fleet.jobs:
+        counter += 1
+    return job_id
+
+
+def _asks_for(it: commands.SubmitJob | events.JobSubmitted) -> tuple[object, ...]:
     return it.source_url, it.target_codec, it.job_size, it.max_retries, it.priority
 
 
-def _complete(fleet: Fleet, command: CompleteJob) -> list[Event] | Rejected:
-    """Accept the output for any job that is not final: late work is still finished work.
-
-    An engine that says which attempt it answers for is held to it.
-    """
-    job = fleet.jobs.get(command.job_id)
-    if job is None:
-        return Rejected(Reason.JOB_NOT_FOUND)
-    if job.status == "completed" and job.output_url == command.output_url:
-        return []
-    if (why := late_answer(job, command)) is not None:
-        return _refused(command, "complete", why)
-    if job.final:
-        return Rejected(Reason.JOB_IS_FINAL)
-    return [JobCompleted(job.job_id, job.holder, job.attempt, command.output_url)]
-
-
-def _fail(fleet: Fleet, command: FailJob, at: datetime, policy: Policy) -> list[Event] | Rejected:
-    """Re-queue until `max_retries` failures have been counted; 0 and 1 both allow one attempt."""
-    job = fleet.jobs.get(command.job_id)
-    if job is None:
-        return Rejected(Reason.JOB_NOT_FOUND)
-    if (why := late_answer(job, command)) is not None:
-        return _refused(command, "fail", why)
-    if job.final:
-        return Rejected(Reason.JOB_IS_FINAL)
-    return attempt_ended(fleet, job, "reported", command.error_message, at, policy)
-
-
-def _refused(
-    answer: CompleteJob | FailJob, kind: Literal["complete", "fail"], why: str
-) -> Rejected:
-    """Refuse a late answer, and have the refusal recorded."""
-    event = AnswerRefused(answer.job_id, answer.engine_id, answer.attempt, kind, why)
-    return Rejected(Reason.NOT_THE_HOLDER, (event,), why)
-
-
-def _assign(fleet: Fleet, command: AssignJob) -> list[Event] | Rejected:
-    """Give out at most one job. `resume` adds nothing here: the engine holds its job already."""
+def _assign(fleet: Fleet, command: commands.AssignJob) -> Decision:
+    """Give out at most one job, or say again which one an engine that resumes has."""
     if command.engine_id is None:
         choice = choose_any(fleet)
     elif (engine := fleet.engines.get(command.engine_id)) is None:
-        return Rejected(Reason.ENGINE_NOT_FOUND)
+        return _refused(Reason.ENGINE_NOT_FOUND)
+    elif (held := held_by(fleet, command)) is not None:
+        return Decision((), held)
     else:
         choice = choose_for(fleet, engine)
     if choice is None:
-        return []
+        return Decision((), NO_WORK)
     job, engine, rule, considered = choice
-    return [JobAssigned(job.job_id, engine.engine_id, job.attempt + 1, rule, considered)]
+    assigned = events.JobAssigned(job.job_id, engine.engine_id, job.attempt + 1, rule, considered)
+    return Decision((assigned,), JobIs(job.job_id, is_new=True))
 
 
-def _on_clients_word(fleet: Fleet, command: CancelJob | RetryJob) -> list[Event] | Rejected:
-    """Cancel a job that is not final, or put back one that failed or was cancelled."""
-    job = fleet.jobs.get(command.job_id)
-    if job is None:
-        return Rejected(Reason.JOB_NOT_FOUND)
-    match command:
-        case CancelJob():
-            if job.status == "cancelled":
-                return []
-            if job.final:
-                return Rejected(Reason.JOB_IS_FINAL)
-            return [JobCancelled(job.job_id, job.holder, job.attempt)]
-        case RetryJob():
-            if job.status not in {"failed_permanently", "cancelled"}:
-                return Rejected(Reason.JOB_NOT_RETRYABLE)
-            return [JobRetried(job.job_id)]
-        case _:
-            assert_never(command)
-
-
-def _heartbeat(fleet: Fleet, command: ReportHeartbeat, at: datetime, policy: Policy) -> list[Event]:
+def _heartbeat(
+    fleet: Fleet, command: commands.ReportHeartbeat, at: datetime, policy: Policy
+) -> Decision:
     """Merge: a field that is absent keeps its last value, and only what is new is recorded."""
     engine = fleet.engines.get(command.engine_id)
     if engine is None:
-        return [EngineReported(command.engine_id, command.report)]
+        happened: list[Event] = [events.EngineReported(command.engine_id, command.report)]
+        return Decision(happened, Orders(cancel=command.current_job))
+    orders = _orders(fleet, engine, command)
     known = engine.report
     news = {k: v for k, v in command.report.items() if k not in known or not _same(known[k], v)}
-    events: list[Event] = []
-    if news:
-        events.append(EngineReported(command.engine_id, news))
+    happened = [events.EngineReported(command.engine_id, news)] if news else []
     if "instance" in news and engine.holds not in {None, command.current_job}:
         job = fleet.jobs[engine.holds or ""]
         why = f"engine {engine.engine_id} was restarted and no longer has the job"
-        events += attempt_ended(fleet, job, "engine_restarted", why, at, policy)
+        happened += attempt_ended(fleet, job, "engine_restarted", why, at, policy)
     else:
-        events += _progress(fleet, engine, command)
-    return events or [EngineSeen(command.engine_id)]
+        happened += _progress(fleet, engine, command)
+    return Decision(happened or [events.EngineSeen(command.engine_id)], orders)
 
 
-def _progress(fleet: Fleet, engine: Engine, command: ReportHeartbeat) -> list[Event]:
+def _orders(fleet: Fleet, engine: Engine, command: commands.ReportHeartbeat) -> Orders:
+    """Tell an engine what it can't know: that its job is not its own any more, or to take none."""
+    named = command.current_job
+    is_its_own = named is None or (
+        engine.holds == named and command.attempt in {None, fleet.jobs[named].attempt}
+    )
+    return Orders(cancel=None if is_its_own else named, drain=engine.drained)
+
+
+def _progress(fleet: Fleet, engine: Engine, command: commands.ReportHeartbeat) -> list[Event]:
     if command.progress is None or engine.holds is None or engine.holds != command.current_job:
         return []
     job = fleet.jobs[engine.holds]
     if command.attempt not in {None, job.attempt} or command.progress == job.progress:
         return []
-    return [JobProgressed(job.job_id, engine.engine_id, job.attempt, command.progress)]
+    return [events.JobProgressed(job.job_id, engine.engine_id, job.attempt, command.progress)]
 
 
 def _same(old: object, new: object) -> bool:
@@ -242,51 +186,118 @@ def _same(old: object, new: object) -> bool:
     return old == new and msgspec.json.encode(old) == msgspec.json.encode(new)
 
 
-def _on_engine(
+def _about_a_job(
     fleet: Fleet,
-    command: ReportBenchmark | DrainEngine | ResumeEngine | ForgetEngine,
+    job: Job,
+    command: commands.CompleteJob | commands.FailJob | commands.CancelJob | commands.RetryJob,
     at: datetime,
     policy: Policy,
-) -> list[Event] | Rejected:
-    engine = fleet.engines.get(command.engine_id)
-    if engine is None:
-        return Rejected(Reason.ENGINE_NOT_FOUND)
+) -> Decision:
     match command:
-        case ReportBenchmark(engine_id, benchmark_time):
-            return [EngineBenchmarked(engine_id, benchmark_time)]
-        case DrainEngine(engine_id):
-            return [] if engine.drained else [EngineDrained(engine_id)]
-        case ResumeEngine(engine_id):
-            barred = engine.drained or engine.blocked is not None
-            return [EngineResumed(engine_id)] if barred else []
-        case ForgetEngine(engine_id):
-            why = f"engine {engine_id} was taken off the list"
-            lost = _lost_job(fleet, engine, "engine_forgotten", why, at, policy)
-            return [*lost, EngineForgotten(engine_id)]
+        case commands.CompleteJob():
+            return _complete(job, command)
+        case commands.FailJob():
+            return _fail(fleet, job, command, at, policy)
+        case commands.CancelJob():
+            if job.status == "cancelled":
+                return Decision((), DONE)
+            if job.final:
+                return _refused(Reason.JOB_IS_FINAL)
+            return Decision((events.JobCancelled(job.job_id, job.holder, job.attempt),), DONE)
+        case commands.RetryJob():
+            if job.status not in {"failed_permanently", "cancelled"}:
+                return _refused(Reason.JOB_NOT_RETRYABLE)
+            return Decision((events.JobRetried(job.job_id),), DONE)
         case _:
             assert_never(command)
 
 
-def _on_timer(
-    fleet: Fleet, command: LoseEngine | TimeOutJob | ReleaseJob, at: datetime, policy: Policy
+def _complete(job: Job, command: commands.CompleteJob) -> Decision:
+    """Accept the output for any job that is not final: late work is still finished work.
+
+    An engine that says which attempt it answers for is held to it.
+    """
+    if job.status == "completed" and job.output_url == command.output_url:
+        return Decision((), DONE)
+    if (why := late_answer(job, command)) is not None:
+        return _too_late(command, "complete", why)
+    if job.final:
+        return _refused(Reason.JOB_IS_FINAL)
+    completed = events.JobCompleted(job.job_id, job.holder, job.attempt, command.output_url)
+    return Decision((completed,), DONE)
+
+
+def _fail(
+    fleet: Fleet, job: Job, command: commands.FailJob, at: datetime, policy: Policy
+) -> Decision:
+    """Re-queue until `max_retries` failures have been counted; 0 and 1 both allow one attempt."""
+    if (why := late_answer(job, command)) is not None:
+        return _too_late(command, "fail", why)
+    if job.final:
+        return _refused(Reason.JOB_IS_FINAL)
+    happened = attempt_ended(fleet, job, "reported", command.error_message, at, policy)
+    is_requeued = isinstance(happened[0], events.JobRequeued)
+    return Decision(happened, Requeued() if is_requeued else Ended())
+
+
+def _too_late(
+    answer: commands.CompleteJob | commands.FailJob,
+    kind: Literal["complete", "fail"],
+    why: str,
+) -> Decision:
+    """Refuse a late answer, and have the refusal recorded."""
+    refusal = events.AnswerRefused(answer.job_id, answer.engine_id, answer.attempt, kind, why)
+    return Decision((refusal,), Refused(Reason.NOT_THE_HOLDER, why))
+
+
+def _about_an_engine(
+    fleet: Fleet,
+    engine: Engine,
+    command: commands.ReportBenchmark
+    | commands.DrainEngine
+    | commands.ResumeEngine
+    | commands.ForgetEngine,
+    at: datetime,
+    policy: Policy,
+) -> list[Event]:
+    match command:
+        case commands.ReportBenchmark(engine_id, benchmark_time):
+            return [events.EngineBenchmarked(engine_id, benchmark_time)]
+        case commands.DrainEngine(engine_id):
+            return [] if engine.drained else [events.EngineDrained(engine_id)]
+        case commands.ResumeEngine(engine_id):
+            return [] if engine.trusted else [events.EngineResumed(engine_id)]
+        case commands.ForgetEngine(engine_id):
+            why = f"engine {engine_id} was taken off the list"
+            lost = _lost_job(fleet, engine, "engine_forgotten", why, at, policy)
+            return [*lost, events.EngineForgotten(engine_id)]
+        case _:
+            assert_never(command)
+
+
+def _when_due(
+    fleet: Fleet,
+    command: commands.LoseEngine | commands.TimeOutJob | commands.ReleaseJob,
+    at: datetime,
+    policy: Policy,
 ) -> list[Event]:
     """Do what is due, unless what it is about has changed in the meantime."""
     match command:
-        case LoseEngine(engine_id, silent_s):
+        case commands.LoseEngine(engine_id, silent_s):
             engine = fleet.engines.get(engine_id)
             if engine is None or not engine.online:
                 return []
             why = f"engine {engine_id} has been silent for {silent_s:g} s"
             lost = _lost_job(fleet, engine, "engine_silent", why, at, policy)
-            return [EngineLost(engine_id, silent_s), *lost]
-        case TimeOutJob(job_id, attempt, after_s):
+            return [events.EngineLost(engine_id, silent_s), *lost]
+        case commands.TimeOutJob(job_id, attempt, after_s):
             job = fleet.jobs.get(job_id)
             if job is None or job.holder is None or job.attempt != attempt:
                 return []
             why = f"attempt {attempt} on engine {job.holder} took longer than {after_s:g} s"
             return attempt_ended(fleet, job, "timed_out", why, at, policy)
-        case ReleaseJob(job_id):
-            return [JobReleased(job_id)] if fleet.queue.is_paused(job_id) else []
+        case commands.ReleaseJob(job_id):
+            return [events.JobReleased(job_id)] if job_id in fleet.queue.paused else []
         case _:
             assert_never(command)
 

@@ -42,7 +42,7 @@ def explain(fleet: Fleet, job_id: str) -> Explanation | None:
 
 def _pending(fleet: Fleet, job: Job) -> Explanation:
     answers = [_answer(fleet, engine, job) for engine in fleet.engines.values()]
-    paused = fleet.queue.is_paused(job.job_id)
+    paused = job.job_id in fleet.queue.paused
     place = None if paused else fleet.queue.ahead_of(job.place) + 1
     if paused:
         because = "it is in its pause after a failure"

@@ -16,28 +16,10 @@ from typing import Any, assert_never
 
 import msgspec
 
-from dispatcher.core.events import (
-    AnswerRefused,
-    EngineBenchmarked,
-    EngineBlocked,
-    EngineDrained,
-    EngineForgotten,
-    EngineLost,
-    EngineReported,
-    EngineResumed,
-    EngineSeen,
-    Event,
-    JobAssigned,
-    JobCancelled,
-    JobCompleted,
-    JobFailedPermanently,
-    JobProgressed,
-    JobReleased,
-    JobRequeued,
-    JobRetried,
-    JobSubmitted,
-)
-from dispatcher.core.job import NOBODY, Job, Place
+from dispatcher.core import events
+from dispatcher.core.events import Event
+from dispatcher.core.job import NO_ENGINES, Job, Place
+from dispatcher.core.lifecycles import STATUS_AFTER
 from dispatcher.core.queue import Queue
 
 __all__ = ["Engine", "Fleet", "evolve", "microseconds"]
@@ -65,6 +47,11 @@ class Engine(msgspec.Struct):
     def idle(self) -> bool:
         """Whether it does nothing: it holds no job and does not say that it is busy."""
         return self.holds is None and self.report.get("status") != "busy"
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it may have jobs: it is neither drained nor blocked."""
+        return not self.drained and self.blocked is None
 
     @property
     def codecs(self) -> list[str] | None:
@@ -106,49 +93,50 @@ class Fleet(msgspec.Struct):
     engines: dict[str, Engine] = {}
     queue: Queue = msgspec.field(default_factory=Queue)
     newest: datetime = _EPOCH
-    idempotent: dict[str, JobSubmitted] = {}
+    idempotent: dict[str, events.JobSubmitted] = {}
 
 
 def evolve(fleet: Fleet, event: Event) -> None:
     """Fold one event into the fleet."""
     match event:  # the usual ones first: patterns are tried in order
-        case JobSubmitted():
+        case events.JobSubmitted():
             _submitted(fleet, event)
-        case JobAssigned():
+        case events.JobAssigned():
             _assigned(fleet, event)
-        case JobCompleted():
+        case events.JobCompleted():
             _completed(fleet, event)
-        case EngineSeen():
+        case events.EngineSeen():
             _heard(fleet, event.engine_id)
-        case JobProgressed(job_id, engine_id, _, progress):
+        case events.JobProgressed(job_id, engine_id, _, progress):
             if job := fleet.jobs.get(job_id):
                 job.progress = progress
             _heard(fleet, engine_id)
-        case JobRequeued() | JobFailedPermanently():
+        case events.JobRequeued() | events.JobFailedPermanently():
             _attempt_failed(fleet, event)
-        case JobReleased(job_id):
-            if fleet.queue.is_paused(job_id):
+        case events.JobReleased(job_id):
+            if job_id in fleet.queue.paused:
                 job = fleet.jobs[job_id]
                 fleet.queue.remove(job)
                 fleet.queue.add(job)
-        case JobCancelled(job_id):
+        case events.JobCancelled(job_id):
             if job := _released(fleet, job_id):
-                job.status = "cancelled"
-        case JobRetried(job_id):
+                job.status = STATUS_AFTER[events.JobCancelled]
+        case events.JobRetried(job_id):
             if job := _released(fleet, job_id):
-                job.status, job.retries, job.failed_by = "pending", 0, NOBODY
+                job.status = STATUS_AFTER[events.JobRetried]
+                job.retries, job.failed_by = 0, NO_ENGINES
                 job.output_url = None
                 fleet.queue.add(job)
-        case AnswerRefused():
+        case events.AnswerRefused():
             pass
         case (
-            EngineReported()
-            | EngineBenchmarked()
-            | EngineLost()
-            | EngineBlocked()
-            | EngineDrained()
-            | EngineResumed()
-            | EngineForgotten()
+            events.EngineReported()
+            | events.EngineBenchmarked()
+            | events.EngineLost()
+            | events.EngineBlocked()
+            | events.EngineDrained()
+            | events.EngineResumed()
+            | events.EngineForgotten()
         ):
             _engine_changed(fleet, event)
         case _:
@@ -162,33 +150,33 @@ def _heard(fleet: Fleet, engine_id: str) -> None:
 
 def _engine_changed(
     fleet: Fleet,
-    event: EngineReported
-    | EngineBenchmarked
-    | EngineLost
-    | EngineBlocked
-    | EngineDrained
-    | EngineResumed
-    | EngineForgotten,
+    event: events.EngineReported
+    | events.EngineBenchmarked
+    | events.EngineLost
+    | events.EngineBlocked
+    | events.EngineDrained
+    | events.EngineResumed
+    | events.EngineForgotten,
 ) -> None:
-    if isinstance(event, EngineReported):
+    if isinstance(event, events.EngineReported):
         fleet.engines.setdefault(event.engine_id, Engine(event.engine_id))
     if (engine := fleet.engines.get(event.engine_id)) is None:
         return
     match event:
-        case EngineReported(_, report):
+        case events.EngineReported(_, report):
             engine.report, engine.online = engine.report | report, True
-        case EngineBenchmarked(_, benchmark_time):
+        case events.EngineBenchmarked(_, benchmark_time):
             engine.report = engine.report | {"benchmark_time": benchmark_time}
             engine.online = True
-        case EngineLost():
+        case events.EngineLost():
             engine.online = False
-        case EngineBlocked(_, reason):
+        case events.EngineBlocked(_, reason):
             engine.blocked = reason
-        case EngineDrained():
+        case events.EngineDrained():
             engine.drained = True
-        case EngineResumed():
+        case events.EngineResumed():
             engine.drained, engine.blocked, engine.failures = False, None, []
-        case EngineForgotten(engine_id):
+        case events.EngineForgotten(engine_id):
             if engine.holds is not None and (job := _released(fleet, engine.holds)):
                 job.status = "pending"
                 fleet.queue.add(job)
@@ -197,7 +185,7 @@ def _engine_changed(
             assert_never(event)
 
 
-def _submitted(fleet: Fleet, event: JobSubmitted) -> None:
+def _submitted(fleet: Fleet, event: events.JobSubmitted) -> None:
     if event.job_id in fleet.jobs:
         return
     place = Place(microseconds(event.waits_since or _EPOCH), len(fleet.jobs))
@@ -215,25 +203,26 @@ def microseconds(at: datetime) -> int:
     return (at - _EPOCH) // _MICROSECOND
 
 
-def _assigned(fleet: Fleet, event: JobAssigned) -> None:
+def _assigned(fleet: Fleet, event: events.JobAssigned) -> None:
     job, engine = fleet.jobs.get(event.job_id), fleet.engines.get(event.engine_id)
     if job is None or engine is None or engine.holds is not None:
         return
     _released(fleet, job.job_id)
-    job.status, job.holder, job.attempt = "assigned", engine.engine_id, event.attempt
+    job.status = STATUS_AFTER[events.JobAssigned]
+    job.holder, job.attempt = engine.engine_id, event.attempt
     job.last_holder, job.rule, job.considered = engine.engine_id, event.rule, event.considered
     engine.holds, engine.online = job.job_id, True
 
 
-def _completed(fleet: Fleet, event: JobCompleted) -> None:
+def _completed(fleet: Fleet, event: events.JobCompleted) -> None:
     if (job := _released(fleet, event.job_id)) is None:
         return
-    job.status, job.output_url = "completed", event.output_url
+    job.status, job.output_url = STATUS_AFTER[events.JobCompleted], event.output_url
     if event.engine_id is not None and (engine := fleet.engines.get(event.engine_id)) is not None:
         engine.failures = []
 
 
-def _attempt_failed(fleet: Fleet, event: JobRequeued | JobFailedPermanently) -> None:
+def _attempt_failed(fleet: Fleet, event: events.JobRequeued | events.JobFailedPermanently) -> None:
     if (job := _released(fleet, event.job_id)) is None:
         return
     engine = None if event.engine_id is None else fleet.engines.get(event.engine_id)
@@ -242,11 +231,9 @@ def _attempt_failed(fleet: Fleet, event: JobRequeued | JobFailedPermanently) -> 
     if event.engine_id is not None and event.retries > job.retries:
         job.failed_by |= {event.engine_id}
     job.retries, job.error_message = event.retries, event.error_message
-    if isinstance(event, JobRequeued):
-        job.status = "pending"
-        fleet.queue.add(job, paused=event.not_before is not None)
-    else:
-        job.status = "failed_permanently"
+    job.status = STATUS_AFTER[type(event)]
+    if isinstance(event, events.JobRequeued):
+        fleet.queue.add(job, event.not_before)
 
 
 def _released(fleet: Fleet, job_id: str) -> Job | None:

@@ -11,12 +11,11 @@ import msgspec
 
 from dispatcher.core.events import FINAL
 
-__all__ = ["NOBODY", "Job", "JobStatus", "Place"]
+__all__ = ["NO_ENGINES", "Job", "JobStatus", "Place"]
 
 JobStatus = Literal["pending", "assigned", "completed", "failed_permanently", "cancelled"]
 
-NOBODY: Final = frozenset[str]()
-"""No engines."""
+NO_ENGINES: Final = frozenset[str]()
 
 
 class Place(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
@@ -46,7 +45,7 @@ class Job(msgspec.Struct, gc=False, omit_defaults=True):
     rule: str | None = None
     considered: tuple[str, ...] = ()
     retries: int = 0
-    failed_by: frozenset[str] = NOBODY
+    failed_by: frozenset[str] = NO_ENGINES
     progress: float | None = None
     output_url: str | None = None
     error_message: str | None = None

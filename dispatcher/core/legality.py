@@ -184,7 +184,7 @@ def _ended(fleet: Fleet, event: _Ended, verb: str) -> str | None:
 
 def _of_a_job(fleet: Fleet, job: Job, event: Event) -> str | None:
     match event:
-        case JobReleased() if not fleet.queue.is_paused(job.job_id):
+        case JobReleased() if job.job_id not in fleet.queue.paused:
             return f"job {job.job_id} is released, but is in no pause"
         case JobRetried() if job.status not in {"failed_permanently", "cancelled"}:
             return f"job {job.job_id} is retried, but is {_status(job)}"

@@ -14,7 +14,8 @@ Laws:
 
 import math
 import sys
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from operator import attrgetter
 from typing import Final, Self
 
@@ -44,16 +45,20 @@ class Sizes(msgspec.Struct, frozen=True):
 
 
 class Queue:
-    """Waiting jobs, in order, in lines."""
+    """Waiting jobs, in order, in lines.
+
+    `paused` has the jobs that are in their pause, and when that is over; `add` and `remove` alone
+    change it.
+    """
 
     def __init__(self) -> None:
         self._codecs: dict[str, dict[Line, SortedKeyList[Job, Place]]] = {}
-        self._paused: dict[str, Job] = {}
+        self.paused: dict[str, datetime] = {}
 
-    def add(self, job: Job, *, paused: bool = False) -> None:
-        """Put a job in its place."""
-        if paused:
-            self._paused[job.job_id] = job
+    def add(self, job: Job, not_before: datetime | None = None) -> None:
+        """Put a job in its place; with `not_before` it is in its pause until it is added again."""
+        if not_before is not None:
+            self.paused[job.job_id] = not_before
         else:
             line, lines = _line(job), self._codecs.setdefault(job.codec, {})
             if (jobs := lines.get(line)) is None:
@@ -61,13 +66,13 @@ class Queue:
             jobs.add(job)
 
     @classmethod
-    def restore(cls, waiting: Iterable[Job], paused: Container[str]) -> Self:
+    def restore(cls, waiting: Iterable[Job], paused: Mapping[str, datetime]) -> Self:
         """Make a queue of jobs, some of them in their pause; faster than to add one by one."""
         queue = cls()
         lines: dict[Line, list[Job]] = {}
         for job in waiting:
-            if job.job_id in paused:
-                queue.add(job, paused=True)
+            if (not_before := paused.get(job.job_id)) is not None:
+                queue.add(job, not_before)
             else:
                 lines.setdefault(_line(job), []).append(job)
         for line, jobs in lines.items():
@@ -76,7 +81,7 @@ class Queue:
 
     def remove(self, job: Job) -> None:
         """Take out a job, which must be here as it was when it was added."""
-        if self._paused.pop(job.job_id, None) is not None:
+        if self.paused.pop(job.job_id, None) is not None:
             return
         line, lines = _line(job), self._codecs[job.codec]
         jobs = lines[line]
@@ -85,10 +90,6 @@ class Queue:
             del lines[line]
         if not lines:
             del self._codecs[job.codec]
-
-    def is_paused(self, job_id: str) -> bool:
-        """Whether the job is in its pause after a failure."""
-        return job_id in self._paused
 
     def first(
         self, codecs: Iterable[str] | None, sizes_of: Callable[[Line], Sizes | None]
@@ -112,10 +113,10 @@ class Queue:
         for _, jobs in self._lines():
             for job in jobs:
                 yield job.job_id
-        yield from self._paused
+        yield from self.paused
 
     def __len__(self) -> int:
-        return sum(len(jobs) for _, jobs in self._lines()) + len(self._paused)
+        return sum(len(jobs) for _, jobs in self._lines()) + len(self.paused)
 
     def _lines(
         self, codecs: Iterable[str] | None = None

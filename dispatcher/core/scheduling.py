@@ -13,8 +13,9 @@ Laws:
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import Enum
+from functools import partial
 from typing import Final, NamedTuple
 
 from dispatcher.core.events import ASKED_BY_NAME
@@ -65,9 +66,7 @@ class Choice(NamedTuple):
 
 def choose_for(fleet: Fleet, engine: Engine) -> Choice | None:
     """Choose a job for the engine that asks, or `None` if it may have none or nothing fits."""
-    if not engine.idle or not _is_trusted(engine):
-        return None
-    job = fleet.queue.first(engine.codecs, _sizes_for(fleet, engine))
+    job = _first_for(fleet, engine)
     return None if job is None else Choice(job, engine, ASKED_BY_NAME, ())
 
 
@@ -76,12 +75,9 @@ def choose_any(fleet: Fleet) -> Choice | None:
     ready = [
         engine
         for engine in fleet.engines.values()
-        if engine.idle
-        and engine.online
-        and _is_trusted(engine)
-        and engine.benchmark_time is not None
+        if engine.idle and engine.online and engine.trusted and engine.benchmark_time is not None
     ]
-    found = (fleet.queue.first(engine.codecs, _sizes_for(fleet, engine)) for engine in ready)
+    found = (_first_for(fleet, engine) for engine in ready)
     firsts = [job for job in found if job is not None]
     if not firsts:
         return None
@@ -113,7 +109,7 @@ def obstacle(fleet: Fleet, engine: Engine, job: Job, *, is_asking: bool = True) 
         found = Obstacle.FAILED_IT
     elif not is_asking and not engine.online:
         found = Obstacle.OFFLINE
-    elif fleet.queue.is_paused(job.job_id):
+    elif job.job_id in fleet.queue.paused:
         found = Obstacle.BACKOFF
     elif not engine.idle:
         found = Obstacle.BUSY
@@ -128,22 +124,20 @@ def may_free_jobs(report: Iterable[str]) -> bool:
 _FITNESS: Final = frozenset({"supported_codecs", "storage_capacity_gb", "streaming_support"})
 
 
-def _is_trusted(engine: Engine) -> bool:
-    """Whether nobody, man or rule, has barred it from getting jobs."""
-    return not engine.drained and engine.blocked is None
-
-
-def _sizes_for(fleet: Fleet, engine: Engine) -> Callable[[Line], Sizes | None]:
-    """Say which sizes of each line of its codecs the engine may have: `obstacle`, by the line."""
+def _first_for(fleet: Fleet, engine: Engine) -> Job | None:
+    """Find the first job that nothing keeps an engine from."""
+    if not engine.idle or not engine.trusted:
+        return None
     room_mb = engine.room_mb
+    return fleet.queue.first(engine.codecs, partial(_sizes_of, fleet, engine, room_mb))
 
-    def sizes_of(line: Line) -> Sizes | None:
-        over = -1.0
-        if engine.engine_id in line.failed_by:
-            over = _room_elsewhere(fleet, line.codec, line.failed_by)
-        return Sizes(over, room_mb) if over < room_mb else None
 
-    return sizes_of
+def _sizes_of(fleet: Fleet, engine: Engine, room_mb: float, line: Line) -> Sizes | None:
+    """Say which sizes of a line of its codecs the engine may have: `obstacle`, by the line."""
+    over = -1.0
+    if engine.engine_id in line.failed_by:
+        over = _room_elsewhere(fleet, line.codec, line.failed_by)
+    return Sizes(over, room_mb) if over < room_mb else None
 
 
 def _room_elsewhere(fleet: Fleet, codec: str, failed_by: frozenset[str]) -> float:
@@ -153,7 +147,7 @@ def _room_elsewhere(fleet: Fleet, codec: str, failed_by: frozenset[str]) -> floa
             engine.room_mb
             for engine in fleet.engines.values()
             if engine.online
-            and _is_trusted(engine)
+            and engine.trusted
             and engine.takes(codec)
             and engine.engine_id not in failed_by
         ),

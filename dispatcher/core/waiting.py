@@ -1,149 +1,119 @@
-"""Engines that wait for work with an open request (`wait_s` of `POST /assign_job/`).
+"""Who waits for work: asks that found no job and are kept open (`wait_s` of `POST /assign_job/`).
 
 Laws:
-- Whoever has waited longest is asked first.
-- A job that becomes ready is offered to those who may have it, until one takes it, and to nobody
-  else; a waiter is woken only with a job in its hand, or at the end of its time.
-- A waiter that is gone, or whose engine has fallen silent, is given nothing.
+- Whoever has waited longest is tried first.
+- A job that becomes ready concerns those who may have it, until one has taken it, and nobody else.
+- A change of an engine concerns its own asks and those for any engine, unless jobs were kept for
+  that engine: then it concerns everybody.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Hashable, Iterator
 
-from dispatcher.core.events import (
-    EngineBenchmarked,
-    EngineBlocked,
-    EngineDrained,
-    EngineForgotten,
-    EngineLost,
-    EngineReported,
-    EngineResumed,
-    EngineSeen,
-    Event,
-    JobCancelled,
-    JobCompleted,
-    JobFailedPermanently,
-    JobReleased,
-    JobRequeued,
-    JobRetried,
-    JobSubmitted,
-)
+import msgspec
+
+from dispatcher.core import events
+from dispatcher.core.commands import AssignJob, Caller
+from dispatcher.core.events import Event
 from dispatcher.core.fleet import Fleet
 from dispatcher.core.scheduling import may_free_jobs, obstacle
 
-__all__ = ["Waiter", "Waiters"]
+__all__ = ["Waiter", "Waiting"]
 
 
-class Waiter:
-    """A request that waits for a job for an engine, or for any (`None`).
+class Waiter(msgspec.Struct, frozen=True, eq=False):
+    """An ask that waits. `ticket` is whoever is to be answered, in the caller's own terms."""
 
-    `give` tries at once to assign it one, and says whether that went well. `dismiss` ends the
-    wait.
-    """
-
-    def __init__(
-        self, engine_id: str | None, give: Callable[[], bool], dismiss: Callable[[], None]
-    ) -> None:
-        self.engine_id = engine_id
-        self.give = give
-        self.dismiss = dismiss
+    command: AssignJob
+    caller: Caller
+    ticket: Hashable
 
 
-class Waiters:
+class Waiting:
     """Everybody who waits, in order of arrival."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Waiter, int] = {}
+        self.by_ticket: dict[Hashable, Waiter] = {}
         self._by_engine: dict[str | None, dict[Waiter, None]] = {}
+        self._places: dict[Waiter, int] = {}
         self._joined = 0
-
-    def __len__(self) -> int:
-        return len(self._waiting)
 
     def join(self, waiter: Waiter) -> None:
         """Begin to wait."""
         self._joined += 1
-        self._waiting[waiter] = self._joined
-        self._by_engine.setdefault(waiter.engine_id, {})[waiter] = None
+        self._places[waiter] = self._joined
+        self.by_ticket[waiter.ticket] = waiter
+        self._by_engine.setdefault(waiter.command.engine_id, {})[waiter] = None
 
-    def leave(self, waiter: Waiter) -> None:
-        """Wait no more."""
-        if self._waiting.pop(waiter, None) is not None:
-            of_engine = self._by_engine[waiter.engine_id]
+    def leave(self, ticket: Hashable) -> Waiter | None:
+        """Wait no more; gives who that was, `None` if nobody who waits has this ticket."""
+        if (waiter := self.by_ticket.pop(ticket, None)) is not None:
+            del self._places[waiter]
+            of_engine = self._by_engine[waiter.command.engine_id]
             del of_engine[waiter]
             if not of_engine:
-                del self._by_engine[waiter.engine_id]
+                del self._by_engine[waiter.command.engine_id]
+        return waiter
 
-    def notice(self, fleet: Fleet, events: Iterable[Event]) -> None:
-        """Offer what these events, which the fleet has folded, have made possible."""
-        for event in events:
-            if not self._waiting:
-                return
-            match event:
-                case JobSubmitted(job_id) | JobReleased(job_id) | JobRetried(job_id):
-                    self._offer(fleet, job_id)
-                case JobRequeued(job_id, engine_id):
-                    self._offer(fleet, job_id)
-                    self._ask(engine_id)
-                case (
-                    JobCompleted(engine_id=engine_id)
-                    | JobCancelled(engine_id=engine_id)
-                    | JobFailedPermanently(engine_id=engine_id)
-                    | EngineSeen(engine_id=engine_id)
-                    | EngineBenchmarked(engine_id=engine_id)
-                    | EngineResumed(engine_id=engine_id)
-                ):
-                    self._ask(engine_id)
-                case EngineReported(engine_id, report) if not may_free_jobs(report):
-                    self._ask(engine_id)
-                case EngineLost(engine_id) | EngineForgotten(engine_id):
-                    self._dismiss(engine_id)
-                    self.ask_all()
-                case EngineReported() | EngineBlocked() | EngineDrained():
-                    # Jobs that were kept for this engine may now go back to one that failed them.
-                    self.ask_all()
-                case _:
-                    pass
+    def of_engine(self, engine_id: str) -> list[Waiter]:
+        """List the asks of one engine."""
+        return [*self._by_engine.get(engine_id, ())]
 
-    def dismiss_all(self) -> None:
-        """Send everybody home."""
-        for waiter in list(self._waiting):
-            waiter.dismiss()
-            self.leave(waiter)
+    def concerned(self, fleet: Fleet, event: Event) -> Iterator[Waiter]:
+        """Give those for whom there may be a job now that the fleet has folded this event.
 
-    def ask_all(self) -> None:
-        """Let everybody try."""
-        for waiter in list(self._waiting):
-            self._give(waiter)
+        Whoever is given one leaves before the next is asked for.
+        """
+        match event:
+            case (
+                events.JobSubmitted(job_id) | events.JobReleased(job_id) | events.JobRetried(job_id)
+            ):
+                yield from self._able(fleet, job_id)
+            case events.JobRequeued(job_id, engine_id):
+                yield from self._able(fleet, job_id)
+                yield from self._near(engine_id)
+            case (
+                events.JobCompleted(engine_id=engine_id)
+                | events.JobCancelled(engine_id=engine_id)
+                | events.JobFailedPermanently(engine_id=engine_id)
+                | events.EngineSeen(engine_id=engine_id)
+                | events.EngineBenchmarked(engine_id=engine_id)
+                | events.EngineResumed(engine_id=engine_id)
+            ):
+                yield from self._near(engine_id)
+            case events.EngineReported(engine_id, report) if not may_free_jobs(report):
+                yield from self._near(engine_id)
+            case (
+                events.EngineReported()
+                | events.EngineBlocked()
+                | events.EngineDrained()
+                | events.EngineLost()
+                | events.EngineForgotten()
+            ):
+                # Jobs that were kept for this engine may now go back to one that failed them.
+                yield from self.all()
+            case _:
+                pass
 
-    def _offer(self, fleet: Fleet, job_id: str) -> None:
-        """Offer a job, until somebody has taken it."""
-        for waiter in list(self._waiting):
-            job = fleet.jobs.get(job_id)
+    def all(self) -> list[Waiter]:
+        """List everybody, whoever has waited longest first."""
+        return [*self.by_ticket.values()]
+
+    def _able(self, fleet: Fleet, job_id: str) -> Iterator[Waiter]:
+        """Give those who may have a job, until somebody has taken it."""
+        for waiter in self.all():
+            job, engine_id = fleet.jobs.get(job_id), waiter.command.engine_id
             if job is None or job.status != "pending":
                 return
-            engine = fleet.engines.get(waiter.engine_id) if waiter.engine_id is not None else None
-            if waiter.engine_id is None or (
-                engine is not None and obstacle(fleet, engine, job) is None
-            ):
-                self._give(waiter)
+            engine = None if engine_id is None else fleet.engines.get(engine_id)
+            if engine_id is None or (engine is not None and obstacle(fleet, engine, job) is None):
+                yield waiter
 
-    def _ask(self, engine_id: str | None) -> None:
-        """Let those try whom a change of this engine may concern.
+    def _near(self, engine_id: str | None) -> list[Waiter]:
+        """List whom a change of this engine concerns.
 
-        Every heartbeat comes by here, so nobody else is looked at.
+        Every heartbeat may come by here, so nobody else is looked at.
         """
-        concerned = [*self._by_engine.get(None, ())]
+        near = [*self._by_engine.get(None, ())]
         if engine_id is not None:
-            concerned += self._by_engine.get(engine_id, ())
-        for waiter in sorted(concerned, key=self._waiting.__getitem__):
-            self._give(waiter)
-
-    def _dismiss(self, engine_id: str) -> None:
-        """Send an engine home: an ask from before it fell silent is no sign of life."""
-        for waiter in [*self._by_engine.get(engine_id, ())]:
-            waiter.dismiss()
-            self.leave(waiter)
-
-    def _give(self, waiter: Waiter) -> None:
-        if waiter.give():
-            self.leave(waiter)
+            near += self._by_engine.get(engine_id, ())
+        return sorted(near, key=self._places.__getitem__)

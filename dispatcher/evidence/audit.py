@@ -18,9 +18,8 @@ from dispatcher.evidence.findings import Finding, Findings
 from dispatcher.evidence.statistics import Statistics
 from dispatcher.log import serialization
 from dispatcher.log.checkpoints import Checkpoint
-from dispatcher.log.merkle import HASH_BYTES, Frontier, leaf_hash
+from dispatcher.log.merkle import HASH_BYTES, KEPT_LEVEL, Frontier, leaf_hash
 from dispatcher.log.serialization import Entry, UndecodableError
-from dispatcher.log.tree import KEPT_LEVEL
 from dispatcher.log.untrusted import READ_ERRORS, Row, UntrustedLog, opened
 from dispatcher.progress import Progress, silent
 from dispatcher.state.replay import State

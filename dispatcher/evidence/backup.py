@@ -18,9 +18,8 @@ from typing import Final
 from dispatcher.evidence.drafts import log_draft, seal
 from dispatcher.log import LogError, serialization
 from dispatcher.log.file import check
-from dispatcher.log.merkle import Frontier
+from dispatcher.log.merkle import Frontier, grow
 from dispatcher.log.serialization import Entry
-from dispatcher.log.tree import grow
 from dispatcher.log.untrusted import READ_ERRORS, Row, UntrustedLog, opened
 from dispatcher.progress import Progress, silent
 

@@ -14,10 +14,13 @@ from typing import Final, NamedTuple
 __all__ = [
     "EMPTY_ROOT",
     "HASH_BYTES",
+    "KEPT_LEVEL",
     "Frontier",
+    "Growth",
     "Span",
     "Subtree",
     "consistency",
+    "grow",
     "inclusion",
     "leaf_hash",
     "node_hash",
@@ -30,6 +33,8 @@ __all__ = [
 HASH_BYTES: Final = 32
 EMPTY_ROOT: Final = hashlib.sha256().digest()
 """The root of a tree without leaves."""
+KEPT_LEVEL: Final = 8
+"""Subtrees from this level up are worth keeping: those of 256 leaves and more."""
 _SIZE_LIMIT: Final = 1 << 64
 """RFC 9162 counts leaves in 64 bits; it also bounds the work that a forged proof can make."""
 
@@ -115,6 +120,26 @@ class Frontier:
     def root(self) -> bytes:
         """Give the root of the whole tree."""
         return span_root(self._roots)
+
+
+class Growth(NamedTuple):
+    """What lines add to a tree: it is then `frontier`; `subtrees` are level, number and root."""
+
+    frontier: Frontier
+    leaf_hashes: list[bytes]
+    subtrees: list[tuple[int, int, bytes]]
+
+
+def grow(frontier: Frontier, lines: Iterable[bytes]) -> Growth:
+    """Give what a tree becomes with these lines; `frontier` itself stays as it is."""
+    grown = frontier.copy()
+    leaf_hashes, completed = [], []
+    for text in lines:
+        leaf = leaf_hash(text)
+        leaf_hashes.append(leaf)
+        for done, root in grown.append(leaf, KEPT_LEVEL):
+            completed.append((done.level, done.number, root))
+    return Growth(grown, leaf_hashes, completed)
 
 
 def subtrees(begin: int, end: int) -> Span:

@@ -18,10 +18,9 @@ from typing import Any
 
 from dispatcher.log import LogError
 from dispatcher.log.file import SCHEMA, SCHEMA_VERSION
-from dispatcher.log.merkle import Frontier
+from dispatcher.log.merkle import Frontier, grow
 from dispatcher.log.rows import COLUMNS, PAGE, inserts
 from dispatcher.log.serialization import Entry, line
-from dispatcher.log.tree import grow
 from dispatcher.progress import Progress, silent
 
 __all__ = ["migrate"]

@@ -4,9 +4,13 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
 
+from dispatcher.log.merkle import Growth
 from dispatcher.log.serialization import Entry
 
-__all__ = ["COLUMNS", "PAGE", "inserts", "row"]
+__all__ = ["COLUMNS", "PAGE", "Statement", "appending", "inserts"]
+
+Statement = tuple[str, tuple[Any, ...]]
+"""A statement and its values."""
 
 COLUMNS: Final = {
     1: "seq, time, type, 1, actor, NULL, data",
@@ -21,21 +25,25 @@ _INSERTED_ROWS: Final = 128
 """Rows a statement. The compiled statement of each length is kept, and a long one is large."""
 
 
-def row(entry: Entry, leaf_hash: bytes) -> tuple[Any, ...]:
-    """Give an event's row, as the present schema has it."""
-    return (
-        entry.seq,
-        entry.time,
-        entry.type,
-        entry.version,
-        entry.actor,
-        entry.request_id,
-        entry.data.decode(),
-        leaf_hash,
-    )
+def appending(batch: Sequence[Entry], growth: Growth) -> list[Statement]:
+    """Make the statements that add a batch, and what the tree grows by, as the schema has them."""
+    events = [
+        (
+            entry.seq,
+            entry.time,
+            entry.type,
+            entry.version,
+            entry.actor,
+            entry.request_id,
+            entry.data.decode(),
+            leaf_hash,
+        )
+        for entry, leaf_hash in zip(batch, growth.leaf_hashes, strict=True)
+    ]
+    return [*inserts("events", events), *inserts("subtrees", growth.subtrees)]
 
 
-def inserts(table: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+def inserts(table: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[Statement]:
     """Make statements, with their values, that insert many rows each.
 
     SQLite's thread must have the interpreter for every statement, and waits for it where there is

@@ -14,7 +14,7 @@ that is true of all the past needs none of this. Then put a log that has the old
 `tests/log/golden`, where it must replay for ever.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -31,8 +31,10 @@ __all__ = [
     "decode",
     "decode_time",
     "encode",
+    "encode_all",
     "encode_time",
     "line",
+    "lines",
     "parse_line",
 ]
 
@@ -120,6 +122,11 @@ def encode(recorded: Recorded) -> Entry:
     )
 
 
+def encode_all(records: Iterable[Recorded]) -> list[Entry]:
+    """Make the entries of many events."""
+    return [encode(recorded) for recorded in records]
+
+
 def decode(entry: Entry) -> Recorded:
     """Give back the event that `encode` took, of whatever version. `UndecodableError` if none."""
     return Recorded(
@@ -138,6 +145,11 @@ def line(entry: Entry) -> bytes:
     """
     head = _Head(entry.seq, entry.time, entry.type, entry.version, entry.actor, entry.request_id)
     return _encoder.encode(head)[:-1] + b"," + entry.data[1:]
+
+
+def lines(entries: Iterable[Entry]) -> list[bytes]:
+    """Give the lines of many entries."""
+    return [line(entry) for entry in entries]
 
 
 def parse_line(text: bytes) -> Entry:

@@ -24,12 +24,12 @@ import aiosqlite
 from dispatcher.locks import FileLock, LockHeldError
 from dispatcher.log import LogError, WrongHeadError, serialization
 from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA_VERSION, check, create, write_header
-from dispatcher.log.merkle import Frontier, Subtree
+from dispatcher.log.merkle import Frontier, Subtree, grow
 from dispatcher.log.migration import migrate
 from dispatcher.log.readers import Readers, connect, told
-from dispatcher.log.rows import COLUMNS, PAGE, inserts, row
+from dispatcher.log.rows import COLUMNS, PAGE, Statement, appending
 from dispatcher.log.serialization import Entry
-from dispatcher.log.tree import grow, read_frontier, read_subtree
+from dispatcher.log.tree import read_frontier, read_subtree
 from dispatcher.progress import Progress, silent
 
 __all__ = ["SqliteLog"]
@@ -129,14 +129,13 @@ class SqliteLog:
             raise LogError(f"{self.path}: was opened for reading only")
         if self._writer.in_transaction:
             raise LogError(f"{self.path}: the last write was broken off; recover before the next")
-        growth = grow(self.tree, map(serialization.line, batch))
-        rows = [row(entry, leaf) for entry, leaf in zip(batch, growth.leaf_hashes, strict=True)]
-        statements = [*inserts("events", rows), *inserts("subtrees", growth.subtrees)]
+        growth = grow(self.tree, serialization.lines(batch))
+        statements = appending(batch, growth)
         try:
             await _transact(self._writer, statements)
         except sqlite3.Error as error:
             raise told(self.path, "written", error) from error
-        self.head, self._tree = growth.frontier.size, growth.frontier
+        self.head, self._tree = expected_head + len(batch), growth.frontier
 
     async def entries(
         self, after: int = 0, upto: int | None = None
@@ -265,9 +264,7 @@ def _lock(log_path: Path) -> FileLock:
         ) from error
 
 
-async def _transact(
-    writer: aiosqlite.Connection, statements: Sequence[tuple[str, tuple[Any, ...]]]
-) -> None:
+async def _transact(writer: aiosqlite.Connection, statements: Sequence[Statement]) -> None:
     """Carry out statements in one transaction; whatever raises, `recover` is due.
 
     It is begun and committed by name: a commit that SQLite makes of its own accord is put off, and

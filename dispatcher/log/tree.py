@@ -8,39 +8,12 @@ Laws:
   hashes more than a few hundred leaves.
 """
 
-from collections.abc import Iterable
-from typing import Final, NamedTuple
-
 import aiosqlite
 
 from dispatcher.log import LogError
-from dispatcher.log.merkle import Frontier, Subtree, leaf_hash, subtrees
+from dispatcher.log.merkle import KEPT_LEVEL, Frontier, Subtree, subtrees
 
-__all__ = ["KEPT_LEVEL", "Growth", "grow", "read_frontier", "read_subtree"]
-
-KEPT_LEVEL: Final = 8
-"""Subtrees from this level up are kept: those of 256 leaves and more."""
-
-
-class Growth(NamedTuple):
-    """What a batch adds to the tree: it is then `frontier`; `subtrees` are rows of the table."""
-
-    frontier: Frontier
-    leaf_hashes: list[bytes]
-    subtrees: list[tuple[int, int, bytes]]
-
-
-def grow(frontier: Frontier, lines: Iterable[bytes]) -> Growth:
-    """Give what the tree becomes with these lines; `frontier` itself stays as it is."""
-    growth = Growth(frontier.copy(), [], [])
-    for text in lines:
-        leaf = leaf_hash(text)
-        growth.leaf_hashes.append(leaf)
-        growth.subtrees.extend(
-            (done.level, done.number, root)
-            for done, root in growth.frontier.append(leaf, KEPT_LEVEL)
-        )
-    return growth
+__all__ = ["read_frontier", "read_subtree"]
 
 
 async def read_frontier(connection: aiosqlite.Connection, size: int) -> Frontier:

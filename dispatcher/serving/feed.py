@@ -22,7 +22,7 @@ from dispatcher.core.events import Event, engine_of, job_of
 from dispatcher.log import Log, serialization
 from dispatcher.log.serialization import Entry
 from dispatcher.serving.selection import EVERYTHING, Selection, selected
-from projections.history import History
+from projections import Projections
 
 __all__ = ["Feed", "TooManyStreamsError"]
 
@@ -68,15 +68,14 @@ class _Piece(NamedTuple):
 
 
 class Feed:
-    """All streams over a log. `head` is the seq of the newest event that they show."""
+    """All streams over a log, from which `projections` give what they show."""
 
     def __init__(
-        self, log: Log, history: Callable[[], History], *, ping_s: float | None = None
+        self, log: Log, projections: Callable[[], Projections], *, ping_s: float | None = None
     ) -> None:
-        self.head = 0
         self.streams = 0
         self._log = log
-        self._history = history
+        self._projections = projections
         self._ping_s = PING_S if ping_s is None else ping_s
         self._ring: list[_Live] = []
         self._ring_bytes = 0
@@ -85,27 +84,30 @@ class Feed:
         self._waking: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
 
+    @property
+    def head(self) -> int:
+        """The seq of the newest event that streams show."""
+        return self._projections().seq
+
     def publish(self, event: Event, entry: Entry) -> None:
-        """Show an event that has become durable: the one after the head."""
-        if not self.streams:
-            self.reset(entry.seq)
-            return
+        """Show an event that has become durable: the head. Without streams there is no need to."""
         block = sse.event(entry.seq, serialization.line(entry))
         self._ring.append(_Live(entry.type, job_of(event), engine_of(event), block))
         self._ring_bytes += len(block)
-        self.head = entry.seq
         if len(self._ring) > RING_EVENTS or self._ring_bytes > RING_BYTES:
             del self._ring[: (len(self._ring) + 1) // 2]
             self._ring_bytes = sum(len(live.block) for live in self._ring)
         if self._waking is None:
             self._waking = asyncio.get_running_loop().call_later(BUNDLE_S, self._wake)
 
-    def reset(self, head: int) -> None:
-        """Stand at a seq of the log from now on; what streams lack of it is read from there."""
-        self.head = head
+    def reset(self) -> None:
+        """Go on after events that were not published; what streams lack is read from the log."""
+        self._clear()
+        self._wake()
+
+    def _clear(self) -> None:
         self._ring.clear()
         self._ring_bytes = 0
-        self._wake()
 
     def end(self) -> None:
         """End all streams, and whatever begins from now on."""
@@ -150,6 +152,8 @@ class Feed:
                     told, ping_at = cursor, _now() + self._ping_s
         finally:
             self.streams -= 1
+            if not self.streams:  # from now on nothing is published
+                self._clear()
 
     async def _pieces(self, selection: Selection, cursor: int) -> AsyncGenerator[_Piece, None]:
         """Give what there is after the cursor."""
@@ -160,7 +164,12 @@ class Feed:
                 yield piece
                 continue
             pages = selected(
-                self._log, self._history(), selection, cursor, self.head, page=PIECE_EVENTS
+                self._log,
+                self._projections().history,
+                selection,
+                cursor,
+                self.head,
+                page=PIECE_EVENTS,
             )
             async with aclosing(pages):
                 async for entries, upto in pages:

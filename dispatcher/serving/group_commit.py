@@ -7,52 +7,21 @@ Laws:
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Generic, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Final
 
+from dispatcher.core.dispatcher import Settle
 from dispatcher.core.events import Recorded
 from dispatcher.log import Log, LogError, serialization
 from dispatcher.log.serialization import Entry
+from dispatcher.serving.tickets import Ticket, UnavailableError
 
-__all__ = ["GroupCommit", "UnavailableError"]
-
-T = TypeVar("T")
+__all__ = ["GroupCommit"]
 
 BATCH_EVENTS: Final = 1_000
 """Events in one commit, at most."""
 QUEUED_COMMANDS: Final = 20_000
 """Commands that may wait for the disk; beyond that callers are told to come back."""
-
-
-class UnavailableError(Exception):
-    """The log can't take writes now. Whether the command took effect is for the log to say."""
-
-
-class _Waiting(Generic[T]):
-    """A command that has been decided and waits for its events to be durable."""
-
-    __slots__ = ("answer", "done", "records")
-
-    def __init__(
-        self,
-        records: list[Recorded],
-        answer: Callable[[Sequence[Recorded]], T],
-        done: asyncio.Future[T],
-    ) -> None:
-        self.records = records
-        self.answer = answer
-        self.done = done
-
-    def succeed(self) -> None:
-        if not self.done.done():
-            try:
-                self.done.set_result(self.answer(self.records))
-            except Exception as error:  # noqa: BLE001 - it is the caller's, not the writer's
-                self.done.set_exception(error)
-
-    def fail(self, error: Exception) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
 
 
 class GroupCommit:
@@ -71,50 +40,40 @@ class GroupCommit:
         self._log = log
         self._project = project
         self._recover = recover
-        self._loop = asyncio.get_running_loop()  # to ask each time would be a system call
-        self._queue: list[_Waiting[object]] = []
+        self._queue: list[Settle] = []
         self._work = asyncio.Event()
         self._committing = False
         self.fault: UnavailableError | None = None
+        self.refusal: UnavailableError | None = None  # why nothing more can be decided now
 
-    @property
-    def is_full(self) -> bool:
-        """Whether as much waits for the disk as may."""
-        return len(self._queue) >= QUEUED_COMMANDS
-
-    def let_in(self) -> None:
-        """Raise `UnavailableError` if nothing more can be decided now."""
-        if self.fault is not None:
-            raise self.fault
-        if self.is_full:
-            raise UnavailableError(f"{QUEUED_COMMANDS} commands are waiting for the disk already")
-
-    def settle(
-        self, records: list[Recorded], answer: Callable[[Sequence[Recorded]], T]
-    ) -> Awaitable[T]:
-        """Queue events; what is returned waits for them, and for all that came before them.
+    def settle(self, settle: Settle) -> None:
+        """Queue what is to be settled once it, and all that came before it, is durable.
 
         During a fault there is nothing to wait for: what was not durable is undone.
         """
-        done: asyncio.Future[T] = self._loop.create_future()
-        waiting = _Waiting(records, answer, done)
-        if not records and (self.fault is not None or not (self._queue or self._committing)):
-            waiting.succeed()
-        else:
-            self._queue.append(waiting)  # type: ignore[arg-type]
-            self._work.set()
-        return waiting.done
+        is_first = not (self._queue or self._committing)
+        if not settle.records and (self.fault is not None or is_first):
+            if isinstance(settle.ticket, Ticket):
+                settle.ticket.settle(settle)
+            return
+        self._queue.append(settle)
+        self._work.set()
+        if len(self._queue) >= QUEUED_COMMANDS and self.refusal is None:
+            self.refusal = UnavailableError(
+                f"{QUEUED_COMMANDS} commands are waiting for the disk already"
+            )
 
     def refuse(self, fault: UnavailableError) -> None:
         """Fail everybody who waits, and whoever comes, until `accept`."""
-        self.fault = fault
+        self.fault = self.refusal = fault
         queue, self._queue = self._queue, []
-        for waiting in queue:
-            waiting.fail(fault)
+        for settle in queue:
+            if isinstance(settle.ticket, Ticket):
+                settle.ticket.fail(fault)
 
     def accept(self) -> None:
         """Let commands in again."""
-        self.fault = None
+        self.fault = self.refusal = None
 
     async def run(self) -> None:
         """Commit whatever has queued, batch by batch, until cancelled."""
@@ -136,24 +95,26 @@ class GroupCommit:
                 finally:
                     self._committing = False
 
-    def _take_batch(self) -> list[_Waiting[object]]:
+    def _take_batch(self) -> list[Settle]:
         taken = events = 0
-        for waiting in self._queue:
-            events += len(waiting.records)
+        for settle in self._queue:
+            events += len(settle.records)
             if taken and events > BATCH_EVENTS:
                 break
             taken += 1
         batch, self._queue = self._queue[:taken], self._queue[taken:]
+        if self.fault is None:
+            self.refusal = None
         return batch
 
-    async def _commit(self, batch: list[_Waiting[object]]) -> None:
-        entries = [
-            serialization.encode(recorded) for waiting in batch for recorded in waiting.records
-        ]
+    async def _commit(self, batch: list[Settle]) -> None:
+        records = [recorded for settle in batch for recorded in settle.records]
+        entries = serialization.encode_all(records)
         if entries:
             await self._log.append(entries, expected_head=entries[0].seq - 1)
         durable = iter(entries)
-        for waiting in batch:
-            for recorded in waiting.records:
+        for settle in batch:
+            for recorded in settle.records:
                 self._project(recorded, next(durable))
-            waiting.succeed()
+            if isinstance(settle.ticket, Ticket):
+                settle.ticket.settle(settle)

@@ -1,67 +1,53 @@
 """The one place where commands become events, and events become what readers see.
 
-    execute(command) → decide → evolve the fleet → queue ─┐ one synchronous step
-                         commits: log.append(batch) ──────┤ one transaction for all that queued
-                                  project → answer  ◄─────┘
+    execute(command) → the core decides → effects → queue ─┐ one synchronous step
+                        group_commit: log.append(batch) ───┤ one transaction for all that queued
+                                project → render  ◄────────┘
 
-Who waits for work (`waiters`) is served within the same step that makes work ready; what is due
-(`timers`) comes in as a command; `commits` carries events to the log, and `feed` shows them to
-who watches.
+Every rule is in the core's `Dispatcher`, which is driven here with the wall clock, the loop's
+monotonic clock and a log. `group_commit` carries its effects there, and `feed` shows them to who
+watches.
 
 Laws:
 - Decide and enqueue is one synchronous step on the event loop, so commands take effect in one
   order. No request holds a transaction; a request that is cancelled leaves its events whole.
 - Nobody is answered from what is not durable: a refusal, an empty outcome and a read of the
   projections all wait for, or show, committed events only.
-- The fleet runs ahead of the log by what is being committed. If a commit fails, everybody who
-  waited is told so, and the fleet is rebuilt from the log before the next decision.
+- The core runs ahead of the log by what is being committed. If a commit fails, everybody who
+  waited is told so, and the core starts again from the log before the next decision.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, assert_never
 
 import stamina
 
-from dispatcher.core.commands import AssignJob, Caller, Command, SubmitJob
-from dispatcher.core.deadlines import Timers
-from dispatcher.core.decider import Rejected, decide
-from dispatcher.core.events import Event, Recorded
-from dispatcher.core.fleet import Fleet, evolve, microseconds
+from dispatcher.core.commands import Caller, Command
+from dispatcher.core.dispatcher import TICK_S, Dispatcher, Effect, Settle, StoodStill, Wait
+from dispatcher.core.events import Recorded
+from dispatcher.core.fleet import Fleet
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
-from dispatcher.core.waiting import Waiters
+from dispatcher.core.replies import DONE
 from dispatcher.log import Log, LogError
 from dispatcher.log.serialization import Entry
 from dispatcher.progress import Progress, silent
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.feed import Feed
-from dispatcher.serving.group_commit import GroupCommit, UnavailableError
-from dispatcher.serving.long_poll import wait_among
+from dispatcher.serving.group_commit import GroupCommit
+from dispatcher.serving.tickets import Render, Ticket, UnavailableError
 from dispatcher.state.replay import State, fold, replay
 from projections import Projections
-from projections.jobs import JobView
 
-__all__ = ["RefusedError", "Service", "UnavailableError"]
+__all__ = ["Service"]
 
 T = TypeVar("T")
-Answer = Callable[[Sequence[Recorded]], T]
-TIMER: Final = Caller("dispatcher")
-"""The caller of what the dispatcher does of its own accord."""
-
 RETRY_S: Final = 5.0
 """The longest pause between two tries to write again after a fault."""
 
 logger = logging.getLogger(__name__)
-
-
-class RefusedError(Exception):
-    """The rules say no."""
-
-    def __init__(self, rejected: Rejected) -> None:
-        super().__init__(rejected.text)
-        self.rejected = rejected
 
 
 class Service:
@@ -76,18 +62,15 @@ class Service:
         past: Past | None = None,
     ) -> None:
         self.log = log
-        self._policy = policy
         self._clock = clock
         self.past = past
-        self._waiters = Waiters()
-        self._timers = Timers(policy, asyncio.get_running_loop().time)
-        self._timing: asyncio.Task[None] | None = None
-        self._fleet = Fleet()
-        self._decided = 0  # the seq of the newest event decided, durable or not
+        self._core = Dispatcher(policy)
+        self._loop = asyncio.get_running_loop()  # to ask each time would be a system call
+        self._now_s = self._loop.time
+        self._ticking: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
-        self._is_dismissing = False
         self.projections = Projections()
-        self.feed = Feed(log, lambda: self.projections.history)
+        self.feed = Feed(log, lambda: self.projections)
         self._commits = GroupCommit(log, self._show, self._recover)
 
     async def start(self, progress: Progress = silent) -> None:
@@ -95,24 +78,23 @@ class Service:
 
         `progress` is called with the events read and the events there are.
         """
-        await self._rebuild(progress)
+        self._carry_out(await self._rebuild(progress))
         self._writer = self._lasting(self._commits.run(), "log-writer")
-        self._timers.start(self.projections, self._clock())
-        self._timing = self._lasting(self._timers.run(self._is_settled, self._on_timer), "timers")
+        self._ticking = self._lasting(self._tick(), "timers")
 
     async def close(self) -> None:
         """Commit what has been decided, then stop. The log stays open: it is its opener's."""
-        if self._writer is None or self._timing is None:
+        if self._writer is None or self._ticking is None:
             return
         self.dismiss_waiters()
         self.feed.end()
-        await self._end(self._timing)
+        await self._end(self._ticking)
         await self._is_settled()
         self._commits.refuse(UnavailableError("the dispatcher is stopping"))
         await self._end(self._writer)
         if self.past is not None:
-            is_whole = self._decided == self.projections.seq == self.log.head
-            state = State(self._fleet, self.projections) if is_whole else None
+            is_whole = self._core.seq == self.projections.seq == self.log.head
+            state = State(self._core.fleet, self.projections) if is_whole else None
             await self.past.close(state, self.log.tree)
 
     @property
@@ -120,120 +102,96 @@ class Service:
         """Why writes are refused at this moment; `None` when all is well."""
         return None if self._commits.fault is None else str(self._commits.fault)
 
-    def new_job_id(self) -> str:
-        """Make an id of protocol.md's form `{microseconds}_{counter}` that no job has yet."""
-        micros, counter = microseconds(self._clock()), 0
-        while (job_id := f"{micros}_{counter}") in self._fleet.jobs:
-            counter += 1
-        return job_id
+    def execute(self, command: Command, caller: Caller, render: Render[T]) -> Awaitable[T]:
+        """Carry out a command; what is returned waits until that is durable, and is the answer.
 
-    def submission_of(self, command: SubmitJob) -> JobView:
-        """Give the job that a submission made, or had made when it first came (durable)."""
-        key = command.idempotency_key
-        first = None if key is None else self._fleet.idempotent.get(key)
-        job = self.projections.jobs.get(command.job_id if first is None else first.job_id)
-        if job is None:
-            raise LookupError(command.job_id)
-        return job
-
-    async def execute(self, command: Command, caller: Caller, answer: Answer[T]) -> T:
-        """Carry out a command and return what `answer` makes of its events once they are durable.
-
-        `answer` is called with the projections at the command's last event. `RefusedError` if a
+        `render` makes it, with the projections at the command's last event. `RefusedError` if a
         rule says no, `UnavailableError` if the log can't be written.
         """
-        at, outcome = self._decide(command)
-        return await self._carry_out(at, outcome, caller, answer)
+        return self._take(command, caller, render).answer
 
-    async def assign(
+    async def wait_for_work(
         self,
-        command: AssignJob,
+        command: Command,
         caller: Caller,
-        answer: Answer[T],
+        render: Render[T],
         *,
         wait_s: float,
         gone: Callable[[], Coroutine[Any, Any, None]],
     ) -> T:
-        """Carry out an assignment, and wait up to `wait_s` for a job if there is none.
+        """Carry out an ask for work, and wait up to `wait_s` for a job if there is none.
 
         `gone` returns when the caller has hung up. See `execute` for the rest.
         """
-        at, outcome = self._decide(command)
-        has_answer = isinstance(outcome, Rejected) or outcome or self._holds(command)
-        if has_answer or wait_s <= 0 or self._is_dismissing:
-            return await self._carry_out(at, outcome, caller, answer)
+        ticket = self._take(command, caller, render, wait_s)
+        if ticket.answer.done():
+            return await ticket.answer
 
-        def assigned() -> Awaitable[T] | None:
-            if self._commits.is_full:
-                return None
-            at, outcome = self._decide(command)
-            if isinstance(outcome, Rejected) or not outcome:
-                return None
-            return self._settle(self._happen(at, outcome, caller), answer)
+        async def end_wait_when_gone() -> None:
+            await gone()
+            self._carry_out(self._core.end_wait(ticket))
 
-        settling = await wait_among(
-            self._waiters, command.engine_id, assigned, wait_s=wait_s, gone=gone
-        )
-        return await (self._settle([], answer) if settling is None else settling)
+        leaving = asyncio.create_task(end_wait_when_gone())
+        try:
+            await asyncio.wait({ticket.answer}, timeout=wait_s)
+            if not ticket.answer.done():
+                self._carry_out(self._core.end_wait(ticket))
+            return await ticket.answer
+        finally:
+            leaving.cancel()
+            if not ticket.answer.done():  # this request is cancelled
+                self._core.hang_up(ticket)
 
     def dismiss_waiters(self) -> None:
         """Answer everybody who waits for work, now and from now on, that there is none."""
-        self._is_dismissing = True
-        self._waiters.dismiss_all()
+        self._carry_out(self._core.close())
 
     async def explain(self, question: Callable[[Fleet], T]) -> T:
         """Ask about what decisions are made from; see `explanations`.
 
-        `UnavailableError` during a fault: the fleet is ahead of the log then.
+        `UnavailableError` during a fault: the core is ahead of the log then.
         """
-        self._commits.let_in()
-        found = question(self._fleet)
-        return await self._settle([], lambda _: found)
+        if self._commits.refusal is not None:
+            raise self._commits.refusal
+        found = question(self._core.fleet)
+        await self._settled()
+        return found
 
-    def _holds(self, command: AssignJob) -> bool:
-        """Whether a resuming engine has its job already, so that there is nothing to wait for."""
-        engine = self._fleet.engines.get(command.engine_id or "")
-        return command.resume and engine is not None and engine.holds is not None
+    def _take(
+        self, command: Command, caller: Caller, render: Render[T], wait_s: float = 0.0
+    ) -> Ticket[T]:
+        """Have the core decide a command, and carry out what follows."""
+        if self._commits.refusal is not None:
+            raise self._commits.refusal
+        ticket = Ticket(render, self.projections, self._loop.create_future())
+        effects = self._core.take(
+            command,
+            caller,
+            at=self._clock(),
+            now_s=self._now_s(),
+            ticket=ticket,
+            wait_s=wait_s,
+        )
+        self._carry_out(effects)
+        return ticket
 
-    def _decide(self, command: Command) -> tuple[datetime, list[Event] | Rejected]:
-        """Give a command its time, and decide it."""
-        self._commits.let_in()
-        at = self._clock()
-        return at, decide(self._fleet, command, at, self._policy)
-
-    async def _carry_out(
-        self, at: datetime, outcome: list[Event] | Rejected, caller: Caller, answer: Answer[T]
-    ) -> T:
-        if isinstance(outcome, Rejected):
-            await self._settle(self._happen(at, outcome.events, caller), lambda _: None)
-            raise RefusedError(outcome)
-        return await self._settle(self._happen(at, outcome, caller), answer)
-
-    def _happen(self, at: datetime, events: Sequence[Event], caller: Caller) -> list[Recorded]:
-        """Make events true in the fleet; they are to be settled within the same step."""
-        records = [
-            Recorded(seq, at, caller.name, event, caller.request_id)
-            for seq, event in enumerate(events, self._decided + 1)
-        ]
-        for recorded in records:
-            evolve(self._fleet, recorded.event)
-            self._timers.notice(recorded)
-        self._decided += len(records)
-        return records
-
-    def _settle(self, records: list[Recorded], answer: Answer[T]) -> Awaitable[T]:
-        """Queue events for the log; what is returned waits for them and all before them.
-
-        Whoever waits for what they made possible has it next, in the log too.
-        """
-        settling = self._commits.settle(records, answer)
-        self._waiters.notice(self._fleet, [recorded.event for recorded in records])
-        return settling
+    def _carry_out(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Settle():
+                    self._commits.settle(effect)
+                case StoodStill(seconds):
+                    logger.warning("Stood still for %.0f s; all leases begin anew", seconds)
+                case Wait():
+                    pass  # `wait_for_work` sees to it
+                case _:
+                    assert_never(effect)
 
     def _show(self, recorded: Recorded, entry: Entry) -> None:
         """Show what has become durable."""
         self.projections.apply(recorded)
-        self.feed.publish(recorded.event, entry)
+        if self.feed.streams:
+            self.feed.publish(recorded.event, entry)
         if self.past is not None:
             self.past.notice(recorded.seq)
 
@@ -245,24 +203,33 @@ class Service:
         ):
             with attempt:
                 await self.log.recover()
-                await self._rebuild()
+                effects = await self._rebuild()
         self._commits.accept()
-        self._timers.start(self.projections, self._clock())
-        self._waiters.ask_all()
-        logger.warning("The log takes writes again, from seq %d", self._decided)
+        self._carry_out(effects)
+        logger.warning("The log takes writes again, from seq %d", self._core.seq)
+
+    async def _tick(self) -> None:
+        """Have the core do what is due, for as long as the dispatcher runs."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            # While the log hangs or fails, engines can't be heard: that is no silence.
+            while await self._is_settled():
+                effects = self._core.tick(at=self._clock(), now_s=self._now_s())
+                self._carry_out(effects)
+                if not effects:
+                    break
+
+    async def _settled(self) -> None:
+        """Wait until all that was decided is durable. `UnavailableError` if it can't be."""
+        ticket = Ticket(lambda *_: None, self.projections, self._loop.create_future())
+        self._commits.settle(Settle(None, (), DONE, ticket))
+        await ticket.answer
 
     async def _is_settled(self) -> bool:
         if self._commits.fault is not None:
             return False
         try:
-            await self._settle([], lambda _: None)
-        except UnavailableError:
-            return False
-        return True
-
-    async def _on_timer(self, command: Command) -> bool:
-        try:
-            await self.execute(command, TIMER, lambda _: None)
+            await self._settled()
         except UnavailableError:
             return False
         return True
@@ -286,14 +253,14 @@ class Service:
             UnavailableError(f"the dispatcher's {task.get_name()} died: {error!r}")
         )
 
-    async def _rebuild(self, progress: Progress = silent) -> None:
-        """Make the fleet anew from the log, and show what is durable and not shown yet."""
+    async def _rebuild(self, progress: Progress = silent) -> list[Effect]:
+        """Start the core from the log, and show what is durable and not shown yet."""
         state = await replay(self.log, progress=progress, origin=self.past)
         if self._writer is None:  # at the start
             self.projections = state.projections
         else:  # those who wait hold on to these
             await fold(self.log, self.projections, state.seq)
-        self._fleet, self._decided = state.fleet, state.seq
-        self.feed.reset(state.seq)
+        self.feed.reset()
         if self.past is not None:
             self.past.notice(state.seq)
+        return self._core.restart(state.fleet, state.seq, at=self._clock(), now_s=self._now_s())

@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from dispatcher.core.decider import Reason
 from dispatcher.core.explanations import explain
 from dispatcher.core.fleet import Fleet
+from dispatcher.core.replies import Reason
 from projections import Projections
 from projections.jobs import Jobs, JobView
 

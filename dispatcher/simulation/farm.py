@@ -183,7 +183,7 @@ class Farm:
         held = [job for job in unfinished if job.holder is not None]
         idle = [job for job in held if not self._is_worked_on(job)]
         if not held:  # then nobody keeps the engines from those that wait
-            waiting = (job for job in unfinished if not fleet.queue.is_paused(job.job_id))
+            waiting = (job for job in unfinished if job.job_id not in fleet.queue.paused)
             idle = [job for job in waiting if next(_able(fleet, job, FOR_NOW), None) is not None]
         for job in idle:
             if (job.job_id, job.attempt) in before:

@@ -37,7 +37,7 @@ def check_fleet(fleet: Fleet) -> None:
     if queued != sorted(job.job_id for job in pending):
         odd_one = min(set(queued) ^ {job.job_id for job in pending}, default=queued[0])
         raise ViolationError("what is queued is not what is pending", odd_one)
-    in_line = [job for job in pending if not fleet.queue.is_paused(job.job_id)]
+    in_line = [job for job in pending if job.job_id not in fleet.queue.paused]
     first = fleet.queue.first(None, lambda _: Sizes(-1.0, math.inf))
     due = min(in_line, key=lambda job: job.place, default=None)
     if first is not due:
@@ -92,7 +92,7 @@ def check_same(live: Fleet, rebuilt: Fleet) -> None:
 
 
 def _queued(fleet: Fleet) -> list[tuple[str, bool]]:
-    return [(job_id, fleet.queue.is_paused(job_id)) for job_id in fleet.queue]
+    return [(job_id, job_id in fleet.queue.paused) for job_id in fleet.queue]
 
 
 def check_shown(fleet: Fleet, projections: Projections) -> None:
@@ -101,7 +101,7 @@ def check_shown(fleet: Fleet, projections: Projections) -> None:
         job = fleet.jobs[view.job_id]
         shown = (view.status, view.retries, view.attempt, view.output_url, view.progress)
         is_right = shown == (job.status, job.retries, job.attempt, job.output_url, job.progress)
-        is_paused = fleet.queue.is_paused(job.job_id)
+        is_paused = job.job_id in fleet.queue.paused
         if not is_right or (view.not_before is not None) != is_paused:
             raise ViolationError(f"readers see {view}, the rules {job}", job.job_id)
     for engine_view in projections.engines.all():

@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 
 import projections as projecting
-from dispatcher.core import events, fleet, job, queue
+from dispatcher.core import events, fleet, job, lifecycles, queue
 from dispatcher.core.events import JobSubmitted
 from dispatcher.core.fleet import Engine, Fleet
 from dispatcher.core.job import Job
@@ -64,11 +64,11 @@ class SnapshotError(Exception):
 
 
 class FleetSnapshot(msgspec.Struct, frozen=True):
-    """A fleet; its queue follows from its jobs. `paused` are those in their pause."""
+    """A fleet; its queue follows from its jobs. `paused` says of jobs when their pause is over."""
 
     jobs: list[Job]
     engines: list[Engine]
-    paused: list[str]
+    paused: dict[str, datetime]
     newest: datetime
     idempotent: dict[str, JobSubmitted]
 
@@ -97,7 +97,7 @@ _header_decoder = msgspec.json.Decoder(Header)
 
 
 _FOLDING: Final = (
-    *(events, serialization, job, fleet, queue, replay, sys.modules[__name__]),
+    *(events, serialization, job, lifecycles, fleet, queue, replay, sys.modules[__name__]),
     *(projecting, jobs_projection, engines_projection, history_projection),
 )
 
@@ -240,7 +240,7 @@ async def _read(path: Path, seq: int, log: Log) -> State:
 
 def _fleet_snapshot(of: Fleet) -> FleetSnapshot:
     jobs = [_in_one_order(job) for job in of.jobs.values()]
-    paused = [job.job_id for job in jobs if of.queue.is_paused(job.job_id)]
+    paused = dict(sorted(of.queue.paused.items()))
     return FleetSnapshot(jobs, list(of.engines.values()), paused, of.newest, of.idempotent)
 
 
@@ -259,5 +259,5 @@ def _fleet_restored(snapshot: FleetSnapshot) -> Fleet:
         idempotent=snapshot.idempotent,
     )
     waiting = [job for job in snapshot.jobs if job.status == "pending"]
-    restored.queue = Queue.restore(waiting, set(snapshot.paused))
+    restored.queue = Queue.restore(waiting, snapshot.paused)
     return restored

@@ -211,7 +211,7 @@ class Farm(RuleBasedStateMachine):
 
     @rule(job_id=jobs)
     def release(self, job_id: str) -> None:
-        paused = [it for it in sorted(self.fleet.queue) if self.fleet.queue.is_paused(it)]
+        paused = [it for it in sorted(self.fleet.queue) if it in self.fleet.queue.paused]
         self.carry_out(commands.ReleaseJob(paused[0] if paused else job_id))
 
     @invariant()

@@ -86,8 +86,8 @@ def test_a_line_is_forgotten_with_its_last_job() -> None:
 def test_a_paused_job_is_in_the_queue_but_in_no_line() -> None:
     queue = queue_of(waiting("b", 2))
     queue.add(waiting("a", 1), paused=True)
-    assert queue.is_paused("a")
-    assert not queue.is_paused("b")
+    assert "a" in queue.paused
+    assert "b" not in queue.paused
     assert first(queue) == "b"
     assert sorted(queue) == ["a", "b"]
     assert len(queue) == 2
@@ -98,7 +98,7 @@ def test_a_paused_job_can_be_removed() -> None:
     queue, a = Queue(), waiting("a", 1)
     queue.add(a, paused=True)
     queue.remove(a)
-    assert not queue.is_paused("a")
+    assert "a" not in queue.paused
     assert len(queue) == 0
 
 

@@ -240,9 +240,7 @@ async def test_a_ping_moves_a_client_on_past_what_it_did_not_ask_for(
 
 def silent_feed(service: Service, log: WatchedLog) -> Feed:
     """Make a feed over all that has happened, with little patience."""
-    feed = Feed(log, lambda: service.projections.history, ping_s=0.01)
-    feed.reset(service.projections.seq)
-    return feed
+    return Feed(log, lambda: service.projections, ping_s=0.01)
 
 
 async def test_there_are_so_many_streams_and_no_more(

@@ -69,7 +69,7 @@ def _wishes(random: Random, fleet: Fleet, engine_id: str, job_id: str) -> Iterat
         yield commands.ReportHeartbeat(
             job.holder or "", {}, job.job_id, job.attempt, random.choice([1.0, 50.0])
         )
-    for paused in [paused for paused in fleet.queue if fleet.queue.is_paused(paused)]:
+    for paused in [paused for paused in fleet.queue if paused in fleet.queue.paused]:
         yield commands.ReleaseJob(paused)
 
 

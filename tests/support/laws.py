@@ -17,7 +17,7 @@ def inside(fleet: Fleet) -> dict[str, Any]:
     return {
         "jobs": [repr(job) for job in fleet.jobs.values()],
         "engines": [repr(engine) for engine in fleet.engines.values()],
-        "queue": [(job_id, fleet.queue.is_paused(job_id)) for job_id in fleet.queue],
+        "queue": [(job_id, job_id in fleet.queue.paused) for job_id in fleet.queue],
         "next": [repr(choose_for(fleet, engine)) for engine in fleet.engines.values()],
         "newest": repr(fleet.newest),
         "idempotent": repr(fleet.idempotent),
@@ -39,7 +39,7 @@ def check_queue(fleet: Fleet) -> None:
     assert sorted(fleet.queue) == sorted(job.job_id for job in pending), "queued <=> pending"
     assert len(fleet.queue) == len(pending)
     in_line = sorted(
-        (job for job in pending if not fleet.queue.is_paused(job.job_id)),
+        (job for job in pending if job.job_id not in fleet.queue.paused),
         key=lambda job: job.place,
     )
     first = fleet.queue.first(None, lambda _: Sizes(-1.0, math.inf))
@@ -79,7 +79,7 @@ def check_shown(fleet: Fleet, projections: Projections) -> None:
         asked_for = (job.codec, job.size_mb, job.max_retries)
         assert (view.target_codec, view.job_size, view.max_retries) == asked_for
         assert view.progress == job.progress
-        assert (view.not_before is not None) == fleet.queue.is_paused(job.job_id)
+        assert (view.not_before is not None) == (job.job_id in fleet.queue.paused)
         assert (view.final, view.finished_at is not None) == (job.final, job.final)
         if job.status in {"pending", "assigned"}:
             assert view.assigned_engine == job.holder

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from dispatcher.log import serialization
-from dispatcher.log.merkle import Frontier
+from dispatcher.log.merkle import Frontier, grow
 from dispatcher.log.serialization import Entry
-from dispatcher.log.tree import grow
 
 __all__ = [
     "COLUMNS",

@@ -1,0 +1,86 @@
+"""What bodies and parameters may hold, as `/schema` describes them.
+
+Bodies are parsed by `bodies` and queries by `queries`, not by Litestar, so it has to be said here.
+"""
+
+from typing import Final
+
+from litestar.openapi.spec import OpenAPIType, Parameter, Reference, Schema
+
+from dispatcher.api.bodies import MAX_INTEGER, MAX_KEY, MAX_PERCENT, MAX_PRIORITY, MAX_WAIT_S
+from projections.jobs import STATUSES
+
+__all__ = [
+    "ASSIGNMENT",
+    "AS_OF",
+    "BENCHMARK",
+    "FAILURE",
+    "HEARTBEAT",
+    "IDEMPOTENCY_KEY",
+    "LISTING",
+    "OUTPUT",
+    "SUBMISSION",
+]
+
+_STRING: Final = Schema(type=OpenAPIType.STRING)
+_BOOLEAN: Final = Schema(type=OpenAPIType.BOOLEAN)
+_AMOUNT: Final = Schema(type=OpenAPIType.NUMBER, minimum=0)
+
+
+def _count(maximum: int = MAX_INTEGER, default: int | None = None) -> Schema:
+    return Schema(type=OpenAPIType.INTEGER, minimum=0, maximum=maximum, default=default)
+
+
+def _body(required: list[str], **properties: Schema | Reference) -> Schema:
+    return Schema(type=OpenAPIType.OBJECT, required=required, properties=properties)
+
+
+SUBMISSION: Final = _body(
+    ["source_url", "target_codec"],
+    source_url=_STRING,
+    target_codec=_STRING,
+    job_size=Schema(type=OpenAPIType.NUMBER, minimum=0, default=0.0, description="MB"),
+    max_retries=_count(default=3),
+    priority=_count(maximum=MAX_PRIORITY, default=0),
+)
+HEARTBEAT: Final = _body(
+    ["engine_id"],
+    engine_id=_STRING,
+    engine_type=_STRING,
+    supported_codecs=Schema(type=OpenAPIType.ARRAY, items=_STRING),
+    status=Schema(type=OpenAPIType.STRING, enum=["idle", "busy"]),
+    storage_capacity_gb=_AMOUNT,
+    streaming_support=_BOOLEAN,
+    benchmark_time=_AMOUNT,
+    instance=_STRING,
+    current_job=_STRING,
+    attempt=_count(),
+    progress=Schema(type=OpenAPIType.NUMBER, minimum=0, maximum=MAX_PERCENT, description="percent"),
+)
+BENCHMARK: Final = _body(["engine_id", "benchmark_time"], engine_id=_STRING, benchmark_time=_AMOUNT)
+OUTPUT: Final = _body(["output_url"], output_url=_STRING, engine_id=_STRING, attempt=_count())
+FAILURE: Final = _body(
+    ["error_message"], error_message=_STRING, engine_id=_STRING, attempt=_count()
+)
+ASSIGNMENT: Final = _body(
+    [],
+    engine_id=_STRING,
+    resume=_BOOLEAN,
+    wait_s=Schema(type=OpenAPIType.NUMBER, minimum=0, maximum=MAX_WAIT_S, default=0),
+)
+IDEMPOTENCY_KEY: Final = Parameter(
+    "Idempotency-Key", "header", schema=Schema(type=OpenAPIType.STRING, max_length=MAX_KEY)
+)
+AS_OF: Final = Parameter(
+    "as_of",
+    "query",
+    schema=_STRING,
+    description="a seq, or a time of RFC 3339: show what was true when that had been recorded",
+)
+LISTING: Final = [
+    Parameter("status", "query", schema=Schema(type=OpenAPIType.STRING, enum=sorted(STATUSES))),
+    Parameter("codec", "query", schema=_STRING),
+    Parameter("engine", "query", schema=_STRING),
+    Parameter("limit", "query", schema=Schema(type=OpenAPIType.INTEGER, minimum=1)),
+    Parameter("after", "query", schema=_STRING, description="the id of a job"),
+]
