@@ -24,7 +24,8 @@ if Path(sys.prefix) != python.parent.parent and python.exists():
 
 from rich.console import Console  # noqa: E402 - only the project's interpreter has it
 
-from dispatcher.simulation import FAULTS, FailedError, Plan, PlanError, simulate  # noqa: E402
+from dispatcher.simulation.farm import FailedError, simulate  # noqa: E402
+from dispatcher.simulation.plan import FAULTS, Plan, PlanError  # noqa: E402
 from dispatcher.simulation.report import as_json, show  # noqa: E402
 
 OPTIONS = {

@@ -8,7 +8,8 @@ import logging
 import time
 from typing import Final
 
-from dispatcher.simulation import FailedError, Plan, simulate
+from dispatcher.simulation.farm import FailedError, simulate
+from dispatcher.simulation.plan import Plan
 
 from . import Outcome, Tell
 

@@ -20,16 +20,10 @@ from dispatcher.core.events import Event
 from dispatcher.core.fleet import Engine, Fleet
 from dispatcher.core.policy import Policy
 from dispatcher.core.scheduling import Choice, choose_for
-from dispatcher.simulation import (
-    FAULTS,
-    FailedError,
-    Outcome,
-    Plan,
-    PlanError,
-    dispatching,
-    simulate,
-)
+from dispatcher.simulation import dispatching
+from dispatcher.simulation.farm import FailedError, Outcome, simulate
 from dispatcher.simulation.machines import Machine
+from dispatcher.simulation.plan import FAULTS, Plan, PlanError
 
 SCRIPT: Final = Path(__file__).parents[2] / "scripts" / "simulate.py"
 SMALL: Final = Plan(engines=10, hours=6.0, wait_s=60.0, faults="many")
