@@ -92,7 +92,7 @@ FAULTS: Final = {
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A farm for so many hours. Every field is an option of `scripts/simulate.py`.
+    """A farm for so many hours. Every field is an option of `dispatcher simulate`.
 
     `jobs_per_hour` is the load at the busiest hour; 0 takes what keeps four fifths of the farm at
     work then. `mb_per_s` is how fast a middling engine makes h264. `mix` has codecs with their
@@ -159,7 +159,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     def command_line(self) -> str:
         """Give the command that simulates this plan."""
-        words = ["scripts/simulate.py"]
+        words = ["dispatcher", "simulate"]
         usual = Plan()
         for name in self.__struct_fields__:
             value = getattr(self, name)

@@ -1,4 +1,4 @@
-"""Whole farms for a day, with everything going wrong, in simulated time; see scripts/simulate.py.
+"""Whole farms for a day, with everything going wrong, in simulated time; see `dispatcher simulate`.
 
 The invariants of the core are checked after every step.
 """

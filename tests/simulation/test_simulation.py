@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -25,13 +24,12 @@ from dispatcher.simulation.farm import FailedError, Outcome, simulate
 from dispatcher.simulation.machines import Machine
 from dispatcher.simulation.plan import FAULTS, Plan, PlanError
 
-SCRIPT: Final = Path(__file__).parents[2] / "scripts" / "simulate.py"
 SMALL: Final = Plan(engines=10, hours=6.0, wait_s=60.0, faults="many")
 
 
 def run(*options: str, hash_seed: str = "0") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *options],
+        [sys.executable, "-m", "dispatcher", "simulate", *options],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONHASHSEED": hash_seed},
@@ -165,7 +163,7 @@ def test_it_sees_a_job_that_is_stuck_for_ever(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_command_line_of_a_plan_gives_the_plan_again() -> None:
     plan = Plan(engines=3, hours=1.5, seed=9, faults="none", mix="av1=1", lease_s=123.0)
-    words = plan.command_line().split()[1:]
+    words = plan.command_line().split()[2:]
     told = json.loads(run(*words, "--json").stdout)["plan"]
     assert msgspec.convert(told, Plan) == plan
 
@@ -174,7 +172,7 @@ def test_the_table_tells_what_a_planner_wants_to_know() -> None:
     shown = run("--engines", "5", "--hours", "2", "--faults", "some").stdout
     for words in ("jobs submitted", "completed an hour", "p95", "utilisation", "thrown away"):
         assert words in shown
-    assert "scripts/simulate.py --engines 5 --hours 2 --seed 1" in shown
+    assert "dispatcher simulate --engines 5 --hours 2 --seed 1" in shown
 
 
 @pytest.mark.parametrize(
