@@ -1,5 +1,6 @@
 """What is to be simulated: a farm, its work, and how kind the world is to it."""
 
+import math
 import shlex
 from typing import Final
 
@@ -120,10 +121,21 @@ class Plan(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """`PlanError` if it makes no sense."""
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise PlanError(f"{_option(name)} must be a finite number")
         for name in ("engines", "hours", "mean_mb", "mb_per_s", "wait_s"):
             if not getattr(self, name) > 0:
                 raise PlanError(f"{_option(name)} must be more than 0")
-        for name in ("jobs_per_hour", "heartbeat_s", "lease_s", "job_timeout_s", "block_after"):
+        for name in (
+            "jobs_per_hour",
+            "heartbeat_s",
+            "lease_s",
+            "job_timeout_s",
+            "retry_backoff_s",
+            "block_after",
+        ):
             if not getattr(self, name) >= 0:
                 raise PlanError(f"{_option(name)} must not be less than 0")
         if self.beats_every_s >= self.leased_s:
@@ -164,7 +176,7 @@ class Plan(msgspec.Struct, frozen=True):
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if value != getattr(usual, name) or name in {"engines", "hours", "seed"}:
-                words += [_option(name), f"{value:g}" if isinstance(value, float) else str(value)]
+                words += [_option(name), _written(value)]
         return shlex.join(words)
 
 
@@ -173,13 +185,18 @@ def mix_of(plan: Plan) -> dict[str, float]:
     shares: dict[str, float] = {}
     for part in plan.mix.split(","):
         codec, _, share = part.partition("=")
-        if codec not in COSTS or not share.replace(".", "", 1).isdigit():
+        if codec not in COSTS or not share.replace(".", "", 1).isdecimal():
             known = ", ".join(COSTS)
             raise PlanError(f"--mix: {part!r} is no CODEC=SHARE with a codec out of {known}")
         shares[codec] = float(share)
     if not (total := sum(shares.values())):
         raise PlanError("--mix: the shares must not all be 0")
     return {codec: share / total for codec, share in shares.items()}
+
+
+def _written(value: float | str) -> str:
+    """Write a value so that reading it gives the same again: a float with all its digits."""
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _option(name: str) -> str:

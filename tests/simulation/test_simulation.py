@@ -1,6 +1,7 @@
 """A farm in simulated time: its invariants hold, a seed is one run, and what is broken is seen."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -162,7 +163,15 @@ def test_it_sees_a_job_that_is_stuck_for_ever(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_command_line_of_a_plan_gives_the_plan_again() -> None:
-    plan = Plan(engines=3, hours=1.5, seed=9, faults="none", mix="av1=1", lease_s=123.0)
+    plan = Plan(
+        engines=3,
+        hours=1.5,
+        seed=9,
+        faults="none",
+        mix="av1=1.0",
+        lease_s=123.0,
+        mean_mb=1234.5678,
+    )
     words = plan.command_line().split()[2:]
     told = json.loads(run(*words, "--json").stdout)["plan"]
     assert msgspec.convert(told, Plan) == plan
@@ -182,6 +191,10 @@ def test_the_table_tells_what_a_planner_wants_to_know() -> None:
         ({"heartbeat_s": 60.0, "lease_s": 60.0}, "--heartbeat-s must be well below --lease-s"),
         ({"mix": "h264=1,divx=1"}, "'divx=1' is no CODEC=SHARE"),
         ({"mix": "h264=0"}, "the shares must not all be 0"),
+        ({"mix": "h264=²"}, "'h264=²' is no CODEC=SHARE"),
+        ({"hours": math.inf}, "--hours must be a finite number"),
+        ({"lease_s": math.nan}, "--lease-s must be a finite number"),
+        ({"retry_backoff_s": -1.0}, "--retry-backoff-s must not be less than 0"),
         ({"faults": "all"}, "--faults must be one of none, some, many"),
     ],
 )
