@@ -1,4 +1,4 @@
-"""What is to be simulated: a farm, its work, and how kind the world is to it."""
+"""What is to be simulated: a farm, its work, and how much goes wrong."""
 
 import math
 import shlex
@@ -22,11 +22,19 @@ class PlanError(ValueError):
 
 
 class Faults(msgspec.Struct, frozen=True):
-    """What goes wrong, how often. A `_a_day` of engines and racks is for each of them.
+    """What goes wrong, and how often.
 
-    Shares: of requests that are lost, come twice or come minutes late; of crashes that take the
-    engine's memory of its job with them; of engines that fail everything; of attempts that fail
-    by chance; of jobs that can't be done, that nobody can do, or whose clients change their minds.
+    What ends in `_a_day` is a number: crashes, stalls and partitions for each engine,
+    `rack_partitions_a_day` for each rack, all others for the whole farm. The rest are shares:
+
+    `lost`, `delayed`, `doubled`: messages that are lost or come minutes late, and requests that
+    come twice.
+    `amnesia`: crashes in which the engine forgets its job.
+    `black_holes`: engines that fail every job.
+    `failing`: attempts that fail by chance.
+    `broken_jobs`: jobs whose source no engine can transcode.
+    `unservable_jobs`: jobs whose codec no engine has.
+    `fickle_clients`: jobs whose clients change their minds.
     """
 
     crashes_a_day: float = 0.0
@@ -100,8 +108,8 @@ class Plan(msgspec.Struct, frozen=True):
     shares of the jobs. `heartbeat_s` 0 takes a minute, or longer on a large farm, so that at most
     `BEATS_A_S` come in a second; `lease_s` 0 takes three heartbeats.
 
-    An engine with nothing to do asks once in `wait_s`. Real ones ask every minute at least; that
-    is left out here, for an ask that is repeated at once is like one that goes on.
+    An engine with nothing to do asks once in `wait_s`. Real ones ask every minute at least; an
+    ask that is repeated at once is like one that goes on, so a run need not pay for each.
     """
 
     engines: int = 200
@@ -120,7 +128,7 @@ class Plan(msgspec.Struct, frozen=True):
     faults: str = "some"
 
     def __post_init__(self) -> None:
-        """`PlanError` if it makes no sense."""
+        """Refuse what makes no sense, with `PlanError`."""
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if isinstance(value, float) and not math.isfinite(value):
@@ -166,7 +174,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def weather(self) -> Faults:
-        """The faults that go by that name."""
+        """The faults that `faults` names."""
         return FAULTS[self.faults]
 
     def command_line(self) -> str:

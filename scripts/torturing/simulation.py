@@ -1,4 +1,4 @@
-"""Whole farms for a day, with everything going wrong, in simulated time; see `dispatcher simulate`.
+"""Whole farms for a day, in simulated time, with many faults: `dispatcher simulate`.
 
 The invariants of the core are checked after every step.
 """
