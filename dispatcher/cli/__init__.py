@@ -11,7 +11,19 @@ from typing import Annotated
 import typer
 
 from dispatcher import __version__
-from dispatcher.cli import audit, engine, engines, history, jobs, key, replay, serve, tail, transfer
+from dispatcher.cli import (
+    audit,
+    engine,
+    engines,
+    history,
+    jobs,
+    key,
+    replay,
+    serve,
+    simulate,
+    tail,
+    transfer,
+)
 from dispatcher.cli.output import complain
 from dispatcher.client import DispatcherAwayError, RequestRefusedError
 from dispatcher.engine.delivery import DeliveryError
@@ -48,6 +60,7 @@ for command in (
     audit.audit,
     transfer.export,
     transfer.backup,
+    simulate.simulate,
 ):
     app.command()(command)
 app.add_typer(key.app, name="key")

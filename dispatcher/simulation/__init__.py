@@ -1,9 +1,8 @@
-"""A farm in simulated time: the real rules, scheduling and timers, and a world that is unkind.
+"""A farm in simulated time, to plan one and to find defects: what `dispatcher simulate` runs.
+
+The rules, the scheduling and the timers are the dispatcher's own. The clock, the network, the
+engines and the people are simulated, and any of them may go wrong. `farm.simulate` runs a
+`plan.Plan`.
 
 Law: the same plan gives the same run, event by event, in every process.
 """
-
-from dispatcher.simulation.farm import FailedError, Outcome, simulate
-from dispatcher.simulation.plan import FAULTS, Plan, PlanError
-
-__all__ = ["FAULTS", "FailedError", "Outcome", "Plan", "PlanError", "simulate"]

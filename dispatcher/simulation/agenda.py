@@ -1,9 +1,10 @@
-"""Simulated time: what happens next, and when.
+"""Simulated time: a list of calls with the moments at which they are due.
 
 Laws:
-- Time is a whole number of microseconds, and goes forward only as far as the next entry.
-- Entries of the same moment happen in the order in which they were made, so that a run is the
-  same everywhere.
+- Time is a whole number of microseconds. It stands still during a call, and then jumps to the
+  moment of the next one.
+- Calls that are due at the same moment are made in the order in which they were entered, so that
+  a run is the same everywhere.
 """
 
 import heapq
@@ -18,7 +19,7 @@ DAY_S: Final = 86_400
 
 
 class Agenda:
-    """What is to be called, in order of time."""
+    """What is to be called, and when."""
 
     def __init__(self) -> None:
         self.now_us = 0

@@ -2,8 +2,9 @@
 
 Laws:
 - A caller hears exactly once of its call: the answer, or that there will be none.
-- A request or an answer may be lost, be late, overtake others, or come twice; a partition loses
-  all of them. Whether a request that was not answered has been carried out, its caller can't know.
+- A request or an answer may be lost, be late or overtake others; a request may come twice. A
+  partition loses all requests, all answers, or both.
+- A caller that hears of no answer can't know whether its request was carried out.
 """
 
 from collections.abc import Callable
@@ -25,9 +26,10 @@ LATEST_S: Final = 180.0
 
 
 class Endpoint:
-    """Somebody on the network. `mute` and `deaf` count the partitions that let nothing out or in.
+    """Somebody on the network.
 
-    `life` counts its processes: what was asked in an earlier one is nobody's concern any more.
+    `mute` counts the partitions that let nothing out, `deaf` those that let nothing in. `life`
+    counts the processes it has had: an answer to what an earlier one asked is dropped.
     """
 
     def __init__(self, name: str) -> None:

@@ -1,6 +1,7 @@
 """Clients, who submit jobs and sometimes change their minds, and operators, who mind the farm.
 
-Law: a client repeats a submission that was not answered, under the same idempotency key.
+Law: a client that hears of no answer submits the job again, if it gave an idempotency key, and
+under the same one.
 """
 
 import math

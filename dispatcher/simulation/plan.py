@@ -1,5 +1,6 @@
-"""What is to be simulated: a farm, its work, and how kind the world is to it."""
+"""What is to be simulated: a farm, its work, and how much goes wrong."""
 
+import math
 import shlex
 from typing import Final
 
@@ -21,11 +22,19 @@ class PlanError(ValueError):
 
 
 class Faults(msgspec.Struct, frozen=True):
-    """What goes wrong, how often. A `_a_day` of engines and racks is for each of them.
+    """What goes wrong, and how often.
 
-    Shares: of requests that are lost, come twice or come minutes late; of crashes that take the
-    engine's memory of its job with them; of engines that fail everything; of attempts that fail
-    by chance; of jobs that can't be done, that nobody can do, or whose clients change their minds.
+    What ends in `_a_day` is a number: crashes, stalls and partitions for each engine,
+    `rack_partitions_a_day` for each rack, all others for the whole farm. The rest are shares:
+
+    `lost`, `delayed`, `doubled`: messages that are lost or come minutes late, and requests that
+    come twice.
+    `amnesia`: crashes in which the engine forgets its job.
+    `black_holes`: engines that fail every job.
+    `failing`: attempts that fail by chance.
+    `broken_jobs`: jobs whose source no engine can transcode.
+    `unservable_jobs`: jobs whose codec no engine has.
+    `fickle_clients`: jobs whose clients change their minds.
     """
 
     crashes_a_day: float = 0.0
@@ -92,15 +101,15 @@ FAULTS: Final = {
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A farm for so many hours. Every field is an option of `scripts/simulate.py`.
+    """A farm for so many hours. Every field is an option of `dispatcher simulate`.
 
     `jobs_per_hour` is the load at the busiest hour; 0 takes what keeps four fifths of the farm at
     work then. `mb_per_s` is how fast a middling engine makes h264. `mix` has codecs with their
     shares of the jobs. `heartbeat_s` 0 takes a minute, or longer on a large farm, so that at most
     `BEATS_A_S` come in a second; `lease_s` 0 takes three heartbeats.
 
-    An engine with nothing to do asks once in `wait_s`. Real ones ask every minute at least; that
-    is left out here, for an ask that is repeated at once is like one that goes on.
+    An engine with nothing to do asks once in `wait_s`. Real ones ask every minute at least; an
+    ask that is repeated at once is like one that goes on, so a run need not pay for each.
     """
 
     engines: int = 200
@@ -119,11 +128,22 @@ class Plan(msgspec.Struct, frozen=True):
     faults: str = "some"
 
     def __post_init__(self) -> None:
-        """`PlanError` if it makes no sense."""
+        """Refuse what makes no sense, with `PlanError`."""
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise PlanError(f"{_option(name)} must be a finite number")
         for name in ("engines", "hours", "mean_mb", "mb_per_s", "wait_s"):
             if not getattr(self, name) > 0:
                 raise PlanError(f"{_option(name)} must be more than 0")
-        for name in ("jobs_per_hour", "heartbeat_s", "lease_s", "job_timeout_s", "block_after"):
+        for name in (
+            "jobs_per_hour",
+            "heartbeat_s",
+            "lease_s",
+            "job_timeout_s",
+            "retry_backoff_s",
+            "block_after",
+        ):
             if not getattr(self, name) >= 0:
                 raise PlanError(f"{_option(name)} must not be less than 0")
         if self.beats_every_s >= self.leased_s:
@@ -154,17 +174,17 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def weather(self) -> Faults:
-        """The faults that go by that name."""
+        """The faults that `faults` names."""
         return FAULTS[self.faults]
 
     def command_line(self) -> str:
         """Give the command that simulates this plan."""
-        words = ["scripts/simulate.py"]
+        words = ["dispatcher", "simulate"]
         usual = Plan()
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if value != getattr(usual, name) or name in {"engines", "hours", "seed"}:
-                words += [_option(name), f"{value:g}" if isinstance(value, float) else str(value)]
+                words += [_option(name), _written(value)]
         return shlex.join(words)
 
 
@@ -173,13 +193,18 @@ def mix_of(plan: Plan) -> dict[str, float]:
     shares: dict[str, float] = {}
     for part in plan.mix.split(","):
         codec, _, share = part.partition("=")
-        if codec not in COSTS or not share.replace(".", "", 1).isdigit():
+        if codec not in COSTS or not share.replace(".", "", 1).isdecimal():
             known = ", ".join(COSTS)
             raise PlanError(f"--mix: {part!r} is no CODEC=SHARE with a codec out of {known}")
         shares[codec] = float(share)
     if not (total := sum(shares.values())):
         raise PlanError("--mix: the shares must not all be 0")
     return {codec: share / total for codec, share in shares.items()}
+
+
+def _written(value: float | str) -> str:
+    """Write a value so that reading it gives the same again: a float with all its digits."""
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _option(name: str) -> str:

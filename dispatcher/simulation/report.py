@@ -1,4 +1,4 @@
-"""What a run showed, for people and for programs."""
+"""What came of a run: a table for people, JSON for programs."""
 
 from typing import Any
 

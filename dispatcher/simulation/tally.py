@@ -1,4 +1,4 @@
-"""What a farm has done in its day, in numbers."""
+"""What the farm has done in its day, counted as it happens and summed up at the end."""
 
 from collections.abc import Iterable
 
@@ -31,10 +31,10 @@ class Hour(msgspec.Struct):
 
 
 class Day(msgspec.Struct, frozen=True):
-    """The sums. `worked_s` are the engines' seconds, by what came of them.
+    """The sums. `worked_s` has the seconds that engines worked, by what came of them.
 
-    `utilisation` is the share of the engines' time in which they worked at all, `thrown_away` the
-    share of this work of which nothing came.
+    `utilisation` is the share of the engines' time in which they worked, `thrown_away` the share
+    of that work of which nothing came.
     """
 
     jobs: dict[str, int]

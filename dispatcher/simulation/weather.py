@@ -1,4 +1,4 @@
-"""What goes wrong, and when: crashes, stalls, partitions, restarts, clocks that jump."""
+"""What goes wrong, and when: crashes, stalls, partitions, restarts and clocks that jump."""
 
 from collections.abc import Callable
 from random import Random

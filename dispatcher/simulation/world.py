@@ -1,4 +1,4 @@
-"""What every part of a farm shares."""
+"""What every part of a simulated farm is given: its plan, time, network and story."""
 
 from typing import NamedTuple
 

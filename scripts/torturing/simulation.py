@@ -1,4 +1,4 @@
-"""Whole farms for a day, with everything going wrong, in simulated time; see scripts/simulate.py.
+"""Whole farms for a day, in simulated time, with many faults: `dispatcher simulate`.
 
 The invariants of the core are checked after every step.
 """
@@ -8,7 +8,8 @@ import logging
 import time
 from typing import Final
 
-from dispatcher.simulation import FailedError, Plan, simulate
+from dispatcher.simulation.farm import FailedError, simulate
+from dispatcher.simulation.plan import Plan
 
 from . import Outcome, Tell
 

@@ -40,7 +40,8 @@ async def test_help_names_every_command(tmp_path: Path) -> None:
     done = await command(tmp_path, "--help")
     assert done.status == 0
     client = ("submit", "jobs", "job", "why", "cancel", "retry")
-    for name in ("serve", "engine", *client, "engines", "drain", "resume", "forget", "replay"):
+    operator = ("engines", "drain", "resume", "forget", "replay", "simulate")
+    for name in ("serve", "engine", *client, *operator):
         assert f" {name} " in done.out
 
 

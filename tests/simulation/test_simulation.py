@@ -1,12 +1,12 @@
 """A farm in simulated time: its invariants hold, a seed is one run, and what is broken is seen."""
 
 import json
+import math
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -20,24 +20,17 @@ from dispatcher.core.events import Event
 from dispatcher.core.fleet import Engine, Fleet
 from dispatcher.core.policy import Policy
 from dispatcher.core.scheduling import Choice, choose_for
-from dispatcher.simulation import (
-    FAULTS,
-    FailedError,
-    Outcome,
-    Plan,
-    PlanError,
-    dispatching,
-    simulate,
-)
+from dispatcher.simulation import dispatching
+from dispatcher.simulation.farm import FailedError, Outcome, simulate
 from dispatcher.simulation.machines import Machine
+from dispatcher.simulation.plan import FAULTS, Plan, PlanError
 
-SCRIPT: Final = Path(__file__).parents[2] / "scripts" / "simulate.py"
 SMALL: Final = Plan(engines=10, hours=6.0, wait_s=60.0, faults="many")
 
 
 def run(*options: str, hash_seed: str = "0") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *options],
+        [sys.executable, "-m", "dispatcher", "simulate", *options],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONHASHSEED": hash_seed},
@@ -170,8 +163,16 @@ def test_it_sees_a_job_that_is_stuck_for_ever(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_command_line_of_a_plan_gives_the_plan_again() -> None:
-    plan = Plan(engines=3, hours=1.5, seed=9, faults="none", mix="av1=1", lease_s=123.0)
-    words = plan.command_line().split()[1:]
+    plan = Plan(
+        engines=3,
+        hours=1.5,
+        seed=9,
+        faults="none",
+        mix="av1=1.0",
+        lease_s=123.0,
+        mean_mb=1234.5678,
+    )
+    words = plan.command_line().split()[2:]
     told = json.loads(run(*words, "--json").stdout)["plan"]
     assert msgspec.convert(told, Plan) == plan
 
@@ -180,7 +181,7 @@ def test_the_table_tells_what_a_planner_wants_to_know() -> None:
     shown = run("--engines", "5", "--hours", "2", "--faults", "some").stdout
     for words in ("jobs submitted", "completed an hour", "p95", "utilisation", "thrown away"):
         assert words in shown
-    assert "scripts/simulate.py --engines 5 --hours 2 --seed 1" in shown
+    assert "dispatcher simulate --engines 5 --hours 2 --seed 1" in shown
 
 
 @pytest.mark.parametrize(
@@ -190,6 +191,10 @@ def test_the_table_tells_what_a_planner_wants_to_know() -> None:
         ({"heartbeat_s": 60.0, "lease_s": 60.0}, "--heartbeat-s must be well below --lease-s"),
         ({"mix": "h264=1,divx=1"}, "'divx=1' is no CODEC=SHARE"),
         ({"mix": "h264=0"}, "the shares must not all be 0"),
+        ({"mix": "h264=²"}, "'h264=²' is no CODEC=SHARE"),
+        ({"hours": math.inf}, "--hours must be a finite number"),
+        ({"lease_s": math.nan}, "--lease-s must be a finite number"),
+        ({"retry_backoff_s": -1.0}, "--retry-backoff-s must not be less than 0"),
         ({"faults": "all"}, "--faults must be one of none, some, many"),
     ],
 )
