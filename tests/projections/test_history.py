@@ -3,7 +3,6 @@
 import msgspec
 from hypothesis import given as examples
 from hypothesis import strategies as st
-from tests.state.test_replay import histories, live
 
 from dispatcher.core.commands import Command
 from dispatcher.core.events import (
@@ -16,6 +15,7 @@ from dispatcher.core.events import (
 )
 from dispatcher.core.policy import Policy
 from projections.history import History, HistorySnapshot
+from tests.state.test_replay import histories, live
 from tests.support.given import START, assigned, completed, engine, job, requeued
 from tests.support.strategies import any_events, policies
 

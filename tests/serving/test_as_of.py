@@ -10,7 +10,6 @@ from typing import Final
 
 import httpx2
 import pytest
-from tests.log.golden.make import told
 
 from dispatcher.core.events import EngineSeen, Recorded
 from dispatcher.log.sqlite import SqliteLog
@@ -20,6 +19,7 @@ from dispatcher.serving.service import Service
 from dispatcher.serving.views import ExplainJob, ListEngines, ListJobs, View, show
 from dispatcher.state.replay import replay
 from dispatcher.state.snapshots import Snapshots
+from tests.log.golden.make import told
 from tests.support.given import START
 from tests.support.in_flight import asking, submit, until
 from tests.support.servers import Child, child, client_of, running

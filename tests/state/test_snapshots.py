@@ -15,8 +15,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.log.golden.make import told
-from tests.state.test_replay import histories, live
 
 from dispatcher.core.commands import Command
 from dispatcher.core.events import Event, Recorded
@@ -28,6 +26,8 @@ from dispatcher.log.sqlite import SqliteLog
 from dispatcher.state import snapshots
 from dispatcher.state.replay import State, replay
 from dispatcher.state.snapshots import SnapshotError, Snapshots, decode, encode
+from tests.log.golden.make import told
+from tests.state.test_replay import histories, live
 from tests.support.given import START, job
 from tests.support.laws import check_laws, check_shown, inside
 from tests.support.strategies import any_events, policies
