@@ -20,11 +20,12 @@ python = ROOT / ".venv/bin/python"
 if Path(sys.prefix) != python.parent.parent and python.exists():
     os.execv(python, [str(python), *sys.argv])  # noqa: S606 - the project's own interpreter
 
-from benching import lives, replay, scale, steady, submit  # noqa: E402 - see above
+from rich.console import Console  # noqa: E402 - see above
+
+from benching import lives, replay, scale, steady, submit  # noqa: E402
 from benching.installing import install_peers  # noqa: E402
 from benching.plan import FULL, QUICK, Plan  # noqa: E402
 from benching.report import Part, show, write  # noqa: E402
-from rich.console import Console  # noqa: E402
 
 PARTS = {
     "A": submit.measure,

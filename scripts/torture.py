@@ -26,6 +26,7 @@ if Path(sys.prefix) != python.parent.parent and python.exists():
     os.execv(python, [str(python), *sys.argv])  # noqa: S606 - the project's own interpreter
 
 from rich.console import Console  # noqa: E402 - only the project's interpreter has it
+
 from torturing import Outcome  # noqa: E402
 from torturing.report import Run, show, write  # noqa: E402
 

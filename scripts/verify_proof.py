@@ -327,7 +327,8 @@ def parsed_arguments() -> argparse.Namespace:
 
 def main() -> int:
     """Check what the command line asks for; give the exit code."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # a name may be of any letters
+    # A name may be of any letters. Nobody has put anything else in the place of standard output.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     given = parsed_arguments()
     try:
         key = parse_key(given.key)

@@ -299,7 +299,7 @@ async def test_what_was_acknowledged_survives_sigkill(db: Path) -> None:
         server.process.kill()
         await server.process.wait()
         await asyncio.gather(*load)
-    async with running(db) as server, client_of(server) as client:
+    async with running(db) as restarted, client_of(restarted) as client:
         there = {job["job_id"] for job in (await client.get("/jobs/")).json()}
         assert acknowledged <= there
         assert len(there) <= len(acknowledged) + len(load)

@@ -178,6 +178,7 @@ class _Cutting:
 
     async def _ended(self, exchange: Exchange, kind: Kind, number: int, how: str) -> None:
         """Wait for the end of a request, and look whether all is well then."""
+        assert exchange.task is not None  # noqa: S101 - it has begun
         try:
             async with asyncio.timeout(ANSWER_S), asyncio.TaskGroup() as others:
                 if kind.meanwhile is not None:

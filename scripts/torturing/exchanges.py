@@ -150,7 +150,7 @@ class Kind(NamedTuple):
     name: str
     request: Request
     before: Callable[[Ask, int], Awaitable[str | None]] = _nothing
-    meanwhile: Callable[[Ask, int], Awaitable[object]] | None = None
+    meanwhile: Callable[[Ask, int], Coroutine[Any, Any, object]] | None = None
 
     def of(self, number: int, job_id: str | None) -> Request:
         """Write the request of a number."""

@@ -15,6 +15,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Err
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -91,6 +92,8 @@ class _Asking:
     def run(self, rounds: int, seed_of_all: int, tell: Tell) -> None:
         """Draw so many requests for each operation: valid ones, and others."""
         for found in self._schema.get_all_operations():
+            if isinstance(found, Err):
+                raise found.err()
             operation = found.ok()
             self.operations += 1
             tell(f"schema: {operation.label}")

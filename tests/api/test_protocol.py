@@ -245,7 +245,7 @@ async def test_any_content_type_is_accepted(client: httpx2.AsyncClient, content_
     response = await client.post(
         "/jobs/",
         content=b'{"source_url":"u","target_codec":"c"}',
-        headers={"Content-Type": content_type.encode()},
+        headers={b"Content-Type": content_type.encode()},
     )
     assert response.status_code == 200
 

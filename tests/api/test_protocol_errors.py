@@ -3,6 +3,7 @@
 One dispatcher serves this whole module, which is fair since nothing refused leaves a trace.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import pytest
@@ -232,7 +233,7 @@ async def test_an_empty_body_is_invalid_json_where_a_field_is_required(
         ({"X-API-Key": "wrong"}, "Unauthorized"),
         ({"X-API-Key": KEY.upper()}, "Unauthorized"),
         ({"X-API-Key": KEY + "x"}, "Unauthorized"),
-        ({"X-API-Key": "ключ".encode()}, "Unauthorized"),
+        ({b"X-API-Key": "ключ".encode()}, "Unauthorized"),
         ({"Authorization": f"Bearer {KEY}"}, "Unauthorized: Missing 'X-API-Key' header."),
     ],
 )
@@ -259,7 +260,12 @@ async def test_an_empty_body_is_invalid_json_where_a_field_is_required(
     ],
 )
 async def test_auth_comes_before_everything_else(
-    farm: Farm, method: str, path: str, body: bytes, headers: dict[str, str | bytes], text: str
+    farm: Farm,
+    method: str,
+    path: str,
+    body: bytes,
+    headers: Mapping[str, str] | Mapping[bytes, bytes],
+    text: str,
 ) -> None:
     before = events_in(farm.server.db)
     response = await farm.stranger.request(method, path, content=body, headers=headers)

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from litestar import Litestar, get
 from litestar.routes import HTTPRoute
+from litestar.types import ASGIApp
 
 from dispatcher.api.app import BODY_LIMIT_BYTES, create_app, create_routes
 from dispatcher.api.auth import ANY_KEY, NO_KEY, Authenticated, Needs, check_role
@@ -70,6 +71,11 @@ async def shared(
         yield callers
 
 
+def transport_to(app: ASGIApp) -> httpx2.ASGITransport:
+    # Both speak ASGI, but Litestar has a type for each message where httpx2 has a mapping.
+    return httpx2.ASGITransport(app)  # type: ignore[arg-type]
+
+
 async def asked(client: httpx2.AsyncClient, method: str, path: str) -> tuple[int, str]:
     """Ask with no body for what is not there; of an answer that goes on for ever, its status."""
     path = path.format(job_id="nothing", engine_id="nobody")
@@ -111,7 +117,7 @@ async def test_without_a_key_a_route_is_nobodys_save_one(
 async def test_no_key_is_not_an_empty_key(service: Service, tmp_path: Path) -> None:
     empty = ApiKeys([Key.of("empty", OPERATOR, "")])
     app = create_app(service, empty, Signer.load_or_create(tmp_path / "signing.key"))
-    transport = httpx2.ASGITransport(app)
+    transport = transport_to(app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://x") as stranger:
         for headers in ({}, {"X-API-Key": ""}):
             assert (await stranger.get("/jobs", headers=headers)).status_code == 401
@@ -154,7 +160,7 @@ async def test_a_route_that_says_nothing_is_the_operators() -> None:
         exception_handlers=HANDLERS,
         logging_config=None,
     )
-    transport = httpx2.ASGITransport(Authenticated(app, app, keys_of_all()))
+    transport = transport_to(Authenticated(app, app, keys_of_all()))
     for role, status in ((CLIENT, 403), (ENGINE, 403), (OPERATOR, 200)):
         async with httpx2.AsyncClient(
             transport=transport, base_url="http://x", headers={"X-API-Key": SECRETS[role]}
@@ -212,7 +218,7 @@ async def test_where_auth_is_off_anybody_may_do_everything(
     service: Service, tmp_path: Path
 ) -> None:
     app = create_app(service, None, Signer.load_or_create(tmp_path / "signing.key"))
-    transport = httpx2.ASGITransport(app)
+    transport = transport_to(app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://x") as anybody:
         await anybody.post("/engines/heartbeat", json={"engine_id": "e"})
         assert (await anybody.post("/jobs", json=JOB)).status_code == 200

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -53,7 +53,8 @@ def flips(draw: st.DrawFn, size: int) -> Tampering:
 
     def tamper(connection: sqlite3.Connection, present: list[Row]) -> None:
         row = present[seq - 1]
-        put(connection, row._replace(**{column: flipped(getattr(row, column), at, bit)}))
+        change: dict[str, Any] = {column: flipped(getattr(row, column), at, bit)}
+        put(connection, row._replace(**change))
 
     return tamper
 
@@ -71,7 +72,8 @@ def rewrites(draw: st.DrawFn, size: int) -> Tampering:
     )
 
     def tamper(connection: sqlite3.Connection, present: list[Row]) -> None:
-        put(connection, present[seq - 1]._replace(**{column: other}))
+        change: dict[str, Any] = {column: other}
+        put(connection, present[seq - 1]._replace(**change))
 
     return tamper
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dispatcher.core.commands import Command
 from dispatcher.core.decider import Rejected, decide
-from dispatcher.core.events import EngineReported, EngineSeen, JobSubmitted, Recorded
+from dispatcher.core.events import EngineReported, EngineSeen, Event, JobSubmitted, Recorded
 from dispatcher.core.fleet import evolve
 from dispatcher.core.policy import Policy
 from dispatcher.evidence import transfer
@@ -113,7 +113,10 @@ def test_an_import_of_an_export_is_the_same_log_with_the_same_state_at_every_seq
 
 async def test_an_export_is_the_logs_lines_byte_for_byte(db: Path, tmp_path: Path) -> None:
     odd = {"é\x00": [1, 1.0, True, None, {"🎬": ""}], "big": 2**70, "nil": None}
-    events = [EngineReported("\u2028", odd), JobSubmitted("j", '"\\', "h264", 1e300, 2**63 - 1)]
+    events: list[Event] = [
+        EngineReported("\u2028", odd),
+        JobSubmitted("j", '"\\', "h264", 1e300, 2**63 - 1),
+    ]
     records = [Recorded(n, START, "a\x00,b", it, "r\n1") for n, it in enumerate(events, 1)]
     log = await written(db, encoded(*records))
     text = await exported(log)
@@ -363,13 +366,12 @@ async def test_a_log_that_is_there_is_not_replaced(db: Path, tmp_path: Path) -> 
 
 
 async def test_a_log_that_comes_to_be_there_meanwhile_is_not_replaced(db: Path) -> None:
+    def come_to_be_there(_: int) -> None:
+        db.write_text("somebody's")
+
+    lines = io.BytesIO(lines_of(seen(*range(1, 2_001))))
     with pytest.raises(LogError, match=r"is there by now, and is not replaced"):
-        await import_lines(
-            io.BytesIO(lines_of(seen(*range(1, 2_001)))),
-            "export.jsonl",
-            db,
-            lambda _: db.write_text("somebody's"),
-        )
+        await import_lines(lines, "export.jsonl", db, come_to_be_there)
     assert db.read_text() == "somebody's"
 
 

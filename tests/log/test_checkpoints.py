@@ -266,7 +266,8 @@ def test_every_log_has_an_origin_of_its_own(tmp_path: Path) -> None:
 def test_a_key_of_another_origin_is_taken(key_file: Path) -> None:
     key_file.touch(mode=0o600)
     key_file.write_text(PRIVATE_KEY)
-    assert verify_checkpoint(Signer.load_or_create(key_file).sign(CHECKPOINT), VERIFIER_KEY)
+    note = Signer.load_or_create(key_file).sign(CHECKPOINT)
+    assert verify_checkpoint(note, VERIFIER_KEY) == CHECKPOINT
 
 
 def test_threads_that_start_together_have_the_same_key(tmp_path: Path) -> None:

@@ -293,7 +293,8 @@ def test_an_inclusion_proof_with_any_bit_flipped_is_refused(index: int, size: in
     ]
     for place, value in enumerate(genuine):
         for bit in range(8 * HASH_BYTES):
-            leaf, root, *shown = [*genuine[:place], flipped(value, bit), *genuine[place + 1 :]]
+            forged = [*genuine[:place], flipped(value, bit), *genuine[place + 1 :]]
+            leaf, root, *shown = forged
             assert not verify_inclusion(leaf, index, size, shown, root)
 
 
@@ -302,7 +303,8 @@ def test_a_consistency_proof_with_any_bit_flipped_is_refused(old: int, new: int)
     genuine = [SAMPLE.roots[old], SAMPLE.roots[new], *SAMPLE.prove(consistency(old, new))]
     for place, value in enumerate(genuine):
         for bit in range(8 * HASH_BYTES):
-            before, after, *shown = [*genuine[:place], flipped(value, bit), *genuine[place + 1 :]]
+            forged = [*genuine[:place], flipped(value, bit), *genuine[place + 1 :]]
+            before, after, *shown = forged
             assert not verify_consistency(old, new, before, after, shown)
 
 

@@ -8,9 +8,10 @@ import pytest
 from dispatcher.core.events import Recorded
 from dispatcher.core.waiting import Waiters
 from dispatcher.serving.service import Service
-from scripts.torturing import cancel
-from scripts.torturing.exchanges import KINDS
+from tests.support.outcomes import counted
 from tests.support.plain_loop import anyio_backend
+from torturing import cancel
+from torturing.exchanges import KINDS
 
 __all__ = ["anyio_backend"]
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.anyio
 async def test_wherever_a_client_hangs_up_all_stays_whole() -> None:
     outcomes = await cancel.run(cancel.SHORT, 1, print)
     assert [(it.name, it.failures) for it in outcomes] == [("Cancel", []), ("Hang up", [])]
-    assert outcomes[0].facts["await points"] > 4 * len(KINDS)
+    assert counted(outcomes[0], "await points") > 4 * len(KINDS)
 
 
 @pytest.fixture

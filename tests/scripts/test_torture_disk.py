@@ -7,7 +7,8 @@ from random import Random
 import httpx2
 import pytest
 
-from scripts.torturing import disk, serving, submitting
+from tests.support.outcomes import counted
+from torturing import disk, serving, submitting
 
 pytestmark = pytest.mark.anyio
 
@@ -21,10 +22,10 @@ async def test_whatever_the_disk_does_nothing_acknowledged_is_lost() -> None:
     ]
     full, broken, _ = outcomes
     for outcome in (full, broken):
-        assert outcome.facts["refused"] > 0
-        assert outcome.facts["reads meanwhile"] > 0
-    assert full.facts["snapshots given up"] > 0
-    assert broken.facts["I/O errors"] > 0
+        assert counted(outcome, "refused") > 0
+        assert counted(outcome, "reads meanwhile") > 0
+    assert counted(full, "snapshots given up") > 0
+    assert counted(broken, "I/O errors") > 0
 
 
 @pytest.mark.parametrize(

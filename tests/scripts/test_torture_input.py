@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
-from scripts.torturing import input as torture
-from scripts.torturing import mangled
-from scripts.torturing.serving import HOST, Served
+from tests.support.outcomes import counted
 from tests.support.servers import Running
+from torturing import input as torture
+from torturing import mangled
+from torturing.serving import HOST, Served
 
 pytestmark = pytest.mark.anyio
 
@@ -20,10 +21,12 @@ async def test_whatever_comes_in_is_answered_and_the_others_are_served() -> None
         ("Crowd", []),
     ]
     schema, mangled_ones, crowd = outcomes
-    assert schema.facts["requests"] >= schema.facts["operations"]
-    assert "200" in mangled_ones.facts["answers"]
-    assert "400" in mangled_ones.facts["answers"]
-    assert crowd.facts["connections"] > 3_000
+    assert counted(schema, "requests") >= counted(schema, "operations")
+    answers = mangled_ones.facts["answers"]
+    assert isinstance(answers, str)
+    assert "200" in answers
+    assert "400" in answers
+    assert counted(crowd, "connections") > 3_000
 
 
 @pytest.mark.parametrize(

@@ -304,6 +304,7 @@ async def test_standard_input_can_be_any_of_the_files(tmp_path: Path) -> None:
 def test_no_field_of_a_proof_can_be_changed() -> None:
     note, event = LOG.note(40), LOG.lines[16]
     path = PROOF["path"]
+    forged: dict[str, Any]
     for forged in (
         {"seq": 16},
         {"seq": 18},
@@ -340,6 +341,7 @@ def test_no_bit_of_a_path_can_be_changed() -> None:
 
 def test_no_field_of_a_consistency_proof_can_be_changed() -> None:
     path = GROWTH["path"]
+    forged: dict[str, Any]
     for forged in (
         {"from": 16},
         {"to": 41},

@@ -4,13 +4,13 @@ What a stream shows is compared with what stands in the log.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 
-from dispatcher.core.commands import ReportHeartbeat
+from dispatcher.core.commands import Command, ReportHeartbeat
 from dispatcher.log import LogError, serialization
 from dispatcher.serving import feed as feed_module
 from dispatcher.serving.feed import Feed, TooManyStreamsError
@@ -36,7 +36,10 @@ SELECTIONS = [
 
 async def happen(service: Service, count: int) -> None:
     """Submit jobs and send heartbeats of two engines, so many in all."""
-    ways = [lambda n: submit(f"j{n}"), lambda n: ReportHeartbeat(f"e{n % 2}", {})]
+    ways: list[Callable[[int], Command]] = [
+        lambda n: submit(f"j{n}"),
+        lambda n: ReportHeartbeat(f"e{n % 2}", {}),
+    ]
     first = service.projections.seq
     commands = [ways[n % 2](n // 2) for n in range(first, first + count)]
     await asyncio.gather(*(asking(service, command) for command in commands))

@@ -25,7 +25,8 @@ class Broken:
     async def __call__(self, asked: Asked) -> Answer | None:
         if asked.target.endswith(self._route) and not self.mended.is_set():
             self.reached.set()
-            return await self._lost(asked)
+            await self._lost(asked)
+            return None
         return await deaf(self._url, asked)
 
     async def _lost(self, asked: Asked) -> None:

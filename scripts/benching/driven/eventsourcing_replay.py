@@ -114,6 +114,8 @@ def read(recorder: SQLiteApplicationRecorder) -> int:
                     jobs[event.originator_id]["status"] = "completed"
                 case EngineSeen():
                     seen[event.originator_id] = event.timestamp
+                case _:  # `make` writes no others
+                    pass
         position = page[-1].id
     return position
 

@@ -48,7 +48,7 @@ async def main() -> None:
             assert job.id is not None  # noqa: S101 - it has been in the database
             event(job.id).set()
 
-        app.job_manager.finish_job = finish_and_tell  # type: ignore[method-assign]
+        app.job_manager.finish_job = finish_and_tell
 
         async def live(end: float) -> None:
             while (began := time.perf_counter()) < end:
