@@ -85,14 +85,9 @@ class Dispatcher:
         self._deadlines = Deadlines(policy)
         self._is_closed = False
 
-    def is_waiting(self, ticket: Hashable) -> bool:
-        """Whether a ticket's ask has not been answered yet."""
-        return ticket in self._waiting.by_ticket
-
-    @property
-    def waiting(self) -> int:
-        """How many asks wait for work."""
-        return len(self._waiting.by_ticket)
+    def waiting(self) -> list[Hashable]:
+        """List the tickets of the asks that wait for work, whoever has waited longest first."""
+        return [*self._waiting.by_ticket]
 
     def restart(self, fleet: Fleet, seq: int, *, at: datetime, now_s: float) -> list[Effect]:
         """Begin, or begin again, with a fleet that is durable up to `seq`. It is ours from now on.

@@ -37,6 +37,9 @@ class Waiting:
         self._places: dict[Waiter, int] = {}
         self._joined = 0
 
+    def __len__(self) -> int:
+        return len(self.by_ticket)
+
     def join(self, waiter: Waiter) -> None:
         """Begin to wait."""
         self._joined += 1

@@ -13,11 +13,11 @@ from typing import Final
 import msgspec
 
 from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.invariants import ViolationError
 from dispatcher.core.job import Job
 from dispatcher.core.scheduling import Obstacle, obstacle
 from dispatcher.simulation.agenda import HOUR_S, MICROS, Agenda
 from dispatcher.simulation.dispatching import Dispatcher
-from dispatcher.simulation.ledger import ViolationError
 from dispatcher.simulation.machines import Machine, build
 from dispatcher.simulation.network import Network
 from dispatcher.simulation.people import Clients, Operators, work_of_a_job_s

@@ -8,10 +8,8 @@ Laws:
 - No engine is lost that was heard within its lease.
 """
 
-from collections.abc import Sequence
-
 from dispatcher.core.commands import AssignJob, Command, CompleteJob, FailJob, ReportHeartbeat
-from dispatcher.core.decider import Rejected
+from dispatcher.core.dispatcher import Settle
 from dispatcher.core.events import (
     AnswerRefused,
     EngineForgotten,
@@ -31,17 +29,11 @@ from dispatcher.core.events import (
     job_of,
 )
 from dispatcher.core.fleet import Fleet
+from dispatcher.core.invariants import ViolationError
 from dispatcher.core.legality import breach
+from dispatcher.core.replies import Refused
 
-__all__ = ["Ledger", "ViolationError"]
-
-
-class ViolationError(AssertionError):
-    """Something that must never be. `names` are the jobs and engines that it is about."""
-
-    def __init__(self, what: str, *names: str | None) -> None:
-        super().__init__(what)
-        self.names = tuple(dict.fromkeys(name for name in names if name is not None))
+__all__ = ["Ledger"]
 
 
 class Ledger:
@@ -93,17 +85,17 @@ class Ledger:
         if not isinstance(event, EngineSeen | JobProgressed):
             self._sides(fleet, job_of(event), engine_of(event))
 
-    def answered(
-        self, command: Command, outcome: list[Event] | Rejected, events: Sequence[Event]
-    ) -> None:
+    def answered(self, settle: Settle) -> None:
         """Compare what an engine said with what was made of it."""
-        for event in events:
-            if isinstance(outcome, Rejected) and not isinstance(event, AnswerRefused):
+        command, records, reply, _ = settle
+        for recorded in records:
+            event = recorded.event
+            if isinstance(reply, Refused) and not isinstance(event, AnswerRefused):
                 raise ViolationError(f"a refusal changed something: {event}", *_names(command))
             if isinstance(command, CompleteJob | FailJob | ReportHeartbeat):
                 _same_attempt(command, event)
-        if isinstance(command, AssignJob) and len(events) > 1:
-            raise ViolationError(f"one ask gave {len(events)} jobs", *_names(command))
+        if isinstance(command, AssignJob) and len(records) > 1:
+            raise ViolationError(f"one ask gave {len(records)} jobs", *_names(command))
 
     def leases_begin(self, now_s: float) -> None:
         """Note that every lease begins anew."""
@@ -223,5 +215,5 @@ def _same_attempt(said: CompleteJob | FailJob | ReportHeartbeat, event: Event) -
         )
 
 
-def _names(command: Command) -> tuple[str | None, str | None]:
+def _names(command: Command | None) -> tuple[str | None, str | None]:
     return getattr(command, "job_id", None), getattr(command, "engine_id", None)

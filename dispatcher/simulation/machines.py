@@ -5,17 +5,18 @@ until the dispatcher has given its verdict; heartbeats go on meanwhile, and brin
 """
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any, Final, Literal, get_args
 
 import msgspec
 
 from dispatcher.core.commands import AssignJob, CompleteJob, FailJob, ReportHeartbeat
-from dispatcher.core.decider import Rejected
 from dispatcher.core.events import JobSubmitted
+from dispatcher.core.replies import NoWork, Orders, Refused
 from dispatcher.simulation.agenda import MICROS
-from dispatcher.simulation.dispatching import DRAIN, GO_ON, Assignment, Orders
-from dispatcher.simulation.network import Call, Endpoint
+from dispatcher.simulation.calls import Call, Endpoint
+from dispatcher.simulation.dispatching import Assignment
 from dispatcher.simulation.plan import COSTS, Plan
 from dispatcher.simulation.world import World
 
@@ -176,15 +177,16 @@ class Machine(Endpoint):
             whole_us = max(task.ends_us - task.began_us, 1)
             percent = round(100 * min(max((now_us - task.began_us) / whole_us, 0.0), 1.0), 1)
             beat = ReportHeartbeat(self.name, self._report, task.job.job_id, task.attempt, percent)
-        known = DRAIN if self._is_drained else GO_ON
-        self._network.send(Call(self, beat, self._ordered, known=known))
+        known = Orders(drain=self._is_drained)
+        self._network.send(Call(self, beat, partial(self._ordered, beat.attempt), known=known))
         self._after(self._plan.beats_every_s, self._beat)
 
-    def _ordered(self, orders: Orders) -> None:
+    def _ordered(self, attempt: int | None, orders: Orders) -> None:
+        """Obey the answer to a heartbeat that told of this attempt at its job."""
         was_drained, self._is_drained = self._is_drained, orders.drain
         task = self.task
         if orders.cancel is not None and task is not None and task.answer is None:
-            if orders.cancel == (task.job.job_id, task.attempt):
+            if (orders.cancel, attempt) == (task.job.job_id, task.attempt):
                 self._spent(task.worked_s(self._agenda.now_us), "taken away")
                 self.task = None
                 self._ask()
@@ -203,11 +205,11 @@ class Machine(Endpoint):
             )
             self._network.send(call)
 
-    def _given(self, answer: Assignment | Rejected | None) -> None:
+    def _given(self, answer: Assignment | Refused | NoWork) -> None:
         self._asking, self._is_unsure = None, False
         if isinstance(answer, Assignment):
             self._begin(answer.job, answer.attempt)
-        elif isinstance(answer, Rejected):  # it was forgotten; its next heartbeat registers it
+        elif isinstance(answer, Refused):  # it was forgotten; its next heartbeat registers it
             self._after(self._plan.beats_every_s, self._ask)
         else:
             self._after(POLL_S, self._ask)
@@ -262,7 +264,7 @@ class Machine(Endpoint):
         if (task := self.task) is None or task.answer is None:
             return
         fate: Fate = "useful"
-        if isinstance(verdict, Rejected):
+        if isinstance(verdict, Refused):
             fate = "too late"
         elif isinstance(task.answer, FailJob):
             fate = "failed"

@@ -9,77 +9,20 @@ Laws:
 
 from collections.abc import Callable
 from random import Random
-from typing import Any, Final
+from typing import Final
 
-from dispatcher.core.commands import Command
 from dispatcher.simulation.agenda import MICROS, Agenda
+from dispatcher.simulation.calls import Call
 from dispatcher.simulation.plan import Faults
 from dispatcher.simulation.story import Story
 
-__all__ = ["Call", "Endpoint", "Network"]
+__all__ = ["Network"]
 
 PATIENCE_S: Final = 30.0
 """How long a caller waits for its answer, beyond the wait that it asked for."""
 SHORTEST_S: Final = 0.002
 JITTER_S: Final = 0.02
 LATEST_S: Final = 180.0
-
-
-class Endpoint:
-    """Somebody on the network.
-
-    `mute` counts the partitions that let nothing out, `deaf` those that let nothing in. `life`
-    counts the processes it has had: an answer to what an earlier one asked is dropped.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.life = 0
-        self.mute = 0
-        self.deaf = 0
-
-    def run(self, life: int, call: Callable[..., None], *args: object) -> None:
-        """Do what has been waited for, unless the process that waited has died."""
-        if life == self.life:
-            call(*args)
-
-
-class Call:
-    """A request. `answered` is called with the answer, `lost` if there will be none.
-
-    An answer that equals what is `known` need not be carried.
-    """
-
-    __slots__ = (
-        "answered",
-        "command",
-        "gives_up_us",
-        "is_settled",
-        "known",
-        "life",
-        "lost",
-        "sender",
-        "wait_s",
-    )
-
-    def __init__(  # noqa: PLR0913, PLR0917 - all that there is to a call
-        self,
-        sender: Endpoint,
-        command: Command,
-        answered: Callable[[Any], None] | None = None,
-        lost: Callable[[], None] | None = None,
-        wait_s: float = 0.0,
-        known: object = None,
-    ) -> None:
-        self.sender = sender
-        self.life = sender.life
-        self.command = command
-        self.answered = answered
-        self.lost = lost
-        self.wait_s = wait_s
-        self.known = known
-        self.gives_up_us = 0
-        self.is_settled = False
 
 
 class Network:

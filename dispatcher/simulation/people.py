@@ -20,8 +20,8 @@ from dispatcher.core.commands import (
     SubmitJob,
 )
 from dispatcher.simulation.agenda import DAY_S, HOUR_S
+from dispatcher.simulation.calls import Call, Endpoint
 from dispatcher.simulation.machines import BROKEN, Machine
-from dispatcher.simulation.network import Call, Endpoint
 from dispatcher.simulation.plan import COSTS, Plan, mix_of
 from dispatcher.simulation.world import World
 
@@ -97,21 +97,22 @@ class Clients:
     def _change_of_mind(self, job: SubmitJob) -> None:
         if self._is_closed:
             return
+        job_id = str(job.job_id)  # all of these came with one
         match self._rng.choice(["cancel", "cancel and retry", "retry", "retry", "submit again"]):
             case "retry":
-                self._retry(job)
+                self._retry(job_id)
             case "submit again" if job.idempotency_key is not None:
                 self._again(job)
             case "submit again":
                 pass
             case whim:
-                self._send(CancelJob(job.job_id))
+                self._send(CancelJob(job_id))
                 if whim == "cancel and retry":
-                    self._agenda.after(self._rng.expovariate(1 / HOUR_S), self._retry, job)
+                    self._agenda.after(self._rng.expovariate(1 / HOUR_S), self._retry, job_id)
 
-    def _retry(self, job: SubmitJob) -> None:
+    def _retry(self, job_id: str) -> None:
         if not self._is_closed:
-            self._send(RetryJob(job.job_id))
+            self._send(RetryJob(job_id))
 
     def _send(
         self, command: SubmitJob | CancelJob | RetryJob, lost: Callable[[], None] | None = None

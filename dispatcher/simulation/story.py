@@ -4,15 +4,17 @@ A run keeps no story: it can be had again from its seed, this time with the name
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
 from dispatcher.core.commands import AssignJob, Command, ReportHeartbeat
-from dispatcher.core.decider import Rejected
+from dispatcher.core.dispatcher import Settle
 from dispatcher.core.events import EngineReported, EngineSeen, Event, JobProgressed
+from dispatcher.core.replies import Refused
 from dispatcher.simulation.agenda import moment
+from dispatcher.simulation.calls import Call
 
 __all__ = ["KEPT", "Story"]
 
@@ -29,24 +31,24 @@ class Story:
         self.told = 0
         self.lines: deque[str] = deque(maxlen=KEPT)
 
-    def step(
-        self, now_us: int, caller: str, command: Command, outcome: Sequence[Event] | Rejected
-    ) -> None:
+    def step(self, now_us: int, settle: Settle) -> None:
         """Tell of a command and what came of it; of plain heartbeats and vain asks, nothing."""
-        if not self.about:
+        command, records, reply, _ = settle
+        if not self.about or command is None:
             return
-        events = outcome.events if isinstance(outcome, Rejected) else outcome
+        happened = [recorded.event for recorded in records]
         is_routine = isinstance(command, ReportHeartbeat | AssignJob) and all(
-            isinstance(event, EngineSeen | JobProgressed) for event in events
+            isinstance(event, EngineSeen | JobProgressed) for event in happened
         )
-        if is_routine or not any(map(self._is_about, (command, *events))):
+        if is_routine or not any(map(self._is_about, (command, *happened))):
             return
+        caller = settle.ticket.sender.name if isinstance(settle.ticket, Call) else "dispatcher"
         self._tell(now_us, f"{caller:<10} {_words(command)}")
-        for event in events:
+        for event in happened:
             self._tell(now_us, f"{'':<12}=> {_words(event)}")
-        if isinstance(outcome, Rejected):
-            self._tell(now_us, f"{'':<12}=> refused: {outcome.text}")
-        elif not events:
+        if isinstance(reply, Refused):
+            self._tell(now_us, f"{'':<12}=> refused: {reply.text}")
+        elif not happened:
             self._tell(now_us, f"{'':<12}=> nothing")
 
     def message(self, now_us: int, command: Command, fate: str) -> None:

@@ -202,7 +202,7 @@ class _Cutting:
         if not await until(self._is_idle, ANSWER_S, every_s=0):
             raise _AmissError(f"left behind: {self._left()}")
         log = service.log
-        live = encode(State(service._fleet, service.projections), log.tree)  # noqa: SLF001
+        live = encode(State(service._core.fleet, service.projections), log.tree)  # noqa: SLF001
         if live != encode(await replay(log), log.tree):
             raise _AmissError("the replay gives another state than the one that is live")
 
@@ -215,7 +215,7 @@ class _Cutting:
         tasks = [task.get_name() for task in asyncio.all_tasks() - self._tasks]
         return {
             "tasks": len([name for name in tasks if name != WORKERS_KEEPER]),
-            "waiters": len(service._waiters),  # noqa: SLF001 - it shows nowhere else
+            "waiters": len(service._core.waiting()),  # noqa: SLF001 - it shows nowhere else
             "streams": service.feed.streams,
             "commands": len(service._commits._queue),  # noqa: SLF001
             "questions": 0 if service.past is None else service.past._asked,  # noqa: SLF001

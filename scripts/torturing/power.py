@@ -19,7 +19,7 @@ from random import Random
 from typing import Final, NamedTuple
 
 from dispatcher.core import commands
-from dispatcher.core.decider import Rejected, decide
+from dispatcher.core.decider import decide
 from dispatcher.core.events import Recorded
 from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.policy import DEFAULT_POLICY
@@ -272,7 +272,7 @@ def _batch(fleet: Fleet, head: int, random: Random) -> list[Entry]:
     while len(batch) < wanted:
         at = START + timedelta(seconds=head + len(batch))
         outcome = decide(fleet, _wish(fleet, random), at, DEFAULT_POLICY)
-        for event in outcome.events if isinstance(outcome, Rejected) else outcome:
+        for event in outcome.events:
             evolve(fleet, event)
             batch.append(
                 serialization.encode(Recorded(head + len(batch) + 1, at, "torture", event))

@@ -13,8 +13,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from dispatcher.core.waiting import Waiters
-from dispatcher.serving import service as service_module
+from dispatcher.core import dispatcher as dispatcher_module
+from dispatcher.core.waiting import Waiting
 from tests.support.farm import OUTPUT, assigned, beat, happened, job_shown, submitted
 from tests.support.in_flight import until
 from tests.support.servers import KEY, Running, client_of, running
@@ -25,20 +25,20 @@ Answer = asyncio.Task[httpx2.Response]
 
 
 @pytest.fixture(autouse=True)
-def made(monkeypatch: pytest.MonkeyPatch) -> list[Waiters]:
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Waiting]:
     """The waiters of every service that is made from now on."""
-    made: list[Waiters] = []
+    made: list[Waiting] = []
 
-    def make() -> Waiters:
-        made.append(Waiters())
+    def make() -> Waiting:
+        made.append(Waiting())
         return made[-1]
 
-    monkeypatch.setattr(service_module, "Waiters", make)
+    monkeypatch.setattr(dispatcher_module, "Waiting", make)
     return made
 
 
 @pytest.fixture
-def waiters(made: list[Waiters], server: Running) -> Waiters:
+def waiters(made: list[Waiting], server: Running) -> Waiting:
     """Everybody who waits at the test's server."""
     assert server.port
     return made[-1]
@@ -66,7 +66,7 @@ def waiting(client: httpx2.AsyncClient, engine_id: str | None, wait_s: float = 3
 
 
 async def joined(
-    client: httpx2.AsyncClient, waiters: Waiters, *engine_ids: str | None
+    client: httpx2.AsyncClient, waiters: Waiting, *engine_ids: str | None
 ) -> list[Answer]:
     """Have engines wait, one after the other."""
     requests = []
@@ -86,7 +86,7 @@ def job_of(answer: httpx2.Response) -> str:
 
 
 async def test_a_job_goes_to_who_waits_for_it_without_another_request(
-    client: httpx2.AsyncClient, server: Running, waiters: Waiters
+    client: httpx2.AsyncClient, server: Running, waiters: Waiting
 ) -> None:
     (request,) = await joined(client, waiters, "e")
     job_id = await submitted(client)
@@ -97,7 +97,7 @@ async def test_a_job_goes_to_who_waits_for_it_without_another_request(
 
 
 async def test_waiters_are_served_in_the_order_in_which_they_came(
-    many: httpx2.AsyncClient, waiters: Waiters
+    many: httpx2.AsyncClient, waiters: Waiting
 ) -> None:
     requests = await joined(many, waiters, "c", "a", "b")
     job_ids = [await submitted(many) for _ in range(3)]
@@ -105,7 +105,7 @@ async def test_waiters_are_served_in_the_order_in_which_they_came(
 
 
 async def test_a_waiter_that_may_not_have_the_job_is_passed_over(
-    many: httpx2.AsyncClient, waiters: Waiters
+    many: httpx2.AsyncClient, waiters: Waiting
 ) -> None:
     await beat(many, "other", supported_codecs=["av1"])
     await beat(many, "drained")
@@ -126,7 +126,7 @@ async def answered_after(client: httpx2.AsyncClient, request: Answer) -> httpx2.
 
 
 async def test_of_two_hundred_waiters_one_gets_the_job_and_the_others_still_wait(
-    many: httpx2.AsyncClient, server: Running, waiters: Waiters
+    many: httpx2.AsyncClient, server: Running, waiters: Waiting
 ) -> None:
     await asyncio.gather(*(beat(many, f"e{n}") for n in range(200)))
     requests = [waiting(many, f"e{n}") for n in range(200)]
@@ -141,7 +141,7 @@ async def test_of_two_hundred_waiters_one_gets_the_job_and_the_others_still_wait
 
 
 async def test_nobody_waits_when_there_is_a_job(
-    client: httpx2.AsyncClient, waiters: Waiters
+    client: httpx2.AsyncClient, waiters: Waiting
 ) -> None:
     await beat(client, "e")
     job_id = await submitted(client)
@@ -150,7 +150,7 @@ async def test_nobody_waits_when_there_is_a_job(
 
 
 async def test_an_engine_that_resumes_its_job_does_not_wait(
-    client: httpx2.AsyncClient, waiters: Waiters
+    client: httpx2.AsyncClient, waiters: Waiting
 ) -> None:
     await beat(client, "e")
     job_id = await submitted(client)
@@ -161,7 +161,7 @@ async def test_an_engine_that_resumes_its_job_does_not_wait(
 
 
 async def test_a_waiter_in_whose_time_nothing_comes_gets_204(
-    client: httpx2.AsyncClient, server: Running, waiters: Waiters
+    client: httpx2.AsyncClient, server: Running, waiters: Waiting
 ) -> None:
     await beat(client, "e")
     answer = await waiting(client, "e", 0.05)
@@ -173,7 +173,7 @@ async def test_a_waiter_in_whose_time_nothing_comes_gets_204(
 
 @pytest.mark.parametrize("what", ["complete", "fail", "cancel", "forget", "beat", "retry"])
 async def test_whatever_makes_a_job_ready_ends_the_wait(
-    many: httpx2.AsyncClient, waiters: Waiters, what: str
+    many: httpx2.AsyncClient, waiters: Waiting, what: str
 ) -> None:
     await beat(many, "holder")
     first = await submitted(many)
@@ -211,7 +211,7 @@ async def test_whatever_makes_a_job_ready_ends_the_wait(
 
 
 async def test_a_waiter_without_a_name_is_given_a_job_for_the_engine_that_fits(
-    many: httpx2.AsyncClient, waiters: Waiters
+    many: httpx2.AsyncClient, waiters: Waiting
 ) -> None:
     await beat(many, "slow", benchmark_time=9)
     await beat(many, "fast", benchmark_time=1)
@@ -235,7 +235,7 @@ async def a_raw_waiter(server: Running, engine_id: str) -> AsyncIterator[asyncio
 
 
 async def test_a_waiter_whose_client_hung_up_is_given_nothing(
-    client: httpx2.AsyncClient, server: Running, waiters: Waiters
+    client: httpx2.AsyncClient, server: Running, waiters: Waiting
 ) -> None:
     await beat(client, "gone")
     async with a_raw_waiter(server, "gone") as connection:
@@ -249,7 +249,7 @@ async def test_a_waiter_whose_client_hung_up_is_given_nothing(
 
 
 async def test_sigterm_answers_everybody_with_204_and_the_server_stops_within_two_seconds(
-    db: Path, made: list[Waiters]
+    db: Path, made: list[Waiting]
 ) -> None:
     stop = AsyncExitStack()
     server = await stop.enter_async_context(running(db))

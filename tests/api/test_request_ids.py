@@ -10,11 +10,11 @@ from typing import Final
 import httpx2
 import pytest
 
+from dispatcher.core import dispatcher as dispatcher_module
 from dispatcher.core.policy import Policy
-from dispatcher.core.waiting import Waiters
+from dispatcher.core.waiting import Waiting
 from dispatcher.log import LogError
 from dispatcher.log.sqlite import SqliteLog
-from dispatcher.serving import service as service_module
 from dispatcher.serving.service import Service
 from tests.support.callers import SECRETS, Callers, Done, callers_of, done_in, keys_of_all
 from tests.support.farm import JOB, OUTPUT, beat, eventually
@@ -173,8 +173,8 @@ async def test_an_id_that_was_made_is_the_one_that_is_recorded(callers: Callers)
 async def test_a_job_that_was_waited_for_is_recorded_with_the_request_that_waited(
     db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waiters = Waiters()
-    monkeypatch.setattr(service_module, "Waiters", lambda: waiters)
+    waiters = Waiting()
+    monkeypatch.setattr(dispatcher_module, "Waiting", lambda: waiters)
     async with running(db, keys=keys_of_all()) as server, callers_of(server) as callers:
         await beat(callers.rack, "e")
         asking = {"engine_id": "e", "wait_s": 60}

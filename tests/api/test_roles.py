@@ -12,8 +12,9 @@ from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp
 
 from dispatcher.api.app import BODY_LIMIT_BYTES, create_app, create_routes
-from dispatcher.api.auth import ANY_KEY, NO_KEY, Authenticated, Needs, check_role
+from dispatcher.api.auth import ANY_KEY, NO_KEY, Needs, check_role
 from dispatcher.api.errors import HANDLERS
+from dispatcher.api.front import Front
 from dispatcher.log.checkpoints import Signer
 from dispatcher.serving.keys import ApiKeys, Key, Role
 from dispatcher.serving.service import Service
@@ -149,7 +150,7 @@ async def test_every_route_is_checked(application: Litestar) -> None:
         assert getattr(check, "func", check) is check_role
 
 
-async def test_a_route_that_says_nothing_is_the_operators() -> None:
+async def test_a_route_that_says_nothing_is_the_operators(service: Service) -> None:
     @get("/forgotten")
     async def forgotten() -> str:
         return "here"
@@ -160,7 +161,7 @@ async def test_a_route_that_says_nothing_is_the_operators() -> None:
         exception_handlers=HANDLERS,
         logging_config=None,
     )
-    transport = transport_to(Authenticated(app, app, keys_of_all()))
+    transport = transport_to(Front(app, service, keys_of_all(), BODY_LIMIT_BYTES))
     for role, status in ((CLIENT, 403), (ENGINE, 403), (OPERATOR, 200)):
         async with httpx2.AsyncClient(
             transport=transport, base_url="http://x", headers={"X-API-Key": SECRETS[role]}

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dispatcher.cli import app
-from dispatcher.core.deadlines import Timers
+from dispatcher.core.deadlines import Deadlines
 
 SMALL = ("simulate", "--engines", "10", "--hours", "6", "--faults", "many")
 LOADED = "import sys, dispatcher.cli; print(*(it for it in sys.modules if 'simulation' in it))"
@@ -23,7 +23,7 @@ def test_a_broken_invariant_exits_with_1_and_its_story_on_standard_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = settings()
-    monkeypatch.setattr(Timers, "take_due", lambda _: None)
+    monkeypatch.setattr(Deadlines, "take_due", lambda *_: None)
     done = CliRunner().invoke(app, [*SMALL, "--json"])
     assert (done.exit_code, done.stdout) == (1, "")
     broken, again, story = done.stderr.splitlines()[:3]

@@ -12,7 +12,6 @@ from dispatcher.core.commands import (
     ReportHeartbeat,
     TimeOutJob,
 )
-from dispatcher.core.decider import Reason
 from dispatcher.core.events import (
     AnswerRefused,
     EngineForgotten,
@@ -24,6 +23,7 @@ from dispatcher.core.events import (
     JobRequeued,
     JobRetried,
 )
+from dispatcher.core.replies import Reason
 from tests.support.given import OUTPUT, assigned, completed, engine, failed, given, job, requeued
 
 HELD = (job("a"), engine("e", instance="1"), assigned("a", "e"))

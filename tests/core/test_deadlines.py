@@ -15,7 +15,6 @@ from dispatcher.core.events import (
     JobCancelled,
     JobProgressed,
     JobSubmitted,
-    Recorded,
 )
 from dispatcher.core.policy import Policy
 from tests.support.given import START, assigned, completed, engine, failed, job, requeued
@@ -178,8 +177,7 @@ def test_at_the_start_a_pause_has_what_is_left_of_it(now_s: float, rest_s: float
 def test_the_wall_clock_of_an_event_is_nobodys_lease() -> None:
     ticking = Ticking()
     for at_s in (0.0, 3600.0, -3600.0):
-        at = START + timedelta(seconds=at_s)
-        ticking.timers.notice(Recorded(1, at, "tester", EngineSeen("e")))
+        ticking.notice(EngineSeen("e"), at_s=at_s)
         assert ticking.due_after(59.9) == []
     assert ticking.due_after(0.1) == [LoseEngine("e", 60.0)]
 

@@ -3,8 +3,8 @@
 import pytest
 
 from dispatcher.core.commands import AssignJob, CompleteJob, FailJob, SubmitJob
-from dispatcher.core.decider import Reason
 from dispatcher.core.events import Event, JobSubmitted
+from dispatcher.core.replies import Reason
 from tests.support.given import (
     OUTPUT,
     START,

@@ -6,7 +6,6 @@ import msgspec
 import pytest
 
 from dispatcher.core.commands import AssignJob, CancelJob, CompleteJob, FailJob, RetryJob, SubmitJob
-from dispatcher.core.decider import Reason
 from dispatcher.core.events import (
     AnswerRefused,
     EngineReported,
@@ -17,6 +16,7 @@ from dispatcher.core.events import (
     JobSubmitted,
 )
 from dispatcher.core.policy import Policy
+from dispatcher.core.replies import Reason
 from tests.support.given import (
     OUTPUT,
     START,
@@ -121,7 +121,7 @@ SAME = msgspec.structs.replace(FIRST, job_id="b")
 
 def test_the_key_is_recorded_with_the_submission() -> None:
     story = given().when(FIRST)
-    (event,) = story.outcome if isinstance(story.outcome, list) else []
+    (event,) = story.outcome.events
     assert isinstance(event, JobSubmitted)
     assert event.idempotency_key == "key"
 

@@ -11,8 +11,8 @@ from dispatcher.core.commands import (
     ReportBenchmark,
     ReportHeartbeat,
 )
-from dispatcher.core.decider import Reason
 from dispatcher.core.events import EngineBenchmarked, EngineReported, EngineSeen
+from dispatcher.core.replies import Reason
 from tests.support.given import OUTPUT, assigned, engine, given, job
 
 FIELDS: dict[str, Any] = {"supported_codecs": ["h264"], "status": "idle", "hostname": "rack-1"}

@@ -12,7 +12,6 @@ from dispatcher.core.commands import (
     ReportHeartbeat,
     ResumeEngine,
 )
-from dispatcher.core.decider import Reason
 from dispatcher.core.events import (
     EngineBlocked,
     EngineDrained,
@@ -23,6 +22,7 @@ from dispatcher.core.events import (
     Event,
 )
 from dispatcher.core.policy import Policy
+from dispatcher.core.replies import Reason
 from tests.support.given import OUTPUT, assigned, completed, engine, failed, given, job, requeued
 
 FAST = {"benchmark_time": 1.0}

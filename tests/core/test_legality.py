@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dispatcher.core import commands
 from dispatcher.core.commands import Command
-from dispatcher.core.decider import Rejected, decide
+from dispatcher.core.decider import decide
 from dispatcher.core.events import (
     ASKED_BY_NAME,
     AnswerRefused,
@@ -44,8 +44,8 @@ from dispatcher.core.policy import Policy
 from dispatcher.core.scheduling import Obstacle
 from dispatcher.log import decoded, serialization
 from dispatcher.log.sqlite import SqliteLog
+from tests.support.contents import inside
 from tests.support.given import START, assigned, completed, engine, failed, job, requeued
-from tests.support.laws import inside
 from tests.support.strategies import any_commands, any_events, policies
 
 GOLDEN: Final = Path(__file__).parents[1] / "log" / "golden" / "schema-1.db"
@@ -89,7 +89,7 @@ def outcomes(history: list[Wish]) -> Iterator[tuple[Fleet, list[Event]]]:
     for command, policy, by_s in history:
         at += timedelta(seconds=by_s)
         outcome = decide(fleet, command, at, policy)
-        events = list(outcome.events) if isinstance(outcome, Rejected) else outcome
+        events = list(outcome.events)
         yield fleet, events
         for event in events:
             evolve(fleet, event)
@@ -201,7 +201,7 @@ def test_an_event_is_no_breach_where_its_command_would_bring_it_about_and_nowher
         for event, command in asked:
             at = getattr(event, "arrived_at", None) or START
             outcome = decide(fleet, command, at, Policy())
-            events = outcome.events if isinstance(outcome, Rejected) else outcome
+            events = outcome.events
             could_be = [bare(first) for first in events[:1]] == [bare(event)]
             assert (breach(fleet, event) is None) == could_be, event
 

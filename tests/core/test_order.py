@@ -64,7 +64,7 @@ def test_nothing_starves_behind_jobs_of_the_highest_priority() -> None:
 
 def test_the_place_in_the_queue_is_fixed_at_submission() -> None:
     story = given().when(SubmitJob("a", "u", "h264", priority=2), at_s=30)
-    (event,) = story.outcome if isinstance(story.outcome, list) else []
+    (event,) = story.outcome.events
     assert isinstance(event, JobSubmitted)
     assert event.waits_since == START - timedelta(seconds=90)
 
@@ -122,7 +122,7 @@ def pauses_of(job_id: str, policy: Policy, failures: int) -> list[float]:
     story, pauses = given(job(job_id, max_retries=100), policy=policy), list[float]()
     for _ in range(failures):
         story.when(FailJob(job_id, "broke"))
-        (event,) = story.outcome if isinstance(story.outcome, list) else []
+        (event,) = story.outcome.events
         assert isinstance(event, JobRequeued)
         assert event.not_before is not None
         pauses.append((event.not_before - START).total_seconds())
@@ -197,8 +197,8 @@ def test_a_source_of_just_the_size_of_the_storage_fits_whatever_the_size() -> No
         for size_mb in range(1, 2000)
         if given(job("a", size=float(size_mb)), engine("e", storage_capacity_gb=size_mb / 1000))
         .when(AssignJob("e"))
-        .outcome
-        == []
+        .outcome.events
+        == ()
     ]
     assert too_small == []
 

@@ -1,6 +1,7 @@
 """The order in which waiting jobs are owed an engine."""
 
 import math
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -85,7 +86,7 @@ def test_a_line_is_forgotten_with_its_last_job() -> None:
 
 def test_a_paused_job_is_in_the_queue_but_in_no_line() -> None:
     queue = queue_of(waiting("b", 2))
-    queue.add(waiting("a", 1), paused=True)
+    queue.add(waiting("a", 1), datetime(2024, 1, 1, tzinfo=UTC))
     assert "a" in queue.paused
     assert "b" not in queue.paused
     assert first(queue) == "b"
@@ -96,7 +97,7 @@ def test_a_paused_job_is_in_the_queue_but_in_no_line() -> None:
 
 def test_a_paused_job_can_be_removed() -> None:
     queue, a = Queue(), waiting("a", 1)
-    queue.add(a, paused=True)
+    queue.add(a, datetime(2024, 1, 1, tzinfo=UTC))
     queue.remove(a)
     assert "a" not in queue.paused
     assert len(queue) == 0

@@ -25,7 +25,8 @@ from dispatcher.log.checkpoints import Checkpoint
 from dispatcher.log.merkle import EMPTY_ROOT, Frontier
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.serving.as_of import Past
-from dispatcher.serving.service import RefusedError, Service
+from dispatcher.serving.service import Service
+from dispatcher.serving.tickets import RefusedError
 from dispatcher.state.replay import State
 from dispatcher.state.snapshots import Snapshots
 from tests.support.audited import Genuine, audited
@@ -57,7 +58,7 @@ async def lived(path: Path, history: list[Command], policy: Policy) -> list[Know
     known = []
     for command in history:
         with suppress(RefusedError):
-            await service.execute(command, CALLER, lambda _: None)
+            await service.execute(command, CALLER, lambda *_: None)
         checkpoint = Checkpoint("log", log.tree.size, log.tree.root())
         known.append(Known(f"checkpoint {checkpoint.size}", checkpoint))
         if len(known) % 10 == 0:
@@ -108,13 +109,13 @@ async def test_a_log_that_grows_meanwhile_is_sound(db: Path) -> None:
     async def submit(worker: int) -> None:
         for number in count():
             wish = SubmitJob(f"{worker} {number}", "http://media/a.mp4", "h264")
-            await service.execute(wish, CALLER, lambda _: None)
+            await service.execute(wish, CALLER, lambda *_: None)
 
     workers = [asyncio.create_task(submit(worker)) for worker in range(8)]
     sizes = []
     try:
         await service.execute(
-            SubmitJob("first", "http://media/a.mp4", "h264"), CALLER, lambda _: None
+            SubmitJob("first", "http://media/a.mp4", "h264"), CALLER, lambda *_: None
         )
         for _ in range(10):
             audit = Audit(db, [Known("the newest", Checkpoint("log", log.head, log.tree.root()))])
@@ -124,7 +125,7 @@ async def test_a_log_that_grows_meanwhile_is_sound(db: Path) -> None:
             await service.execute(
                 SubmitJob(f"after {len(sizes)}", "http://media/a.mp4", "h264"),
                 CALLER,
-                lambda _: None,
+                lambda *_: None,
             )
     finally:
         for worker in workers:

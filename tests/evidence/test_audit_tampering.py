@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dispatcher.evidence.audit import Known
 from dispatcher.evidence.findings import Finding
 from dispatcher.log.checkpoints import Checkpoint
-from dispatcher.log.tree import KEPT_LEVEL
+from dispatcher.log.merkle import KEPT_LEVEL
 from tests.support.audited import Genuine, audited
 from tests.support.tampering import (
     COLUMNS,

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatcher.core.commands import Command
-from dispatcher.core.decider import Rejected, decide
+from dispatcher.core.decider import decide
 from dispatcher.core.events import EngineReported, EngineSeen, Event, JobSubmitted, Recorded
 from dispatcher.core.fleet import evolve
 from dispatcher.core.policy import Policy
@@ -26,8 +26,8 @@ from dispatcher.log import LogError, serialization
 from dispatcher.log.merkle import EMPTY_ROOT
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.state.replay import State, replay
+from tests.support.contents import inside
 from tests.support.given import START
-from tests.support.laws import inside
 from tests.support.strategies import any_commands, policies
 from tests.support.written import encoded, entries_in, naive_root
 
@@ -80,7 +80,7 @@ def live(
     for n, (command, request_id) in enumerate(history):
         at = START + timedelta(seconds=n)
         outcome = decide(state.fleet, command, at, policy)
-        for event in outcome.events if isinstance(outcome, Rejected) else outcome:
+        for event in outcome.events:
             log.append(Recorded(len(log) + 1, at, "é\u2028", event, request_id))
             evolve(state.fleet, event)
             state.projections.apply(log[-1])

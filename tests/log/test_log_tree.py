@@ -12,6 +12,7 @@ import pytest
 from dispatcher.core.events import EngineSeen, Recorded
 from dispatcher.log import LogError, serialization
 from dispatcher.log.merkle import (
+    KEPT_LEVEL,
     Span,
     Subtree,
     consistency,
@@ -24,7 +25,6 @@ from dispatcher.log.merkle import (
 )
 from dispatcher.log.serialization import Entry
 from dispatcher.log.sqlite import SqliteLog
-from dispatcher.log.tree import KEPT_LEVEL
 from tests.support.given import START
 from tests.support.written import encoded, naive_root
 

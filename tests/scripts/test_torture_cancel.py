@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from dispatcher.core.events import Recorded
-from dispatcher.core.waiting import Waiters
-from dispatcher.serving.service import Service
+from dispatcher.core.dispatcher import Dispatcher, Effect
+from dispatcher.core.waiting import Waiting
 from tests.support.outcomes import counted
 from tests.support.plain_loop import anyio_backend
 from torturing import cancel
@@ -34,7 +33,7 @@ def only_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("only_waits")
 async def test_a_waiter_that_is_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Waiters, "leave", lambda *_: None)
+    monkeypatch.setattr(Waiting, "leave", lambda *_: None)
     outcome = await cancel._cut_everywhere(1, Random(1), print)
     assert not outcome.held
     assert "left behind: {'tasks': 0, 'waiters': 1," in outcome.failures[0]
@@ -42,14 +41,14 @@ async def test_a_waiter_that_is_kept_is_found(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.usefixtures("only_waits")
 async def test_a_fleet_that_the_log_does_not_give_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    happen = Service._happen
+    take = Dispatcher.take
 
-    def happen_and_more(service: Service, *args: Any) -> list[Recorded]:
-        records = happen(service, *args)
-        for engine in service._fleet.engines.values():
+    def take_and_more(core: Dispatcher, *args: Any, **more: Any) -> list[Effect]:
+        effects = take(core, *args, **more)
+        for engine in core.fleet.engines.values():
             engine.drained = True  # of which no event tells
-        return records
+        return effects
 
-    monkeypatch.setattr(Service, "_happen", happen_and_more)
+    monkeypatch.setattr(Dispatcher, "take", take_and_more)
     outcome = await cancel._cut_everywhere(1, Random(1), print)
     assert "the replay gives another state than the one that is live" in outcome.failures[0]

@@ -1,17 +1,26 @@
 """Group commit, answers only from what is durable, starting and stopping."""
 
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import pytest
 
-from dispatcher.core.commands import AssignJob, Caller, Command, CompleteJob, ReportHeartbeat
-from dispatcher.core.events import Recorded
+from dispatcher.core.commands import (
+    AssignJob,
+    Caller,
+    Command,
+    CompleteJob,
+    ReportHeartbeat,
+    SubmitJob,
+)
+from dispatcher.core.dispatcher import Settle
+from dispatcher.core.replies import JobIs
 from dispatcher.log import LogError
 from dispatcher.serving import group_commit
-from dispatcher.serving.service import RefusedError, Service
+from dispatcher.serving.service import Service
+from dispatcher.serving.tickets import RefusedError
+from projections import Projections
 from tests.support.in_flight import (
     TESTER,
     asking,
@@ -114,17 +123,18 @@ async def test_a_decision_sees_what_was_decided_before_it_durable_or_not(
     second_poll = asking(service, AssignJob("e"))
     await turns_of_the_loop()
     log.gate.set()
-    assert await asyncio.gather(submission, poll, second_poll) == [[2], [3], []]
+    requests = [submission, poll, second_poll]
+    assert await asyncio.gather(*requests) == [[2], [3], []]
 
 
 async def test_each_answer_is_made_from_the_state_at_its_own_event(service: Service) -> None:
     await asking(service, ReportHeartbeat("e", {}))
 
-    def status(_: Sequence[Recorded]) -> str | None:
-        job = service.projections.jobs.get("a")
+    def status(_: Settle, projections: Projections) -> str | None:
+        job = projections.jobs.get("a")
         return None if job is None else job.status
 
-    commands = [submit("a"), AssignJob("e"), CompleteJob("a", "out")]
+    commands: list[Command] = [submit("a"), AssignJob("e"), CompleteJob("a", "out")]
     statuses = await asyncio.gather(*(service.execute(c, TESTER, status) for c in commands))
     assert statuses == ["pending", "assigned", "completed"]
 
@@ -185,10 +195,10 @@ async def test_a_refusal_upon_durable_state_writes_nothing(
 
 
 async def test_an_answer_that_fails_is_its_own_callers_trouble(service: Service) -> None:
-    def fail(_: Sequence[Recorded]) -> None:
+    def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    bad = asyncio.create_task(service.execute(submit("a"), TESTER, fail))
+    bad = service.execute(submit("a"), TESTER, fail)
     good = asking(service, submit("b"))
     with pytest.raises(ZeroDivisionError):
         await bad
@@ -251,10 +261,10 @@ async def test_job_ids_are_microseconds_and_a_counter(log: WatchedLog) -> None:
     at = datetime(2024, 1, 1, microsecond=123456, tzinfo=UTC)
     service = Service(log, clock=lambda: at)
     await service.start()
-    for counter in range(3):
-        job_id = service.new_job_id()
-        assert job_id == f"1704067200123456_{counter}"
-        await asking(service, submit(job_id))
+    await asking(service, submit("1704067200123456_2"))
+    for counter in (0, 1, 3):
+        made = await service.execute(SubmitJob(None, "u", "h264"), TESTER, lambda it, _: it.reply)
+        assert made == JobIs(f"1704067200123456_{counter}", is_new=True)
     await service.close()
 
 
@@ -262,7 +272,8 @@ async def test_an_event_carries_the_time_of_its_command_and_who_asked(log: Watch
     at = datetime(2024, 1, 1, tzinfo=UTC)
     service = Service(log, clock=lambda: at)
     await service.start()
-    (recorded,) = await service.execute(submit("a"), Caller("the client", "4711"), list)
+    caller = Caller("the client", "4711")
+    (recorded,) = await service.execute(submit("a"), caller, lambda it, _: list(it.records))
     await service.close()
     assert (recorded.at, recorded.actor, recorded.request_id) == (at, "the client", "4711")
     assert await recorded_in(log) == [recorded]

@@ -14,8 +14,10 @@ import pytest
 from dispatcher.core.commands import AssignJob, Command, CompleteJob, FailJob, ReportHeartbeat
 from dispatcher.core.policy import Policy
 from dispatcher.log import LogError
+from dispatcher.serving import service as service_module
 from dispatcher.serving.service import Service
 from tests.support.farm import eventually
+from tests.support.given import START
 from tests.support.in_flight import asking, failure_of, held_up, submit, turns_of_the_loop
 from tests.support.watched_log import DISK_FULL, WatchedLog
 
@@ -126,6 +128,33 @@ async def test_while_a_commit_is_held_up_nothing_expires(log: WatchedLog) -> Non
         job = service.projections.jobs.get("a")
         assert job is not None
         assert (job.status, job.attempt, job.retries) == ("assigned", 1, 0)
+
+
+async def test_a_heartbeat_that_waits_for_the_disk_counts(
+    log: WatchedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that is turned: the lease runs out while the disk has the heartbeat."""
+    monkeypatch.setattr(service_module, "TICK_S", 0.0)
+    async with serving(log, policy=Policy(lease_s=60.0)) as service:
+        now_s = 1000.0
+        service._now_s = lambda: now_s
+        service._core.restart(service._core.fleet, service._core.seq, at=START, now_s=now_s)
+        await asking(service, ReportHeartbeat("e", {}))
+        submission = await held_up(log, service, submit("a"))
+        beat = None
+        for second in range(65):
+            now_s += 1.0
+            await turns_of_the_loop()
+            if second == 50:
+                beat = asking(service, ReportHeartbeat("e", {}))
+        assert beat is not None
+        log.gate.set()
+        await asyncio.gather(submission, beat)
+        await turns_of_the_loop()
+        assert is_online(service, "e")
+        now_s += 1.0
+        await turns_of_the_loop()
+        assert is_online(service, "e")
 
 
 async def test_an_engine_that_is_heard_while_another_expires_keeps_its_lease(

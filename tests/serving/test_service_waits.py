@@ -6,10 +6,12 @@ from collections.abc import Sequence
 import pytest
 
 from dispatcher.core.commands import AssignJob, ReportHeartbeat
+from dispatcher.core.dispatcher import Settle
 from dispatcher.core.events import JobAssigned, Recorded
 from dispatcher.log import LogError
 from dispatcher.serving import group_commit
 from dispatcher.serving.service import Service
+from projections import Projections
 from tests.support.in_flight import TESTER, asking, failure_of, submit, turns_of_the_loop, until
 from tests.support.watched_log import DISK_FULL, WatchedLog
 
@@ -20,18 +22,22 @@ async def never() -> None:
     await asyncio.Event().wait()
 
 
+def records_of(settled: Settle, _: Projections) -> Sequence[Recorded]:
+    return tuple(settled.records)
+
+
 async def wait(service: Service, engine_id: str, wait_s: float = 60) -> Sequence[Recorded]:
     ask = AssignJob(engine_id)
-    return await service.assign(ask, TESTER, tuple, wait_s=wait_s, gone=never)
+    return await service.wait_for_work(ask, TESTER, records_of, wait_s=wait_s, gone=never)
 
 
 async def waiting(
     service: Service, engine_id: str, wait_s: float = 60
 ) -> asyncio.Task[Sequence[Recorded]]:
     """Have an engine wait; when this returns, it does."""
-    before = len(service._waiters)
+    before = len(service._core.waiting())
     request = asyncio.create_task(wait(service, engine_id, wait_s))
-    await until(lambda: len(service._waiters) > before)
+    await until(lambda: len(service._core.waiting()) > before)
     return request
 
 
@@ -47,11 +53,11 @@ async def test_a_waiter_whose_client_has_this_moment_hung_up_is_given_nothing(
         requests.append(asking(service, submit("a")))
 
     waits = asyncio.create_task(
-        service.assign(AssignJob("gone"), TESTER, list, wait_s=30, gone=gone)
+        service.wait_for_work(AssignJob("gone"), TESTER, records_of, wait_s=30, gone=gone)
     )
-    await until(lambda: len(service._waiters) == 1)
+    await until(lambda: len(service._core.waiting()) == 1)
     hung_up.set()
-    assert await waits == []
+    assert await waits == ()
     assert await requests[0] == [2]
     job = service.projections.jobs.get("a")
     assert job is not None
@@ -103,7 +109,7 @@ async def test_a_waiters_time_also_ends_while_the_log_fails(
     waits = await waiting(service, "e", 0.1)
     log.append_faults = [LogError(DISK_FULL)]
     await failure_of(asking(service, ReportHeartbeat("f", {})))
-    await until(lambda: len(service._waiters) == 0)
+    await until(lambda: len(service._core.waiting()) == 0)
     try:
         async with asyncio.timeout(5):
             await asyncio.gather(waits, return_exceptions=True)

@@ -4,6 +4,7 @@ from datetime import datetime
 
 import pytest
 
+from dispatcher.core import dispatcher as dispatcher_module
 from dispatcher.core.commands import (
     AssignJob,
     CancelJob,
@@ -15,12 +16,10 @@ from dispatcher.core.commands import (
     ReportHeartbeat,
     ResumeEngine,
 )
-from dispatcher.core.decider import Rejected, decide
-from dispatcher.core.events import Event
+from dispatcher.core.decider import Decision, decide
 from dispatcher.core.fleet import Fleet
 from dispatcher.core.policy import Policy
 from dispatcher.log import LogError
-from dispatcher.serving import service as service_module
 from dispatcher.serving.service import Service
 from tests.support.in_flight import asking, failure_of, held_up, submit, turns_of_the_loop, until
 from tests.support.waiting import answer_of, registered, still_waiting, waiting
@@ -34,14 +33,12 @@ def tries(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     """Note who tries to have a job."""
     tried: list[str | None] = []
 
-    def watched(
-        fleet: Fleet, command: Command, at: datetime, policy: Policy
-    ) -> list[Event] | Rejected:
+    def watched(fleet: Fleet, command: Command, at: datetime, policy: Policy) -> Decision:
         if isinstance(command, AssignJob):
             tried.append(command.engine_id)
         return decide(fleet, command, at, policy)
 
-    monkeypatch.setattr(service_module, "decide", watched)
+    monkeypatch.setattr(dispatcher_module, "decide", watched)
     return tried
 
 

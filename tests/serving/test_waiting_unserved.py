@@ -8,7 +8,8 @@ from dispatcher.core.commands import (
     AssignJob,
     SubmitJob,
 )
-from dispatcher.serving.service import RefusedError, Service
+from dispatcher.serving.service import Service
+from dispatcher.serving.tickets import RefusedError
 from tests.support.in_flight import asking, submit, turns_of_the_loop
 from tests.support.waiting import answer_of, registered, waiting
 from tests.support.watched_log import WatchedLog

@@ -5,22 +5,19 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 import pytest
 
-from dispatcher.core import decider
+from dispatcher.core import decider, dispatcher
 from dispatcher.core.commands import Command
-from dispatcher.core.deadlines import Timers
-from dispatcher.core.decider import Rejected
-from dispatcher.core.events import Event
+from dispatcher.core.deadlines import Deadlines
+from dispatcher.core.decider import Decision
 from dispatcher.core.fleet import Engine, Fleet
 from dispatcher.core.policy import Policy
 from dispatcher.core.scheduling import Choice, choose_for
-from dispatcher.simulation import dispatching
 from dispatcher.simulation.farm import FailedError, Outcome, simulate
 from dispatcher.simulation.machines import Machine
 from dispatcher.simulation.plan import FAULTS, Plan, PlanError
@@ -107,7 +104,7 @@ def test_it_sees_a_job_that_is_given_to_two_engines(monkeypatch: pytest.MonkeyPa
     def careless(fleet: Fleet, engine: Engine) -> Choice | None:
         held = next((job for job in fleet.jobs.values() if job.holder is not None), None)
         if held is not None and engine.idle:
-            return Choice(held, engine, "asked by name", [])
+            return Choice(held, engine, "asked by name", ())
         return choose_for(fleet, engine)
 
     monkeypatch.setattr(decider, "choose_for", careless)
@@ -126,29 +123,27 @@ def test_it_sees_a_late_answer_that_is_taken(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_it_sees_an_engine_that_is_lost_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    start = Timers.__init__
+    start = Deadlines.__init__
 
-    def hasty(self: Timers, policy: Policy, clock: object) -> None:
-        start(self, msgspec.structs.replace(policy, lease_s=policy.lease_s / 2), clock)  # type: ignore[arg-type]
+    def hasty(self: Deadlines, policy: Policy) -> None:
+        start(self, msgspec.structs.replace(policy, lease_s=policy.lease_s / 2))
 
-    monkeypatch.setattr(Timers, "__init__", hasty)
+    monkeypatch.setattr(Deadlines, "__init__", hasty)
     assert "within its lease" in broken().splitlines()[0]
 
 
 def test_it_sees_an_engine_that_is_never_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Timers, "take_due", lambda _: None)
+    monkeypatch.setattr(Deadlines, "take_due", lambda *_: None)
     assert "but counts as online" in broken().splitlines()[0]
 
 
 def test_it_sees_a_fleet_that_changes_without_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    def meddling(
-        fleet: Fleet, command: Command, at: datetime, policy: Policy
-    ) -> Sequence[Event] | Rejected:
+    def meddling(fleet: Fleet, command: Command, at: datetime, policy: Policy) -> Decision:
         for job in fleet.jobs.values():
             job.error_message = "meddled"
         return decider.decide(fleet, command, at, policy)
 
-    monkeypatch.setattr(dispatching, "decide", meddling)
+    monkeypatch.setattr(dispatcher, "decide", meddling)
     assert "folding the events gives another fleet" in broken().splitlines()[0]
 
 

@@ -19,16 +19,18 @@ from dispatcher.core.commands import (
     ReportHeartbeat,
     SubmitJob,
 )
-from dispatcher.core.decider import Rejected, decide
+from dispatcher.core.decider import decide
 from dispatcher.core.events import Event, JobRetried, Recorded
 from dispatcher.core.fleet import Fleet, evolve
+from dispatcher.core.invariants import check_choices, check_fleet
 from dispatcher.core.policy import Policy
 from dispatcher.log import serialization
 from dispatcher.log.sqlite import SqliteLog
+from dispatcher.state.agreement import check_shown
 from dispatcher.state.replay import State, replay
 from projections import Projections
+from tests.support.contents import inside
 from tests.support.given import START
-from tests.support.laws import check_choices, check_laws, check_shown, inside
 from tests.support.strategies import any_commands, any_events, policies
 from tests.support.written import encoded, recorded_in
 
@@ -59,7 +61,7 @@ def live(history: list[Command], policy: Policy) -> tuple[Fleet, Projections, li
     for n, command in enumerate(history):
         at = START + timedelta(seconds=n)
         outcome = decide(fleet, command, at, policy)
-        for event in outcome.events if isinstance(outcome, Rejected) else outcome:
+        for event in outcome.events:
             recorded = Recorded(len(log) + 1, at, "tester", event, f"request {n}")
             evolve(fleet, event)
             projections.apply(recorded)
@@ -131,7 +133,7 @@ def test_the_laws_of_the_fleet_hold_after_every_event(
     fleet, finished = Fleet(), dict[str, str]()
     for recorded in live(history, policy)[2]:
         evolve(fleet, recorded.event)
-        check_laws(fleet)
+        check_fleet(fleet)
         if isinstance(recorded.event, JobRetried):
             finished.pop(recorded.event.job_id)
         for job_id, told in finished.items():

@@ -8,7 +8,7 @@ from typing import Final
 
 from dispatcher.core import commands
 from dispatcher.core.commands import Command
-from dispatcher.core.decider import Rejected, decide
+from dispatcher.core.decider import decide
 from dispatcher.core.events import Recorded
 from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.policy import Policy
@@ -31,7 +31,7 @@ def genuine(size: int, seed: int = 0) -> list[Recorded]:
     while len(log) < size:
         at += timedelta(seconds=random.choice([0.001, 1, 20, -5]))
         outcome = decide(fleet, _wish(random, fleet), at, POLICY)
-        for event in outcome.events if isinstance(outcome, Rejected) else outcome:
+        for event in outcome.events:
             evolve(fleet, event)
             request_id = random.choice([None, f"request {len(log)}"])
             log.append(Recorded(len(log) + 1, at, "tester", event, request_id))

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
 from dispatcher.core.commands import Command
-from dispatcher.core.decider import Reason, Rejected, decide
+from dispatcher.core.decider import Decision, decide
 from dispatcher.core.events import (
     AnswerRefused,
     Cause,
@@ -17,7 +17,9 @@ from dispatcher.core.events import (
     JobSubmitted,
 )
 from dispatcher.core.fleet import Fleet, evolve
+from dispatcher.core.invariants import check_fleet
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
+from dispatcher.core.replies import DONE, Reason, Refused, Reply
 
 __all__ = [
     "OUTPUT",
@@ -41,7 +43,7 @@ class given:  # noqa: N801 - it reads as a word of the sentence
     def __init__(self, *events: Event, policy: Policy = DEFAULT_POLICY) -> None:
         self.fleet = Fleet()
         self.policy = policy
-        self.outcome: list[Event] | Rejected = []
+        self.outcome = Decision((), DONE)
         for event in events:
             evolve(self.fleet, event)
 
@@ -50,33 +52,40 @@ class given:  # noqa: N801 - it reads as a word of the sentence
         at = START + timedelta(seconds=at_s)
         self.outcome = decide(self.fleet, command, at, self.policy)
         before = repr(self.fleet)
-        events = self.outcome.events if isinstance(self.outcome, Rejected) else self.outcome
-        for event in events:
+        for event in self.outcome.events:
             evolve(self.fleet, event)
-        if isinstance(self.outcome, Rejected):
+        if isinstance(self.outcome.reply, Refused):
             assert repr(self.fleet) == before, "a refusal changed something"
+        check_fleet(self.fleet)
         return self
 
     def then(self, *events: Event) -> Self:
-        """Expect exactly these events of the last command."""
-        assert self.outcome == list(events)
+        """Expect that the last command was granted with exactly these events."""
+        assert not isinstance(self.outcome.reply, Refused)
+        assert list(self.outcome.events) == list(events)
         return self
 
     def then_nothing(self) -> Self:
         """Expect that the last command was granted without an event."""
         return self.then()
 
+    def then_reply(self, reply: Reply) -> Self:
+        """Expect this reply to the last command."""
+        assert self.outcome.reply == reply
+        return self
+
     def then_rejected(self, reason: Reason) -> Self:
         """Expect that the last command was refused in the words of the reason, and forgotten."""
-        assert self.outcome == Rejected(reason)
+        assert self.outcome == Decision((), Refused(reason))
         return self
 
     def then_too_late(self, now: str, answer: AnswerRefused) -> Self:
         """Expect that the last answer was refused with what is true now, and that remembered."""
-        assert isinstance(self.outcome, Rejected)
+        reply = self.outcome.reply
+        assert isinstance(reply, Refused)
         text = f"Conflict: this answer to job {answer.job_id} comes too late: {now}."
-        assert self.outcome.reason is Reason.NOT_THE_HOLDER
-        assert self.outcome.text == text
+        assert reply.reason is Reason.NOT_THE_HOLDER
+        assert reply.text == text
         fields = (answer.job_id, answer.engine_id, answer.attempt, answer.answer)
         assert self.outcome.events == (AnswerRefused(*fields, reason=text),)
         return self

@@ -1,14 +1,16 @@
 """Commands that are under way: given, held up, answered."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 import pytest
 
 from dispatcher.core.commands import Caller, Command, SubmitJob
-from dispatcher.core.events import Recorded
-from dispatcher.serving.service import Service, UnavailableError
+from dispatcher.core.dispatcher import Settle
+from dispatcher.serving.service import Service
+from dispatcher.serving.tickets import UnavailableError
+from projections import Projections
 from tests.support.watched_log import WatchedLog
 
 __all__ = [
@@ -31,13 +33,18 @@ def submit(job_id: str) -> SubmitJob:
     return SubmitJob(job_id, "http://media/in.mp4", "h264")
 
 
-def seqs(records: Sequence[Recorded]) -> list[int]:
-    return [recorded.seq for recorded in records]
+def seqs(settled: Settle, _: Projections) -> list[int]:
+    """Answer with the seqs of what has happened."""
+    return [recorded.seq for recorded in settled.records]
 
 
 def asking(service: Service, command: Command) -> asyncio.Task[list[int]]:
     """Give a command in a request of its own, and its seqs as the answer."""
-    return asyncio.create_task(service.execute(command, TESTER, seqs))
+
+    async def ask() -> list[int]:
+        return await service.execute(command, TESTER, seqs)
+
+    return asyncio.create_task(ask())
 
 
 async def turns_of_the_loop() -> None:

@@ -1,16 +1,13 @@
-"""Timers whose clock the tests turn."""
+"""Deadlines by a clock that the tests turn."""
 
 from datetime import timedelta
 from typing import Final
 
 from dispatcher.core.commands import Command
-from dispatcher.core.deadlines import Timers
-from dispatcher.core.events import (
-    Event,
-    Recorded,
-)
+from dispatcher.core.deadlines import Deadlines
+from dispatcher.core.events import Event
+from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.policy import Policy
-from projections import Projections
 from tests.support.given import START
 
 __all__ = ["LEASE", "Ticking"]
@@ -18,36 +15,26 @@ __all__ = ["LEASE", "Ticking"]
 LEASE: Final = Policy(lease_s=60.0)
 
 
-class Clock:
-    """A monotonic clock that stands still unless it is turned."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 class Ticking:
-    """Timers, their clock, and what they have handed out."""
+    """Deadlines, and a monotonic clock that stands still unless it is turned."""
 
     def __init__(self, policy: Policy = LEASE) -> None:
-        self.clock = Clock()
-        self.timers = Timers(policy, self.clock)
+        self.now_s = 1000.0
+        self.deadlines = Deadlines(policy)
 
-    def notice(self, *events: Event) -> None:
+    def notice(self, *events: Event, at_s: float = 0.0) -> None:
         for event in events:
-            self.timers.notice(Recorded(1, START, "tester", event))
+            self.deadlines.notice(event, START + timedelta(seconds=at_s), self.now_s)
 
     def due_after(self, seconds: float) -> list[Command]:
-        self.clock.now_s += seconds
-        taken = []
-        while self.timers._is_due():
-            taken.append(self.timers._take_due()[1])
+        self.now_s += seconds
+        taken: list[Command] = []
+        while (due := self.deadlines.take_due(self.now_s)) is not None:
+            taken.append(due)
         return taken
 
     def start(self, *events: Event, now_s: float = 0.0) -> None:
-        projections = Projections()
-        for seq, event in enumerate(events, 1):
-            projections.apply(Recorded(seq, START, "tester", event))
-        self.timers.start(projections, START + timedelta(seconds=now_s))
+        fleet = Fleet()
+        for event in events:
+            evolve(fleet, event)
+        self.deadlines.restart(fleet, START + timedelta(seconds=now_s), self.now_s)

@@ -1,15 +1,16 @@
 """Requests that wait for work."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 from dispatcher.core.commands import (
     AssignJob,
     ReportHeartbeat,
 )
-from dispatcher.core.events import JobAssigned, Recorded
+from dispatcher.core.dispatcher import Settle
+from dispatcher.core.events import JobAssigned
 from dispatcher.serving.service import Service
+from projections import Projections
 from tests.support.in_flight import TESTER, asking, turns_of_the_loop
 
 __all__ = ["Given", "answer_of", "given_in", "never", "registered", "still_waiting", "waiting"]
@@ -21,12 +22,12 @@ async def never() -> None:
     await asyncio.Event().wait()
 
 
-def given_in(records: Sequence[Recorded]) -> Given | None:
+def given_in(settled: Settle, _: Projections) -> Given | None:
     """Give the job and the engine of an assignment."""
     return next(
         (
             (it.event.job_id, it.event.engine_id)
-            for it in records
+            for it in settled.records
             if isinstance(it.event, JobAssigned)
         ),
         None,
@@ -44,7 +45,7 @@ async def waiting(
     """Wait for work in a request of its own."""
     command = AssignJob(engine_id, resume)
     request = asyncio.create_task(
-        service.assign(command, TESTER, given_in, wait_s=wait_s, gone=gone)
+        service.wait_for_work(command, TESTER, given_in, wait_s=wait_s, gone=gone)
     )
     await turns_of_the_loop()
     return request

@@ -15,7 +15,7 @@ import msgspec
 
 from dispatcher.core import commands
 from dispatcher.core.commands import Caller, Command
-from dispatcher.core.decider import Rejected, decide
+from dispatcher.core.decider import decide
 from dispatcher.core.events import Recorded
 from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.policy import Policy
@@ -111,7 +111,7 @@ def told() -> list[Recorded]:
     for caller, command in story():
         at += PAUSE
         outcome = decide(fleet, command, at, POLICY)
-        for event in outcome.events if isinstance(outcome, Rejected) else outcome:
+        for event in outcome.events:
             evolve(fleet, event)
             seq = len(recorded) + 1
             recorded.append(Recorded(seq, at, caller.name, event, caller.request_id))

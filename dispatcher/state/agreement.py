@@ -1,0 +1,64 @@
+"""That readers see what the rules see: the projections and the fleet of one moment agree."""
+
+from collections.abc import Mapping
+
+from dispatcher.core.fleet import Fleet
+from dispatcher.core.invariants import ViolationError
+from projections import Projections
+from projections.engines import EngineView
+from projections.jobs import JobView
+
+__all__ = ["check_shown"]
+
+
+def check_shown(fleet: Fleet, projections: Projections) -> None:
+    """Check that the projections show of each job and engine what the fleet has."""
+    if [view.job_id for view in projections.jobs.all()] != list(fleet.jobs):
+        raise ViolationError("readers and the rules know different jobs")
+    for view in projections.jobs.all():
+        _check_job(view, fleet)
+    if [view.engine_id for view in projections.engines.all()] != list(fleet.engines):
+        raise ViolationError("readers and the rules know different engines")
+    for engine_view in projections.engines.all():
+        _check_engine(engine_view, fleet)
+
+
+def _check_job(view: JobView, fleet: Fleet) -> None:
+    job = fleet.jobs[view.job_id]
+    is_open = job.status in {"pending", "assigned"}
+    shown = {
+        "status": (view.status, job.status),
+        "retries": (view.retries, job.retries),
+        "attempt": (view.attempt, job.attempt),
+        "output_url": (view.output_url, job.output_url),
+        "error_message": (view.error_message, job.error_message),
+        "target_codec": (view.target_codec, job.codec),
+        "job_size": (view.job_size, job.size_mb),
+        "max_retries": (view.max_retries, job.max_retries),
+        "progress": (view.progress, job.progress),
+        "not_before": (view.not_before, fleet.queue.paused.get(job.job_id)),
+        "final": (view.final, job.final),
+        "finished_at": (view.finished_at is not None, job.final),
+        "assigned_engine": (view.assigned_engine if is_open else None, job.holder),
+    }
+    _raise_if_different(view.job_id, shown)
+
+
+def _check_engine(view: EngineView, fleet: Fleet) -> None:
+    engine = fleet.engines[view.engine_id]
+    shown = {
+        "current_job": (view.current_job, engine.holds),
+        "status": (view.status == "idle", engine.idle),
+        "online": (view.online, engine.online),
+        "drained": (view.drained, engine.drained),
+        "blocked": (view.blocked, engine.blocked),
+    }
+    _raise_if_different(view.engine_id, shown)
+
+
+def _raise_if_different(name: str, shown: Mapping[str, tuple[object, object]]) -> None:
+    for field, (seen, true) in shown.items():
+        if seen != true:
+            raise ViolationError(
+                f"readers see {field} {seen!r} of {name}, the rules {true!r}", name
+            )
