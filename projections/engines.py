@@ -5,28 +5,8 @@ from typing import Any, Self, assert_never
 
 import msgspec
 
-from dispatcher.core.events import (
-    ASKED_BY_NAME,
-    AnswerRefused,
-    EngineBenchmarked,
-    EngineBlocked,
-    EngineDrained,
-    EngineForgotten,
-    EngineLost,
-    EngineReported,
-    EngineResumed,
-    EngineSeen,
-    JobAssigned,
-    JobCancelled,
-    JobCompleted,
-    JobFailedPermanently,
-    JobProgressed,
-    JobReleased,
-    JobRequeued,
-    JobRetried,
-    JobSubmitted,
-    Recorded,
-)
+from dispatcher.core import events
+from dispatcher.core.events import ASKED_BY_NAME, Recorded
 
 __all__ = ["EngineFields", "EngineView", "Engines", "EnginesSnapshot"]
 
@@ -128,57 +108,61 @@ class Engines:
     def apply(self, recorded: Recorded) -> None:
         """Fold one event."""
         match recorded.event:  # the usual ones first: patterns are tried in order
-            case JobSubmitted():
+            case events.JobSubmitted():
                 pass
-            case EngineSeen() | JobProgressed():
+            case events.EngineSeen() | events.JobProgressed():
                 self._seen(recorded.event.engine_id, recorded.at)
-            case JobAssigned():
+            case events.JobAssigned():
                 self._assigned(recorded.event, recorded.at)
             case (
-                JobCompleted()
-                | JobRequeued()
-                | JobFailedPermanently()
-                | JobCancelled()
-                | JobRetried()
+                events.JobCompleted()
+                | events.JobRequeued()
+                | events.JobFailedPermanently()
+                | events.JobCancelled()
+                | events.JobRetried()
             ):
                 self._release(recorded.event.job_id)
-            case EngineReported(engine_id, report):
+            case events.EngineReported(engine_id, report):
                 engine = self._engines.setdefault(engine_id, _Engine({}, recorded.at))
                 engine.report = engine.report | report
                 self._seen(engine_id, recorded.at)
-            case EngineBenchmarked(engine_id, benchmark_time):
+            case events.EngineBenchmarked(engine_id, benchmark_time):
                 if (known := self._engines.get(engine_id)) is not None:
                     known.report = known.report | {"benchmark_time": benchmark_time}
                 self._seen(engine_id, recorded.at)
             case (
-                EngineLost()
-                | EngineBlocked()
-                | EngineDrained()
-                | EngineResumed()
-                | EngineForgotten()
+                events.EngineLost()
+                | events.EngineBlocked()
+                | events.EngineDrained()
+                | events.EngineResumed()
+                | events.EngineForgotten()
             ):
                 self._changed(recorded.event)
-            case JobReleased() | AnswerRefused():
+            case events.JobReleased() | events.AnswerRefused():
                 pass
             case _:
                 assert_never(recorded.event)
 
     def _changed(
         self,
-        event: EngineLost | EngineBlocked | EngineDrained | EngineResumed | EngineForgotten,
+        event: events.EngineLost
+        | events.EngineBlocked
+        | events.EngineDrained
+        | events.EngineResumed
+        | events.EngineForgotten,
     ) -> None:
         if (engine := self._engines.get(event.engine_id)) is None:
             return
         match event:
-            case EngineLost():
+            case events.EngineLost():
                 engine.online = False
-            case EngineBlocked(_, reason):
+            case events.EngineBlocked(_, reason):
                 engine.blocked = reason
-            case EngineDrained():
+            case events.EngineDrained():
                 engine.drained = True
-            case EngineResumed():
+            case events.EngineResumed():
                 engine.drained, engine.blocked = False, None
-            case EngineForgotten(engine_id):
+            case events.EngineForgotten(engine_id):
                 if engine.holds is not None:
                     self._release(engine.holds)
                 del self._engines[engine_id]
@@ -189,7 +173,7 @@ class Engines:
         if (engine := self._engines.get(engine_id)) is not None:
             engine.online, engine.last_seen = True, at
 
-    def _assigned(self, event: JobAssigned, at: datetime) -> None:
+    def _assigned(self, event: events.JobAssigned, at: datetime) -> None:
         engine = self._engines.get(event.engine_id)
         if engine is not None and engine.holds is None:
             self._release(event.job_id)

@@ -9,29 +9,8 @@ from typing import Final, Self, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from dispatcher.core.events import (
-    FINAL,
-    AnswerRefused,
-    EngineBenchmarked,
-    EngineBlocked,
-    EngineDrained,
-    EngineForgotten,
-    EngineLost,
-    EngineReported,
-    EngineResumed,
-    EngineSeen,
-    Event,
-    JobAssigned,
-    JobCancelled,
-    JobCompleted,
-    JobFailedPermanently,
-    JobProgressed,
-    JobReleased,
-    JobRequeued,
-    JobRetried,
-    JobSubmitted,
-    Recorded,
-)
+from dispatcher.core import events
+from dispatcher.core.events import FINAL, Event, Recorded
 
 __all__ = ["STATUSES", "JobView", "Jobs", "as_submitted"]
 
@@ -109,7 +88,7 @@ class Jobs:
             return
         if (view := self._views.get(job_id)) is not None:
             self._views[job_id] = _changed(view, event, recorded.at)
-        elif isinstance(event, JobSubmitted):
+        elif isinstance(event, events.JobSubmitted):
             self._views[job_id] = _submitted(event, recorded.at)
 
     def _number(self, job_id: str) -> int:
@@ -121,7 +100,7 @@ class Jobs:
         return self._numbers[job_id]
 
 
-def _submitted(event: JobSubmitted, at: datetime) -> JobView:
+def _submitted(event: events.JobSubmitted, at: datetime) -> JobView:
     return JobView(
         job_id=event.job_id,
         source_url=event.source_url,
@@ -141,7 +120,7 @@ def _submitted(event: JobSubmitted, at: datetime) -> JobView:
 def _changed(view: JobView, event: Event, at: datetime) -> JobView:
     """Give a job as it is after an event that concerns it."""
     match event:
-        case JobAssigned():
+        case events.JobAssigned():
             return replace(
                 view,
                 status="assigned",
@@ -150,7 +129,7 @@ def _changed(view: JobView, event: Event, at: datetime) -> JobView:
                 progress=None,
                 not_before=None,
             )
-        case JobCompleted():
+        case events.JobCompleted():
             return replace(
                 view,
                 status="completed",
@@ -159,9 +138,9 @@ def _changed(view: JobView, event: Event, at: datetime) -> JobView:
                 not_before=None,
                 finished_at=at,
             )
-        case JobProgressed():
+        case events.JobProgressed():
             return replace(view, progress=event.progress)
-        case JobRequeued():
+        case events.JobRequeued():
             return replace(
                 view,
                 status="pending",
@@ -171,9 +150,9 @@ def _changed(view: JobView, event: Event, at: datetime) -> JobView:
                 progress=None,
                 not_before=event.not_before,
             )
-        case JobReleased():
+        case events.JobReleased():
             return replace(view, not_before=None)
-        case JobRetried():
+        case events.JobRetried():
             return replace(
                 view,
                 status="pending",
@@ -182,7 +161,7 @@ def _changed(view: JobView, event: Event, at: datetime) -> JobView:
                 retries=0,
                 finished_at=None,
             )
-        case JobFailedPermanently():
+        case events.JobFailedPermanently():
             return replace(
                 view,
                 status="failed_permanently",
@@ -192,19 +171,19 @@ def _changed(view: JobView, event: Event, at: datetime) -> JobView:
                 not_before=None,
                 finished_at=at,
             )
-        case JobCancelled():
+        case events.JobCancelled():
             return replace(view, status="cancelled", progress=None, not_before=None, finished_at=at)
         case (
-            JobSubmitted()
-            | AnswerRefused()
-            | EngineReported()
-            | EngineSeen()
-            | EngineBenchmarked()
-            | EngineLost()
-            | EngineBlocked()
-            | EngineDrained()
-            | EngineResumed()
-            | EngineForgotten()
+            events.JobSubmitted()
+            | events.AnswerRefused()
+            | events.EngineReported()
+            | events.EngineSeen()
+            | events.EngineBenchmarked()
+            | events.EngineLost()
+            | events.EngineBlocked()
+            | events.EngineDrained()
+            | events.EngineResumed()
+            | events.EngineForgotten()
         ):
             return view
         case _:

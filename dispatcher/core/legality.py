@@ -14,30 +14,10 @@ from typing import Final, assert_never, cast
 
 import msgspec
 
+from dispatcher.core import events
 from dispatcher.core.attempts import attempt_ended, late_answer
 from dispatcher.core.commands import FailJob
-from dispatcher.core.events import (
-    ASKED_BY_NAME,
-    AnswerRefused,
-    EngineBenchmarked,
-    EngineBlocked,
-    EngineDrained,
-    EngineForgotten,
-    EngineLost,
-    EngineReported,
-    EngineResumed,
-    EngineSeen,
-    Event,
-    JobAssigned,
-    JobCancelled,
-    JobCompleted,
-    JobFailedPermanently,
-    JobProgressed,
-    JobReleased,
-    JobRequeued,
-    JobRetried,
-    JobSubmitted,
-)
+from dispatcher.core.events import ASKED_BY_NAME, Event
 from dispatcher.core.fleet import Engine, Fleet
 from dispatcher.core.job import Job
 from dispatcher.core.policy import Policy
@@ -45,44 +25,44 @@ from dispatcher.core.scheduling import choose_any, choose_for, obstacle
 
 __all__ = ["breach"]
 
-_Ended = JobRequeued | JobFailedPermanently
+_Ended = events.JobRequeued | events.JobFailedPermanently
 _NO_PAUSE_NO_BLOCK: Final = Policy(retry_backoff_s=0, block_after=0)
 
 
 def breach(fleet: Fleet, event: Event) -> str | None:
     """Say which rule the event breaks if it is the next one; `None` if it may be."""
     match event:
-        case JobSubmitted():
+        case events.JobSubmitted():
             return _submitted(fleet, event)
-        case JobAssigned():
+        case events.JobAssigned():
             return _assigned(fleet, event)
-        case JobCompleted():
+        case events.JobCompleted():
             return _not_the_holders(fleet, event, "is completed")
-        case JobCancelled():
+        case events.JobCancelled():
             return _not_the_holders(fleet, event, "is cancelled")
-        case JobProgressed(job_id, _, _, progress):
+        case events.JobProgressed(job_id, _, _, progress):
             if (found := _not_the_holders(fleet, event, "progresses")) is not None:
                 return found
             stands_still = fleet.jobs[job_id].progress == progress
             return f"job {job_id} is at {progress} % already" if stands_still else None
-        case JobRequeued():
+        case events.JobRequeued():
             return _ended(fleet, event, "is re-queued")
-        case JobFailedPermanently():
+        case events.JobFailedPermanently():
             return _ended(fleet, event, "fails for good")
-        case JobReleased() | JobRetried() | AnswerRefused():
+        case events.JobReleased() | events.JobRetried() | events.AnswerRefused():
             job = fleet.jobs.get(event.job_id)
             return _no_job(event.job_id) if job is None else _of_a_job(fleet, job, event)
-        case EngineReported(engine_id) if engine_id not in fleet.engines:
+        case events.EngineReported(engine_id) if engine_id not in fleet.engines:
             return None
         case (
-            EngineReported()
-            | EngineSeen()
-            | EngineBenchmarked()
-            | EngineLost()
-            | EngineBlocked()
-            | EngineDrained()
-            | EngineResumed()
-            | EngineForgotten()
+            events.EngineReported()
+            | events.EngineSeen()
+            | events.EngineBenchmarked()
+            | events.EngineLost()
+            | events.EngineBlocked()
+            | events.EngineDrained()
+            | events.EngineResumed()
+            | events.EngineForgotten()
         ):
             engine = fleet.engines.get(event.engine_id)
             return _no_engine(event.engine_id) if engine is None else _of_an_engine(engine, event)
@@ -90,7 +70,7 @@ def breach(fleet: Fleet, event: Event) -> str | None:
             assert_never(event)
 
 
-def _submitted(fleet: Fleet, event: JobSubmitted) -> str | None:
+def _submitted(fleet: Fleet, event: events.JobSubmitted) -> str | None:
     what, key, arrived_at = f"job {event.job_id}", event.idempotency_key, event.arrived_at
     if event.job_id in fleet.jobs:
         return f"{what} is submitted, but there is a job of that id already"
@@ -107,7 +87,7 @@ def _submitted(fleet: Fleet, event: JobSubmitted) -> str | None:
     return None
 
 
-def _assigned(fleet: Fleet, event: JobAssigned) -> str | None:
+def _assigned(fleet: Fleet, event: events.JobAssigned) -> str | None:
     """Find what forbids the assignment, or whose turn it was instead."""
     job, engine = fleet.jobs.get(event.job_id), fleet.engines.get(event.engine_id)
     if job is None:
@@ -137,7 +117,9 @@ def _assigned(fleet: Fleet, event: JobAssigned) -> str | None:
 
 
 def _not_the_holders(
-    fleet: Fleet, event: JobCompleted | JobCancelled | JobProgressed | _Ended, verb: str
+    fleet: Fleet,
+    event: events.JobCompleted | events.JobCancelled | events.JobProgressed | _Ended,
+    verb: str,
 ) -> str | None:
     """Compare the engine and attempt with the job's; one that waits has no engine."""
     if (job := fleet.jobs.get(event.job_id)) is None:
@@ -173,22 +155,22 @@ def _ended(fleet: Fleet, event: _Ended, verb: str) -> str | None:
     if event.retries != due.retries:
         return f"{what} with retries {event.retries}, but by {cause} they are {due.retries}"
     if type(event) is not type(due):
-        are = "are not" if isinstance(due, JobRequeued) else "are"
+        are = "are not" if isinstance(due, events.JobRequeued) else "are"
         return f"{what}, but its retries, {due.retries} of {job.max_retries}, {are} used up"
     if event.blames_engine != due.blames_engine:
         return f"{what}, but {holder if due.blames_engine else 'no engine'} is to blame for that"
-    if isinstance(event, JobRequeued) and event.not_before and cause == "engine_forgotten":
+    if isinstance(event, events.JobRequeued) and event.not_before and cause == "engine_forgotten":
         return f"{what} with a pause, but there is none by {cause}"
     return None
 
 
 def _of_a_job(fleet: Fleet, job: Job, event: Event) -> str | None:
     match event:
-        case JobReleased() if job.job_id not in fleet.queue.paused:
+        case events.JobReleased() if job.job_id not in fleet.queue.paused:
             return f"job {job.job_id} is released, but is in no pause"
-        case JobRetried() if job.status not in {"failed_permanently", "cancelled"}:
+        case events.JobRetried() if job.status not in {"failed_permanently", "cancelled"}:
             return f"job {job.job_id} is retried, but is {_status(job)}"
-        case AnswerRefused(_, engine_id, attempt):
+        case events.AnswerRefused(_, engine_id, attempt):
             if late_answer(job, FailJob(job.job_id, "", engine_id, attempt)) is None:
                 return f"an answer to job {job.job_id} is refused as late, but is not"
         case _:
@@ -201,21 +183,21 @@ def _of_an_engine(engine: Engine, event: Event) -> str | None:
         return lost
     found: str | None = None
     match event:
-        case EngineReported(_, report):
+        case events.EngineReported(_, report):
             old = [name for name, value in report.items() if _is_known(engine, name, value)]
             if old or not report:
                 found = f"reports {', '.join(old) or 'nothing'}, which is no news"
-        case EngineLost() if not engine.online:
+        case events.EngineLost() if not engine.online:
             found = "is lost, but is offline already"
-        case EngineBlocked() if engine.blocked is not None:
+        case events.EngineBlocked() if engine.blocked is not None:
             found = "is blocked, but is so already"
-        case EngineBlocked() if not engine.failures or engine.holds is not None:
+        case events.EngineBlocked() if not engine.failures or engine.holds is not None:
             found = "is blocked, but has not just failed a job"
-        case EngineDrained() if engine.drained:
+        case events.EngineDrained() if engine.drained:
             found = "is drained, but is so already"
-        case EngineResumed() if not engine.drained and engine.blocked is None:
+        case events.EngineResumed() if not engine.drained and engine.blocked is None:
             found = "is resumed, but is neither drained nor blocked"
-        case EngineForgotten() if engine.holds is not None:
+        case events.EngineForgotten() if engine.holds is not None:
             found = f"is forgotten while it holds job {engine.holds}"
         case _:
             pass

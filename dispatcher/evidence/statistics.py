@@ -5,27 +5,8 @@ from typing import assert_never
 
 import msgspec
 
-from dispatcher.core.events import (
-    AnswerRefused,
-    EngineBenchmarked,
-    EngineBlocked,
-    EngineDrained,
-    EngineForgotten,
-    EngineLost,
-    EngineReported,
-    EngineResumed,
-    EngineSeen,
-    JobAssigned,
-    JobCancelled,
-    JobCompleted,
-    JobFailedPermanently,
-    JobProgressed,
-    JobReleased,
-    JobRequeued,
-    JobRetried,
-    JobSubmitted,
-    Recorded,
-)
+from dispatcher.core import events
+from dispatcher.core.events import Recorded
 
 __all__ = ["EngineTotals", "Spread", "Statistics", "Totals"]
 
@@ -83,39 +64,39 @@ class Statistics:
         self._events += 1
         event, at = recorded.event, recorded.at
         match event:
-            case JobSubmitted(job_id):
+            case events.JobSubmitted(job_id):
                 self._outcomes[job_id] = "pending"
                 self._submitted[job_id] = at
-            case JobAssigned(job_id, engine_id):
+            case events.JobAssigned(job_id, engine_id):
                 if (since := self._submitted.pop(job_id, None)) is not None:
                     self._waits_s.append(_seconds(since, at))
                 self._outcomes[job_id] = "assigned"
                 self._running[job_id] = engine_id, at
                 self._engine(engine_id).attempts += 1
-            case JobCompleted(job_id):
+            case events.JobCompleted(job_id):
                 self._end(job_id, "completed", at)
-            case JobRequeued(job_id):
+            case events.JobRequeued(job_id):
                 self._retries += 1
                 self._end(job_id, "pending", at)
-            case JobFailedPermanently(job_id):
+            case events.JobFailedPermanently(job_id):
                 self._end(job_id, "failed_permanently", at)
-            case JobCancelled(job_id):
+            case events.JobCancelled(job_id):
                 self._end(job_id, "cancelled", at)
-            case JobRetried(job_id):
+            case events.JobRetried(job_id):
                 self._outcomes[job_id] = "pending"
-            case AnswerRefused():
+            case events.AnswerRefused():
                 self._refused += 1
             case (
-                JobReleased()
-                | JobProgressed()
-                | EngineReported()
-                | EngineSeen()
-                | EngineBenchmarked()
-                | EngineLost()
-                | EngineBlocked()
-                | EngineDrained()
-                | EngineResumed()
-                | EngineForgotten()
+                events.JobReleased()
+                | events.JobProgressed()
+                | events.EngineReported()
+                | events.EngineSeen()
+                | events.EngineBenchmarked()
+                | events.EngineLost()
+                | events.EngineBlocked()
+                | events.EngineDrained()
+                | events.EngineResumed()
+                | events.EngineForgotten()
             ):
                 pass
             case _:

@@ -13,30 +13,8 @@ from typing import Final, NamedTuple, assert_never
 
 import msgspec
 
-from dispatcher.core.events import (
-    AnswerRefused,
-    Cause,
-    EngineBenchmarked,
-    EngineBlocked,
-    EngineDrained,
-    EngineForgotten,
-    EngineLost,
-    EngineReported,
-    EngineResumed,
-    EngineSeen,
-    Event,
-    JobAssigned,
-    JobCancelled,
-    JobCompleted,
-    JobFailedPermanently,
-    JobProgressed,
-    JobReleased,
-    JobRequeued,
-    JobRetried,
-    JobSubmitted,
-    engine_of,
-    job_of,
-)
+from dispatcher.core import events
+from dispatcher.core.events import Cause, Event, engine_of, job_of
 from dispatcher.log import serialization
 from dispatcher.log.serialization import Entry
 
@@ -120,24 +98,24 @@ class _Story:
 
     def tell(self, at: datetime, event: Event) -> None:
         match event:
-            case JobSubmitted() | JobRetried():
+            case events.JobSubmitted() | events.JobRetried():
                 self.begin(at, "waiting")
-            case JobAssigned(_, engine_id, attempt):
+            case events.JobAssigned(_, engine_id, attempt):
                 self.end(at, f"assigned to {engine_id}")
                 self.begin(at, f"attempt {attempt}", engine_id)
-            case JobProgressed(progress=progress):
+            case events.JobProgressed(progress=progress):
                 self._progress = f", {progress:.0f} %"
-            case JobCompleted(output_url=url):
+            case events.JobCompleted(output_url=url):
                 self.end(at, f"completed: {url}")
-            case JobRequeued(cause=cause, error_message=error, not_before=not_before):
+            case events.JobRequeued(cause=cause, error_message=error, not_before=not_before):
                 self.end(at, _failure(cause, error))
                 self.begin(at, "waiting" if not_before is None else "pausing")
-            case JobReleased():
+            case events.JobReleased():
                 self.end(at, "over")
                 self.begin(at, "waiting")
-            case JobFailedPermanently(cause=cause, error_message=error):
+            case events.JobFailedPermanently(cause=cause, error_message=error):
                 self.end(at, f"{_failure(cause, error)} (for good)")
-            case JobCancelled():
+            case events.JobCancelled():
                 self.end(at, "cancelled")
             case _:
                 pass  # a refused answer changed nothing
@@ -154,7 +132,7 @@ def told(entries: Iterable[Entry]) -> Timeline:
         if event is not None:
             story.tell(at, event)
         since_s = 0.0 if before is None else (at - before).total_seconds()
-        is_refusal = isinstance(event, AnswerRefused)
+        is_refusal = isinstance(event, events.AnswerRefused)
         lines.append(Line(entry.seq, entry.time, since_s, entry.actor, what, is_refusal))
         first, before = first or at, at
     total_s = 0.0 if first is None or before is None else (before - first).total_seconds()
@@ -206,49 +184,49 @@ def _on(engine_id: str | None) -> str:
 
 def _what(event: Event) -> str:
     match event:
-        case JobSubmitted():
+        case events.JobSubmitted():
             urgency = f", priority {event.priority}" if event.priority else ""
             return (
                 f"submitted: {event.source_url} to {event.target_codec}, "
                 f"{event.job_size:g} MB{urgency}"
             )
-        case JobAssigned(_, engine_id, attempt, rule):
+        case events.JobAssigned(_, engine_id, attempt, rule):
             return f"assigned to {engine_id}, attempt {attempt}, by the rule '{rule}'"
-        case JobCompleted(_, engine_id, attempt, output_url):
+        case events.JobCompleted(_, engine_id, attempt, output_url):
             return f"attempt {attempt}{_on(engine_id)} completed: {output_url}"
-        case JobRequeued(_, engine_id, attempt, retries, error, cause):
+        case events.JobRequeued(_, engine_id, attempt, retries, error, cause):
             how = _failure(cause, error)
             return f"attempt {attempt}{_on(engine_id)} {how}; re-queued, failures: {retries}"
-        case JobFailedPermanently(_, engine_id, attempt, retries, error, cause):
+        case events.JobFailedPermanently(_, engine_id, attempt, retries, error, cause):
             how = _failure(cause, error)
             return f"attempt {attempt}{_on(engine_id)} {how}; failed for good, failures: {retries}"
-        case JobReleased():
+        case events.JobReleased():
             return "its pause is over"
-        case JobProgressed(_, engine_id, attempt, progress):
+        case events.JobProgressed(_, engine_id, attempt, progress):
             return f"attempt {attempt}{_on(engine_id)} is at {progress:g} %"
-        case JobCancelled(_, engine_id):
+        case events.JobCancelled(_, engine_id):
             return "cancelled" + ("" if engine_id is None else f", while{_on(engine_id)}")
-        case JobRetried():
+        case events.JobRetried():
             return "put back with all its retries"
-        case AnswerRefused(_, engine_id, attempt, answer, reason):
+        case events.AnswerRefused(_, engine_id, attempt, answer, reason):
             sender = "an engine" if engine_id is None else engine_id
             numbered = "" if attempt is None else f" of attempt {attempt}"
             return f"refused the late '{answer}'{numbered} by {sender}: {reason}"
-        case EngineReported(_, report):
+        case events.EngineReported(_, report):
             news = msgspec.json.encode(report).decode(errors="replace")
             return f"reported {news}" if report else "reported for the first time"
-        case EngineSeen():
+        case events.EngineSeen():
             return "seen"
-        case EngineBenchmarked(_, benchmark_time):
+        case events.EngineBenchmarked(_, benchmark_time):
             return f"benchmarked: {benchmark_time:g} s"
-        case EngineLost(_, silent_s):
+        case events.EngineLost(_, silent_s):
             return f"lost, after {duration(silent_s)} of silence"
-        case EngineBlocked(_, reason):
+        case events.EngineBlocked(_, reason):
             return f"blocked: {reason}"
-        case EngineDrained():
+        case events.EngineDrained():
             return "drained"
-        case EngineResumed():
+        case events.EngineResumed():
             return "resumed"
-        case EngineForgotten():
+        case events.EngineForgotten():
             return "forgotten"
     assert_never(event)

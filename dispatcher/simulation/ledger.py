@@ -8,32 +8,21 @@ Laws:
 - No engine is lost that was heard within its lease.
 """
 
+from dispatcher.core import events
 from dispatcher.core.commands import AssignJob, Command, CompleteJob, FailJob, ReportHeartbeat
 from dispatcher.core.dispatcher import Settle
-from dispatcher.core.events import (
-    AnswerRefused,
-    EngineForgotten,
-    EngineLost,
-    EngineReported,
-    EngineSeen,
-    Event,
-    JobAssigned,
-    JobCancelled,
-    JobCompleted,
-    JobFailedPermanently,
-    JobProgressed,
-    JobRequeued,
-    JobRetried,
-    JobSubmitted,
-    engine_of,
-    job_of,
-)
+from dispatcher.core.events import Event, engine_of, job_of
 from dispatcher.core.fleet import Fleet
 from dispatcher.core.invariants import ViolationError
 from dispatcher.core.legality import breach
 from dispatcher.core.replies import Refused
 
 __all__ = ["Ledger"]
+
+_End = events.JobCompleted | events.JobCancelled | events.JobFailedPermanently | events.JobRequeued
+_SAID_BY_ENGINES = (
+    events.JobProgressed | events.JobCompleted | events.JobRequeued | events.JobFailedPermanently
+)
 
 
 class Ledger:
@@ -56,33 +45,33 @@ class Ledger:
     def after(self, fleet: Fleet, event: Event, now_s: float) -> None:
         """Enter an event that the fleet has folded, and compare."""
         match event:
-            case EngineSeen(engine_id) | EngineReported(engine_id):
+            case events.EngineSeen(engine_id) | events.EngineReported(engine_id):
                 self._heard_s[engine_id] = now_s
-            case JobProgressed(_, engine_id):
+            case events.JobProgressed(_, engine_id):
                 self._heard_s[engine_id] = now_s
                 self._is_the_holder(event)
-            case JobSubmitted(job_id, max_retries=max_retries):
+            case events.JobSubmitted(job_id, max_retries=max_retries):
                 self._attempts[job_id], self._most[job_id] = 0, max(max_retries, 1)
-            case JobAssigned():
+            case events.JobAssigned():
                 self._assigned(event, now_s)
-            case JobCompleted(job_id):
+            case events.JobCompleted(job_id):
                 self._ended(event, "completed")
-            case JobCancelled(job_id):
+            case events.JobCancelled(job_id):
                 self._ended(event, "cancelled")
-            case JobFailedPermanently(job_id):
+            case events.JobFailedPermanently(job_id):
                 self._ended(event, "failed_permanently")
-            case JobRequeued(job_id):
+            case events.JobRequeued(job_id):
                 self._ended(event, None)
-            case JobRetried(job_id):
+            case events.JobRetried(job_id):
                 if self._final.pop(job_id, "completed") == "completed":
                     raise ViolationError(f"job {job_id} is retried, but is completed", job_id)
-            case EngineLost(engine_id):
+            case events.EngineLost(engine_id):
                 self._lost(engine_id, now_s)
-            case EngineForgotten(engine_id):
+            case events.EngineForgotten(engine_id):
                 self._heard_s.pop(engine_id, None)
             case _:
                 pass
-        if not isinstance(event, EngineSeen | JobProgressed):
+        if not isinstance(event, events.EngineSeen | events.JobProgressed):
             self._sides(fleet, job_of(event), engine_of(event))
 
     def answered(self, settle: Settle) -> None:
@@ -90,7 +79,7 @@ class Ledger:
         command, records, reply, _ = settle
         for recorded in records:
             event = recorded.event
-            if isinstance(reply, Refused) and not isinstance(event, AnswerRefused):
+            if isinstance(reply, Refused) and not isinstance(event, events.AnswerRefused):
                 raise ViolationError(f"a refusal changed something: {event}", *_names(command))
             if isinstance(command, CompleteJob | FailJob | ReportHeartbeat):
                 _same_attempt(command, event)
@@ -113,7 +102,7 @@ class Ledger:
                     engine.holds,
                 )
 
-    def _assigned(self, event: JobAssigned, now_s: float) -> None:
+    def _assigned(self, event: events.JobAssigned, now_s: float) -> None:
         job_id, engine_id = event.job_id, event.engine_id
         what = f"job {job_id} is given to engine {engine_id}"
         if (status := self._final.get(job_id)) is not None:
@@ -130,7 +119,10 @@ class Ledger:
 
     def _ended(
         self,
-        event: JobCompleted | JobCancelled | JobFailedPermanently | JobRequeued,
+        event: events.JobCompleted
+        | events.JobCancelled
+        | events.JobFailedPermanently
+        | events.JobRequeued,
         status: str | None,
     ) -> None:
         job_id, engine_id = event.job_id, event.engine_id
@@ -138,7 +130,7 @@ class Ledger:
             what = f"job {job_id} is {status or 're-queued'} after it was {before}"
             raise ViolationError(what, job_id, engine_id)
         self._is_the_holder(event)
-        if isinstance(event, JobRequeued | JobFailedPermanently):
+        if isinstance(event, events.JobRequeued | events.JobFailedPermanently):
             most = self._most[job_id] - (status is None)
             if event.retries > most:
                 what = f"job {job_id} has {event.retries} retries, and may have {most}"
@@ -150,7 +142,11 @@ class Ledger:
 
     def _is_the_holder(
         self,
-        event: JobProgressed | JobCompleted | JobCancelled | JobFailedPermanently | JobRequeued,
+        event: events.JobProgressed
+        | events.JobCompleted
+        | events.JobCancelled
+        | events.JobFailedPermanently
+        | events.JobRequeued,
     ) -> None:
         job_id = event.job_id
         has = self._holders.get(job_id), self._attempts[job_id]
@@ -201,11 +197,15 @@ class Ledger:
 
 def _same_attempt(said: CompleteJob | FailJob | ReportHeartbeat, event: Event) -> None:
     """Compare the attempt of which an engine spoke with the one that ended or went on."""
-    if isinstance(said, ReportHeartbeat) and not isinstance(event, JobProgressed):
+    if isinstance(said, ReportHeartbeat) and not isinstance(event, events.JobProgressed):
         return  # a heartbeat of a new process ends what the one before it left
-    if isinstance(event, JobProgressed | JobCompleted | JobRequeued | JobFailedPermanently) and (
-        (event.engine_id, event.attempt) != (said.engine_id, said.attempt)
-    ):
+    if isinstance(
+        event,
+        events.JobProgressed
+        | events.JobCompleted
+        | events.JobRequeued
+        | events.JobFailedPermanently,
+    ) and ((event.engine_id, event.attempt) != (said.engine_id, said.attempt)):
         raise ViolationError(
             f"what engine {said.engine_id} said of attempt {said.attempt} of job {event.job_id} "
             f"was taken for attempt {event.attempt} on engine {event.engine_id}",

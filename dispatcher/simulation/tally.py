@@ -4,15 +4,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from dispatcher.core.events import (
-    EngineLost,
-    EngineSeen,
-    JobAssigned,
-    JobCompleted,
-    JobProgressed,
-    JobSubmitted,
-    Recorded,
-)
+from dispatcher.core import events
+from dispatcher.core.events import Recorded
 from dispatcher.core.fleet import Fleet
 from dispatcher.evidence.statistics import Spread, Statistics, Totals
 from dispatcher.simulation.agenda import HOUR_S
@@ -64,20 +57,20 @@ class Tally:
     def seen(self, recorded: Recorded) -> None:
         """Count an event; `at` is its true time."""
         event = recorded.event
-        if isinstance(event, EngineSeen | JobProgressed):
+        if isinstance(event, events.EngineSeen | events.JobProgressed):
             return  # most events are these, and nothing here follows from them
         self._statistics.apply(recorded)
         match event:
-            case JobSubmitted(job_id):
+            case events.JobSubmitted(job_id):
                 self._hours[-1].submitted += 1
                 self._waiting_since[job_id] = recorded.at.timestamp()
-            case JobAssigned(job_id):
+            case events.JobAssigned(job_id):
                 if (since_s := self._waiting_since.pop(job_id, None)) is not None:
                     waited_s = recorded.at.timestamp() - since_s
                     self._longest_wait_s = max(self._longest_wait_s, waited_s)
-            case JobCompleted():
+            case events.JobCompleted():
                 self._hours[-1].completed += 1
-            case EngineLost():
+            case events.EngineLost():
                 self._lost_engines += 1
             case _:
                 pass

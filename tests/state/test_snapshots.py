@@ -35,7 +35,7 @@ from tests.support.given import START, job
 from tests.support.strategies import any_events, policies
 from tests.support.watched_log import WatchedLog
 from tests.support.written import encoded
-from tests.test_core_is_pure import reached_from
+from tests.test_architecture import reached_from
 
 HEAD: Final = 40
 STORY: Final = told()[:HEAD]
@@ -166,7 +166,9 @@ def test_the_same_state_has_the_same_bytes_in_every_process() -> None:
 def test_its_fold_version_tells_of_every_module_that_folds() -> None:
     folding = reached_from(("dispatcher.core.fleet", "dispatcher.log.serialization", "projections"))
     folding |= {"dispatcher.state.replay"}  # of which `State.apply` is the fold itself
-    assert folding - {"dispatcher", "dispatcher.core"} <= {module.__name__ for module in snapshots._FOLDING}
+    assert folding - {"dispatcher", "dispatcher.core"} <= {
+        module.__name__ for module in snapshots._FOLDING
+    }
 
 
 # It is used only if it is whole and ours
