@@ -1,6 +1,6 @@
 """Fixtures that every test may ask for."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx2
@@ -11,6 +11,7 @@ from dispatcher.client import Client
 from dispatcher.core.policy import Policy
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.serving.service import Service
+from tests.support import fleets
 from tests.support.farm import Farm
 from tests.support.servers import KEY, Running, client_of, running
 from tests.support.watched_log import WatchedLog
@@ -18,6 +19,16 @@ from tests.support.watched_log import WatchedLog
 # The same examples on every run, however slow the machine is.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
+
+
+fleets.watch()
+
+
+@pytest.fixture(autouse=True)
+def _every_fleet_is_sound_at_the_end() -> Iterator[None]:
+    """The invariants of the core hold, whatever the test has done."""
+    yield
+    fleets.check_all()
 
 
 @pytest.fixture(scope="session")

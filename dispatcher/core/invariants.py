@@ -5,7 +5,7 @@ simulation now and then. A server does not ask.
 
 Laws:
 - Whatever was folded, in whatever order: `check_fleet` and `check_choices` hold.
-- If the rules decided it: `check_leases` holds too.
+- If the rules decided it: `check_decided` holds too.
 - Folding the same events gives the same: `check_same`.
 """
 
@@ -21,8 +21,8 @@ from dispatcher.core.scheduling import choose_for, obstacle
 __all__ = [
     "ViolationError",
     "check_choices",
+    "check_decided",
     "check_fleet",
-    "check_leases",
     "check_same",
 ]
 
@@ -47,8 +47,14 @@ def check_fleet(fleet: Fleet) -> None:
     _check_queue(fleet)
 
 
-def check_leases(fleet: Fleet) -> None:
-    """Check that no engine was lost with a job still in its hands."""
+def check_decided(fleet: Fleet) -> None:
+    """Check also what follows from the rules: retries have bounds, and the lost hold nothing."""
+    check_fleet(fleet)
+    for job in fleet.jobs.values():
+        most = max(job.max_retries, 1) - (not job.final)
+        if not 0 <= job.retries <= most:
+            what = f"job {job.job_id} has {job.retries} retries, and may have {most}"
+            raise ViolationError(what, job.job_id)
     for engine in fleet.engines.values():
         if engine.holds is not None and not engine.online:
             what = f"engine {engine.engine_id} is offline and holds a job"
@@ -97,12 +103,10 @@ def _differing(live: Mapping[str, object], rebuilt: Mapping[str, object]) -> str
 
 
 def _check_job(job: Job) -> None:
-    most = max(job.max_retries, 1) - (not job.final)
     if (
         (job.holder is not None) != (job.status == "assigned")
         or (job.output_url is not None) != (job.status == "completed")
         or (job.progress is not None and job.status != "assigned")
-        or not 0 <= job.retries <= most
     ):
         raise ViolationError(f"job {job.job_id} is at odds with itself: {job}", job.job_id)
 

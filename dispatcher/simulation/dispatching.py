@@ -21,7 +21,7 @@ from dispatcher.core.dispatcher import Dispatcher as Core
 from dispatcher.core.dispatcher import Effect, Settle, StoodStill, Wait
 from dispatcher.core.events import EngineSeen, JobSubmitted, Recorded
 from dispatcher.core.fleet import Fleet, evolve
-from dispatcher.core.invariants import check_choices, check_fleet, check_leases, check_same
+from dispatcher.core.invariants import check_choices, check_decided, check_same
 from dispatcher.core.replies import JobIs
 from dispatcher.simulation.agenda import MICROS
 from dispatcher.simulation.calls import Call
@@ -129,8 +129,7 @@ class Dispatcher:
     def check(self) -> None:
         """Check all that must be true of everything together."""
         self.check_replay()
-        check_fleet(self.fleet)
-        check_leases(self.fleet)
+        check_decided(self.fleet)
         if len(self.fleet.queue) <= PENDING:
             check_choices(self.fleet, at_most=CHOICES)
         if self._is_up and self._agenda.now_us > self._still_until_us + SLACK_S * MICROS:

@@ -18,7 +18,7 @@ from dispatcher.core.commands import Command, CompleteJob, FailJob
 from dispatcher.core.decider import Decision, decide
 from dispatcher.core.events import Event, JobRetried, Recorded
 from dispatcher.core.fleet import Fleet, evolve
-from dispatcher.core.invariants import check_choices, check_fleet, check_leases
+from dispatcher.core.invariants import check_choices, check_decided
 from dispatcher.core.policy import Policy
 from dispatcher.core.replies import DONE, Reason, Refused
 from dispatcher.log import serialization
@@ -26,6 +26,7 @@ from dispatcher.state.agreement import check_shown
 from projections import Projections
 from tests.support.contents import inside
 from tests.support.given import START
+from tests.support.lives import ALL_STEPS, standing_in, steps_between
 
 STEPS: Final = 50
 EXAMPLES: Final = 500
@@ -81,7 +82,10 @@ class Farm(RuleBasedStateMachine):
         steps_taken += 1
         outcome = decide(self.fleet, command, self.at, self.policy)
         for event in outcome.events:
+            before = standing_in(self.fleet)
             evolve(self.fleet, event)
+            for step in steps_between(before, event, standing_in(self.fleet)):
+                assert step in ALL_STEPS, "a step that is in no table"
             self.projections.apply(Recorded(self.projections.seq + 1, self.at, "tester", event))
             reached.add(type(event))
             if isinstance(event, JobRetried):
@@ -219,8 +223,7 @@ class Farm(RuleBasedStateMachine):
 
     @invariant()
     def the_laws_of_the_fleet_hold(self) -> None:
-        check_fleet(self.fleet)
-        check_leases(self.fleet)
+        check_decided(self.fleet)
 
     @invariant()
     def no_final_job_has_changed(self) -> None:
