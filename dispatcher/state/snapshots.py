@@ -24,6 +24,7 @@ from typing import Final
 import msgspec
 
 import projections as projecting
+from dispatcher import files
 from dispatcher.core import events, fleet, job, queue
 from dispatcher.core.events import JobSubmitted
 from dispatcher.core.fleet import Engine, Fleet
@@ -190,14 +191,8 @@ class Snapshots:
             self.directory.mkdir(exist_ok=True)
             for left in self.directory.glob("*.new"):  # by a writer that was killed: there is one
                 left.unlink(missing_ok=True)
-            with draft.open("wb") as file:
-                file.write(encode(state, tree))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
+            files.write(path, encode(state, tree), draft)
         except OSError as error:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
             raise SnapshotError(f"{path}: can't be written: {error.strerror}") from error
         self._thin_out(state.seq)
         return path
