@@ -92,7 +92,8 @@ async def _export(db: Path, write: Callable[[bytes], object], form: Form, after:
 @contextmanager
 def _standard_output() -> Iterator[Callable[[bytes], object]]:
     """Write to standard output; whoever has read enough ends us as it ends cat(1)."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if hasattr(signal, "SIGPIPE"):  # Windows has none
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     with _written("standard output", sys.stdout.fileno()) as write:
         yield write
 

@@ -17,7 +17,6 @@ A plain SHA-256, without salt or stretching, is enough: those slow down who trie
 passwords, and a key made here is 256 random bits, of which none is likelier than another.
 """
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -25,8 +24,7 @@ import re
 import secrets
 import stat
 import tomllib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Self
@@ -34,6 +32,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from dispatcher import files
+from dispatcher.locks import turn
 
 __all__ = ["ANONYMOUS", "ApiKeys", "Key", "KeysError", "Role", "new_key"]
 
@@ -127,7 +126,7 @@ def new_key(path: Path, name: str, role: Role) -> str:
     secret = secrets.token_urlsafe(KEY_BYTES)
     key = Key.of(name, role, secret)
     try:
-        with _held(path.parent):
+        with turn(path.with_name(f"{path.name}.lock")):
             text = (_text_of(path) if path.exists() else "").rstrip() or _HEADING
             text = f"{text}\n\n{_block(key)}"
             _require_distinct(_parsed(text, path), path)
@@ -216,17 +215,6 @@ def _require_distinct(keys: Iterable[Key], path: Path) -> None:
 
 def _block(key: Key) -> str:
     return f'[[key]]\nname = "{key.name}"\nrole = "{key.role}"\nsha256 = "{key.sha256.hex()}"\n'
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Keep other makers of keys waiting; a lock on the directory leaves no file behind."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 def _replace(path: Path, content: bytes) -> None:
