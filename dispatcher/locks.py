@@ -15,6 +15,8 @@ from weakref import WeakSet
 
 import filelock
 
+from dispatcher.errors import DispatcherError
+
 __all__ = ["FileLock", "LockHeldError", "turn"]
 
 _PID_AT: Final = 1 if os.name == "nt" else 0
@@ -23,7 +25,7 @@ _PID_BYTES: Final = 32
 _TURN_POLL_S: Final = 0.01
 
 
-class LockHeldError(Exception):
+class LockHeldError(DispatcherError):
     """Another process holds the lock; `holder` is its process id, as far as it is known."""
 
     def __init__(self, path: Path, holder: str) -> None:

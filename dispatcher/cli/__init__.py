@@ -13,13 +13,7 @@ import typer
 from dispatcher import __version__
 from dispatcher.cli import audit, engine, engines, history, jobs, key, replay, serve, tail, transfer
 from dispatcher.cli.output import complain
-from dispatcher.client import DispatcherAwayError, RequestRefusedError
-from dispatcher.engine.delivery import DeliveryError
-from dispatcher.engine.ffmpeg import FfmpegError, FfmpegMissingError
-from dispatcher.engine.workspace import WorkspaceError
-from dispatcher.log import LogError
-from dispatcher.log.checkpoints import CheckpointError, CheckpointKeyError
-from dispatcher.serving.keys import KeysError
+from dispatcher.errors import DispatcherError
 
 __all__ = ["app", "main"]
 
@@ -74,21 +68,6 @@ def main() -> None:
     """Run the command line, and turn every foreseen error into one line and an exit code."""
     try:
         app()
-    except DispatcherAwayError as error:
+    except DispatcherError as error:
         complain(str(error))
-        sys.exit(3)
-    except RequestRefusedError as error:
-        complain(str(error))
-        sys.exit(4)
-    except (
-        LogError,
-        KeysError,
-        CheckpointError,
-        CheckpointKeyError,
-        FfmpegMissingError,
-        FfmpegError,
-        WorkspaceError,
-        DeliveryError,
-    ) as error:
-        complain(str(error))
-        sys.exit(1)
+        sys.exit(error.exit_code)

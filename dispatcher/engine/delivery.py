@@ -17,6 +17,7 @@ import httpx2
 import stamina
 
 from dispatcher import files
+from dispatcher.errors import DispatcherError
 from dispatcher.urls import path_of, web_url_fault
 
 __all__ = ["Delivery", "DeliveryError", "delivery_to"]
@@ -26,7 +27,7 @@ PUT_TRIES: Final = 5
 _CHUNK_BYTES: Final = 1 << 20
 
 
-class DeliveryError(Exception):
+class DeliveryError(DispatcherError):
     """The output can't be delivered; the text says why."""
 
 

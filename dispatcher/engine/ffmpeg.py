@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 import imageio_ffmpeg
 
 from dispatcher.engine.codecs import CODECS, Codec, Encoder
+from dispatcher.errors import DispatcherError
 
 __all__ = ["Ffmpeg", "FfmpegError", "FfmpegMissingError", "Input", "find_ffmpeg"]
 
@@ -38,11 +39,11 @@ _UNSAFE_DEMUXERS: Final = frozenset(
 )  # fmt: skip
 
 
-class FfmpegMissingError(Exception):
+class FfmpegMissingError(DispatcherError):
     """There is no ffmpeg that could be used."""
 
 
-class FfmpegError(Exception):
+class FfmpegError(DispatcherError):
     """ffmpeg failed; the text is its exit status and last lines, `printed` a little more."""
 
     def __init__(self, text: str, printed: str = "") -> None:

@@ -9,6 +9,7 @@ import httpx2
 
 from dispatcher.core.scheduling import LARGE_MB
 from dispatcher.engine.ffmpeg import Input
+from dispatcher.errors import DispatcherError
 from dispatcher.urls import path_of, web_url_fault
 
 __all__ = ["SourceError", "open_source"]
@@ -19,7 +20,7 @@ FETCH_TIMEOUT_S: Final = 30
 _PLAYLISTS: Final = (".m3u8", ".mpd")
 
 
-class SourceError(Exception):
+class SourceError(DispatcherError):
     """The source can't be had; the text says why."""
 
 

@@ -24,6 +24,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from dispatcher import files
+from dispatcher.errors import DispatcherError
 from dispatcher.log.merkle import HASH_BYTES
 
 __all__ = [
@@ -47,11 +48,11 @@ _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,19}")
 _SIGNATURE_LINE: Final = re.compile(r"— (\S+) (\S+)")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(DispatcherError, ValueError):
     """A checkpoint is malformed, or not signed as it should be."""
 
 
-class CheckpointKeyError(Exception):
+class CheckpointKeyError(DispatcherError):
     """The key to sign with can't be read or made, or others can read it."""
 
 

@@ -32,6 +32,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from dispatcher import files
+from dispatcher.errors import DispatcherError
 from dispatcher.locks import turn
 
 __all__ = ["ANONYMOUS", "ApiKeys", "Key", "KeysError", "Role", "new_key"]
@@ -59,7 +60,7 @@ class Role(StrEnum):
     OPERATOR = "operator"
 
 
-class KeysError(Exception):
+class KeysError(DispatcherError):
     """A keys file can't be used as it is; the text says where the fault is and what to do."""
 
 

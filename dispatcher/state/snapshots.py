@@ -30,6 +30,7 @@ from dispatcher.core.events import JobSubmitted
 from dispatcher.core.fleet import Engine, Fleet
 from dispatcher.core.job import Job
 from dispatcher.core.queue import Queue
+from dispatcher.errors import DispatcherError
 from dispatcher.log import Log, LogError, serialization
 from dispatcher.log.merkle import Frontier, subtrees
 from dispatcher.state import replay
@@ -60,7 +61,7 @@ _HEADER_LIMIT_BYTES: Final = 4_096
 logger = logging.getLogger(__name__)
 
 
-class SnapshotError(Exception):
+class SnapshotError(DispatcherError):
     """A snapshot is not to be used; the text says why."""
 
 
