@@ -20,7 +20,6 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     help="Give transcoding jobs to the engines of a farm, and remember everything.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for command in (
