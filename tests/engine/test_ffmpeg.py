@@ -94,7 +94,7 @@ def test_an_engine_without_the_extra_and_without_ffmpeg_says_which_command_insta
         "import sys; sys.modules['imageio_ffmpeg'] = None; sys.argv[0] = 'dispatcher'; "
         "from dispatcher.cli import main; main()"
     )
-    options = ["--work-dir", tmp_path / "work", "--output", tmp_path / "outputs"]
+    options = ["--work-dir", f"{tmp_path}/work", "--output", f"{tmp_path}/outputs"]
     ended = subprocess.run(
         [sys.executable, "-c", code, "engine", *options],
         cwd=Path(__file__).parents[2],
