@@ -16,6 +16,7 @@ import uvicorn
 
 from dispatcher.api.app import BODY_LIMIT_BYTES, create_app
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
+from dispatcher.errors import DispatcherError
 from dispatcher.log.checkpoints import Signer
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.progress import ProgressLines
@@ -38,7 +39,7 @@ GRACE_S: Final = 1
 """How long a request that is under way may take to end after SIGTERM."""
 
 
-class ListenError(Exception):
+class ListenError(DispatcherError):
     """The address can't be had."""
 
 

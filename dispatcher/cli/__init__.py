@@ -25,20 +25,13 @@ from dispatcher.cli import (
     transfer,
 )
 from dispatcher.cli.output import complain
-from dispatcher.client import DispatcherAwayError, RequestRefusedError
-from dispatcher.engine.delivery import DeliveryError
-from dispatcher.engine.ffmpeg import FfmpegError, FfmpegMissingError
-from dispatcher.engine.workspace import WorkspaceError
-from dispatcher.log import LogError
-from dispatcher.log.checkpoints import CheckpointError, CheckpointKeyError
-from dispatcher.serving.keys import KeysError
+from dispatcher.errors import DispatcherError
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     help="Give transcoding jobs to the engines of a farm, and remember everything.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for command in (
@@ -87,21 +80,6 @@ def main() -> None:
     """Run the command line, and turn every foreseen error into one line and an exit code."""
     try:
         app()
-    except DispatcherAwayError as error:
+    except DispatcherError as error:
         complain(str(error))
-        sys.exit(3)
-    except RequestRefusedError as error:
-        complain(str(error))
-        sys.exit(4)
-    except (
-        LogError,
-        KeysError,
-        CheckpointError,
-        CheckpointKeyError,
-        FfmpegMissingError,
-        FfmpegError,
-        WorkspaceError,
-        DeliveryError,
-    ) as error:
-        complain(str(error))
-        sys.exit(1)
+        sys.exit(error.exit_code)

@@ -9,7 +9,7 @@ import stamina
 import typer
 
 from dispatcher.cli.options import ApiKey, Db
-from dispatcher.cli.output import complain, log_plainly, say
+from dispatcher.cli.output import log_plainly, say
 from dispatcher.client import is_sendable
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.serving.keys import ApiKeys, Key, Role
@@ -93,12 +93,8 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         body_limit_bytes=body_limit_bytes or server.BODY_LIMIT_BYTES,
         say=say,
     )
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serving)
-    except server.ListenError as error:
-        complain(str(error))
-        raise typer.Exit(1) from None
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serving)
 
 
 def _api_keys(api_key: str | None, keys: Path | None, *, no_auth: bool) -> ApiKeys | None:

@@ -17,7 +17,7 @@ from dispatcher.cli.options import AsJson, Db
 from dispatcher.cli.output import print_json, print_text, say
 from dispatcher.evidence import backup as backups
 from dispatcher.evidence import transfer
-from dispatcher.evidence.drafts import draft
+from dispatcher.evidence.new_files import new_file
 from dispatcher.evidence.transfer import Form
 from dispatcher.log import LogError
 from dispatcher.log.merkle import Frontier
@@ -92,14 +92,15 @@ async def _export(db: Path, write: Callable[[bytes], object], form: Form, after:
 @contextmanager
 def _standard_output() -> Iterator[Callable[[bytes], object]]:
     """Write to standard output; whoever has read enough ends us as it ends cat(1)."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if hasattr(signal, "SIGPIPE"):  # Windows has none
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     with _written("standard output", sys.stdout.fileno()) as write:
         yield write
 
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[Callable[[bytes], object]]:
-    with draft(path) as made, _written(str(path), made) as write:
+    with new_file(path) as made, _written(str(path), made) as write:
         yield write
 
 

@@ -3,22 +3,25 @@
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import httpx2
 import msgspec
 
+from dispatcher.errors import DispatcherError
 from dispatcher.log.serialization import Entry, UndecodableError, parse_line
 from dispatcher.urls import web_url_fault
 
 __all__ = ["Connection", "DispatcherAwayError", "RequestRefusedError", "is_sendable"]
 
 
-class RequestRefusedError(Exception):
+class RequestRefusedError(DispatcherError):
     """The dispatcher said no: to ask again in the same way is of no use.
 
     `status` is that of the answer; 0 if the request could not even be made.
     """
+
+    exit_code: ClassVar[int] = 4
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"{text} (HTTP {status})" if status else text)
@@ -26,8 +29,10 @@ class RequestRefusedError(Exception):
         self.text = text
 
 
-class DispatcherAwayError(Exception):
+class DispatcherAwayError(DispatcherError):
     """The dispatcher can't be reached, or can't do what was asked for now: ask again later."""
+
+    exit_code: ClassVar[int] = 3
 
 
 class Connection:

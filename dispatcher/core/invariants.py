@@ -5,7 +5,7 @@ simulation now and then. A server does not ask.
 
 Laws:
 - Whatever was folded, in whatever order: `check_fleet` and `check_choices` hold.
-- If the rules decided it: `check_decided` holds too.
+- If the rules decided it: `check_jobs` holds too, and `check_decided` when a step is whole.
 - Folding the same events gives the same: `check_same`.
 """
 
@@ -23,6 +23,7 @@ __all__ = [
     "check_choices",
     "check_decided",
     "check_fleet",
+    "check_jobs",
     "check_same",
 ]
 
@@ -36,25 +37,35 @@ class ViolationError(AssertionError):
 
 
 def check_fleet(fleet: Fleet) -> None:
-    """Check each job, who holds what, and the queue."""
+    """Check who holds what, and the queue."""
     held = {job.job_id: job.holder for job in fleet.jobs.values() if job.holder is not None}
     holds = {e.holds: e.engine_id for e in fleet.engines.values() if e.holds is not None}
     if held != holds or len(set(held.values())) != len(held):
         odd = sorted(set(held.items()) ^ set(holds.items())) or sorted(held.items())
         raise ViolationError(f"the two sides differ on who holds what: {odd[:3]}", *odd[0])
     for job in fleet.jobs.values():
-        _check_job(job)
+        if (job.holder is not None) != (job.status == "assigned"):
+            what = f"job {job.job_id} is {job.status}, and its holder is {job.holder}"
+            raise ViolationError(what, job.job_id, job.holder)
     _check_queue(fleet)
 
 
-def check_decided(fleet: Fleet) -> None:
-    """Check also what follows from the rules: retries have bounds, and the lost hold nothing."""
-    check_fleet(fleet)
+def check_jobs(fleet: Fleet) -> None:
+    """Check that no job failed more often than it may, and that each has what its status means."""
     for job in fleet.jobs.values():
         most = max(job.max_retries, 1) - (not job.final)
-        if not 0 <= job.retries <= most:
-            what = f"job {job.job_id} has {job.retries} retries, and may have {most}"
-            raise ViolationError(what, job.job_id)
+        if (
+            (job.output_url is not None) != (job.status == "completed")
+            or (job.progress is not None and job.status != "assigned")
+            or not 0 <= job.retries <= most
+        ):
+            raise ViolationError(f"job {job.job_id} is at odds with itself: {job}", job.job_id)
+
+
+def check_decided(fleet: Fleet) -> None:
+    """Check all of it, and that no engine was lost with a job still in its hands."""
+    check_fleet(fleet)
+    check_jobs(fleet)
     for engine in fleet.engines.values():
         if engine.holds is not None and not engine.online:
             what = f"engine {engine.engine_id} is offline and holds a job"
@@ -100,15 +111,6 @@ def check_same(live: Fleet, rebuilt: Fleet) -> None:
 
 def _differing(live: Mapping[str, object], rebuilt: Mapping[str, object]) -> str | None:
     return next((name for name in (*live, *rebuilt) if live.get(name) != rebuilt.get(name)), None)
-
-
-def _check_job(job: Job) -> None:
-    if (
-        (job.holder is not None) != (job.status == "assigned")
-        or (job.output_url is not None) != (job.status == "completed")
-        or (job.progress is not None and job.status != "assigned")
-    ):
-        raise ViolationError(f"job {job.job_id} is at odds with itself: {job}", job.job_id)
 
 
 def _check_queue(fleet: Fleet) -> None:

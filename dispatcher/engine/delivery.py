@@ -1,12 +1,11 @@
 """Where a job's output goes: into a directory, or to a web server by PUT.
 
 Laws:
-- Under its final name an output is whole from the first moment.
+- Under its final name an output is whole and on disk from the first moment.
 - An output that the dispatcher would not take is removed again.
 """
 
 import asyncio
-import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -17,6 +16,8 @@ from urllib.parse import quote
 import httpx2
 import stamina
 
+from dispatcher import files
+from dispatcher.errors import DispatcherError
 from dispatcher.urls import path_of, web_url_fault
 
 __all__ = ["Delivery", "DeliveryError", "delivery_to"]
@@ -26,7 +27,7 @@ PUT_TRIES: Final = 5
 _CHUNK_BYTES: Final = 1 << 20
 
 
-class DeliveryError(Exception):
+class DeliveryError(DispatcherError):
     """The output can't be delivered; the text says why."""
 
 
@@ -82,14 +83,8 @@ class _Directory:
 
 def _move(output: Path, final: Path) -> None:
     part = final.with_name(f".{final.name}.part")
-    try:
+    with files.drafted(final, part):
         shutil.move(output, part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(final)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 class _WebServer:

@@ -20,9 +20,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
-import imageio_ffmpeg
-
 from dispatcher.engine.codecs import CODECS, Codec, Encoder
+from dispatcher.errors import DispatcherError
 
 __all__ = ["Ffmpeg", "FfmpegError", "FfmpegMissingError", "Input", "find_ffmpeg"]
 
@@ -38,11 +37,11 @@ _UNSAFE_DEMUXERS: Final = frozenset(
 )  # fmt: skip
 
 
-class FfmpegMissingError(Exception):
+class FfmpegMissingError(DispatcherError):
     """There is no ffmpeg that could be used."""
 
 
-class FfmpegError(Exception):
+class FfmpegError(DispatcherError):
     """ffmpeg failed; the text is its exit status and last lines, `printed` a little more."""
 
     def __init__(self, text: str, printed: str = "") -> None:
@@ -58,7 +57,7 @@ class Input(NamedTuple):
 
 
 def find_ffmpeg(named: str | None = None) -> Path:
-    """Find ffmpeg: the one named, else the one on PATH, else the one of imageio-ffmpeg."""
+    """Find ffmpeg: the one named, else the one on PATH, else the one of the extra `engine`."""
     if named is not None:
         if (found := shutil.which(named)) is None:
             raise FfmpegMissingError(f"--ffmpeg {named}: there is no such program")
@@ -66,11 +65,14 @@ def find_ffmpeg(named: str | None = None) -> Path:
     if (found := shutil.which("ffmpeg")) is not None:
         return Path(found)
     try:
+        import imageio_ffmpeg  # noqa: PLC0415 - it is not there where the extra was not asked for
+
         return Path(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError as error:
+    except (ImportError, RuntimeError) as error:
         raise FfmpegMissingError(
-            "found no ffmpeg on PATH nor in the imageio-ffmpeg package; install it, or name one "
-            "with --ffmpeg"
+            "found no ffmpeg, neither on PATH nor as a Python package; install one with "
+            "`pip install 'transcoding-dispatcher[engine]'` or `apt-get install ffmpeg`, or name "
+            "one with --ffmpeg"
         ) from error
 
 

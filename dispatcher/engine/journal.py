@@ -5,12 +5,12 @@ it tells of is acted upon, and is whole at every moment.
 """
 
 import logging
-import os
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from dispatcher import files
 from projections.jobs import JobView
 
 __all__ = ["Entry", "Journal", "Stage"]
@@ -46,12 +46,7 @@ class Journal:
 
     def write(self, entry: Entry) -> None:
         """Note how far a job has come. `OSError` if that can't be done."""
-        draft = self._path.with_suffix(".new")
-        with draft.open("wb") as file:
-            file.write(msgspec.json.encode(entry))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
+        files.write(self._path, msgspec.json.encode(entry), self._path.with_suffix(".new"))
 
     def clear(self) -> None:
         """Note that there is no job in hand."""

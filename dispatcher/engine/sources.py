@@ -7,8 +7,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import httpx2
 
-from dispatcher.core.scheduling import LARGE_MB
 from dispatcher.engine.ffmpeg import Input
+from dispatcher.errors import DispatcherError
 from dispatcher.urls import path_of, web_url_fault
 
 __all__ = ["SourceError", "open_source"]
@@ -16,10 +16,16 @@ __all__ = ["SourceError", "open_source"]
 WEB_PROTOCOLS: Final[Sequence[str]] = ("http", "https", "tcp", "tls", "crypto")
 FILE_PROTOCOLS: Final[Sequence[str]] = ("file",)
 FETCH_TIMEOUT_S: Final = 30
+STREAM_FROM_MB: Final = 100.0
+"""From this size a web source is streamed.
+
+The dispatcher has a number of its own, from which it prefers engines that stream. They need not
+agree: it decides who has a job, and an engine, maybe of another version, how it does it.
+"""
 _PLAYLISTS: Final = (".m3u8", ".mpd")
 
 
-class SourceError(Exception):
+class SourceError(DispatcherError):
     """The source can't be had; the text says why."""
 
 
@@ -40,7 +46,7 @@ async def open_source(source_url: str, size_mb: float, folder: Path, *, streams:
             if (fault := web_url_fault(source_url)) is not None:
                 raise SourceError(f"{source_url!r} {fault}")
             is_playlist = url.path.lower().endswith(_PLAYLISTS)
-            if streams and (size_mb >= LARGE_MB or is_playlist):
+            if streams and (size_mb >= STREAM_FROM_MB or is_playlist):
                 return Input(source_url, WEB_PROTOCOLS)
             return Input(f"file:{await _fetch(source_url, folder / 'source')}", FILE_PROTOCOLS)
         case _:

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Self
 from urllib.parse import quote
 
+from dispatcher.errors import DispatcherError
 from dispatcher.locks import FileLock, LockHeldError
 
 __all__ = ["Workspace", "WorkspaceError", "file_name"]
@@ -26,7 +27,7 @@ _MAX_NAME = 100
 _DIGEST = 12
 
 
-class WorkspaceError(Exception):
+class WorkspaceError(DispatcherError):
     """The directory can't be used; the text says why."""
 
 

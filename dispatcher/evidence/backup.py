@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from dispatcher.evidence.drafts import log_draft, seal
+from dispatcher.evidence.new_files import new_log, seal
 from dispatcher.log import LogError, serialization
 from dispatcher.log.file import check
 from dispatcher.log.merkle import Frontier, grow
@@ -46,7 +46,7 @@ def backup(
     db = db.resolve()
     if check(db) is None:
         raise LogError(f"{db}: there is no log here; name one with --db")
-    with log_draft(dest.absolute()) as copy:
+    with new_log(dest.absolute()) as copy:
         _copy(db, copy, copying)
         seal(copy)
         _give_rights(db, copy)

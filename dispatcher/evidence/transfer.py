@@ -16,7 +16,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 import msgspec
 
-from dispatcher.evidence.drafts import log_draft, seal
+from dispatcher.evidence.new_files import new_log, seal
 from dispatcher.log import Log, LogError, serialization
 from dispatcher.log.merkle import Frontier
 from dispatcher.log.serialization import Entry, UndecodableError
@@ -83,7 +83,7 @@ async def import_lines(
 
     `progress` is called with the bytes read. `LogError` names what is wrong; nothing is left then.
     """
-    with log_draft(path) as made:
+    with new_log(path) as made:
         log = await SqliteLog.open(made)
         try:
             is_ended = await _fill(log, lines, source, progress)

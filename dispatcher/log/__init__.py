@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Protocol
 
 from dispatcher.core.events import Recorded
+from dispatcher.errors import DispatcherError
 from dispatcher.log import serialization
 from dispatcher.log.merkle import Frontier, Subtree
 from dispatcher.log.serialization import Entry
@@ -22,7 +23,7 @@ from dispatcher.log.serialization import Entry
 __all__ = ["Log", "LogError", "WrongHeadError", "decoded"]
 
 
-class LogError(Exception):
+class LogError(DispatcherError):
     """The log can't be opened, read or written; the text names it, the rule and what to do."""
 
 

@@ -14,9 +14,8 @@ import binascii
 import hashlib
 import os
 import re
+import secrets
 import stat
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,6 +23,8 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from dispatcher import files
+from dispatcher.errors import DispatcherError
 from dispatcher.log.merkle import HASH_BYTES
 
 __all__ = [
@@ -47,11 +48,11 @@ _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,19}")
 _SIGNATURE_LINE: Final = re.compile(r"— (\S+) (\S+)")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(DispatcherError, ValueError):
     """A checkpoint is malformed, or not signed as it should be."""
 
 
-class CheckpointKeyError(Exception):
+class CheckpointKeyError(DispatcherError):
     """The key to sign with can't be read or made, or others can read it."""
 
 
@@ -239,18 +240,11 @@ def _write_key_file(path: Path, text: str) -> None:
     It is complete before it has its name, and the name is given once: of several processes that
     start together, all find the same key.
     """
-    # A temporary file is made with O_EXCL and mode 0600, and loses its own name in the end.
-    with tempfile.NamedTemporaryFile("w", prefix=f".{path.name}.", dir=path.parent) as aside:
-        aside.write(text)
-        aside.flush()
-        os.fsync(aside.fileno())
-        with suppress(FileExistsError):
-            os.link(aside.name, path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        files.write(path, text.encode(), draft, mode=0o600, replace=False)
+    except FileExistsError:
+        files.sync_folder(path.parent)  # the other one may not have come to it yet
 
 
 def _generated() -> str:

@@ -6,15 +6,15 @@ Laws:
   which half a log stands there.
 """
 
-import os
 import sqlite3
 import struct
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import aiosqlite
 
+from dispatcher import files
 from dispatcher.log import LogError
 
 __all__ = [
@@ -129,8 +129,7 @@ def create(path: Path) -> None:
     """Make an empty log. Call it with the lock held."""
     draft = path.with_name(path.name + ".new")
     try:
-        draft.unlink(missing_ok=True)
-        with closing(sqlite3.connect(draft)) as connection:
+        with files.drafted(path, draft), closing(sqlite3.connect(draft)) as connection:
             connection.executescript(
                 f"BEGIN;"
                 f"PRAGMA application_id = {APPLICATION_ID};"
@@ -138,15 +137,7 @@ def create(path: Path) -> None:
                 f"{SCHEMA}"
                 f"COMMIT;"
             )
-        draft.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
     except (OSError, sqlite3.Error) as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise LogError(f"{path}: can't be made: {error}") from error
 
 

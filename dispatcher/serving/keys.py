@@ -17,7 +17,6 @@ A plain SHA-256, without salt or stretching, is enough: those slow down who trie
 passwords, and a key made here is 256 random bits, of which none is likelier than another.
 """
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -25,13 +24,16 @@ import re
 import secrets
 import stat
 import tomllib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Self
 
 import msgspec
+
+from dispatcher import files
+from dispatcher.errors import DispatcherError
+from dispatcher.locks import turn
 
 __all__ = ["ANONYMOUS", "ApiKeys", "Key", "KeysError", "Role", "new_key"]
 
@@ -58,7 +60,7 @@ class Role(StrEnum):
     OPERATOR = "operator"
 
 
-class KeysError(Exception):
+class KeysError(DispatcherError):
     """A keys file can't be used as it is; the text says where the fault is and what to do."""
 
 
@@ -125,11 +127,11 @@ def new_key(path: Path, name: str, role: Role) -> str:
     secret = secrets.token_urlsafe(KEY_BYTES)
     key = Key.of(name, role, secret)
     try:
-        with _held(path.parent) as folder:
+        with turn(path.with_name(f"{path.name}.lock")):
             text = (_text_of(path) if path.exists() else "").rstrip() or _HEADING
             text = f"{text}\n\n{_block(key)}"
             _require_distinct(_parsed(text, path), path)
-            _replace(path, text.encode(), folder)
+            _replace(path, text.encode())
     except OSError as error:
         raise KeysError(f"{path}: can't be written: {error.strerror}") from error
     return secret
@@ -216,32 +218,14 @@ def _block(key: Key) -> str:
     return f'[[key]]\nname = "{key.name}"\nrole = "{key.role}"\nsha256 = "{key.sha256.hex()}"\n'
 
 
-@contextmanager
-def _held(folder: Path) -> Iterator[int]:
-    """Keep other makers of keys waiting; a lock on the directory leaves no file behind."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _replace(path: Path, content: bytes, folder: int) -> None:
+def _replace(path: Path, content: bytes) -> None:
     """Put a file in the place of another at one stroke, with the other's owner and rights."""
     draft = path.with_name(f"{path.name}.draft")
-    draft.unlink(missing_ok=True)  # of somebody who was killed
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-            if path.exists():
-                old = path.stat()
-                os.fchown(fd, old.st_uid, old.st_gid)
-                os.fchmod(fd, stat.S_IMODE(old.st_mode))
-            file.write(content)
-            file.flush()
-            os.fsync(fd)
-        draft.replace(path)
-        os.fsync(folder)
-    finally:
-        draft.unlink(missing_ok=True)
+    with files.drafted(path, draft):
+        draft.touch(0o600, exist_ok=False)
+        draft.write_bytes(content)
+        if path.exists():
+            old = path.stat()
+            if hasattr(os, "chown"):  # Windows has owners of another kind
+                os.chown(draft, old.st_uid, old.st_gid)
+            draft.chmod(stat.S_IMODE(old.st_mode))

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
+from dispatcher.errors import DispatcherError
 from dispatcher.log import Log
 
 __all__ = ["MomentError", "check_reached", "parse_moment", "seq_of"]
@@ -18,7 +19,7 @@ _TIME: Final = re.compile(
 _RULE: Final = "must be a seq or a time of RFC 3339, such as 2026-11-22T09:30:00Z"
 
 
-class MomentError(ValueError):
+class MomentError(DispatcherError, ValueError):
     """A text names no moment, or one that has not come yet."""
 
 

@@ -24,11 +24,13 @@ from typing import Final
 import msgspec
 
 import projections as projecting
+from dispatcher import files
 from dispatcher.core import events, fleet, job, lifecycles, queue
 from dispatcher.core.events import JobSubmitted
 from dispatcher.core.fleet import Engine, Fleet
 from dispatcher.core.job import Job
 from dispatcher.core.queue import Queue
+from dispatcher.errors import DispatcherError
 from dispatcher.log import Log, LogError, serialization
 from dispatcher.log.merkle import Frontier, subtrees
 from dispatcher.state import replay
@@ -59,7 +61,7 @@ _HEADER_LIMIT_BYTES: Final = 4_096
 logger = logging.getLogger(__name__)
 
 
-class SnapshotError(Exception):
+class SnapshotError(DispatcherError):
     """A snapshot is not to be used; the text says why."""
 
 
@@ -190,14 +192,8 @@ class Snapshots:
             self.directory.mkdir(exist_ok=True)
             for left in self.directory.glob("*.new"):  # by a writer that was killed: there is one
                 left.unlink(missing_ok=True)
-            with draft.open("wb") as file:
-                file.write(encode(state, tree))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
+            files.write(path, encode(state, tree), draft)
         except OSError as error:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
             raise SnapshotError(f"{path}: can't be written: {error.strerror}") from error
         self._thin_out(state.seq)
         return path

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.client import Client
-from dispatcher.core.scheduling import LARGE_MB
+from dispatcher.engine.sources import STREAM_FROM_MB
 from tests.support.commands import command, ended, said_by, started
 from tests.support.engines import eventually, files_below, program
 from tests.support.media import Clips, found_in
@@ -98,7 +98,7 @@ async def test_an_engine_that_is_stopped_in_a_job_reports_it_and_leaves_nothing(
     server: Running, dispatcher: Client, tmp_path: Path
 ) -> None:
     async with web(answering(Answer(body=b"\0", then_silence=True))) as origin:
-        submitted = await dispatcher.submit(f"{origin.url}/a.mp4", "h264", job_size=LARGE_MB)
+        submitted = await dispatcher.submit(f"{origin.url}/a.mp4", "h264", job_size=STREAM_FROM_MB)
         async with started(tmp_path, *ENGINE, server=server.url) as engine:
             await origin.held.wait()
             engine.send_signal(signal.SIGTERM)
@@ -131,7 +131,7 @@ async def test_a_third_signal_ends_an_engine_that_can_not_report(
         web(answering(Answer(body=b"\0", then_silence=True))) as origin,
         web(answer) as between,
     ):
-        job = await dispatcher.submit(f"{origin.url}/a.mp4", "h264", job_size=LARGE_MB)
+        job = await dispatcher.submit(f"{origin.url}/a.mp4", "h264", job_size=STREAM_FROM_MB)
         async with started(tmp_path, *ENGINE, server=between.url) as engine:
             await origin.held.wait()
             engine.send_signal(signal.SIGINT)
@@ -175,7 +175,7 @@ async def test_ffmpeg_dies_with_an_engine_that_is_killed(
     server: Running, dispatcher: Client, tmp_path: Path
 ) -> None:
     async with web(answering(Answer(body=b"\0", then_silence=True))) as origin:
-        await dispatcher.submit(f"{origin.url}/a.mp4", "h264", job_size=LARGE_MB)
+        await dispatcher.submit(f"{origin.url}/a.mp4", "h264", job_size=STREAM_FROM_MB)
         async with started(tmp_path, *ENGINE, server=server.url) as engine:
             await origin.held.wait()
             assert not origin.left.is_set()

@@ -8,10 +8,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from dispatcher.client import Client, RequestRefusedError
-from dispatcher.core.scheduling import LARGE_MB
 from dispatcher.engine.agent import Agent, Settings
 from dispatcher.engine.delivery import delivery_to
 from dispatcher.engine.ffmpeg import Ffmpeg
+from dispatcher.engine.sources import STREAM_FROM_MB
 from dispatcher.engine.workspace import Workspace
 from projections.jobs import JobView
 from tests.support.engines import at_work, eventually, files_below, final
@@ -84,7 +84,7 @@ async def test_large_videos_and_playlists_are_streamed(
     }
     async with web(serving(pages)) as origin, at_work(server.url, ffmpeg, tmp_path):
         large = await dispatcher.submit(
-            f"{origin.url}/clip.mkv", "h264", job_size=LARGE_MB, max_retries=1
+            f"{origin.url}/clip.mkv", "h264", job_size=STREAM_FROM_MB, max_retries=1
         )
         assert (await final(dispatcher, large.job_id)).status == "completed"
         listed = await dispatcher.submit(f"{origin.url}/list.m3u8", "h264", max_retries=1)
@@ -162,11 +162,11 @@ async def test_an_output_that_can_not_be_delivered_fails_the_job_with_the_reason
         ("gopher://127.0.0.1/", 0),
         ("http://127.0.0.1:1/clip.mp4", 0),
         ("http://127.0.0.1:99999/clip.mp4", 0),
-        ("http://127.0.0.1:99999/clip.mp4", LARGE_MB),
+        ("http://127.0.0.1:99999/clip.mp4", STREAM_FROM_MB),
         ("http://127.0.0.1:1/\0", 0),
-        ("http://127.0.0.1:1/\0", LARGE_MB),
-        ("http://[", LARGE_MB),
-        ("-i", LARGE_MB),
+        ("http://127.0.0.1:1/\0", STREAM_FROM_MB),
+        ("http://[", STREAM_FROM_MB),
+        ("-i", STREAM_FROM_MB),
     ],
 )
 async def test_no_source_can_end_the_engine(
@@ -205,7 +205,7 @@ async def test_an_engine_whose_key_is_refused_ends_and_says_so(
 # Being stopped
 
 
-@pytest.mark.parametrize("size_mb", [0.0, LARGE_MB], ids=["while fetching", "in ffmpeg"])
+@pytest.mark.parametrize("size_mb", [0.0, STREAM_FROM_MB], ids=["while fetching", "in ffmpeg"])
 async def test_a_job_of_an_engine_that_is_stopped_is_reported_and_leaves_nothing(
     size_mb: float, server: Running, dispatcher: Client, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
@@ -252,7 +252,7 @@ async def test_heartbeats_go_on_while_ffmpeg_works(
         web(answering(Answer(body=b"\0", then_silence=True))) as origin,
         web(answer) as between,
     ):
-        await dispatcher.submit(f"{origin.url}/clip.mp4", "h264", job_size=LARGE_MB)
+        await dispatcher.submit(f"{origin.url}/clip.mp4", "h264", job_size=STREAM_FROM_MB)
         async with at_work(between.url, ffmpeg, tmp_path, heartbeat_s=0.05):
             await asyncio.wait_for(enough.wait(), 30)
             (engine,) = await dispatcher.engines()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from dispatcher.client import Client
-from dispatcher.core.scheduling import LARGE_MB
 from dispatcher.engine.ffmpeg import Ffmpeg
+from dispatcher.engine.sources import STREAM_FROM_MB
 from tests.support.engines import at_work, eventually, files_below, final
 from tests.support.media import Clips, make_long_clip
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
@@ -38,7 +38,7 @@ class Held:
 # Cancelling
 
 
-@pytest.mark.parametrize("size_mb", [0.0, LARGE_MB], ids=["while fetching", "in ffmpeg"])
+@pytest.mark.parametrize("size_mb", [0.0, STREAM_FROM_MB], ids=["while fetching", "in ffmpeg"])
 async def test_a_cancelled_job_is_stopped_within_two_heartbeats_and_leaves_nothing(
     size_mb: float,
     server: Running,
@@ -295,7 +295,7 @@ async def test_the_progress_of_ffmpeg_is_shown_and_only_grows(
 
     async with web(serving({"/long.mkv": Answer(pieces=pieces, length=len(whole))})) as origin:
         submitted = await dispatcher.submit(
-            f"{origin.url}/long.mkv", "mpeg4", job_size=LARGE_MB, max_retries=1
+            f"{origin.url}/long.mkv", "mpeg4", job_size=STREAM_FROM_MB, max_retries=1
         )
         async with at_work(server.url, ffmpeg, tmp_path, heartbeat_s=0.05):
             shown = 0.0

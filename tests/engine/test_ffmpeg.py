@@ -1,6 +1,9 @@
 """Finding ffmpeg, and finding out what it can really do."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +18,12 @@ from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of a
 pytest_plugins = ["tests.support.engine_fixtures"]
 
 REFUSING: Final = 'for word in "$@"; do case "$word" in {}) exit 1;; esac; done'
+
+NO_FFMPEG: Final = (
+    "found no ffmpeg, neither on PATH nor as a Python package; install one with "
+    "`pip install 'transcoding-dispatcher[engine]'` or `apt-get install ffmpeg`, or name one with "
+    "--ffmpeg"
+)
 
 
 def refusing(path: Path, *words: str) -> Path:
@@ -75,10 +84,28 @@ def test_with_no_ffmpeg_at_all_the_error_says_what_to_do(
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", not_there)
     with pytest.raises(FfmpegMissingError) as told:
         find_ffmpeg()
-    assert str(told.value) == (
-        "found no ffmpeg on PATH nor in the imageio-ffmpeg package; install it, or name one "
-        "with --ffmpeg"
+    assert str(told.value) == NO_FFMPEG
+
+
+def test_an_engine_without_the_extra_and_without_ffmpeg_says_which_command_installs_it(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import sys; sys.modules['imageio_ffmpeg'] = None; sys.argv[0] = 'dispatcher'; "
+        "from dispatcher.cli import main; main()"
     )
+    options = ["--work-dir", f"{tmp_path}/work", "--output", f"{tmp_path}/outputs"]
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "engine", *options],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PATH": str(tmp_path)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"dispatcher: {NO_FFMPEG}\n"
 
 
 # Trying it

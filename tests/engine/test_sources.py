@@ -6,9 +6,14 @@ from typing import Final
 
 import pytest
 
-from dispatcher.core.scheduling import LARGE_MB
 from dispatcher.engine.ffmpeg import Input
-from dispatcher.engine.sources import FILE_PROTOCOLS, WEB_PROTOCOLS, SourceError, open_source
+from dispatcher.engine.sources import (
+    FILE_PROTOCOLS,
+    STREAM_FROM_MB,
+    WEB_PROTOCOLS,
+    SourceError,
+    open_source,
+)
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.support.web import Answer, answering, serving, web
 
@@ -58,7 +63,7 @@ async def test_a_file_is_never_large_enough_to_be_copied(tmp_path: Path) -> None
     path.touch()
     work = tmp_path / "work"
     work.mkdir()
-    await opened(path.as_uri(), work, size_mb=LARGE_MB, streams=False)
+    await opened(path.as_uri(), work, size_mb=STREAM_FROM_MB, streams=False)
     assert list(work.iterdir()) == []
 
 
@@ -205,12 +210,14 @@ async def test_a_disk_that_takes_no_video_is_an_error(tmp_path: Path) -> None:
 async def test_a_large_video_is_for_ffmpeg_to_stream(tmp_path: Path) -> None:
     async with web(answering(Answer(body=VIDEO))) as server:
         url = f"{server.url}/clip.mp4"
-        source = await opened(url, tmp_path, size_mb=LARGE_MB)
+        source = await opened(url, tmp_path, size_mb=STREAM_FROM_MB)
         assert source == Input(url, WEB_PROTOCOLS)
         assert server.asked == []
 
 
-@pytest.mark.parametrize(("size_mb", "streams"), [(LARGE_MB, False), (LARGE_MB - 0.1, True)])
+@pytest.mark.parametrize(
+    ("size_mb", "streams"), [(STREAM_FROM_MB, False), (STREAM_FROM_MB - 0.1, True)]
+)
 async def test_a_video_that_is_small_or_can_not_be_streamed_is_fetched(
     size_mb: float, streams: bool, tmp_path: Path
 ) -> None:

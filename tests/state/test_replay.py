@@ -22,7 +22,7 @@ from dispatcher.core.commands import (
 from dispatcher.core.decider import decide
 from dispatcher.core.events import Event, JobRetried, Recorded
 from dispatcher.core.fleet import Fleet, evolve
-from dispatcher.core.invariants import check_choices, check_decided
+from dispatcher.core.invariants import check_choices, check_fleet, check_jobs
 from dispatcher.core.policy import Policy
 from dispatcher.log import serialization
 from dispatcher.log.sqlite import SqliteLog
@@ -133,7 +133,8 @@ def test_the_laws_of_the_fleet_hold_after_every_event(
     fleet, finished = Fleet(), dict[str, str]()
     for recorded in live(history, policy)[2]:
         evolve(fleet, recorded.event)
-        check_decided(fleet)
+        check_fleet(fleet)
+        check_jobs(fleet)
         if isinstance(recorded.event, JobRetried):
             finished.pop(recorded.event.job_id)
         for job_id, told in finished.items():

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from dispatcher.core.commands import Command
 from dispatcher.core.events import Event, Recorded
-from dispatcher.core.invariants import check_fleet
+from dispatcher.core.invariants import check_fleet, check_jobs
 from dispatcher.core.policy import Policy
 from dispatcher.core.queue import Sizes
 from dispatcher.log import serialization
@@ -94,6 +94,7 @@ def test_at_every_seq_a_snapshot_is_the_live_state_whatever_happens_next(
         theirs.apply(serialization.decode(serialization.encode(recorded)))
         assert everything_of(theirs) == everything_of(ours)
         check_fleet(theirs.fleet)
+        check_jobs(theirs.fleet)
         check_shown(theirs.fleet, theirs.projections)
 
 

@@ -1,9 +1,9 @@
-"""Files that are made aside and then moved into place.
+"""The new files of the command line, logs and others, where nothing stood before.
 
 Laws:
-- A file appears under its name whole and on disk, or not at all: not after an error, a full disk
-  or a power cut.
-- What stands there already is never replaced.
+- A file appears under its name whole and on disk (see `dispatcher.files`), and what stands there
+  already is never replaced.
+- No remains of another log are read into a new one.
 - What goes wrong inside the block, with some other file, is not retold as an error of this one.
 """
 
@@ -14,14 +14,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from dispatcher import files
 from dispatcher.locks import FileLock, LockHeldError
 from dispatcher.log import LogError
 
-__all__ = ["draft", "log_draft", "seal"]
+__all__ = ["new_file", "new_log", "seal"]
 
 
 @contextmanager
-def draft(path: Path) -> Iterator[Path]:
+def new_file(path: Path) -> Iterator[Path]:
     """Give a place for what is to stand at `path`; it is moved there if the block ends well.
 
     `LogError` if nothing can be made there, or something stands there.
@@ -33,15 +34,13 @@ def draft(path: Path) -> Iterator[Path]:
         made = Path(aside) / path.name
         yield made
         with _making(path):
-            _sync(made)
-            _name(made, path)
-            _sync(path.parent)
+            _put(made, path)
 
 
 @contextmanager
-def log_draft(path: Path) -> Iterator[Path]:
+def new_log(path: Path) -> Iterator[Path]:
     """Do the same for a log, which is to be sealed before the block ends."""
-    with draft(path) as made:
+    with new_file(path) as made:
         _refuse_remains(path)
         yield made
 
@@ -97,20 +96,8 @@ def _refuse_remains(path: Path) -> None:
             raise LogError(f"{lock}: can't be opened: {error.strerror}") from error
 
 
-def _name(made: Path, path: Path) -> None:
-    """Give a finished file its name, unless another has it by now."""
+def _put(made: Path, path: Path) -> None:
     try:
-        os.link(made, path)
+        files.put(made, path, replace=False)
     except FileExistsError:
         raise LogError(f"{path}: is there by now, and is not replaced; name another") from None
-    except OSError:  # a filesystem without hard links
-        _refuse_occupied(path)
-        made.rename(path)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
