@@ -15,7 +15,7 @@ import pytest
 
 from dispatcher import files
 from dispatcher.engine.delivery import delivery_to
-from dispatcher.engine.journal import Entry, Journal
+from dispatcher.engine.journal import Journal, JournalEntry
 from dispatcher.evidence.new_files import new_file
 from dispatcher.log import file as log_file
 from dispatcher.log.checkpoints import Signer
@@ -256,7 +256,7 @@ def _export(path: Path) -> None:
 
 def _note(path: Path) -> None:
     job = JobView("job-1", "file:///in", "h264", 0.0, "assigned", "rack-1", None, 0, 3)
-    Journal(path).write(Entry(job, "working"))
+    Journal(path).write(JournalEntry(job, "working"))
 
 
 def _snapshot(path: Path) -> None:

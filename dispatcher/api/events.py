@@ -109,7 +109,7 @@ async def list_events(request: Request[Any, Any, Any]) -> ASGIApp:
     """
     service = service_of(request)
     asked, limit = queries.one_page(request.query_params)
-    entries: list[serialization.Entry] = []
+    entries: list[serialization.LogEntry] = []
     lines: list[bytes] = []
     async with aclosing(_entries(service, asked, service.projections.seq, limit + 1)) as pages:
         async for page in pages:
@@ -167,7 +167,7 @@ async def _exists(service: Service, selection: Selection, upto: int) -> bool:
 
 async def _entries(
     service: Service, asked: Slice, upto: int, limit: int | None
-) -> AsyncGenerator[list[serialization.Entry], None]:
+) -> AsyncGenerator[list[serialization.LogEntry], None]:
     """Give what is asked for in pages, none of them empty."""
     history = service.projections.history
     pages = selected(service.log, history, asked.selection, asked.after, upto)
@@ -183,7 +183,7 @@ async def _entries(
 
 
 async def _array(
-    pages: AsyncGenerator[list[serialization.Entry], None],
+    pages: AsyncGenerator[list[serialization.LogEntry], None],
 ) -> AsyncGenerator[bytes, None]:
     """Make a JSON array of pages as they come."""
     before = b"["

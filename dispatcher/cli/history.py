@@ -12,7 +12,7 @@ from rich.table import Table
 from dispatcher.cli.jobs import ask
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
 from dispatcher.cli.output import cell, print_lines, print_table, print_text
-from dispatcher.evidence.timeline import Line, Stage, duration, told
+from dispatcher.evidence.timeline import Stage, StoryLine, duration, told
 from dispatcher.log import LogError, serialization
 from dispatcher.log.sqlite import SqliteLog
 
@@ -52,7 +52,7 @@ def history(
     print_text(f"In all {duration(timeline.total_s)}; late answers refused: {refused}")
 
 
-async def _read(db: Path, job_id: str) -> list[serialization.Entry]:
+async def _read(db: Path, job_id: str) -> list[serialization.LogEntry]:
     """Look a job up in a log, whether or not a dispatcher is writing to it."""
     async with (
         await SqliteLog.open_for_reading(db) as log,
@@ -64,7 +64,7 @@ async def _read(db: Path, job_id: str) -> list[serialization.Entry]:
     return found
 
 
-def _job_of(entry: serialization.Entry) -> str | None:
+def _job_of(entry: serialization.LogEntry) -> str | None:
     """Name the job that an event concerns, also of one that this version does not know."""
     try:
         return _concerned.decode(entry.data).job_id
@@ -72,7 +72,7 @@ def _job_of(entry: serialization.Entry) -> str | None:
         return None
 
 
-def _events_table(lines: list[Line]) -> Table:
+def _events_table(lines: list[StoryLine]) -> Table:
     table = Table("when (UTC)", "after", "seq", "who", "what")
     for line in lines:
         table.add_row(

@@ -44,7 +44,7 @@ def tail(  # noqa: PLR0913, PLR0917 - a command has as many parameters as option
         ask(server, api_key, follow)
 
 
-def _readable(entry: serialization.Entry) -> str:
+def _readable(entry: serialization.LogEntry) -> str:
     when = f"{entry.time[:10]} {entry.time[11:23]}"
     who, what, _ = happening_of(entry)
     return f"{when} {entry.seq} {entry.actor} {who}: {what}"

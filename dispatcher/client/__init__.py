@@ -11,7 +11,7 @@ from dispatcher.client.client import Client
 from dispatcher.client.connection import DispatcherAwayError, RequestRefusedError, is_sendable
 from dispatcher.core.replies import EngineAnswer, Explanation
 from dispatcher.errors import DispatcherError
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 from projections.engines import EngineView
 from projections.jobs import JobView
 
@@ -21,9 +21,9 @@ __all__ = [
     "DispatcherError",
     "EngineAnswer",
     "EngineView",
-    "Entry",
     "Explanation",
     "JobView",
+    "LogEntry",
     "RequestRefusedError",
     "is_sendable",
 ]

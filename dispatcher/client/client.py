@@ -15,7 +15,7 @@ import msgspec
 from dispatcher.client.connection import Connection, RequestRefusedError
 from dispatcher.client.stream import follow
 from dispatcher.core.replies import Explanation
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 from projections.engines import EngineView
 from projections.jobs import JobView
 
@@ -181,16 +181,16 @@ class Client:
         event_type: str | None = None,
         job: str | None = None,
         engine: str | None = None,
-    ) -> list[Entry]:
+    ) -> list[LogEntry]:
         """List events after a seq, oldest first: all, or those asked for, a page at most."""
         asked = {"after": after, "limit": limit} | _selection(event_type, job, engine)
         return await self._entries("/events", asked)
 
-    async def job_events(self, job_id: str) -> list[Entry]:
+    async def job_events(self, job_id: str) -> list[LogEntry]:
         """List all that has happened to a job, oldest first."""
         return await self._entries(f"/jobs/{_quoted(job_id)}/events")
 
-    async def engine_events(self, engine_id: str) -> list[Entry]:
+    async def engine_events(self, engine_id: str) -> list[LogEntry]:
         """List all that has happened to an engine, oldest first."""
         return await self._entries(f"/engines/{_quoted(engine_id)}/events")
 
@@ -201,7 +201,7 @@ class Client:
         event_type: str | None = None,
         job: str | None = None,
         engine: str | None = None,
-    ) -> AsyncGenerator[Entry, None]:
+    ) -> AsyncGenerator[LogEntry, None]:
         """Give events as they happen, after a seq or from now on, without an end.
 
         None is left out and none given twice, however often the connection is cut or the
@@ -257,7 +257,7 @@ class Client:
         body = {"error_message": error_message} | _holder(engine_id, attempt)
         return (await self._connection.call("POST", path, body)).text
 
-    async def _entries(self, path: str, asked: dict[str, Any] | None = None) -> list[Entry]:
+    async def _entries(self, path: str, asked: dict[str, Any] | None = None) -> list[LogEntry]:
         query = {name: value for name, value in (asked or {}).items() if value is not None}
         lines = _decode(await self._connection.call("GET", path, query=query), list[msgspec.Raw])
         return [self._connection.entry(bytes(line)) for line in lines]

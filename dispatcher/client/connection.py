@@ -9,7 +9,7 @@ import httpx2
 import msgspec
 
 from dispatcher.errors import DispatcherError
-from dispatcher.log.serialization import Entry, UndecodableError, parse_line
+from dispatcher.log.serialization import LogEntry, UndecodableError, parse_line
 from dispatcher.urls import web_url_fault
 
 __all__ = ["Connection", "DispatcherAwayError", "RequestRefusedError", "is_sendable"]
@@ -105,7 +105,7 @@ class Connection:
                 async for piece in response.aiter_bytes():
                     yield piece
 
-    def entry(self, line: bytes) -> Entry:
+    def entry(self, line: bytes) -> LogEntry:
         """Read an event's line, as the dispatcher gave it."""
         try:
             return parse_line(line)

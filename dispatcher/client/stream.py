@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from dispatcher.client.connection import Connection, DispatcherAwayError
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 from dispatcher.sse import Block, Parser
 
 __all__ = ["follow"]
@@ -26,7 +26,7 @@ LONGEST_PAUSE_S: Final = 2.0
 
 async def follow(
     connection: Connection, asked: dict[str, Any], after: int | None
-) -> AsyncGenerator[Entry, None]:
+) -> AsyncGenerator[LogEntry, None]:
     """Give the events asked for, after a seq or from now on, without an end."""
     has_begun, pause_s = False, FIRST_PAUSE_S
     while True:

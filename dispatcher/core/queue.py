@@ -24,12 +24,12 @@ from sortedcontainers import SortedKeyList
 
 from dispatcher.core.job import Job, Place
 
-__all__ = ["Line", "Queue", "Sizes"]
+__all__ = ["Queue", "QueueLine", "Sizes"]
 
 _place: Final = attrgetter("place")
 
 
-class Line(msgspec.Struct, frozen=True):
+class QueueLine(msgspec.Struct, frozen=True):
     """What the jobs of a line have in common. Sizes are 2**(size_class-1) to 2**size_class MB."""
 
     codec: str
@@ -52,7 +52,7 @@ class Queue:
     """
 
     def __init__(self) -> None:
-        self._codecs: dict[str, dict[Line, SortedKeyList[Job, Place]]] = {}
+        self._codecs: dict[str, dict[QueueLine, SortedKeyList[Job, Place]]] = {}
         self.paused: dict[str, datetime] = {}
 
     def add(self, job: Job, not_before: datetime | None = None) -> None:
@@ -69,7 +69,7 @@ class Queue:
     def restore(cls, waiting: Iterable[Job], paused: Mapping[str, datetime]) -> Self:
         """Make a queue of jobs, some of them in their pause; faster than to add one by one."""
         queue = cls()
-        lines: dict[Line, list[Job]] = {}
+        lines: dict[QueueLine, list[Job]] = {}
         for job in waiting:
             if (not_before := paused.get(job.job_id)) is not None:
                 queue.add(job, not_before)
@@ -92,7 +92,7 @@ class Queue:
             del self._codecs[job.codec]
 
     def first(
-        self, codecs: Iterable[str] | None, sizes_of: Callable[[Line], Sizes | None]
+        self, codecs: Iterable[str] | None, sizes_of: Callable[[QueueLine], Sizes | None]
     ) -> Job | None:
         """Find the first job in one of `codecs` (`None`: in any) of a size that its line admits."""
         best: Job | None = None
@@ -120,19 +120,19 @@ class Queue:
 
     def _lines(
         self, codecs: Iterable[str] | None = None
-    ) -> Iterator[tuple[Line, SortedKeyList[Job, Place]]]:
+    ) -> Iterator[tuple[QueueLine, SortedKeyList[Job, Place]]]:
         if codecs is None:
             codecs = self._codecs
         for codec in codecs:
             yield from self._codecs.get(codec, {}).items()
 
 
-def _line(job: Job) -> Line:
+def _line(job: Job) -> QueueLine:
     size_class = max(0, math.frexp(job.size_mb)[1])
-    return Line(job.codec, job.failed_by, size_class)
+    return QueueLine(job.codec, job.failed_by, size_class)
 
 
-def _first_of(line: Line, jobs: SortedKeyList[Job, Place], sizes: Sizes) -> Job | None:
+def _first_of(line: QueueLine, jobs: SortedKeyList[Job, Place], sizes: Sizes) -> Job | None:
     low = math.ldexp(0.5, line.size_class) if line.size_class else 0.0
     high = (
         math.ldexp(1.0, line.size_class) if line.size_class < sys.float_info.max_exp else math.inf

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from dispatcher.core.events import ASKED_BY_NAME
 from dispatcher.core.fleet import Engine, Fleet
 from dispatcher.core.job import Job
-from dispatcher.core.queue import Line, Sizes
+from dispatcher.core.queue import QueueLine, Sizes
 
 __all__ = [
     "LARGE_MB",
@@ -132,7 +132,7 @@ def _first_for(fleet: Fleet, engine: Engine) -> Job | None:
     return fleet.queue.first(engine.codecs, partial(_sizes_of, fleet, engine, room_mb))
 
 
-def _sizes_of(fleet: Fleet, engine: Engine, room_mb: float, line: Line) -> Sizes | None:
+def _sizes_of(fleet: Fleet, engine: Engine, room_mb: float, line: QueueLine) -> Sizes | None:
     """Say which sizes of a line of its codecs the engine may have: `obstacle`, by the line."""
     over = -1.0
     if engine.engine_id in line.failed_by:

@@ -24,7 +24,7 @@ from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError
 from dispatcher.engine.codecs import media_type_of
 from dispatcher.engine.delivery import Delivery, DeliveryError
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError
-from dispatcher.engine.journal import Entry, Journal
+from dispatcher.engine.journal import Journal, JournalEntry
 from dispatcher.engine.sources import SourceError, open_source
 from dispatcher.engine.workspace import Workspace, file_name
 from projections.jobs import JobView
@@ -194,12 +194,14 @@ class Agent:
         logger.info("%s: job %s: %s to %s", self._id, job.job_id, job.source_url, job.target_codec)
         self._job, self._progress = job, 0.0
         self._cancelled.clear()
-        self._noted(Entry(job, "working"))
+        self._noted(JournalEntry(job, "working"))
         try:
             with self._workspace.job_folder() as folder:
                 entry = await self._attempt(job, folder)
         except OSError as error:
-            entry = Entry(job, "failed", f"engine {self._id} has no room to work in: {error}")
+            entry = JournalEntry(
+                job, "failed", f"engine {self._id} has no room to work in: {error}"
+            )
         if entry is None:
             logger.warning("%s: job %s: taken away by the dispatcher", self._id, job.job_id)
             self._journal.clear()
@@ -207,24 +209,24 @@ class Agent:
             await self._finish(self._noted(entry))
         self._job = None
 
-    async def _attempt(self, job: JobView, folder: Path) -> Entry | None:
+    async def _attempt(self, job: JobView, folder: Path) -> JournalEntry | None:
         """Work, and say how that ended; `None` if the dispatcher has taken the job away."""
         try:
             work = _until(self._cancelled, self._transcode_and_deliver(job, folder))
             done = await _until(self._stopping, work)
         except (SourceError, FfmpegError, OSError) as error:
-            return Entry(job, "failed", str(error))
+            return JournalEntry(job, "failed", str(error))
         except Exception as error:
             # No job may end the engine: it would be resumed, and end the next process too.
             logger.exception("%s: job %s: a defect of the engine", self._id, job.job_id)
-            return Entry(job, "failed", f"engine {self._id}: {error!r}")
+            return JournalEntry(job, "failed", f"engine {self._id}: {error!r}")
         if done is not None:
             return done
         if self._cancelled.is_set():
             return None
-        return Entry(job, "failed", f"engine {self._id} was stopped during the job")
+        return JournalEntry(job, "failed", f"engine {self._id} was stopped during the job")
 
-    async def _transcode_and_deliver(self, job: JobView, folder: Path) -> Entry:
+    async def _transcode_and_deliver(self, job: JobView, folder: Path) -> JournalEntry:
         if job.target_codec not in self._ffmpeg.encoders:
             raise FfmpegError(f"engine {self._id} can't encode {job.target_codec}")
         codec, _ = self._ffmpeg.encoders[job.target_codec]
@@ -233,19 +235,19 @@ class Agent:
         )
         output = folder / f"output{codec.suffix}"
         await self._ffmpeg.transcode(source, job.target_codec, output, self._progressed)
-        return await self._deliver(self._noted(Entry(job, "transcoded", str(output))))
+        return await self._deliver(self._noted(JournalEntry(job, "transcoded", str(output))))
 
     def _progressed(self, percent: float) -> None:
         self._progress = max(self._progress, percent)  # sound and picture take turns
 
-    def _noted(self, entry: Entry) -> Entry:
+    def _noted(self, entry: JournalEntry) -> JournalEntry:
         try:
             self._journal.write(entry)
         except OSError as error:  # a full disk must not keep the dispatcher from hearing of it
             logger.warning("%s: the journal can't be written: %s", self._id, error)
         return entry
 
-    async def _finish(self, entry: Entry) -> None:
+    async def _finish(self, entry: JournalEntry) -> None:
         """Take a job that has been worked on to its report."""
         if entry.stage == "transcoded":
             entry = self._noted(await self._deliver(entry))
@@ -255,15 +257,15 @@ class Agent:
             await self._report_failure(entry.job, entry.result)
         self._journal.clear()
 
-    async def _deliver(self, entry: Entry) -> Entry:
+    async def _deliver(self, entry: JournalEntry) -> JournalEntry:
         job, output = entry.job, Path(entry.result)
         # The attempt keeps a late output of an earlier attempt apart from this one.
         name = f"{file_name(job.job_id)}-{job.attempt}{output.suffix}"
         try:
             url = await self._delivery.deliver(output, name, media_type_of(output.suffix))
         except (DeliveryError, OSError) as error:
-            return Entry(job, "failed", str(error))
-        return Entry(job, "delivered", url)
+            return JournalEntry(job, "failed", str(error))
+        return JournalEntry(job, "delivered", url)
 
     async def _report_output(self, job: JobView, output_url: str) -> None:
         try:

@@ -13,14 +13,14 @@ import msgspec
 from dispatcher import files
 from projections.jobs import JobView
 
-__all__ = ["Entry", "Journal", "Stage"]
+__all__ = ["Journal", "JournalEntry", "Stage"]
 
 Stage = Literal["working", "transcoded", "delivered", "failed"]
 
 logger = logging.getLogger(__name__)
 
 
-class Entry(msgspec.Struct, frozen=True):
+class JournalEntry(msgspec.Struct, frozen=True):
     """A job in hand. `result` is the output's path, its URL, or the error, after its stage."""
 
     job: JobView
@@ -34,17 +34,17 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def read(self) -> Entry | None:
+    def read(self) -> JournalEntry | None:
         """Give what the engine had in hand; a damaged file is as good as none."""
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=Entry)
+            return msgspec.json.decode(self._path.read_bytes(), type=JournalEntry)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             logger.warning("%s can't be read, and is left aside: %s", self._path, error)
             return None
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: JournalEntry) -> None:
         """Note how far a job has come. `OSError` if that can't be done."""
         files.write(self._path, msgspec.json.encode(entry), self._path.with_suffix(".new"))
 

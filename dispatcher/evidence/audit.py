@@ -19,7 +19,7 @@ from dispatcher.evidence.statistics import Statistics
 from dispatcher.log import serialization
 from dispatcher.log.checkpoints import Checkpoint
 from dispatcher.log.merkle import HASH_BYTES, KEPT_LEVEL, Frontier, leaf_hash
-from dispatcher.log.serialization import Entry, UndecodableError
+from dispatcher.log.serialization import LogEntry, UndecodableError
 from dispatcher.log.untrusted import READ_ERRORS, Row, UntrustedLog, opened
 from dispatcher.progress import Progress, silent
 from dispatcher.state.replay import State
@@ -128,7 +128,7 @@ class Audit:
         self._grow(leaf, has_tree=has_tree)
         self._reach(row.seq)
 
-    def _fold(self, entry: Entry) -> None:
+    def _fold(self, entry: LogEntry) -> None:
         try:
             recorded = serialization.decode(entry)
             if not self._is_foldable:

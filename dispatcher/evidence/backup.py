@@ -19,7 +19,7 @@ from dispatcher.evidence.new_files import new_log, seal
 from dispatcher.log import LogError, serialization
 from dispatcher.log.file import check
 from dispatcher.log.merkle import Frontier, grow
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 from dispatcher.log.untrusted import READ_ERRORS, Row, UntrustedLog, opened
 from dispatcher.progress import Progress, silent
 
@@ -130,7 +130,7 @@ def _check_events(log: UntrustedLog, progress: Progress) -> Frontier:
     return tree
 
 
-def _checked(expected: int, row: Row) -> Entry:
+def _checked(expected: int, row: Row) -> LogEntry:
     """Make the entry of a row, which must be event `expected`, and one that is known."""
     if row.seq != expected:
         raise LogError(f"it has a gap between seq {expected - 1} and seq {row.seq}")

@@ -16,9 +16,9 @@ import msgspec
 from dispatcher.core import events
 from dispatcher.core.events import Cause, Event, engine_of, job_of
 from dispatcher.log import serialization
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 
-__all__ = ["Happening", "Line", "Stage", "Timeline", "duration", "happening_of", "told"]
+__all__ = ["Happening", "Stage", "StoryLine", "Timeline", "duration", "happening_of", "told"]
 
 _CAUSES: Final[dict[Cause, str]] = {
     "reported": "failed",
@@ -31,7 +31,7 @@ _MINUTE_S: Final = 60
 _HOUR_S: Final = 3600
 
 
-class Line(NamedTuple):
+class StoryLine(NamedTuple):
     """An event. `since_s` is the time since the one before; it is negative if the clock was set."""
 
     seq: int
@@ -65,7 +65,7 @@ class Stage(NamedTuple):
 class Timeline(NamedTuple):
     """The story of a job. `total_s` is the time from its first event to its last."""
 
-    lines: list[Line]
+    lines: list[StoryLine]
     stages: list[Stage]
     total_s: float
 
@@ -121,9 +121,9 @@ class _Story:
                 pass  # a refused answer changed nothing
 
 
-def told(entries: Iterable[Entry]) -> Timeline:
+def told(entries: Iterable[LogEntry]) -> Timeline:
     """Tell the story of a job from all its events, oldest first."""
-    lines: list[Line] = []
+    lines: list[StoryLine] = []
     story = _Story()
     first = before = None
     for entry in entries:
@@ -133,13 +133,13 @@ def told(entries: Iterable[Entry]) -> Timeline:
             story.tell(at, event)
         since_s = 0.0 if before is None else (at - before).total_seconds()
         is_refusal = isinstance(event, events.AnswerRefused)
-        lines.append(Line(entry.seq, entry.time, since_s, entry.actor, what, is_refusal))
+        lines.append(StoryLine(entry.seq, entry.time, since_s, entry.actor, what, is_refusal))
         first, before = first or at, at
     total_s = 0.0 if first is None or before is None else (before - first).total_seconds()
     return Timeline(lines, story.whole(), total_s)
 
 
-def happening_of(entry: Entry) -> Happening:
+def happening_of(entry: LogEntry) -> Happening:
     """Say what happened in an event, and to whom."""
     event = _event_of(entry)
     if event is None:
@@ -163,7 +163,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // _MINUTE_S} h {minutes % _MINUTE_S:02} min"
 
 
-def _event_of(entry: Entry) -> Event | None:
+def _event_of(entry: LogEntry) -> Event | None:
     try:
         return serialization.decode(entry).event
     except serialization.UndecodableError:

@@ -19,7 +19,7 @@ import msgspec
 from dispatcher.evidence.new_files import new_log, seal
 from dispatcher.log import Log, LogError, serialization
 from dispatcher.log.merkle import Frontier
-from dispatcher.log.serialization import Entry, UndecodableError
+from dispatcher.log.serialization import LogEntry, UndecodableError
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.progress import Progress, silent
 
@@ -95,7 +95,7 @@ async def import_lines(
 
 async def _fill(log: Log, lines: BinaryIO, source: str, progress: Callable[[int], None]) -> bool:
     """Append all lines to an empty log; tell whether the last one had a line end."""
-    batch: list[Entry] = []
+    batch: list[LogEntry] = []
     seq = batch_bytes = read_bytes = 0
     is_ended = True
     while text := _next_line(lines, source):
@@ -126,7 +126,7 @@ def _next_line(lines: BinaryIO, source: str) -> bytes:
         ) from error
 
 
-def _parsed(line: bytes, seq: int) -> Entry:
+def _parsed(line: bytes, seq: int) -> LogEntry:
     """Give the entry that has this line, which must be event `seq`. `UndecodableError` if not."""
     if len(line) == LINE_LIMIT_BYTES:  # all that was read of it
         raise UndecodableError(f"is longer than {LINE_LIMIT_BYTES} bytes, as no event is")
@@ -155,11 +155,11 @@ def _misplaced(found: int, expected: int) -> str:
     return f"has seq {found}, but seq {expected} was to follow {expected - 1}; some are missing"
 
 
-def _jsonl(page: Sequence[Entry]) -> bytes:
+def _jsonl(page: Sequence[LogEntry]) -> bytes:
     return b"".join(serialization.line(entry) + b"\n" for entry in page)
 
 
-def _csv(page: Sequence[Entry]) -> bytes:
+def _csv(page: Sequence[LogEntry]) -> bytes:
     return _rows(
         [
             (it.seq, it.time, it.type, it.version, it.actor, it.request_id, it.data.decode())

@@ -18,7 +18,7 @@ from dispatcher.core.events import Recorded
 from dispatcher.errors import DispatcherError
 from dispatcher.log import serialization
 from dispatcher.log.merkle import Frontier, Subtree
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 
 __all__ = ["Log", "LogError", "WrongHeadError", "decoded"]
 
@@ -48,13 +48,15 @@ class Log(Protocol):
     def tree(self) -> Frontier:
         """The tree over all durable events; not to be changed."""
 
-    async def append(self, batch: Sequence[Entry], expected_head: int) -> None:
+    async def append(self, batch: Sequence[LogEntry], expected_head: int) -> None:
         """Make a batch durable, with seqs that follow `expected_head` without a gap.
 
         `WrongHeadError` if the log stands elsewhere, `LogError` if it can't be written.
         """
 
-    def entries(self, after: int = 0, upto: int | None = None) -> AsyncGenerator[list[Entry], None]:
+    def entries(
+        self, after: int = 0, upto: int | None = None
+    ) -> AsyncGenerator[list[LogEntry], None]:
         """Give the entries after a seq and up to another (by default the head), in pages.
 
         Who stops before the end closes it (`contextlib.aclosing`).
@@ -62,10 +64,10 @@ class Log(Protocol):
 
     async def page(
         self, after: int, limit: int, *, upto: int | None = None, event_type: str | None = None
-    ) -> list[Entry]:
+    ) -> list[LogEntry]:
         """Give the first `limit` entries after a seq; of one type, if one is named."""
 
-    async def pick(self, seqs: Sequence[int]) -> list[Entry]:
+    async def pick(self, seqs: Sequence[int]) -> list[LogEntry]:
         """Give the entries with these seqs, oldest first."""
 
     async def seq_at(self, moment: datetime) -> int:
@@ -84,7 +86,7 @@ class Log(Protocol):
         """Let go of the log. What was appended is already safe."""
 
 
-def decoded(entries: Sequence[Entry]) -> list[Recorded]:
+def decoded(entries: Sequence[LogEntry]) -> list[Recorded]:
     """Decode a page of entries; `LogError` names the first that is no event."""
     page: list[Recorded] = []
     try:

@@ -20,7 +20,7 @@ from dispatcher.log import LogError
 from dispatcher.log.file import SCHEMA, SCHEMA_VERSION
 from dispatcher.log.merkle import Frontier, grow
 from dispatcher.log.rows import COLUMNS, PAGE, inserts
-from dispatcher.log.serialization import Entry, line
+from dispatcher.log.serialization import LogEntry, line
 from dispatcher.progress import Progress, silent
 
 __all__ = ["migrate"]
@@ -97,9 +97,9 @@ def _copy(connection: sqlite3.Connection, frontier: Frontier, page: list[Any]) -
     return growth.frontier
 
 
-def _entry(seq: int, time: str, *rest: Any) -> Entry:
+def _entry(seq: int, time: str, *rest: Any) -> LogEntry:
     name, version, actor, request_id, data = rest
-    return Entry(seq, time, name, version, actor, request_id, data.encode())
+    return LogEntry(seq, time, name, version, actor, request_id, data.encode())
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ from itertools import chain
 from typing import Any, Final
 
 from dispatcher.log.merkle import Growth
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 
 __all__ = ["COLUMNS", "PAGE", "Statement", "appending", "inserts"]
 
@@ -16,7 +16,7 @@ COLUMNS: Final = {
     1: "seq, time, type, 1, actor, NULL, data",
     2: "seq, time, type, version, actor, request_id, data",
 }
-"""What to SELECT of a log of each schema, to have what an `Entry` has."""
+"""What to SELECT of a log of each schema, to have what a `LogEntry` has."""
 
 PAGE: Final = 2_000
 """Events a read: a few milliseconds of decoding, so that the event loop is never held long."""
@@ -25,7 +25,7 @@ _INSERTED_ROWS: Final = 128
 """Rows a statement. The compiled statement of each length is kept, and a long one is large."""
 
 
-def appending(batch: Sequence[Entry], growth: Growth) -> list[Statement]:
+def appending(batch: Sequence[LogEntry], growth: Growth) -> list[Statement]:
     """Make the statements that add a batch, and what the tree grows by, as the schema has them."""
     events = [
         (

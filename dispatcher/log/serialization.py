@@ -26,7 +26,7 @@ from dispatcher.core.events import Event, Recorded
 __all__ = [
     "NAMES",
     "VERSIONS",
-    "Entry",
+    "LogEntry",
     "UndecodableError",
     "decode",
     "decode_time",
@@ -65,7 +65,7 @@ _UPCASTERS: Final[dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any
 """From a name and an older version: what makes the fields of the next version of them."""
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class LogEntry(msgspec.Struct, frozen=True, gc=False):
     """A recorded event as it stands in a log; see `events.Recorded` for the meaning.
 
     `time` is RFC 3339 in UTC with microseconds, `type` a name of `NAMES`, `version` that of the
@@ -108,10 +108,10 @@ _decoders: Final[dict[str, msgspec.json.Decoder[Any]]] = {
 }
 
 
-def encode(recorded: Recorded) -> Entry:
+def encode(recorded: Recorded) -> LogEntry:
     """Make the entry of an event."""
     name = NAMES[type(recorded.event)]
-    return Entry(
+    return LogEntry(
         recorded.seq,
         encode_time(recorded.at),
         name,
@@ -122,12 +122,12 @@ def encode(recorded: Recorded) -> Entry:
     )
 
 
-def encode_all(records: Iterable[Recorded]) -> list[Entry]:
+def encode_all(records: Iterable[Recorded]) -> list[LogEntry]:
     """Make the entries of many events."""
     return [encode(recorded) for recorded in records]
 
 
-def decode(entry: Entry) -> Recorded:
+def decode(entry: LogEntry) -> Recorded:
     """Give back the event that `encode` took, of whatever version. `UndecodableError` if none."""
     return Recorded(
         entry.seq,
@@ -138,7 +138,7 @@ def decode(entry: Entry) -> Recorded:
     )
 
 
-def line(entry: Entry) -> bytes:
+def line(entry: LogEntry) -> bytes:
     """Give an entry's line: one JSON object, without a line end (docs/log.md, "The line").
 
     It is the entry's own data with what the log knows of it put before, byte for byte.
@@ -147,12 +147,12 @@ def line(entry: Entry) -> bytes:
     return _encoder.encode(head)[:-1] + b"," + entry.data[1:]
 
 
-def lines(entries: Iterable[Entry]) -> list[bytes]:
+def lines(entries: Iterable[LogEntry]) -> list[bytes]:
     """Give the lines of many entries."""
     return [line(entry) for entry in entries]
 
 
-def parse_line(text: bytes) -> Entry:
+def parse_line(text: bytes) -> LogEntry:
     """Give back the entry that has this line. `UndecodableError` if none has."""
     try:
         head = _head_decoder.decode(text)
@@ -164,7 +164,7 @@ def parse_line(text: bytes) -> Entry:
             "is no line of a log: seq, time, type, version, actor and request_id come first, "
             "without spaces, and nothing stands around the object"
         )
-    return Entry(
+    return LogEntry(
         head.seq,
         head.time,
         head.type,

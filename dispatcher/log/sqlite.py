@@ -28,7 +28,7 @@ from dispatcher.log.merkle import Frontier, Subtree, grow
 from dispatcher.log.migration import migrate
 from dispatcher.log.readers import Readers, connect, told
 from dispatcher.log.rows import COLUMNS, PAGE, Statement, appending
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 from dispatcher.log.tree import read_frontier, read_subtree
 from dispatcher.progress import Progress, silent
 
@@ -121,7 +121,7 @@ class SqliteLog:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def append(self, batch: Sequence[Entry], expected_head: int) -> None:
+    async def append(self, batch: Sequence[LogEntry], expected_head: int) -> None:
         """Commit a batch in one transaction; see `Log.append`."""
         if expected_head != self.head:
             raise WrongHeadError(expected_head, self.head)
@@ -139,7 +139,7 @@ class SqliteLog:
 
     async def entries(
         self, after: int = 0, upto: int | None = None
-    ) -> AsyncGenerator[list[Entry], None]:
+    ) -> AsyncGenerator[list[LogEntry], None]:
         """Read pages of entries; see `Log.entries`."""
         upto = self.head if upto is None else min(upto, self.head)
         async with self._readers.lend() as reader:
@@ -159,7 +159,7 @@ class SqliteLog:
 
     async def page(
         self, after: int, limit: int, *, upto: int | None = None, event_type: str | None = None
-    ) -> list[Entry]:
+    ) -> list[LogEntry]:
         """Read some entries; see `Log.page`."""
         upto = self.head if upto is None else min(upto, self.head)
         of_type = "" if event_type is None else " AND type = ?"
@@ -169,9 +169,9 @@ class SqliteLog:
                 reader, f"seq > ? AND seq <= ?{of_type} ORDER BY seq LIMIT ?", values
             )
 
-    async def pick(self, seqs: Sequence[int]) -> list[Entry]:
+    async def pick(self, seqs: Sequence[int]) -> list[LogEntry]:
         """Read certain entries; see `Log.pick`."""
-        found: list[Entry] = []
+        found: list[LogEntry] = []
         oldest_first = sorted(set(seqs))
         async with self._readers.lend() as reader:
             for first in range(0, len(oldest_first), PAGE):
@@ -221,10 +221,10 @@ class SqliteLog:
 
     async def _select(
         self, reader: aiosqlite.Connection, where: str, values: Sequence[Any]
-    ) -> list[Entry]:
+    ) -> list[LogEntry]:
         query = f"SELECT {self._columns} FROM events WHERE {where}"  # noqa: S608 - our own words
         try:
-            return [Entry(*row) for row in await reader.execute_fetchall(query, values)]
+            return [LogEntry(*row) for row in await reader.execute_fetchall(query, values)]
         except sqlite3.OperationalError as error:
             if "UTF-8" not in str(error):
                 raise

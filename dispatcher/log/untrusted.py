@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from dispatcher.log import LogError
 from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA, SCHEMA_VERSION, check
 from dispatcher.log.rows import COLUMNS
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 
 __all__ = ["READ_ERRORS", "Row", "UntrustedLog", "opened"]
 
@@ -38,13 +38,13 @@ class Row(NamedTuple):
     data: Any
     leaf_hash: Any
 
-    def entry(self) -> Entry:
+    def entry(self) -> LogEntry:
         """Make the entry that stands in it; `ValueError` if it holds no text, or no number."""
         if not (isinstance(self.version, int) and isinstance(self.data, bytes)):
             raise ValueError("it holds no JSON, or no version of it")  # noqa: TRY004 - as text
         request_id = None if self.request_id is None else _decoded(self.request_id)
         time, name, actor = map(_decoded, (self.time, self.type, self.actor))
-        return Entry(self.seq, time, name, self.version, actor, request_id, self.data)
+        return LogEntry(self.seq, time, name, self.version, actor, request_id, self.data)
 
 
 class UntrustedLog:

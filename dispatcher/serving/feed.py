@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from dispatcher import sse
 from dispatcher.core.events import Event, engine_of, job_of
 from dispatcher.log import Log, serialization
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 from dispatcher.serving.selection import EVERYTHING, Selection, selected
 from projections import Projections
 
@@ -89,7 +89,7 @@ class Feed:
         """The seq of the newest event that streams show."""
         return self._projections().seq
 
-    def publish(self, event: Event, entry: Entry) -> None:
+    def publish(self, event: Event, entry: LogEntry) -> None:
         """Show an event that has become durable: the head. Without streams there is no need to."""
         block = sse.event(entry.seq, serialization.line(entry))
         self._ring.append(_Live(entry.type, job_of(event), engine_of(event), block))

@@ -13,7 +13,7 @@ from typing import Final
 from dispatcher.core.dispatcher import Settle
 from dispatcher.core.events import Recorded
 from dispatcher.log import Log, LogError, serialization
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 from dispatcher.serving.tickets import Ticket, UnavailableError
 
 __all__ = ["GroupCommit"]
@@ -34,7 +34,7 @@ class GroupCommit:
     def __init__(
         self,
         log: Log,
-        project: Callable[[Recorded, Entry], None],
+        project: Callable[[Recorded, LogEntry], None],
         recover: Callable[[LogError], Awaitable[None]],
     ) -> None:
         self._log = log

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from dispatcher.log import Log
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 from projections.history import History
 
 __all__ = ["EVERYTHING", "Page", "Selection", "selected"]
@@ -50,7 +50,7 @@ EVERYTHING: Final = Selection()
 class Page(NamedTuple):
     """Some entries; all that were selected up to and with seq `upto` have been given by now."""
 
-    entries: list[Entry]
+    entries: list[LogEntry]
     upto: int
 
 

@@ -32,7 +32,7 @@ from dispatcher.core.fleet import Fleet
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.core.replies import DONE
 from dispatcher.log import Log, LogError
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 from dispatcher.progress import Progress, silent
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.feed import Feed
@@ -187,7 +187,7 @@ class Service:
                 case _:
                     assert_never(effect)
 
-    def _show(self, recorded: Recorded, entry: Entry) -> None:
+    def _show(self, recorded: Recorded, entry: LogEntry) -> None:
         """Show what has become durable."""
         self.projections.apply(recorded)
         if self.feed.streams:

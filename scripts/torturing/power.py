@@ -25,7 +25,7 @@ from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.policy import DEFAULT_POLICY
 from dispatcher.evidence.audit import Audit
 from dispatcher.log import LogError, serialization
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.state.replay import replay
 
@@ -265,9 +265,9 @@ def _arm(disk: Disk, random: Random) -> None:
         disk.cut_after(random.randrange(30))
 
 
-def _batch(fleet: Fleet, head: int, random: Random) -> list[Entry]:
+def _batch(fleet: Fleet, head: int, random: Random) -> list[LogEntry]:
     """Decide some commands on top of a fleet, and take what comes of them into it."""
-    batch: list[Entry] = []
+    batch: list[LogEntry] = []
     wanted = random.randint(1, COMMANDS)
     while len(batch) < wanted:
         at = START + timedelta(seconds=head + len(batch))

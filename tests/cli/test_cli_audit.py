@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from dispatcher.log.checkpoints import Checkpoint, Signer
-from tests.support.audited import Genuine
+from tests.support.audits import Genuine
 from tests.support.commands import MODULE, Done, command
 from tests.support.tampering import change_actor, put, rows, tampering
 

@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from dispatcher.client import Client
-from tests.support.audited import Genuine
+from tests.support.audits import Genuine
 from tests.support.commands import Done, command
 from tests.support.servers import KEY, Running, child, running
 from tests.support.tampering import change_actor, forge, put, rows, tampering

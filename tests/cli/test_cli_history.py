@@ -16,8 +16,8 @@ from dispatcher.log.sqlite import SqliteLog
 from tests.support.commands import command, ended, started
 from tests.support.farm import assigned, beat, submitted
 from tests.support.given import START, job
+from tests.support.log_contents import encoded
 from tests.support.servers import Running, client_of, running
-from tests.support.written import encoded
 
 pytestmark = pytest.mark.anyio
 

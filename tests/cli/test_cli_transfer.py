@@ -15,8 +15,8 @@ from dispatcher.log.merkle import leaf_hash, node_hash
 from dispatcher.log.sqlite import SqliteLog
 from tests.support.commands import Done, command, ended
 from tests.support.given import START
+from tests.support.log_contents import encoded
 from tests.support.servers import child, client_of, events_in
-from tests.support.written import encoded
 
 pytestmark = pytest.mark.anyio
 

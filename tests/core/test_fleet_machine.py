@@ -24,9 +24,9 @@ from dispatcher.core.replies import DONE, Reason, Refused
 from dispatcher.log import serialization
 from dispatcher.state.agreement import check_shown
 from projections import Projections
-from tests.support.contents import inside
+from tests.support.fleet_contents import inside
 from tests.support.given import START
-from tests.support.lives import ALL_STEPS, standing_in, steps_between
+from tests.support.life_steps import ALL_STEPS, standing_in, steps_between
 
 STEPS: Final = 50
 EXAMPLES: Final = 500

@@ -44,7 +44,7 @@ from dispatcher.core.policy import Policy
 from dispatcher.core.scheduling import Obstacle
 from dispatcher.log import decoded, serialization
 from dispatcher.log.sqlite import SqliteLog
-from tests.support.contents import inside
+from tests.support.fleet_contents import inside
 from tests.support.given import START, assigned, completed, engine, failed, job, requeued
 from tests.support.strategies import any_commands, any_events, policies
 

@@ -14,7 +14,7 @@ from dispatcher.core.job import JobStatus
 from dispatcher.core.legality import breach
 from dispatcher.core.lifecycles import JOB_LIFE, PRESENCE, STANDING, STATUS_AFTER, Step, diagram
 from tests.support.given import START, assigned, completed, engine, failed, job, requeued
-from tests.support.lives import standing_in, steps_between
+from tests.support.life_steps import standing_in, steps_between
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "architecture.md"
 LATER: Final = START + timedelta(hours=1)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.core.job import Job, Place
-from dispatcher.core.queue import Line, Queue, Sizes
+from dispatcher.core.queue import Queue, QueueLine, Sizes
 from tests.support.strategies import amounts
 
 ANY = Sizes(-1.0, math.inf)
@@ -78,7 +78,7 @@ def test_a_line_is_forgotten_with_its_last_job() -> None:
     a = waiting("a", 1)
     queue = queue_of(a, waiting("b", 2, codec="vp9"))
     queue.remove(a)
-    seen: list[Line] = []
+    seen: list[QueueLine] = []
     queue.first(None, seen.append)
     assert [line.codec for line in seen] == ["vp9"]
     assert len(queue) == 1
@@ -116,9 +116,9 @@ def test_the_jobs_ahead_of_a_place_are_counted_over_all_lines() -> None:
 
 def test_a_line_is_asked_for_by_codec_by_failures_and_by_size_class() -> None:
     queue = queue_of(waiting("a", 1), waiting("b", 2, failed_by=frozenset({"e"}), size=1000.0))
-    lines: list[Line] = []
+    lines: list[QueueLine] = []
     queue.first(None, lines.append)
-    assert lines == [Line("h264", NOBODY, 4), Line("h264", frozenset({"e"}), 10)]
+    assert lines == [QueueLine("h264", NOBODY, 4), QueueLine("h264", frozenset({"e"}), 10)]
 
 
 @pytest.mark.parametrize("size", [0.0, 0.3, 0.5, 1.0, 2.0, 10.0, 1000.0, 1024.0, 2.0**40])

@@ -11,11 +11,11 @@ import pytest
 
 from dispatcher.client import Client
 from dispatcher.engine.ffmpeg import Ffmpeg
-from dispatcher.engine.journal import Entry
+from dispatcher.engine.journal import JournalEntry
 from tests.support.engines import at_work, files_below, final
-from tests.support.lines import Broken, beats_in, heard_but_not_answered
 from tests.support.media import Clips
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
+from tests.support.relays import Broken, beats_in, heard_but_not_answered
 from tests.support.servers import Running, events_in
 from tests.support.web import Answer, Asked, answering, forwarding_to, serving, web
 
@@ -147,10 +147,10 @@ async def test_killed_between_the_delivery_and_its_note_it_finds_what_it_deliver
             await line.reached.wait()
             await engine.die()
         journal = engine.workspace.path / "journal.json"
-        entry = msgspec.json.decode(journal.read_bytes(), type=Entry)
+        entry = msgspec.json.decode(journal.read_bytes(), type=JournalEntry)
         assert entry.stage == "delivered"
         moved = engine.workspace.path / "job-gone" / "output.mp4"
-        journal.write_bytes(msgspec.json.encode(Entry(entry.job, "transcoded", str(moved))))
+        journal.write_bytes(msgspec.json.encode(JournalEntry(entry.job, "transcoded", str(moved))))
         line.mended.set()
         async with at_work(between.url, ffmpeg, tmp_path):
             job = await final(dispatcher, submitted.job_id)
@@ -251,7 +251,9 @@ async def test_what_it_left_can_not_keep_it_from_working_when_its_ffmpeg_can_do_
     (home / "job-left").mkdir(parents=True)
     output = home / "job-left" / "output.mp4"
     output.write_bytes(b"a video")
-    (home / "journal.json").write_bytes(msgspec.json.encode(Entry(held, "transcoded", str(output))))
+    (home / "journal.json").write_bytes(
+        msgspec.json.encode(JournalEntry(held, "transcoded", str(output)))
+    )
     following = await dispatcher.submit(clips.plain.as_uri(), "mpeg4")
     async with at_work(server.url, ffmpeg, tmp_path) as engine:
         waiting = asyncio.create_task(final(dispatcher, following.job_id))

@@ -13,8 +13,8 @@ from dispatcher.client import Client
 from dispatcher.core.policy import Policy
 from tests.support.commands import started
 from tests.support.engines import eventually, files_below, final
-from tests.support.lines import Broken, deaf
 from tests.support.media import Clips
+from tests.support.relays import Broken, deaf
 from tests.support.servers import Running, events_in, running
 from tests.support.web import Answer, Asked, serving, web
 

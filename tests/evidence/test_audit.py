@@ -29,9 +29,9 @@ from dispatcher.serving.service import Service
 from dispatcher.serving.tickets import RefusedError
 from dispatcher.state.replay import State
 from dispatcher.state.snapshots import Snapshots
-from tests.support.audited import Genuine, audited
-from tests.support.genuine import genuine, written
+from tests.support.audits import Genuine, audited
 from tests.support.given import START
+from tests.support.histories import genuine, written
 from tests.support.strategies import any_commands, policies
 from tests.support.tampering import delete_rows, forge, put, rows, tampering
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dispatcher.evidence.audit import Audit
 from dispatcher.log import LogError
-from tests.support.audited import Genuine, audited
+from tests.support.audits import Genuine, audited
 from tests.support.tampering import tampering
 
 pytest_plugins = ["tests.support.audit_fixtures"]

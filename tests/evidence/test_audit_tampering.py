@@ -13,7 +13,7 @@ from dispatcher.evidence.audit import Known
 from dispatcher.evidence.findings import Finding
 from dispatcher.log.checkpoints import Checkpoint
 from dispatcher.log.merkle import KEPT_LEVEL
-from tests.support.audited import Genuine, audited
+from tests.support.audits import Genuine, audited
 from tests.support.tampering import (
     COLUMNS,
     Row,

@@ -18,7 +18,7 @@ from dispatcher.log.sqlite import SqliteLog
 from dispatcher.serving.service import Service
 from tests.support.given import START
 from tests.support.in_flight import asking, until
-from tests.support.written import encoded, entries_in
+from tests.support.log_contents import encoded, entries_in
 
 pytestmark = pytest.mark.anyio
 

@@ -26,10 +26,10 @@ from dispatcher.log import LogError, serialization
 from dispatcher.log.merkle import EMPTY_ROOT
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.state.replay import State, replay
-from tests.support.contents import inside
+from tests.support.fleet_contents import inside
 from tests.support.given import START
+from tests.support.log_contents import encoded, entries_in, naive_root
 from tests.support.strategies import any_commands, policies
-from tests.support.written import encoded, entries_in, naive_root
 
 pytestmark = pytest.mark.anyio
 
@@ -43,16 +43,16 @@ def shown(state: State) -> tuple[bytes, object]:
     return msgspec.json.encode(state.projections.state()), inside(state.fleet)
 
 
-def seen(*seqs: int) -> list[serialization.Entry]:
+def seen(*seqs: int) -> list[serialization.LogEntry]:
     """Entries of heartbeats with these seqs."""
     return encoded(*(Recorded(seq, START, "tester", EngineSeen(f"e{seq}")) for seq in seqs))
 
 
-def lines_of(entries: list[serialization.Entry]) -> bytes:
+def lines_of(entries: list[serialization.LogEntry]) -> bytes:
     return b"".join(serialization.line(entry) + b"\n" for entry in entries)
 
 
-async def written(path: Path, entries: list[serialization.Entry]) -> SqliteLog:
+async def written(path: Path, entries: list[serialization.LogEntry]) -> SqliteLog:
     log = await SqliteLog.open(path)
     await log.append(entries, 0)
     return log

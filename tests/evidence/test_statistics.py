@@ -15,8 +15,8 @@ from dispatcher.core.events import (
     Recorded,
 )
 from dispatcher.evidence.statistics import EngineTotals, Spread, Statistics, Totals
-from tests.support.genuine import genuine
 from tests.support.given import START, assigned, completed, engine, job, requeued
+from tests.support.histories import genuine
 from tests.support.strategies import any_events
 
 

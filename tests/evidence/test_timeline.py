@@ -20,7 +20,7 @@ from dispatcher.core.events import (
 )
 from dispatcher.evidence.timeline import Stage, duration, happening_of, told
 from dispatcher.log import serialization
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 from tests.support.given import START, assigned, completed, failed, job, requeued
 from tests.support.strategies import any_events, times
 
@@ -29,7 +29,7 @@ def at(second: float) -> datetime:
     return START + timedelta(seconds=second)
 
 
-def story(*happened: tuple[float, Event], actor: str = "operator") -> list[Entry]:
+def story(*happened: tuple[float, Event], actor: str = "operator") -> list[LogEntry]:
     """Give entries of events, each with the second in which it happened."""
     return [
         serialization.encode(Recorded(seq, at(second), actor, event))
@@ -153,7 +153,7 @@ def test_a_story_without_events_is_empty() -> None:
 @pytest.mark.parametrize(("of_type", "version"), [("job_teleported", 1), ("job_assigned", 99)])
 def test_an_event_of_a_later_version_is_shown_by_its_type(of_type: str, version: int) -> None:
     (first,) = story((0, job("j")))
-    strange = Entry(2, first.time, of_type, version, "a", None, b'{"job_id":"j","far":1}')
+    strange = LogEntry(2, first.time, of_type, version, "a", None, b'{"job_id":"j","far":1}')
     timeline = told([first, strange])
     assert timeline.lines[1].what == of_type
     assert happening_of(strange) == ("?", of_type, None)

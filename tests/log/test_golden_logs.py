@@ -30,7 +30,7 @@ from dispatcher.log.file import SCHEMA_VERSION, check
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.state.replay import replay
 from tests.support.given import START
-from tests.support.written import encoded, entries_in, naive_root, recorded_in
+from tests.support.log_contents import encoded, entries_in, naive_root, recorded_in
 
 pytestmark = pytest.mark.anyio
 

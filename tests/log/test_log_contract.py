@@ -16,9 +16,9 @@ from dispatcher.core.events import EngineDrained, EngineReported, EngineSeen, Re
 from dispatcher.log import Log, LogError, WrongHeadError, decoded, serialization
 from dispatcher.log.merkle import EMPTY_ROOT, Subtree
 from dispatcher.log.rows import PAGE
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 from dispatcher.log.sqlite import SqliteLog
-from tests.support.written import encoded, entries_in, naive_root, recorded_in
+from tests.support.log_contents import encoded, entries_in, naive_root, recorded_in
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +48,7 @@ async def log(opener: Opener) -> AsyncIterator[Log]:
     await opened.close()
 
 
-def events(first: int, last: int) -> list[Entry]:
+def events(first: int, last: int) -> list[LogEntry]:
     return encoded(*(event(seq) for seq in range(first, last + 1)))
 
 
@@ -57,7 +57,7 @@ def event(seq: int) -> Recorded:
     return Recorded(seq, at, "tester", EngineSeen(f"engine {seq}"), request_id)
 
 
-def root_of(entries: list[Entry]) -> bytes:
+def root_of(entries: list[LogEntry]) -> bytes:
     return naive_root([serialization.line(entry) for entry in entries])
 
 
@@ -94,8 +94,8 @@ async def test_time_may_step_back(log: Log) -> None:
 async def test_an_entry_is_kept_as_it_is_whatever_it_says(log: Log) -> None:
     """What a later or an earlier version wrote is for the codec to understand."""
     entries = [
-        Entry(1, "noon", "job_vanished", 7, "", "", b'{"a": [1 ,2], "b":"\\u00e9"}'),
-        Entry(2, "noon", "job_vanished", 1, "", None, b"{}"),
+        LogEntry(1, "noon", "job_vanished", 7, "", "", b'{"a": [1 ,2], "b":"\\u00e9"}'),
+        LogEntry(2, "noon", "job_vanished", 1, "", None, b"{}"),
     ]
     await log.append(entries, 0)
     assert await entries_in(log) == entries
@@ -133,7 +133,7 @@ GAPS: Final = [
 
 
 @pytest.mark.parametrize("batch", GAPS)
-async def test_a_batch_with_a_gap_leaves_nothing(log: Log, batch: list[Entry]) -> None:
+async def test_a_batch_with_a_gap_leaves_nothing(log: Log, batch: list[LogEntry]) -> None:
     with pytest.raises(LogError):
         await log.append(batch, 0)
     assert log.head == 0
@@ -142,7 +142,7 @@ async def test_a_batch_with_a_gap_leaves_nothing(log: Log, batch: list[Entry]) -
 
 @pytest.mark.parametrize("batch", GAPS)
 async def test_a_refused_batch_leaves_nothing_after_a_reopening(
-    opener: Opener, batch: list[Entry]
+    opener: Opener, batch: list[LogEntry]
 ) -> None:
     log = await opener()
     with pytest.raises(LogError):
@@ -156,7 +156,7 @@ async def test_a_refused_batch_leaves_nothing_after_a_reopening(
 
 @pytest.mark.parametrize("batch", GAPS)
 async def test_after_a_refused_batch_and_recovery_the_log_takes_writes(
-    log: Log, batch: list[Entry]
+    log: Log, batch: list[LogEntry]
 ) -> None:
     await log.append(events(1, 1), 0)
     shifted = [msgspec.structs.replace(entry, seq=entry.seq + 1) for entry in batch]

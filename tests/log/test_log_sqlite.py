@@ -16,14 +16,14 @@ import pytest
 from dispatcher.core.events import EngineSeen, Recorded
 from dispatcher.log import Log, LogError, serialization
 from dispatcher.log.file import APPLICATION_ID, SCHEMA_VERSION
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 from dispatcher.log.sqlite import SqliteLog
-from tests.support.written import entries_in, recorded_in
+from tests.support.log_contents import entries_in, recorded_in
 
 pytestmark = pytest.mark.anyio
 
 
-def seen(*seqs: int) -> list[Entry]:
+def seen(*seqs: int) -> list[LogEntry]:
     at = datetime(2024, 1, 1, tzinfo=UTC)
     return [serialization.encode(Recorded(n, at, "t", EngineSeen("e"))) for n in seqs]
 

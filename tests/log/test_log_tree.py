@@ -23,10 +23,10 @@ from dispatcher.log.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 from dispatcher.log.sqlite import SqliteLog
 from tests.support.given import START
-from tests.support.written import encoded, naive_root
+from tests.support.log_contents import encoded, naive_root
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +39,7 @@ SIZES: Final = [
 BATCHES: Final = {"one": [10_000], "many": [1, 2, 250, 3, 1, 255, 256, 257, 7, 400, 10_000]}
 
 
-def events(first: int, last: int) -> list[Entry]:
+def events(first: int, last: int) -> list[LogEntry]:
     seqs = range(first, last + 1)
     return encoded(*(Recorded(seq, START, "tester", EngineSeen(f"é{seq}")) for seq in seqs))
 

@@ -15,12 +15,12 @@ import pytest
 
 from dispatcher.log import LogError, serialization
 from dispatcher.log.file import SCHEMA_VERSION, check
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.state.replay import replay
 from tests.support.given import START
 from tests.support.in_flight import turns_of_the_loop
-from tests.support.written import entries_in, naive_root
+from tests.support.log_contents import entries_in, naive_root
 
 pytestmark = pytest.mark.anyio
 
@@ -80,10 +80,10 @@ def execute(path: Path, script: str) -> None:
         connection.executescript(script)
 
 
-def former(seq: int) -> Entry:
+def former(seq: int) -> LogEntry:
     """Give an entry of schema 1, as it stands in the present schema."""
     _, time, name, actor, data = row(seq)
-    return Entry(seq, time, name, 1, actor, None, data.encode())
+    return LogEntry(seq, time, name, 1, actor, None, data.encode())
 
 
 # It becomes one
@@ -164,7 +164,7 @@ async def test_a_migration_that_stands_in_the_wal_alone_is_not_done_again(
         another.execute("BEGIN")
         another.execute("SELECT * FROM events").fetchall()  # so nobody folds the WAL
         log = await SqliteLog.open(path)
-        await log.append([Entry(4, *("", "t", 1, "a", "its request", b"{}"))], 3)
+        await log.append([LogEntry(4, *("", "t", 1, "a", "its request", b"{}"))], 3)
         survivor = tmp_path / "survivor.db"
         for suffix in ("", "-wal"):
             shutil.copy(f"{path}{suffix}", f"{survivor}{suffix}")

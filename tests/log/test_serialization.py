@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from dispatcher.core import events
 from dispatcher.core.events import Event, Recorded
 from dispatcher.log import serialization
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 from tests.support.strategies import any_events, times
 
 AT = datetime(2024, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -179,7 +179,7 @@ def test_every_event_has_a_name_and_an_example() -> None:
 @pytest.mark.parametrize(("event", "name", "data"), EXAMPLES)
 def test_an_event_is_written_as_it_stands_here(event: Event, name: str, data: str) -> None:
     entry = serialization.encode(Recorded(7, AT, "tester", event, "4711"))
-    assert entry == Entry(7, TIME, name, 1, "tester", "4711", data.encode())
+    assert entry == LogEntry(7, TIME, name, 1, "tester", "4711", data.encode())
 
 
 @pytest.mark.parametrize(("event", "name", "data"), [*EXAMPLES, *OLD])
@@ -231,15 +231,15 @@ def test_what_is_no_event_is_told(name: str, data: str, text: str) -> None:
     assert refusal_of(stored(name, data)) == text
 
 
-def stored(name: str, data: str, version: int = 1) -> Entry:
-    return Entry(7, TIME, name, version, "tester", None, data.encode())
+def stored(name: str, data: str, version: int = 1) -> LogEntry:
+    return LogEntry(7, TIME, name, version, "tester", None, data.encode())
 
 
 def data_of(event: Event) -> str:
     return serialization.encode(Recorded(1, AT, "tester", event)).data.decode()
 
 
-def refusal_of(entry: Entry) -> str:
+def refusal_of(entry: LogEntry) -> str:
     with pytest.raises(serialization.UndecodableError) as told:
         serialization.decode(entry)
     return str(told.value)
@@ -248,16 +248,16 @@ def refusal_of(entry: Entry) -> str:
 # The line
 
 
-LINES: list[tuple[Entry, str]] = [
+LINES: list[tuple[LogEntry, str]] = [
     (
-        Entry(1, TIME, "engine_seen", 1, "farm", "4711", b'{"engine_id":"e"}'),
+        LogEntry(1, TIME, "engine_seen", 1, "farm", "4711", b'{"engine_id":"e"}'),
         (
             '{"seq":1,"time":"2024-01-02T03:04:05.000006Z","type":"engine_seen","version":1,'
             '"actor":"farm","request_id":"4711","engine_id":"e"}'
         ),
     ),
     (
-        Entry(2**62, TIME, "job_released", 1, "dispatcher", None, b'{"job_id":"1_0"}'),
+        LogEntry(2**62, TIME, "job_released", 1, "dispatcher", None, b'{"job_id":"1_0"}'),
         (
             '{"seq":4611686018427387904,"time":"2024-01-02T03:04:05.000006Z",'
             '"type":"job_released","version":1,"actor":"dispatcher","request_id":null,'
@@ -265,14 +265,14 @@ LINES: list[tuple[Entry, str]] = [
         ),
     ),
     (
-        Entry(3, TIME, "engine_reported", 2, 'ключ "\u2028', "", '{"engine_id":"🎬"}'.encode()),
+        LogEntry(3, TIME, "engine_reported", 2, 'ключ "\u2028', "", '{"engine_id":"🎬"}'.encode()),
         (
             '{"seq":3,"time":"2024-01-02T03:04:05.000006Z","type":"engine_reported","version":2,'
             '"actor":"ключ \\"\u2028","request_id":"","engine_id":"🎬"}'
         ),
     ),
     (
-        Entry(4, "noon", "job_vanished", 9, "\x00", "\x7f/é", b'{ "b":1.0 ,"a":"\\u00e9"}'),
+        LogEntry(4, "noon", "job_vanished", 9, "\x00", "\x7f/é", b'{ "b":1.0 ,"a":"\\u00e9"}'),
         (
             '{"seq":4,"time":"noon","type":"job_vanished","version":9,'
             '"actor":"\\u0000","request_id":"\x7f/é", "b":1.0 ,"a":"\\u00e9"}'
@@ -283,7 +283,7 @@ LINES: list[tuple[Entry, str]] = [
 
 
 @pytest.mark.parametrize(("entry", "text"), LINES)
-def test_an_entry_has_the_line_that_stands_here(entry: Entry, text: str) -> None:
+def test_an_entry_has_the_line_that_stands_here(entry: LogEntry, text: str) -> None:
     assert serialization.line(entry) == text.encode()
     assert serialization.parse_line(text.encode()) == entry
 
@@ -310,13 +310,13 @@ def test_a_line_gives_its_entry_back(recorded: Recorded) -> None:
     assert serialization.parse_line(serialization.line(entry)) == entry
 
 
-@given(st.builds(Entry, anything, text, text, anything, text, st.none() | text, any_fields))
-def test_a_line_that_no_version_of_ours_wrote_gives_its_entry_back_too(entry: Entry) -> None:
+@given(st.builds(LogEntry, anything, text, text, anything, text, st.none() | text, any_fields))
+def test_a_line_that_no_version_of_ours_wrote_gives_its_entry_back_too(entry: LogEntry) -> None:
     assert serialization.parse_line(serialization.line(entry)) == entry
 
 
 def test_what_is_recorded_of_an_event_is_never_hidden_by_a_field_of_its_own() -> None:
-    head = set(Entry.__struct_fields__) - {"data"}
+    head = set(LogEntry.__struct_fields__) - {"data"}
     for event in serialization.NAMES:
         assert event.__struct_fields__, "an event without fields has no line"
         assert not head & set(event.__struct_fields__)

@@ -22,8 +22,8 @@ from dispatcher.state.snapshots import Snapshots
 from tests.log.golden.make import told
 from tests.support.given import START
 from tests.support.in_flight import asking, submit, until
+from tests.support.log_contents import encoded
 from tests.support.servers import Child, child, client_of, running
-from tests.support.written import encoded
 
 pytestmark = pytest.mark.anyio
 

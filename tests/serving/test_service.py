@@ -30,8 +30,8 @@ from tests.support.in_flight import (
     submit,
     turns_of_the_loop,
 )
+from tests.support.log_contents import recorded_in
 from tests.support.watched_log import DISK_FULL, WatchedLog
-from tests.support.written import recorded_in
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ import stamina
 
 from dispatcher.core.explanations import explain
 from dispatcher.log import LogError
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 from dispatcher.serving.service import Service
 from dispatcher.serving.tickets import RefusedError
 from tests.support.in_flight import (
@@ -126,7 +126,7 @@ async def test_a_batch_that_was_committed_although_it_failed_is_shown_after_reco
     """A disk may write and then say that it could not: the log, and not the error, is right."""
     whole_append = log.append
 
-    async def append(batch: Sequence[Entry], expected_head: int) -> None:
+    async def append(batch: Sequence[LogEntry], expected_head: int) -> None:
         await whole_append(batch, expected_head)
         raise LogError(DISK_FULL)
 

@@ -29,10 +29,10 @@ from dispatcher.log.sqlite import SqliteLog
 from dispatcher.state.agreement import check_shown
 from dispatcher.state.replay import State, replay
 from projections import Projections
-from tests.support.contents import inside
+from tests.support.fleet_contents import inside
 from tests.support.given import START
+from tests.support.log_contents import encoded, recorded_in
 from tests.support.strategies import any_commands, any_events, policies
-from tests.support.written import encoded, recorded_in
 
 UNDER_WAY: Final[list[Command]] = [
     ReportHeartbeat("a", {}),

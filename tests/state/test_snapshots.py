@@ -30,11 +30,11 @@ from dispatcher.state.replay import State, replay
 from dispatcher.state.snapshots import SnapshotError, Snapshots, decode, encode
 from tests.log.golden.make import told
 from tests.state.test_replay import histories, live
-from tests.support.contents import inside
+from tests.support.fleet_contents import inside
 from tests.support.given import START, job
+from tests.support.log_contents import encoded
 from tests.support.strategies import any_events, policies
 from tests.support.watched_log import WatchedLog
-from tests.support.written import encoded
 from tests.test_architecture import reached_from
 
 HEAD: Final = 40

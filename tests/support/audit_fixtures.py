@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.support.audited import Genuine, made
+from tests.support.audits import Genuine, made
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from dispatcher.log import serialization
 from dispatcher.log.merkle import Frontier, grow
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 
 __all__ = [
     "COLUMNS",
@@ -103,10 +103,10 @@ def first_difference(before: Sequence[Row], after: Sequence[Row]) -> int | None:
     return min(changed, default=None)
 
 
-def _entry(row: Row) -> Entry:
+def _entry(row: Row) -> LogEntry:
     def text(value: Any) -> str:
         return bytes(value).decode()
 
     request_id = None if row.request_id is None else text(row.request_id)
     head = (row.seq, text(row.time), text(row.type), row.version, text(row.actor), request_id)
-    return Entry(*head, row.data)
+    return LogEntry(*head, row.data)

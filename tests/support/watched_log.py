@@ -8,7 +8,7 @@ from typing import Final
 
 from dispatcher.log import Log
 from dispatcher.log.merkle import Frontier, Subtree
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 
 __all__ = ["DISK_FULL", "WatchedLog"]
 
@@ -43,7 +43,7 @@ class WatchedLog:
     def tree(self) -> Frontier:
         return self._log.tree
 
-    async def append(self, batch: Sequence[Entry], expected_head: int) -> None:
+    async def append(self, batch: Sequence[LogEntry], expected_head: int) -> None:
         self.asked.set()
         await self.gate.wait()
         if self.append_faults:
@@ -53,7 +53,7 @@ class WatchedLog:
 
     async def entries(
         self, after: int = 0, upto: int | None = None
-    ) -> AsyncGenerator[list[Entry], None]:
+    ) -> AsyncGenerator[list[LogEntry], None]:
         async with aclosing(self._log.entries(after, upto)) as pages:
             async for page in pages:
                 self.replayed += [entry.seq for entry in page]
@@ -61,10 +61,10 @@ class WatchedLog:
 
     async def page(
         self, after: int, limit: int, *, upto: int | None = None, event_type: str | None = None
-    ) -> list[Entry]:
+    ) -> list[LogEntry]:
         return await self._log.page(after, limit, upto=upto, event_type=event_type)
 
-    async def pick(self, seqs: Sequence[int]) -> list[Entry]:
+    async def pick(self, seqs: Sequence[int]) -> list[LogEntry]:
         return await self._log.pick(seqs)
 
     async def seq_at(self, moment: datetime) -> int:

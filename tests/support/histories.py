@@ -14,7 +14,7 @@ from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.policy import Policy
 from dispatcher.log import serialization
 from dispatcher.log.merkle import Frontier, leaf_hash
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 from dispatcher.log.sqlite import SqliteLog
 from tests.support.given import START
 
@@ -73,7 +73,7 @@ def _wishes(random: Random, fleet: Fleet, engine_id: str, job_id: str) -> Iterat
         yield commands.ReleaseJob(paused)
 
 
-async def written(path: Path, log: Sequence[Recorded]) -> list[Entry]:
+async def written(path: Path, log: Sequence[Recorded]) -> list[LogEntry]:
     """Write events to a new log, in batches; gives its entries."""
     entries = [serialization.encode(recorded) for recorded in log]
     opened = await SqliteLog.open(path)
@@ -83,7 +83,7 @@ async def written(path: Path, log: Sequence[Recorded]) -> list[Entry]:
     return entries
 
 
-def roots(entries: Sequence[Entry]) -> list[bytes]:
+def roots(entries: Sequence[LogEntry]) -> list[bytes]:
     """Give the root of the tree for each number of entries, from none to all."""
     frontier = Frontier()
     found = [frontier.root()]

@@ -13,7 +13,7 @@ from dispatcher.log.merkle import Frontier, subtrees
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.state.replay import replay
 from dispatcher.state.snapshots import Snapshots
-from tests.support.genuine import genuine, roots, written
+from tests.support.histories import genuine, roots, written
 
 __all__ = ["Genuine", "audited", "made"]
 

@@ -6,17 +6,17 @@ from contextlib import aclosing
 from dispatcher.core.events import Recorded
 from dispatcher.log import Log, decoded, serialization
 from dispatcher.log.merkle import EMPTY_ROOT, leaf_hash, node_hash
-from dispatcher.log.serialization import Entry
+from dispatcher.log.serialization import LogEntry
 
 __all__ = ["encoded", "entries_in", "naive_root", "recorded_in"]
 
 
-def encoded(*recorded: Recorded) -> list[Entry]:
+def encoded(*recorded: Recorded) -> list[LogEntry]:
     """Give the entries of events, to be appended."""
     return [serialization.encode(one) for one in recorded]
 
 
-async def entries_in(log: Log, after: int = 0) -> list[Entry]:
+async def entries_in(log: Log, after: int = 0) -> list[LogEntry]:
     """Read all entries after a seq."""
     async with aclosing(log.entries(after)) as pages:
         return [entry async for page in pages for entry in page]
