@@ -1,15 +1,15 @@
-"""The live feed: every stream is a cursor in the log, and nothing more.
+"""The live feed: a stream is only a cursor in the log.
 
     publish ──► ring of the newest events ──► streams that keep up
-                log ────────────────────────► streams that have fallen behind, until they have not
+                log ────────────────────────► streams that have fallen behind, until they catch up
 
 Laws:
-- A stream gives every selected event after its cursor exactly once, in order, and only what is
-  durable and shown by the projections.
-- There is no queue per stream. The ring is bounded in events and in bytes, and it is a cache: what
-  is not in it is read from the log. So a slow reader costs its cursor and the one piece that it has
-  not taken yet, and holds nobody up.
-- Whoever begins or ends a stream, and however, the number of `streams` is right.
+- A stream sends every selected event after its cursor exactly once, in order. It sends only events
+  that are durable and that the projections include.
+- There is no queue per stream. The ring is a cache, bounded in events and in bytes; events that are
+  not in it are read from the log. So a slow reader costs its cursor and the one piece that it has
+  not taken yet, and delays no other reader.
+- `streams` is the number of open streams, however a stream begins or ends.
 """
 
 import asyncio
@@ -28,18 +28,18 @@ __all__ = ["Feed", "TooManyStreamsError"]
 
 MAX_STREAMS: Final = 1_000
 PING_S: Final = 15.0
-"""The longest that a stream says nothing."""
+"""The longest time for which a stream sends nothing."""
 BUNDLE_S: Final = 0.02
-"""How long an event may wait for others that streams are then told of at once."""
+"""How long an event may wait for others, so that streams wake up once for all of them."""
 RING_EVENTS: Final = 8_192
 RING_BYTES: Final = 16 << 20
 PIECE_EVENTS: Final = 256
 PIECE_BYTES: Final = 64 << 10
-"""A piece of the ring ends with the event that reaches this."""
+"""A piece of the ring ends with the event that reaches this size."""
 
 
 class TooManyStreamsError(Exception):
-    """As many streams are open as may be."""
+    """The limit of open streams is reached."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -48,7 +48,7 @@ class TooManyStreamsError(Exception):
 
 
 class _Live(NamedTuple):
-    """An event in the ring: what selections ask about, and its block."""
+    """An event in the ring: the fields that selections test, and its block."""
 
     type: str
     job: str | None
@@ -57,9 +57,9 @@ class _Live(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """What a stream gives at once.
+    """What a stream sends at once.
 
-    `last` is the seq of its last event, and with it all is given that was selected up to `upto`.
+    `last` is the seq of its last event. It completes the selected events up to seq `upto`.
     """
 
     blocks: bytes
@@ -68,7 +68,7 @@ class _Piece(NamedTuple):
 
 
 class Feed:
-    """All streams over a log, from which `projections` give what they show."""
+    """All streams over a log. They send the events that the current `projections` include."""
 
     def __init__(
         self, log: Log, projections: Callable[[], Projections], *, ping_s: float | None = None
@@ -79,29 +79,29 @@ class Feed:
         self._ping_s = PING_S if ping_s is None else ping_s
         self._ring: list[_Live] = []
         self._ring_bytes = 0
-        self._shared = ((0, 0), _Piece(b"", 0, 0))
-        self._moved = asyncio.Event()
-        self._waking: asyncio.TimerHandle | None = None
+        self._shared_piece = ((0, 0), _Piece(b"", 0, 0))
+        self._wake_event = asyncio.Event()
+        self._wake_timer: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
 
     @property
     def head(self) -> int:
-        """The seq of the newest event that streams show."""
+        """The seq of the newest event that streams may send."""
         return self._projections().seq
 
     def publish(self, event: Event, entry: LogEntry) -> None:
-        """Show an event that has become durable: the head. Without streams there is no need to."""
+        """Add a newly durable event, the head, to the ring. Not needed while no stream is open."""
         block = sse.event(entry.seq, serialization.line(entry))
         self._ring.append(_Live(entry.type, job_of(event), engine_of(event), block))
         self._ring_bytes += len(block)
         if len(self._ring) > RING_EVENTS or self._ring_bytes > RING_BYTES:
             del self._ring[: (len(self._ring) + 1) // 2]
             self._ring_bytes = sum(len(live.block) for live in self._ring)
-        if self._waking is None:
-            self._waking = asyncio.get_running_loop().call_later(BUNDLE_S, self._wake)
+        if self._wake_timer is None:
+            self._wake_timer = asyncio.get_running_loop().call_later(BUNDLE_S, self._wake)
 
     def reset(self) -> None:
-        """Go on after events that were not published; what streams lack is read from the log."""
+        """Continue after events that were not published. Streams read these from the log."""
         self._clear()
         self._wake()
 
@@ -110,23 +110,23 @@ class Feed:
         self._ring_bytes = 0
 
     def end(self) -> None:
-        """End all streams, and whatever begins from now on."""
+        """End all streams, including those that begin later."""
         self._ended.set()
         self._wake()
 
     def _wake(self) -> None:
-        """Have all streams look what there is."""
-        if self._waking is not None:
-            self._waking.cancel()
-            self._waking = None
-        self._moved.set()
+        """Wake all streams, so that they look for new events."""
+        if self._wake_timer is not None:
+            self._wake_timer.cancel()
+            self._wake_timer = None
+        self._wake_event.set()
 
     async def stream(
         self, selection: Selection = EVERYTHING, after: int | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """Give the selected events after a seq, or from now on, as server-sent events.
+        """Yield the selected events after a seq, or from now on, as server-sent events.
 
-        `TooManyStreamsError` if there are too many already.
+        `TooManyStreamsError` if too many streams are open.
         """
         if self.streams >= MAX_STREAMS:
             raise TooManyStreamsError
@@ -134,7 +134,7 @@ class Feed:
         try:
             cursor = self.head if after is None else after
             yield sse.opening(cursor if after is None else None)
-            told = cursor  # what the client would resume from
+            last_id = cursor  # the id from which the client would resume
             ping_at = _now() + self._ping_s
             while not self._ended.is_set():
                 async with aclosing(self._pieces(selection, cursor)) as pieces:
@@ -142,21 +142,21 @@ class Feed:
                         cursor = upto
                         if blocks:
                             yield blocks
-                            told, ping_at = last, _now() + self._ping_s
+                            last_id, ping_at = last, _now() + self._ping_s
                         if self._ended.is_set():
                             return
-                        if _now() >= ping_at:  # nothing was found for so long
+                        if _now() >= ping_at:  # a long scan has found nothing
                             break
                 if not await self._has_news(cursor, ping_at):
-                    yield sse.ping(None if cursor == told else cursor)
-                    told, ping_at = cursor, _now() + self._ping_s
+                    yield sse.ping(None if cursor == last_id else cursor)
+                    last_id, ping_at = cursor, _now() + self._ping_s
         finally:
             self.streams -= 1
-            if not self.streams:  # from now on nothing is published
+            if not self.streams:  # nothing is published from now on
                 self._clear()
 
     async def _pieces(self, selection: Selection, cursor: int) -> AsyncGenerator[_Piece, None]:
-        """Give what there is after the cursor."""
+        """Yield the pieces after the cursor, up to the head."""
         while cursor < self.head:
             if cursor >= self.head - len(self._ring):
                 piece = self._piece(selection, cursor)
@@ -179,10 +179,10 @@ class Feed:
                     cursor = upto
 
     def _piece(self, selection: Selection, cursor: int) -> _Piece:
-        """Cut a piece out of the ring. Streams that see everything share theirs."""
+        """Cut a piece out of the ring. Streams that select everything share one."""
         key = (cursor, self.head)
-        if selection == EVERYTHING and self._shared[0] == key:
-            return self._shared[1]
+        if selection == EVERYTHING and self._shared_piece[0] == key:
+            return self._shared_piece[1]
         start = cursor - (self.head - len(self._ring))
         blocks, size, last = [], 0, cursor
         for live in self._ring[start : start + PIECE_EVENTS]:
@@ -195,18 +195,18 @@ class Feed:
                     break
         piece = _Piece(b"".join(blocks), last, cursor)
         if selection == EVERYTHING:
-            self._shared = (key, piece)
+            self._shared_piece = (key, piece)
         return piece
 
     async def _has_news(self, cursor: int, deadline: float) -> bool:
-        """Wait until there is something after the cursor, or the end; not beyond a deadline."""
+        """Wait for an event after the cursor, or for `end`. `False` if the deadline passes."""
         if _now() >= deadline:
             return False
         try:
             async with asyncio.timeout_at(deadline):
                 while self.head <= cursor and not self._ended.is_set():
-                    self._moved.clear()
-                    await self._moved.wait()
+                    self._wake_event.clear()
+                    await self._wake_event.wait()
         except TimeoutError:
             return False
         return True

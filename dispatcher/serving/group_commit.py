@@ -1,9 +1,10 @@
-"""Group commit: what is decided while one transaction is under way goes into the next.
+"""Group commit: events decided during one transaction go into the next.
 
 Laws:
-- Events are appended in the order in which they were decided, each command's whole.
-- A caller is answered when its events, and all those before them, are durable and projected.
-- If a batch can't be appended, everybody who waits is told so, and nobody is let in until `accept`.
+- Events are appended in the order in which they were decided. A command's events are never split.
+- A caller is answered when its events, and all earlier ones, are durable and projected.
+- If a batch can't be appended, all waiting callers get an error, and new commands are refused until
+  `accept`.
 """
 
 import asyncio
@@ -19,16 +20,16 @@ from dispatcher.serving.tickets import Ticket, UnavailableError
 __all__ = ["GroupCommit"]
 
 BATCH_EVENTS: Final = 1_000
-"""Events in one commit, at most."""
+"""Most events in one commit, unless a single command has more."""
 QUEUED_COMMANDS: Final = 20_000
-"""Commands that may wait for the disk; beyond that callers are told to come back."""
+"""Most commands that may wait for the disk; further ones are refused for the moment."""
 
 
 class GroupCommit:
-    """What is on its way to the log. `run` carries it there.
+    """A queue of decided events on their way to the log. `run` commits them.
 
-    `project` is given each event, and its entry, once it is durable. `recover` is awaited when a
-    batch could not be appended, and calls `accept` in the end.
+    `project` is called with each event and its entry once it is durable. `recover` is awaited when
+    a batch could not be appended, and calls `accept` in the end.
     """
 
     def __init__(
@@ -44,12 +45,12 @@ class GroupCommit:
         self._work = asyncio.Event()
         self._committing = False
         self.fault: UnavailableError | None = None
-        self.refusal: UnavailableError | None = None  # why nothing more can be decided now
+        self.refusal: UnavailableError | None = None  # why no command is accepted now
 
     def settle(self, settle: Settle) -> None:
-        """Queue what is to be settled once it, and all that came before it, is durable.
+        """Queue events with their reply, which is given once they and all earlier ones are durable.
 
-        During a fault there is nothing to wait for: what was not durable is undone.
+        During a fault a reply without events need not wait: whatever was not durable is undone.
         """
         is_first = not (self._queue or self._committing)
         if not settle.records and (self.fault is not None or is_first):
@@ -64,7 +65,7 @@ class GroupCommit:
             )
 
     def refuse(self, fault: UnavailableError) -> None:
-        """Fail everybody who waits, and whoever comes, until `accept`."""
+        """Fail all waiting callers, and refuse new commands until `accept`."""
         self.fault = self.refusal = fault
         queue, self._queue = self._queue, []
         for settle in queue:
@@ -72,11 +73,11 @@ class GroupCommit:
                 settle.ticket.fail(fault)
 
     def accept(self) -> None:
-        """Let commands in again."""
+        """Accept commands again."""
         self.fault = self.refusal = None
 
     async def run(self) -> None:
-        """Commit whatever has queued, batch by batch, until cancelled."""
+        """Commit the queue, batch by batch, until cancelled."""
         while True:
             await self._work.wait()
             self._work.clear()
@@ -90,7 +91,7 @@ class GroupCommit:
                     self.refuse(UnavailableError(str(error)))
                     await self._recover(error)
                 except BaseException:
-                    self._queue = [*batch, *self._queue]  # to be refused with the others
+                    self._queue = [*batch, *self._queue]  # so that `refuse` fails it too
                     raise
                 finally:
                     self._committing = False

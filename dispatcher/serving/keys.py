@@ -1,6 +1,6 @@
-"""Keys: who may ask, by name, and for what, by role.
+"""API keys: a key has a name, which identifies the caller, and a role, which limits what it may do.
 
-A keys file has a block for each key, and `dispatcher key new` adds one:
+A keys file has a block for each key. `dispatcher key new` adds one:
 
     [[key]]
     name = "anna"
@@ -9,12 +9,12 @@ A keys file has a block for each key, and `dispatcher key new` adds one:
 
 Laws:
 - The key itself is written nowhere, neither here nor in a log, an event or an error. No error
-  repeats what stands where a digest should, because it may be the key.
-- Names are unique and so are keys: the actor of an event is one key.
-- A file is taken whole or not at all.
+  quotes an invalid digest, because it may be the key.
+- Names are unique, and so are keys: the actor of an event is one key.
+- A file is accepted whole or not at all.
 
-A plain SHA-256, without salt or stretching, is enough: those slow down who tries all likely
-passwords, and a key made here is 256 random bits, of which none is likelier than another.
+A plain SHA-256, without salt or stretching, is enough. Salt and stretching protect passwords that
+can be guessed; a key made here is 256 random bits, and every value is equally likely.
 """
 
 import hashlib
@@ -40,9 +40,9 @@ __all__ = ["ANONYMOUS", "ApiKeys", "Key", "KeysError", "Role", "new_key"]
 logger = logging.getLogger(__name__)
 
 ANONYMOUS: Final = "anonymous"
-"""The actor of every request where auth is off."""
+"""The actor of every request when auth is off."""
 RESERVED: Final = frozenset({ANONYMOUS, "dispatcher"})
-"""Actors of events that no key has caused."""
+"""Actors of events that no key has caused; keys can't have these names."""
 KEY_BYTES: Final = 32
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
@@ -61,11 +61,11 @@ class Role(StrEnum):
 
 
 class KeysError(DispatcherError):
-    """A keys file can't be used as it is; the text says where the fault is and what to do."""
+    """A keys file can't be used; the message says where the fault is and what to do."""
 
 
 class Key(msgspec.Struct, frozen=True):
-    """A key that may pass, known by its digest."""
+    """A key that is accepted. It is known only by its digest."""
 
     name: str
     role: Role
@@ -73,17 +73,17 @@ class Key(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, name: str, role: Role, secret: str) -> Self:
-        """Describe a key."""
+        """Make a key from its secret."""
         return cls(name, role, hashlib.sha256(secret.encode()).digest())
 
 
 class ApiKeys:
-    """The keys in force: those given, for good, and those of a file, as of its last reading.
+    """The keys in force: the `given` ones, which are fixed, and those of a file, as last read.
 
-    `KeysError`, at the making and from `reload`, if the file can't be used.
+    The constructor and `reload` raise `KeysError` if the file can't be used.
 
-    They are looked up by their digests. How long that takes may tell of digests, but nothing of a
-    key: whoever comes nearer to a digest, guess by guess, is no nearer to what has it.
+    Keys are looked up by digest. The time of a lookup may reveal something about digests, but
+    nothing about keys: a guess with a similar digest is no nearer to the key.
     """
 
     def __init__(self, given: Iterable[Key] = (), path: Path | None = None) -> None:
@@ -95,17 +95,17 @@ class ApiKeys:
         return len(self._keys)
 
     def find(self, secret: bytes) -> Key | None:
-        """Give the key that this is, or `None`."""
+        """Return the key with this secret, or `None`."""
         return self._keys.get(hashlib.sha256(secret).digest())
 
     def reload(self) -> None:
-        """Read the file again. If it can't be used, the keys stay those that they were."""
+        """Read the file again. If it can't be used, the keys in force don't change."""
         self._keys = self._read()
 
     def _read(self) -> dict[bytes, Key]:
         keys = self._given
         if self.path is not None:
-            keys += tuple(_parsed(_text_of(self.path), self.path))
+            keys += tuple(_parse(_read_text(self.path), self.path))
             _require_distinct(keys, self.path)
             if not keys:
                 raise KeysError(
@@ -116,30 +116,30 @@ class ApiKeys:
 
 
 def new_key(path: Path, name: str, role: Role) -> str:
-    """Make a key and note it in a file, which is made if there is none.
+    """Make a key and add it to a keys file, which is created if it does not exist.
 
-    What is returned is the key, and nobody keeps it but the caller. Two that are made at once
-    are both in the file, and whoever reads it meanwhile finds it as it was or as it will be.
+    Returns the secret, which is stored nowhere. Concurrent calls each add their key. A concurrent
+    reader sees the file as it was before a change or after it.
     """
     if _NAME.fullmatch(name) is None:
         raise KeysError(f"{name!r} is no name of a key: it {_NAME_RULE}")
-    path = path.resolve()  # a link stays a link
+    path = path.resolve()  # so that a symbolic link is kept
     secret = secrets.token_urlsafe(KEY_BYTES)
     key = Key.of(name, role, secret)
     try:
         with turn(path.with_name(f"{path.name}.lock")):
-            text = (_text_of(path) if path.exists() else "").rstrip() or _HEADING
-            text = f"{text}\n\n{_block(key)}"
-            _require_distinct(_parsed(text, path), path)
+            text = (_read_text(path) if path.exists() else "").rstrip() or _HEADING
+            text = f"{text}\n\n{_format_key(key)}"
+            _require_distinct(_parse(text, path), path)
             _replace(path, text.encode())
     except OSError as error:
         raise KeysError(f"{path}: can't be written: {error.strerror}") from error
     return secret
 
 
-def _text_of(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
-        if path.exists() and not path.is_file():  # a pipe would hold everything up
+        if path.exists() and not path.is_file():  # reading a pipe would block
             raise KeysError(f"{path}: is no regular file, so it can be no keys file")
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
@@ -160,7 +160,7 @@ def _text_of(path: Path) -> str:
         raise KeysError(f"{path}: is no text in UTF-8; a keys file is TOML") from None
 
 
-def _parsed(text: str, path: Path) -> list[Key]:
+def _parse(text: str, path: Path) -> list[Key]:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -170,10 +170,10 @@ def _parsed(text: str, path: Path) -> list[Key]:
         raise KeysError(f"{path}: there is no {min(document)!r} in a keys file, only [[key]]")
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise KeysError(f"{path}: each key must be a block of its own that begins with [[key]]")
-    return [_key_of(block, number, path) for number, block in enumerate(blocks, 1)]
+    return [_parse_key(block, number, path) for number, block in enumerate(blocks, 1)]
 
 
-def _key_of(block: dict[str, Any], number: int, path: Path) -> Key:
+def _parse_key(block: dict[str, Any], number: int, path: Path) -> Key:
     name = block.get("name")
     if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         raise KeysError(f"{path}: key number {number}: 'name' {_NAME_RULE}")
@@ -214,18 +214,18 @@ def _require_distinct(keys: Iterable[Key], path: Path) -> None:
         holders[key.sha256] = key.name
 
 
-def _block(key: Key) -> str:
+def _format_key(key: Key) -> str:
     return f'[[key]]\nname = "{key.name}"\nrole = "{key.role}"\nsha256 = "{key.sha256.hex()}"\n'
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Put a file in the place of another at one stroke, with the other's owner and rights."""
+    """Replace a file atomically, and keep its owner and permissions."""
     draft = path.with_name(f"{path.name}.draft")
     with files.drafted(path, draft):
         draft.touch(0o600, exist_ok=False)
         draft.write_bytes(content)
         if path.exists():
             old = path.stat()
-            if hasattr(os, "chown"):  # Windows has owners of another kind
+            if hasattr(os, "chown"):  # Windows has another kind of owner
                 os.chown(draft, old.st_uid, old.st_gid)
             draft.chmod(stat.S_IMODE(old.st_mode))

@@ -1,9 +1,9 @@
-"""Which events somebody asks for, and how they are read from the log.
+"""Selecting events, and reading the selected ones from the log.
 
 Laws:
-- What is selected comes in order, each event once, and nothing beyond `upto`.
-- No reading holds the event loop or one of the log's connections for longer than a page takes,
-  however long the history and however slow the reader is.
+- Selected events come in order, each once, and none beyond `upto`.
+- No read occupies the event loop or one of the log's connections for longer than a page takes,
+  however long the history and however slow the reader.
 """
 
 import asyncio
@@ -21,22 +21,22 @@ from projections.history import History
 __all__ = ["EVERYTHING", "Page", "Selection", "selected"]
 
 PAGE: Final = 1_000
-"""Events a page, at most."""
+"""Most events on a page."""
 SCANNED: Final = 100_000
-"""Events looked through for one page, so that a type that is rare does not keep its reader."""
+"""Most events scanned for one page. This bounds the scan for a rare type."""
 CHAINED: Final = 50_000
-"""Seqs of one job's or engine's events that are kept at once."""
+"""Most seqs of one job's or engine's events that are kept at once."""
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """The events of one type, one job, one engine, or whatever of these is asked for together."""
+    """A filter for events by type, job and engine. `None` admits any; all three must match."""
 
     type: str | None = None
     job: str | None = None
     engine: str | None = None
 
     def admits(self, of_type: str, job: str | None, engine: str | None) -> bool:
-        """Whether an event is one of those asked for."""
+        """Whether an event passes the filter."""
         return (
             self.type in {None, of_type}
             and self.job in {None, job}
@@ -48,13 +48,13 @@ EVERYTHING: Final = Selection()
 
 
 class Page(NamedTuple):
-    """Some entries; all that were selected up to and with seq `upto` have been given by now."""
+    """Some selected entries. They complete those up to and including seq `upto`."""
 
     entries: list[LogEntry]
     upto: int
 
 
-async def selected(  # noqa: PLR0913 - what, from where and how much
+async def selected(  # noqa: PLR0913
     log: Log,
     history: History,
     selection: Selection,
@@ -63,7 +63,7 @@ async def selected(  # noqa: PLR0913 - what, from where and how much
     *,
     page: int = PAGE,
 ) -> AsyncGenerator[Page, None]:
-    """Give the selected entries after a seq and up to another, in pages; a page may be empty."""
+    """Yield the selected entries after one seq and up to another, in pages that may be empty."""
     while after < upto:
         if selection.job is None and selection.engine is None:
             last = min(upto, after + SCANNED)
@@ -84,7 +84,7 @@ async def selected(  # noqa: PLR0913 - what, from where and how much
 
 
 def _seqs(history: History, selection: Selection, after: int, upto: int) -> "array[int]":
-    """Give the first seqs of the events that concern both the job and the engine asked for."""
+    """Return the seqs of the first events that concern the selected job and engine."""
     chains = []
     if selection.job is not None:
         chains.append(history.of_job(selection.job))

@@ -1,20 +1,20 @@
 """The one place where commands become events, and events become what readers see.
 
     execute(command) → the core decides → effects → queue ─┐ one synchronous step
-                        group_commit: log.append(batch) ───┤ one transaction for all that queued
+                        group_commit: log.append(batch) ───┤ one transaction for the whole queue
                                 project → render  ◄────────┘
 
-Every rule is in the core's `Dispatcher`, which is driven here with the wall clock, the loop's
-monotonic clock and a log. `group_commit` carries its effects there, and `feed` shows them to who
-watches.
+All rules are in the core's `Dispatcher`. The service drives it with the wall clock, the loop's
+monotonic clock and a log. `group_commit` writes the events to the log, and `feed` streams them to
+subscribers.
 
 Laws:
-- Decide and enqueue is one synchronous step on the event loop, so commands take effect in one
-  order. No request holds a transaction; a request that is cancelled leaves its events whole.
-- Nobody is answered from what is not durable: a refusal, an empty outcome and a read of the
-  projections all wait for, or show, committed events only.
-- The core runs ahead of the log by what is being committed. If a commit fails, everybody who
-  waited is told so, and the core starts again from the log before the next decision.
+- Deciding and enqueueing is one synchronous step on the event loop, so commands take effect in one
+  order. No request holds a transaction, and cancelling a request never splits its events.
+- Every answer depends on durable events only: refusals, empty outcomes and reads of the projections
+  all wait for, or show, committed events only.
+- The core is ahead of the log by the events that are being committed. If a commit fails, all
+  waiting callers get an error, and the core restarts from the log before the next decision.
 """
 
 import asyncio
@@ -45,13 +45,13 @@ __all__ = ["Service"]
 
 T = TypeVar("T")
 RETRY_S: Final = 5.0
-"""The longest pause between two tries to write again after a fault."""
+"""The longest pause between two attempts to write again after a fault."""
 
 logger = logging.getLogger(__name__)
 
 
 class Service:
-    """A log with the state that follows from it. Use `start` before and `close` after."""
+    """A log with the state derived from it. Call `start` before use and `close` after it."""
 
     def __init__(
         self,
@@ -65,33 +65,34 @@ class Service:
         self._clock = clock
         self.past = past
         self._core = Dispatcher(policy)
-        self._loop = asyncio.get_running_loop()  # to ask each time would be a system call
+        self._loop = asyncio.get_running_loop()  # looking it up is a system call each time
         self._now_s = self._loop.time
-        self._ticking: asyncio.Task[None] | None = None
+        self._ticker: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self.projections = Projections()
         self.feed = Feed(log, lambda: self.projections)
         self._commits = GroupCommit(log, self._show, self._recover)
 
     async def start(self, progress: Progress = silent) -> None:
-        """Rebuild everything from the log and take commands; `LogError` if it can't be read.
+        """Rebuild the state from the log, then accept commands.
 
-        `progress` is called with the events read and the events there are.
+        `progress` is called with the number of events read and their total. `LogError` if the log
+        can't be read.
         """
         self._carry_out(await self._rebuild(progress))
-        self._writer = self._lasting(self._commits.run(), "log-writer")
-        self._ticking = self._lasting(self._tick(), "timers")
+        self._writer = self._start_task(self._commits.run(), "log-writer")
+        self._ticker = self._start_task(self._tick(), "timers")
 
     async def close(self) -> None:
-        """Commit what has been decided, then stop. The log stays open: it is its opener's."""
-        if self._writer is None or self._ticking is None:
+        """Commit what has been decided, then stop. The caller closes the log."""
+        if self._writer is None or self._ticker is None:
             return
         self.dismiss_waiters()
         self.feed.end()
-        await self._end(self._ticking)
-        await self._is_settled()
+        await self._stop_task(self._ticker)
+        await self._becomes_durable()
         self._commits.refuse(UnavailableError("the dispatcher is stopping"))
-        await self._end(self._writer)
+        await self._stop_task(self._writer)
         if self.past is not None:
             is_whole = self._core.seq == self.projections.seq == self.log.head
             state = State(self._core.fleet, self.projections) if is_whole else None
@@ -99,14 +100,14 @@ class Service:
 
     @property
     def fault(self) -> str | None:
-        """Why writes are refused at this moment; `None` when all is well."""
+        """Why writes are refused at the moment, or `None` if they are accepted."""
         return None if self._commits.fault is None else str(self._commits.fault)
 
     def execute(self, command: Command, caller: Caller, render: Render[T]) -> Awaitable[T]:
-        """Carry out a command; what is returned waits until that is durable, and is the answer.
+        """Execute a command, and return an awaitable answer that waits until it is durable.
 
-        `render` makes it, with the projections at the command's last event. `RefusedError` if a
-        rule says no, `UnavailableError` if the log can't be written.
+        `render` makes the answer, with the projections as of the command's last event.
+        `RefusedError` if a rule refuses it, `UnavailableError` if the log can't be written.
         """
         return self._take(command, caller, render).answer
 
@@ -119,9 +120,9 @@ class Service:
         wait_s: float,
         gone: Callable[[], Coroutine[Any, Any, None]],
     ) -> T:
-        """Carry out an ask for work, and wait up to `wait_s` for a job if there is none.
+        """Execute a request for work, and wait up to `wait_s` for a job if there is none.
 
-        `gone` returns when the caller has hung up. See `execute` for the rest.
+        `gone` returns when the caller has disconnected. See `execute` for the rest.
         """
         ticket = self._take(command, caller, render, wait_s)
         if ticket.answer.done():
@@ -131,36 +132,36 @@ class Service:
             await gone()
             self._carry_out(self._core.end_wait(ticket))
 
-        leaving = asyncio.create_task(end_wait_when_gone())
+        disconnect_watch = asyncio.create_task(end_wait_when_gone())
         try:
             await asyncio.wait({ticket.answer}, timeout=wait_s)
             if not ticket.answer.done():
                 self._carry_out(self._core.end_wait(ticket))
             return await ticket.answer
         finally:
-            leaving.cancel()
-            if not ticket.answer.done():  # this request is cancelled
+            disconnect_watch.cancel()
+            if not ticket.answer.done():  # this request was cancelled
                 self._core.hang_up(ticket)
 
     def dismiss_waiters(self) -> None:
-        """Answer everybody who waits for work, now and from now on, that there is none."""
+        """Answer all callers that wait for work, now or later, that there is none."""
         self._carry_out(self._core.close())
 
     async def explain(self, question: Callable[[Fleet], T]) -> T:
-        """Ask about what decisions are made from; see `explanations`.
+        """Answer a question about the fleet that decisions are based on; see `explanations`.
 
-        `UnavailableError` during a fault: the core is ahead of the log then.
+        `UnavailableError` while commands are refused: the core may be ahead of the log then.
         """
         if self._commits.refusal is not None:
             raise self._commits.refusal
         found = question(self._core.fleet)
-        await self._settled()
+        await self._wait_until_durable()
         return found
 
     def _take(
         self, command: Command, caller: Caller, render: Render[T], wait_s: float = 0.0
     ) -> Ticket[T]:
-        """Have the core decide a command, and carry out what follows."""
+        """Let the core decide a command, and carry out the effects."""
         if self._commits.refusal is not None:
             raise self._commits.refusal
         ticket = Ticket(render, self.projections, self._loop.create_future())
@@ -183,12 +184,12 @@ class Service:
                 case StoodStill(seconds):
                     logger.warning("Stood still for %.0f s; all leases begin anew", seconds)
                 case Wait():
-                    pass  # `wait_for_work` sees to it
+                    pass  # `wait_for_work` does this
                 case _:
                     assert_never(effect)
 
     def _show(self, recorded: Recorded, entry: LogEntry) -> None:
-        """Show what has become durable."""
+        """Apply a newly durable event to the projections, and publish it."""
         self.projections.apply(recorded)
         if self.feed.streams:
             self.feed.publish(recorded.event, entry)
@@ -196,7 +197,7 @@ class Service:
             self.past.notice(recorded.seq)
 
     async def _recover(self, error: LogError) -> None:
-        """Come back by ourselves once the log takes writes."""
+        """Retry until the log accepts writes, then accept commands again."""
         logger.error("%s; refusing writes until the log takes them again", error)
         async for attempt in stamina.retry_context(
             on=LogError, attempts=None, timeout=None, wait_initial=0.1, wait_max=RETRY_S
@@ -209,44 +210,44 @@ class Service:
         logger.warning("The log takes writes again, from seq %d", self._core.seq)
 
     async def _tick(self) -> None:
-        """Have the core do what is due, for as long as the dispatcher runs."""
+        """Tick the core for as long as the dispatcher runs."""
         while True:
             await asyncio.sleep(TICK_S)
-            # While the log hangs or fails, engines can't be heard: that is no silence.
-            while await self._is_settled():
+            # While the log hangs or fails, heartbeats can't be recorded, so no lease may expire.
+            while await self._becomes_durable():
                 effects = self._core.tick(at=self._clock(), now_s=self._now_s())
                 self._carry_out(effects)
                 if not effects:
                     break
 
-    async def _settled(self) -> None:
-        """Wait until all that was decided is durable. `UnavailableError` if it can't be."""
+    async def _wait_until_durable(self) -> None:
+        """Wait until everything decided is durable. `UnavailableError` if it can't be."""
         ticket = Ticket(lambda *_: None, self.projections, self._loop.create_future())
         self._commits.settle(Settle(None, (), DONE, ticket))
         await ticket.answer
 
-    async def _is_settled(self) -> bool:
+    async def _becomes_durable(self) -> bool:
         if self._commits.fault is not None:
             return False
         try:
-            await self._settled()
+            await self._wait_until_durable()
         except UnavailableError:
             return False
         return True
 
-    def _lasting(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Begin what goes on until `_end`."""
+    def _start_task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Start a task that runs until `_stop_task`."""
         task = asyncio.create_task(work, name=name)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_task_end)
         return task
 
-    async def _end(self, task: asyncio.Task[None]) -> None:
-        task.remove_done_callback(self._ended)
+    async def _stop_task(self, task: asyncio.Task[None]) -> None:
+        task.remove_done_callback(self._on_task_end)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """Leave nobody waiting for a writer or timers that ended otherwise than by `close`."""
+    def _on_task_end(self, task: asyncio.Task[None]) -> None:
+        """Fail all waiting callers when the writer or the timers end without `close`."""
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         logger.critical("%s died; restart the dispatcher", task.get_name(), exc_info=error)
         self._commits.refuse(
@@ -254,11 +255,11 @@ class Service:
         )
 
     async def _rebuild(self, progress: Progress = silent) -> list[Effect]:
-        """Start the core from the log, and show what is durable and not shown yet."""
+        """Restart the core from the log, and bring the projections up to the log's head."""
         state = await replay(self.log, progress=progress, origin=self.past)
         if self._writer is None:  # at the start
             self.projections = state.projections
-        else:  # those who wait hold on to these
+        else:  # waiting tickets refer to these projections
             await fold(self.log, self.projections, state.seq)
         self.feed.reset()
         if self.past is not None:

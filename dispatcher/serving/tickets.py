@@ -1,4 +1,4 @@
-"""Whoever waits for an answer, and what may become of it."""
+"""Tickets: callers that wait for an answer, and the errors that they may get."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,11 +14,11 @@ __all__ = ["RefusedError", "Render", "Ticket", "UnavailableError"]
 
 T = TypeVar("T")
 Render = Callable[[Settle, Projections], T]
-"""Makes an answer of a reply that is no refusal, when the projections stand at its last event."""
+"""Makes an answer from a reply that is not a refusal. The projections are as of its last event."""
 
 
 class RefusedError(Exception):
-    """The rules say no."""
+    """A rule refuses the command."""
 
     def __init__(self, refused: Refused) -> None:
         super().__init__(refused.text)
@@ -26,14 +26,14 @@ class RefusedError(Exception):
 
 
 class UnavailableError(Exception):
-    """The log can't take writes now. Whether the command took effect is for the log to say."""
+    """The log can't be written now. Only the log can show whether the command took effect."""
 
 
 class Ticket(msgspec.Struct, Generic[T], eq=False):
-    """A caller's place in the log's queue: `answer` is what he gets when it is his turn.
+    """A caller's place in the log's queue. `answer` is set when its turn comes.
 
-    That is what `render` makes of the reply; `RefusedError` if a rule says no, and
-    `UnavailableError` if what was decided could not be recorded.
+    The answer is what `render` makes of the reply; `RefusedError` if a rule refuses the command,
+    and `UnavailableError` if its events could not be recorded.
     """
 
     render: Render[T]
@@ -41,7 +41,7 @@ class Ticket(msgspec.Struct, Generic[T], eq=False):
     answer: asyncio.Future[T]
 
     def settle(self, settle: Settle) -> None:
-        """Answer, unless nobody waits any more."""
+        """Set the answer, unless the caller no longer waits."""
         if self.answer.done():
             return
         if isinstance(settle.reply, Refused):
@@ -49,10 +49,10 @@ class Ticket(msgspec.Struct, Generic[T], eq=False):
             return
         try:
             self.answer.set_result(self.render(settle, self.projections))
-        except Exception as error:  # noqa: BLE001 - it is the caller's, not the writer's
+        except Exception as error:  # noqa: BLE001 - it concerns the caller, not the writer
             self.answer.set_exception(error)
 
     def fail(self, error: UnavailableError) -> None:
-        """Answer that what was decided could not be recorded."""
+        """Fail the answer, because the events could not be recorded."""
         if not self.answer.done():
             self.answer.set_exception(error)

@@ -1,7 +1,7 @@
-"""What the GETs of jobs and engines show, now or as it was at any moment.
+"""What the GETs of jobs and engines show, now or as of any moment.
 
-A view names what is asked for; `show` answers it from the projections, whether they are live or
-replayed. Only `ExplainJob` needs the fleet too: it speaks of what decisions are made from.
+A view is a query. `show` answers it from the projections, whether they are live or replayed. Only
+`ExplainJob` also needs the fleet, because decisions are based on it.
 """
 
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ __all__ = [
 
 
 class ListJobs(msgspec.Struct, frozen=True):
-    """The jobs submitted `after` a job, of them at most `limit`, of those that are admitted.
+    """The jobs that match, of those submitted after the job `after`; at most `limit` of them.
 
-    `query` is what was asked in words, from which a link to the next page is made.
+    `query` has the parameters of the request, for the link to the next page.
     """
 
     status: str | None = None
@@ -46,11 +46,11 @@ class ListJobs(msgspec.Struct, frozen=True):
     query: dict[str, str] = {}
 
     def is_filled_by(self, found: Sequence[JobView]) -> bool:
-        """Whether no more need to be looked for: there is one more than the limit."""
+        """Whether the search can stop, because it has found one more job than the limit."""
         return self.limit is not None and len(found) > self.limit
 
     def admits(self, job: JobView) -> bool:
-        """Whether a job is one of those asked for."""
+        """Whether a job matches the filters."""
         return (
             self.status in {None, job.status}
             and self.codec in {None, job.target_codec}
@@ -65,7 +65,7 @@ class ShowJob(msgspec.Struct, frozen=True):
 
 
 class ExplainJob(msgspec.Struct, frozen=True):
-    """Why a job is where it is."""
+    """Why a job is in its present state."""
 
     job_id: str
 
@@ -78,7 +78,7 @@ View = ListJobs | ShowJob | ExplainJob | ListEngines
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """An answer: JSON with status 200, else the bare text of an error."""
+    """An answer: JSON if the status is 200, otherwise the plain text of an error."""
 
     status: int
     body: bytes
@@ -87,13 +87,13 @@ class Shown(msgspec.Struct, frozen=True):
 
 NO_SUCH_JOB: Final = Shown(400, b"Bad Request: 'after' must be the id of a job.")
 SCAN: Final = 250
-"""Jobs that are looked at, and written out, in one go: a fraction of a millisecond."""
+"""Jobs that are scanned and encoded at a time, which takes a fraction of a millisecond."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 def show(view: View, projections: Projections, fleet: Fleet | None = None) -> Shown:
-    """Answer a view; `fleet` is that of the same seq, and only `ExplainJob` needs it."""
+    """Answer a view. Only `ExplainJob` needs `fleet`, which must be of the same seq."""
     match view:
         case ListJobs():
             return _jobs(view, projections)
@@ -112,9 +112,9 @@ def _found(value: Any, reason: Reason) -> Shown:
 
 
 def scanned(view: ListJobs, jobs: Jobs) -> tuple[list[JobView], list[JobView]]:
-    """Give the first jobs of a list, and those that have yet to be looked at, all of one moment.
+    """Return the first matching jobs, and the jobs still to be scanned, all as of one moment.
 
-    `KeyError` if there is no job that they are to come after.
+    `KeyError` if there is no job with the id `after`.
     """
     rest = jobs.after(view.after)
     first = [job for job in islice(rest, SCAN) if view.admits(job)]
@@ -122,7 +122,7 @@ def scanned(view: ListJobs, jobs: Jobs) -> tuple[list[JobView], list[JobView]]:
 
 
 def page_of(view: ListJobs, found: list[JobView]) -> Shown:
-    """Make the answer of all that was found; of one more than the limit, a link leads on."""
+    """Make the answer from the jobs found. If they exceed the limit, it links to the next page."""
     page = found[: view.limit]
     if not view.is_filled_by(found):
         return Shown(200, _encode(page))
