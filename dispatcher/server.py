@@ -30,17 +30,17 @@ __all__ = ["BODY_LIMIT_BYTES", "ListenError", "serve"]
 logger = logging.getLogger(__name__)
 
 FILES: Final = 4_096
-"""Fewer open files than this are soon used up."""
+"""A limit of open files below this is logged as a warning."""
 COLLECT_AFTER_OBJECTS: Final = 20_000
-"""How many objects more there are than after the last collection, when the next one begins."""
+"""The garbage collector's threshold: new objects since the last collection that start the next."""
 THREAD_TURN_S: Final = 0.0005
-"""How long a thread computes before it lets another one that waits."""
+"""How long a thread runs before it yields to a waiting one."""
 GRACE_S: Final = 1
-"""How long a request that is under way may take to end after SIGTERM."""
+"""How long the requests under way may take to end after SIGTERM."""
 
 
 class ListenError(DispatcherError):
-    """The address can't be had."""
+    """The dispatcher can't listen on the address."""
 
 
 class _Server(uvicorn.Server):
@@ -63,23 +63,25 @@ async def serve(  # noqa: PLR0913
     body_limit_bytes: int = BODY_LIMIT_BYTES,
     say: Callable[[str], None],
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then answer what is under way, and let go of the log.
+    """Serve until SIGTERM or SIGINT, then answer the requests under way and close the log.
 
-    At SIGHUP the file of the keys is read again; where there are no `keys`, anybody may ask.
-    `say` is given the lines that tell the operator what goes on. `signing_key` is by default
-    beside the log. `LogError`, `ListenError` and `CheckpointKeyError` say why it can't start.
+    SIGHUP reloads the keys file. If `keys` is `None`, requests need no key. `say` is called with
+    each line for the operator. `signing_key` is by default next to the log. `LogError`,
+    `ListenError` and `CheckpointKeyError` say why the dispatcher can't start.
     """
-    _allow_all_files()
+    _raise_file_limit()
     listener = _listen(host, port)
-    with listener, _on_signals(lambda: _read_again(keys, say), signal.SIGHUP):
+    with listener, _on_signals(lambda: _reload_keys(keys, say), signal.SIGHUP):
         log = await SqliteLog.open(db, ProgressLines(say, f"Bringing {db} up to its new schema"))
         try:
-            signer = _signer(signing_key or log.path.with_name(log.path.name + ".key"), log, say)
+            signer = _load_signer(
+                signing_key or log.path.with_name(log.path.name + ".key"), log, say
+            )
             service = Service(log, policy, past=Past(log.path, snapshot_every))
             await service.start(ProgressLines(say, f"Replaying {db}"))
             try:
                 app = create_app(service, keys, signer, body_limit_bytes=body_limit_bytes)
-                server = _server(app)
+                server = _create_server(app)
 
                 def stop() -> None:
                     service.dismiss_waiters()
@@ -98,11 +100,11 @@ async def serve(  # noqa: PLR0913
 
 @contextlib.contextmanager
 def _tuned_interpreter() -> Iterator[None]:
-    """Have it hold requests up less until the block ends; it answers some 8 % more of them.
+    """Tune the garbage collector and thread switching until the block ends.
 
-    What a long log has left lives on, so that no collection need go over it, and requests leave
-    little that only a collection finds. The thread that writes needs a moment after each step of
-    its own, and not to wait for 5 ms until it gets one.
+    This answers some 8 % more requests. The objects built from the log live on, so collections need
+    not scan them. Requests leave few objects that only a collection can free. The writer thread
+    needs the interpreter briefly after each of its steps, and should not wait 5 ms for it.
     """
     thresholds, interval_s = gc.get_threshold(), sys.getswitchinterval()
     gc.freeze()
@@ -116,7 +118,7 @@ def _tuned_interpreter() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _signer(path: Path, log: SqliteLog, say: Callable[[str], None]) -> Signer:
+def _load_signer(path: Path, log: SqliteLog, say: Callable[[str], None]) -> Signer:
     is_new = not path.exists()
     signer = Signer.load_or_create(path)
     if is_new and log.head > 0:
@@ -127,8 +129,8 @@ def _signer(path: Path, log: SqliteLog, say: Callable[[str], None]) -> Signer:
     return signer
 
 
-def _allow_all_files() -> None:
-    """Take all the file descriptors that may be had: each stream and waiting engine has one."""
+def _raise_file_limit() -> None:
+    """Raise the limit of open files to its maximum: each stream and waiting engine uses one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -141,14 +143,14 @@ def _allow_all_files() -> None:
 
 
 class _NoCancellations(logging.Filter):
-    """Keeps quiet about requests that were cut off at the end of the grace, as they had to be."""
+    """Drops log records about requests that were cancelled at the end of the grace period."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let a record pass unless it tells of a cancellation."""
+        """Return whether a record is about something other than a cancellation."""
         return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
-def _server(app: object) -> uvicorn.Server:
+def _create_server(app: object) -> uvicorn.Server:
     logging.getLogger("uvicorn.error").addFilter(_NO_CANCELLATIONS)
     return _Server(
         uvicorn.Config(
@@ -156,7 +158,7 @@ def _server(app: object) -> uvicorn.Server:
             loop="none",
             lifespan="off",
             ws="none",
-            proxy_headers=False,  # nothing here looks at who is behind a proxy
+            proxy_headers=False,  # the client's address is not used
             access_log=False,
             log_level="error",
             server_header=False,
@@ -170,7 +172,7 @@ _NO_CANCELLATIONS: Final = _NoCancellations()
 
 @contextlib.contextmanager
 def _on_signals(act: Callable[[], None], *signals: signal.Signals) -> Iterator[None]:
-    """Call `act` at each of these signals."""
+    """Call `act` on each of these signals until the block ends."""
     loop = asyncio.get_running_loop()
     for signum in signals:
         loop.add_signal_handler(signum, act)
@@ -181,7 +183,7 @@ def _on_signals(act: Callable[[], None], *signals: signal.Signals) -> Iterator[N
             loop.remove_signal_handler(signum)
 
 
-def _read_again(keys: ApiKeys | None, say: Callable[[str], None]) -> None:
+def _reload_keys(keys: ApiKeys | None, say: Callable[[str], None]) -> None:
     if keys is None or keys.path is None:
         say("SIGHUP changes nothing: there is no keys file to read again.")
         return
@@ -201,7 +203,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ListenError(
             f"can't listen on {host} port {port}: {error}; choose others with --host and --port"
         ) from error
-    # asyncio does this only for sockets of its own making; without it answers wait 40 ms.
+    # asyncio sets this only on sockets that it creates. Without it, responses are 40 ms late.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
