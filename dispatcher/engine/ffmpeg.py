@@ -136,8 +136,8 @@ class Ffmpeg(NamedTuple):
     ) -> None:
         """Transcode into a new file. Raises `FfmpegError` if that fails.
 
-        Takes the first video stream that is not a cover picture, and all audio. `progress` is called
-        with the percentage done, if the source's length is known.
+        Takes the first video stream that is not a cover picture, and all audio. `progress` is
+        called with the percentage done, if the source's length is known.
         """
         codec, encoder = self.encoders[codec_name]
         limits = ["-protocol_whitelist", ",".join(source.protocols)]

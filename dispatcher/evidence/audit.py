@@ -160,7 +160,7 @@ class Audit:
                 self._wrong_subtrees.append((first, last, why))
 
     def _compare_at(self, seq: int) -> None:
-        """Compare the log with the checkpoints up to this seq, and the snapshots and looks at it."""
+        """Compare the log with the checkpoints up to a seq, and the snapshots and looks at it."""
         while self._checkpoints and self._checkpoints[0].checkpoint.size <= seq:
             known = self._checkpoints.pop(0)
             if (known.checkpoint.size, known.checkpoint.root) == (seq, self.tree.root()):

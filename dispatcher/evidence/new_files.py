@@ -75,7 +75,7 @@ def _refuse_occupied(path: Path) -> None:
 
 
 def _refuse_remains(path: Path) -> None:
-    """Refuse a path beside which another log left files: SQLite would read them into the new log."""
+    """Refuse a path beside which an old log left files: SQLite would read them."""
     for suffix in ("-wal", "-shm", "-journal"):
         remains = path.with_name(path.name + suffix)
         if os.path.lexists(remains):

@@ -178,7 +178,7 @@ def _failure(cause: Cause, error_message: str) -> str:
     return f"failed: {_last_line(error_message)}" if cause == "reported" else _CAUSES[cause]
 
 
-def _on_engine(engine_id: str | None) -> str:
+def _on(engine_id: str | None) -> str:
     return "" if engine_id is None else f" on {engine_id}"
 
 
@@ -193,19 +193,19 @@ def _description(event: Event) -> str:
         case events.JobAssigned(_, engine_id, attempt, rule):
             return f"assigned to {engine_id}, attempt {attempt}, by the rule '{rule}'"
         case events.JobCompleted(_, engine_id, attempt, output_url):
-            return f"attempt {attempt}{_on_engine(engine_id)} completed: {output_url}"
+            return f"attempt {attempt}{_on(engine_id)} completed: {output_url}"
         case events.JobRequeued(_, engine_id, attempt, retries, error, cause):
             how = _failure(cause, error)
-            return f"attempt {attempt}{_on_engine(engine_id)} {how}; re-queued, failures: {retries}"
+            return f"attempt {attempt}{_on(engine_id)} {how}; re-queued, failures: {retries}"
         case events.JobFailedPermanently(_, engine_id, attempt, retries, error, cause):
             how = _failure(cause, error)
-            return f"attempt {attempt}{_on_engine(engine_id)} {how}; failed for good, failures: {retries}"
+            return f"attempt {attempt}{_on(engine_id)} {how}; failed for good, failures: {retries}"
         case events.JobReleased():
             return "its pause is over"
         case events.JobProgressed(_, engine_id, attempt, progress):
-            return f"attempt {attempt}{_on_engine(engine_id)} is at {progress:g} %"
+            return f"attempt {attempt}{_on(engine_id)} is at {progress:g} %"
         case events.JobCancelled(_, engine_id):
-            return "cancelled" + ("" if engine_id is None else f", while{_on_engine(engine_id)}")
+            return "cancelled" + ("" if engine_id is None else f", while{_on(engine_id)}")
         case events.JobRetried():
             return "put back with all its retries"
         case events.AnswerRefused(_, engine_id, attempt, answer, reason):
