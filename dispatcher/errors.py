@@ -1,4 +1,4 @@
-"""What a caller of this library may catch."""
+"""The base class of the errors that a caller of this library may catch."""
 
 from typing import ClassVar
 
@@ -6,10 +6,10 @@ __all__ = ["DispatcherError"]
 
 
 class DispatcherError(Exception):
-    """Something that was foreseen can't be done; the text says what, and what to do about it.
+    """An expected failure. The text says what failed, and what to do about it.
 
-    Whatever else is raised is a defect of this library, or of its use.
+    Any other exception is a defect of this library, or of the code that uses it.
     """
 
     exit_code: ClassVar[int] = 1
-    """With which a command ends that ends with this."""
+    """The exit code of a command that ends with this error."""

@@ -1,15 +1,15 @@
-"""Files that come to be whole: made aside, synced, moved into place, and the folder synced.
+"""Write files atomically: make a draft, sync it, move it into place, and sync the folder.
 
 Laws:
-- Under its name a file is whole and on disk, or it is not there, or what stood there still is: not
-  half of it after an error, a full disk or a power cut.
-- Once it has been put there, its name is on disk too; that takes a sync of the folder.
-- A draft is gone after an error. One of a process that was killed is in nobody's way: the next one
-  of that name begins without it.
-- What is not to be replaced never is.
+- After an error, a full disk or a power cut, a path has the complete new file, the complete old
+  file, or no file. It never has a part of one.
+- When the call returns, the file's name is on disk too. This needs a sync of the folder.
+- After an error the draft is removed. The draft of a process that was killed does no harm: the
+  next writer that uses its name removes it.
+- With `replace=False` an existing file is never replaced.
 
-If only the last step fails, the sync of the folder, that is an error, but the whole file has its
-name already.
+If only the last step fails, the sync of the folder, an error is raised although the complete file
+has its name already.
 """
 
 import errno
@@ -22,24 +22,24 @@ from typing import Final
 __all__ = ["drafted", "put", "sync_folder", "write"]
 
 _IS_WINDOWS: Final = os.name == "nt"
-# What file systems say that sync no folders, such as some on a network.
+# The errors of file systems that can't sync a folder, such as some network file systems.
 _NO_SYNC: Final = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP})
 
 
 def write(
     path: Path, content: bytes, draft: Path, *, mode: int = 0o666, replace: bool = True
 ) -> None:
-    """Make a file with this content; see `drafted`. `mode` is less what the umask takes away."""
+    """Write a file with this content; see `drafted`. The umask applies to `mode`."""
     with drafted(path, draft, replace=replace):
-        draft.touch(mode, exist_ok=False)  # so that it has its mode before it has content
+        draft.touch(mode, exist_ok=False)  # sets the mode before there is content
         draft.write_bytes(content)
 
 
 @contextmanager
 def drafted(path: Path, draft: Path, *, replace: bool = True) -> Iterator[None]:
-    """Put at `path` what the block makes at `draft`, which is on the same file system.
+    """Move the file that the block makes at `draft` to `path`, on the same file system.
 
-    `FileExistsError` if something stands at `path` that is not to be replaced.
+    Raises `FileExistsError` if `path` exists and `replace` is false.
     """
     draft.unlink(missing_ok=True)
     try:
@@ -52,22 +52,22 @@ def drafted(path: Path, draft: Path, *, replace: bool = True) -> Iterator[None]:
 
 
 def put(draft: Path, path: Path, *, replace: bool = True) -> None:
-    """Give a finished file its place, durably; see `drafted`."""
+    """Sync a finished draft and move it to `path`, durably; see `drafted`."""
     _sync_content(draft)
     if replace:
         draft.replace(path)
     else:
-        _name(draft, path)
+        _move_without_replacing(draft, path)
     sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names of a folder's files to the disk, as far as the system can do that."""
-    if _IS_WINDOWS:  # opens no folders, and writes names without being asked
+    """Sync a folder, so that the names of its files are on disk, if the system supports that."""
+    if _IS_WINDOWS:  # can't open a folder, and needs no such sync
         return
     try:
         fd = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # a folder to put things into, which may not be looked into
+    except PermissionError:  # a folder that may be written but not read
         return
     try:
         os.fsync(fd)
@@ -79,7 +79,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _sync_content(path: Path) -> None:
-    # Windows syncs only what is open for writing; elsewhere a file may be one that can't be.
+    # Windows syncs only a file that is open for writing. Elsewhere the file may be read-only.
     fd = os.open(path, os.O_RDWR if _IS_WINDOWS else os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -87,13 +87,13 @@ def _sync_content(path: Path) -> None:
         os.close(fd)
 
 
-def _name(draft: Path, path: Path) -> None:
-    """Move a file to a place where nothing stands. A link is never made over something."""
+def _move_without_replacing(draft: Path, path: Path) -> None:
+    """Move a file to a path that must not exist. `os.link` never replaces a file."""
     try:
         os.link(draft, path)
     except FileExistsError:
         raise
-    except OSError as error:  # a file system without hard links: the best that can be done there
+    except OSError as error:  # no hard links: this check is the best possible
         if os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
         draft.rename(path)

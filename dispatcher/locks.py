@@ -1,9 +1,9 @@
-"""One process to a thing: files that are locked for as long as their holders live.
+"""Lock files, which give one process exclusive access while it lives.
 
 Laws:
-- The kernel lets go of a lock when its process ends, however it ends, so there are no stale locks
-  to clear away.
-- A lock is its process's alone: no other process that this one starts or forks keeps it.
+- The kernel releases a lock when its process ends, however it ends. So there are no stale locks to
+  remove.
+- A lock belongs to one process. A process that the holder starts or forks does not keep it.
 """
 
 import os
@@ -20,13 +20,13 @@ from dispatcher.errors import DispatcherError
 __all__ = ["FileLock", "LockHeldError", "turn"]
 
 _PID_AT: Final = 1 if os.name == "nt" else 0
-"""Where the file names the process. What Windows locks is the first byte, which nobody can read."""
+"""The offset of the process id in the file. Windows locks the first byte, which is unreadable."""
 _PID_BYTES: Final = 32
 _TURN_POLL_S: Final = 0.01
 
 
 class LockHeldError(DispatcherError):
-    """Another process holds the lock; `holder` is its process id, as far as it is known."""
+    """Another process holds the lock. `holder` is its process id, or `unknown`."""
 
     def __init__(self, path: Path, holder: str) -> None:
         super().__init__(f"{path} is held by process {holder}")
@@ -34,13 +34,14 @@ class LockHeldError(DispatcherError):
 
 
 class FileLock:
-    """Held from making to `release`. `LockHeldError` if it is taken, `OSError` if it can't be.
+    """A lock, held from construction until `release`.
 
-    The file stays behind: to remove it would race with the next holder.
+    Raises `LockHeldError` if another process holds it, and `OSError` if the file can't be opened or
+    locked. The file is not removed on release: that would race with the next holder.
     """
 
     def __init__(self, path: Path) -> None:
-        # With a descriptor of our own: filelock's class makes folders, and won't name the holder.
+        # Not with `filelock.FileLock`, which makes folders and does not name the holder.
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             _lock(fd, path)
@@ -51,9 +52,9 @@ class FileLock:
         _held.add(self)
 
     def release(self) -> None:
-        """Let go."""
+        """Release the lock. Releasing it again does nothing."""
         if self._fd is not None:
-            # By name, for a process that is just being started may have a copy of the descriptor.
+            # Closing is not enough: a process that is starting may have a copy of the descriptor.
             filelock.unlock_descriptor(self._fd)
             self._close()
 
@@ -66,15 +67,15 @@ class FileLock:
 
 @contextmanager
 def turn(path: Path) -> Iterator[None]:
-    """Wait until no other process or thread is in such a block. No file is left behind."""
-    path.parent.stat()  # FileNotFoundError, where filelock would make the folder
+    """Run the block while no other process or thread is in such a block. Leaves no file behind."""
+    path.parent.stat()  # raises FileNotFoundError; filelock would make the folder
     lock = filelock.FileLock(path, poll_interval=_TURN_POLL_S, fallback_to_soft=False)
     with lock:
         try:
             yield
         finally:
-            # While it is held: who waits for a file that has no name any more begins anew.
-            with suppress(OSError):  # on Windows filelock removes it, afterwards
+            # Remove it while it is held: a waiter that finds its file removed starts over.
+            with suppress(OSError):  # on Windows filelock removes it on release
                 path.unlink()
 
 
@@ -94,11 +95,11 @@ def _pid_in(fd: int) -> str:
 _held: Final = WeakSet[FileLock]()
 
 
-def _leave_to_parent() -> None:
-    """Close what a fork has copied, without a word to the kernel: the lock is the parent's."""
+def _close_copies_in_child() -> None:
+    """Close the descriptors that a fork copied, without unlocking: the lock is the parent's."""
     for lock in list(_held):
         lock._close()  # noqa: SLF001
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)
+    os.register_at_fork(after_in_child=_close_copies_in_child)

@@ -1,4 +1,4 @@
-"""Telling how far something long has come."""
+"""Progress reports of long operations."""
 
 import time
 from collections.abc import Callable
@@ -6,15 +6,15 @@ from collections.abc import Callable
 __all__ = ["Progress", "ProgressLines", "silent"]
 
 Progress = Callable[[int, int], None]
-"""Is told now and then how much has been done, and of how much."""
+"""Called now and then with the amount done and the total amount."""
 
 
 def silent(_done: int, _of: int) -> None:
-    """Tell nobody."""
+    """Report nothing."""
 
 
 class ProgressLines:
-    """A line a second while something long goes on, and none for what is short."""
+    """Prints a line a second during a long operation, and none if it takes less than a second."""
 
     def __init__(self, say: Callable[[str], None], doing: str, unit: str = "events") -> None:
         self._say = say
@@ -23,7 +23,7 @@ class ProgressLines:
         self._next = time.monotonic() + 1
 
     def __call__(self, done: int, of: int) -> None:
-        """Tell that `done` of `of` have been done."""
+        """Report that `done` of `of` units are done."""
         if (now := time.monotonic()) >= self._next:
             self._next = now + 1
             percent = done * 100 // max(of, 1)

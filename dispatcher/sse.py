@@ -1,7 +1,7 @@
-"""Server-sent events, as the HTML standard of the WHATWG has them (section 9.2).
+"""Server-sent events, as defined in the WHATWG HTML standard (section 9.2).
 
-A block ends with an empty line. One with `data` is an event. One with an `id` alone is none, but a
-client remembers that id all the same, and resumes from it.
+A block ends with an empty line. A block with `data` is an event. A block with only an `id` is not
+an event, but the client remembers the id and resumes from it.
 """
 
 from collections.abc import Iterator
@@ -15,33 +15,33 @@ RETRY_MS: Final = 1_000
 
 
 def event(seq: int, line: bytes) -> bytes:
-    """Make the block of an event; a line of a log has no line end in it."""
+    """Format an event as a block. `line` has no line end."""
     return b"id: %d\ndata: %b\n\n" % (seq, line)
 
 
 def opening(cursor: int | None) -> bytes:
-    """Make the first block; `cursor` is for a client that has named none itself."""
-    return b"retry: %d\n%b\n" % (RETRY_MS, _told(cursor))
+    """Format the first block. `cursor` is given if the client did not name one itself."""
+    return b"retry: %d\n%b\n" % (RETRY_MS, _id_line(cursor))
 
 
 def ping(cursor: int | None) -> bytes:
-    """Make a sign of life; `cursor` if it has moved on past events that were not asked for."""
-    return b": ping\n%b\n" % _told(cursor)
+    """Format a ping. `cursor` is given if it has moved past events that the filter left out."""
+    return b": ping\n%b\n" % _id_line(cursor)
 
 
-def _told(cursor: int | None) -> bytes:
+def _id_line(cursor: int | None) -> bytes:
     return b"" if cursor is None else b"id: %d\n" % cursor
 
 
 class Block(NamedTuple):
-    """What a client is told at once: where it stands, an event, or both."""
+    """A block: an id to resume from, an event, or both."""
 
     id: int | None
     data: bytes | None
 
 
 class Parser:
-    """Takes a stream in pieces, however it was cut, and gives the blocks that are whole."""
+    """Parses a stream that arrives in arbitrary pieces."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -49,7 +49,7 @@ class Parser:
         self._data: list[bytes] = []
 
     def feed(self, piece: bytes) -> Iterator[Block]:
-        """Give the blocks that end in this piece."""
+        """Yield the blocks that end in this piece."""
         *lines, self._rest = (self._rest + piece).split(b"\n")
         for line in lines:
             name, _, value = line.removesuffix(b"\r").partition(b":")

@@ -1,4 +1,4 @@
-"""URLs, checked and read before a library meets what it does not expect."""
+"""Check and parse URLs, before a library is given one that it does not expect."""
 
 import os
 from pathlib import Path
@@ -8,12 +8,12 @@ __all__ = ["path_of", "web_url_fault"]
 
 
 def path_of(file_url: str) -> Path:
-    """Give the path of a `file:` URL, whatever the encoding of its name."""
+    """Return the path of a `file:` URL, whatever the encoding of its name."""
     return Path(os.fsdecode(unquote_to_bytes(urlsplit(file_url).path)))
 
 
 def web_url_fault(url: str) -> str | None:
-    """Say what keeps a text from being an `http(s)://` URL that can be asked; `None` if nothing."""
+    """Return why a text is no usable `http(s)://` URL, or `None` if it is one."""
     if not url.isprintable() or not url.isascii():
         return "has characters that must be percent-encoded"
     try:

@@ -1,7 +1,7 @@
 """A transcoding engine: poll, fetch, transcode with ffmpeg, deliver, report.
 
 Laws:
-- An engine knows the dispatcher only through `client`.
+- An engine talks to the dispatcher only through `client`.
 - ffmpeg is started without a shell, and may use only the protocols that its source needs.
-- Whatever happens to a job, no file of it is left behind but the output that was reported.
+- No file of a job is left behind except the output that was reported, however the job ends.
 """

@@ -1,11 +1,11 @@
-"""The engine's life: register, beat, poll, work, report; and its end.
+"""The engine's main loop: register, send heartbeats, poll, work, report and shut down.
 
 Laws:
-- Exactly one report follows every job that was taken, unless the dispatcher has taken the job
-  away: complete, or fail with the reason. It is repeated until the dispatcher has answered it,
-  by the next process of this engine if need be.
-- A dispatcher that is away is waited for. Only a refusal ends a request.
-- Heartbeats go on while ffmpeg works, and bring back the dispatcher's orders.
+- The engine sends exactly one report for every job that it took, unless the dispatcher has taken
+  the job away: complete, or fail with the reason. It repeats the report until the dispatcher has
+  answered it. If the engine dies before that, its next process continues.
+- While the dispatcher is away, the engine waits for it. Only a refusal ends a request.
+- Heartbeats go on while ffmpeg works. Their responses carry the dispatcher's orders.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from projections.jobs import JobView
 __all__ = ["Agent", "Settings"]
 
 AWAY_S: Final = 10.0
-"""The longest pause between two tries to reach a dispatcher that is away."""
+"""The longest pause between two attempts to reach a dispatcher that is away."""
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """How often an engine speaks to its dispatcher, and how long a poll may wait for work."""
+    """How often an engine contacts its dispatcher, and how long a poll may wait for work."""
 
     poll_s: float = 1.0
     heartbeat_s: float = 10.0
@@ -48,7 +48,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class Agent:
-    """An engine at work for one dispatcher."""
+    """An engine that works for one dispatcher."""
 
     def __init__(
         self,
@@ -75,27 +75,28 @@ class Agent:
         self._cancelled = asyncio.Event()
 
     def drain(self) -> None:
-        """End after the job in hand."""
+        """End after the current job."""
         self._leaving.set()
 
     def stop(self) -> None:
-        """End soon: the job in hand is stopped and reported as failed."""
+        """End soon: stop the current job and report it as failed."""
         self._leaving.set()
         self._stopping.set()
 
     async def run(self) -> None:
-        """Work until told to end. `RequestRefusedError` if the dispatcher won't have this engine.
+        """Work until `drain` or `stop` is called.
 
-        What an earlier process of this engine left unfinished comes first.
+        Finishes first what an earlier process of this engine left unfinished. Raises
+        `RequestRefusedError` if the dispatcher refuses this engine.
         """
         left = self._journal.read()
-        self._job = None if left is None else left.job  # so that the first heartbeat keeps it ours
+        self._job = None if left is None else left.job  # so that the first heartbeat keeps the job
         beats = asyncio.create_task(self._beat(), name="heartbeat")
         try:
             if left is not None and left.stage != "working":
                 await _until(self._stopping, self._finish(left))
                 if self._stopping.is_set():
-                    return  # the journal and its file are for the next process
+                    return  # the next process needs the journal and the output
                 self._job = None
             self._workspace.sweep()
             await _until(self._leaving, self._register())
@@ -108,8 +109,8 @@ class Agent:
     async def _register(self) -> None:
         logger.info("%s: measuring how fast this machine encodes", self._id)
         self._benchmark_time = taken_s = await self._ffmpeg.benchmark()
-        await _patiently(lambda: self._client.heartbeat(self._id, self._report()))
-        await _patiently(lambda: self._client.benchmark_result(self._id, taken_s))
+        await _retry_while_away(lambda: self._client.heartbeat(self._id, self._report()))
+        await _retry_while_away(lambda: self._client.benchmark_result(self._id, taken_s))
         codecs = ", ".join(self._ffmpeg.encoders)
         logger.info("%s: ready for %s; benchmark %.2f s", self._id, codecs, taken_s)
 
@@ -117,7 +118,7 @@ class Agent:
         report: dict[str, Any] = {
             "engine_type": "transcoder",
             "supported_codecs": list(self._ffmpeg.encoders),
-            "status": "idle",  # the dispatcher knows better than we do whether a job is ours
+            "status": "idle",  # the dispatcher itself records which job we hold
             "storage_capacity_gb": self._workspace.free_gb,
             "streaming_support": self._ffmpeg.streams,
             "instance": self._instance,
@@ -146,7 +147,7 @@ class Agent:
 
     async def _poll_and_work(self) -> None:
         """Ask for jobs and do them."""
-        may_hold = True  # a job that this id held when it last ended is still its own
+        may_hold = True  # this id may still hold a job from its last process
         pause_s = self._settings.poll_s
         while not self._leaving.is_set():
             if self._drained and not may_hold:
@@ -155,17 +156,17 @@ class Agent:
             asked = time.monotonic()
             wait_s = 0 if self._drained else self._settings.wait_s
             try:
-                # An ask that comes through twice, or late, may have given us a job unheard.
+                # `resume`: a duplicated or late poll may have assigned us a job unnoticed.
                 poll = self._client.assign(self._id, resume=True, wait_s=wait_s)
                 job = await _until(self._leaving, poll)
             except DispatcherAwayError as error:
-                may_hold = True  # the job may have been ours, had the answer come through
+                may_hold = True  # the lost response may have assigned us a job
                 pause_s = min(2 * pause_s, AWAY_S)
                 logger.warning("%s: waiting %.0f s: %s", self._id, pause_s, error)
             except RequestRefusedError as error:
                 if error.text != "Engine not found":
                     raise
-                # The dispatcher has started on another log, where nobody knows us yet.
+                # The dispatcher now serves another log, in which this engine is not registered.
                 await _until(self._leaving, self._register())
                 continue
             else:
@@ -173,16 +174,16 @@ class Agent:
                 if job is not None:
                     await self._do(job)
                     continue
-                if self._job is not None:  # it is not ours any more
+                if self._job is not None:  # the dispatcher has taken it away
                     self._job = None
                     self._journal.clear()
                 if time.monotonic() - asked > self._settings.wait_s / 2:
-                    continue  # the dispatcher has done the waiting
+                    continue  # the poll itself has waited
             await _until(self._leaving, asyncio.sleep(pause_s))
-        await self._finish_what_came_late()
+        await self._do_late_assignment()
 
-    async def _finish_what_came_late(self) -> None:
-        """Do a job that was given to us just as we hung up."""
+    async def _do_late_assignment(self) -> None:
+        """Do a job that was assigned to this engine just as it cancelled its poll."""
         with suppress(DispatcherAwayError, msgspec.ValidationError):
             engines = await self._client.engines()
             held = next((e.current_job for e in engines if e.engine_id == self._id), None)
@@ -190,11 +191,11 @@ class Agent:
                 await self._do(await self._client.job(held))
 
     async def _do(self, job: JobView) -> None:
-        """Carry one job out and report how it went."""
+        """Do one job and report the result."""
         logger.info("%s: job %s: %s to %s", self._id, job.job_id, job.source_url, job.target_codec)
         self._job, self._progress = job, 0.0
         self._cancelled.clear()
-        self._noted(JournalEntry(job, "working"))
+        self._record(JournalEntry(job, "working"))
         try:
             with self._workspace.job_folder() as folder:
                 entry = await self._attempt(job, folder)
@@ -206,18 +207,18 @@ class Agent:
             logger.warning("%s: job %s: taken away by the dispatcher", self._id, job.job_id)
             self._journal.clear()
         else:
-            await self._finish(self._noted(entry))
+            await self._finish(self._record(entry))
         self._job = None
 
     async def _attempt(self, job: JobView, folder: Path) -> JournalEntry | None:
-        """Work, and say how that ended; `None` if the dispatcher has taken the job away."""
+        """Work on a job. Return the result, or `None` if the dispatcher took the job away."""
         try:
             work = _until(self._cancelled, self._transcode_and_deliver(job, folder))
             done = await _until(self._stopping, work)
         except (SourceError, FfmpegError, OSError) as error:
             return JournalEntry(job, "failed", str(error))
         except Exception as error:
-            # No job may end the engine: it would be resumed, and end the next process too.
+            # No job may end the engine: the next process would resume the job and end too.
             logger.exception("%s: job %s: a defect of the engine", self._id, job.job_id)
             return JournalEntry(job, "failed", f"engine {self._id}: {error!r}")
         if done is not None:
@@ -235,22 +236,22 @@ class Agent:
         )
         output = folder / f"output{codec.suffix}"
         await self._ffmpeg.transcode(source, job.target_codec, output, self._progressed)
-        return await self._deliver(self._noted(JournalEntry(job, "transcoded", str(output))))
+        return await self._deliver(self._record(JournalEntry(job, "transcoded", str(output))))
 
     def _progressed(self, percent: float) -> None:
-        self._progress = max(self._progress, percent)  # sound and picture take turns
+        self._progress = max(self._progress, percent)  # reports of audio and video alternate
 
-    def _noted(self, entry: JournalEntry) -> JournalEntry:
+    def _record(self, entry: JournalEntry) -> JournalEntry:
         try:
             self._journal.write(entry)
-        except OSError as error:  # a full disk must not keep the dispatcher from hearing of it
+        except OSError as error:  # a full disk must not prevent the report
             logger.warning("%s: the journal can't be written: %s", self._id, error)
         return entry
 
     async def _finish(self, entry: JournalEntry) -> None:
-        """Take a job that has been worked on to its report."""
+        """Deliver the output if that is still to do, and report the result."""
         if entry.stage == "transcoded":
-            entry = self._noted(await self._deliver(entry))
+            entry = self._record(await self._deliver(entry))
         if entry.stage == "delivered":
             await self._report_output(entry.job, entry.result)
         else:
@@ -259,7 +260,7 @@ class Agent:
 
     async def _deliver(self, entry: JournalEntry) -> JournalEntry:
         job, output = entry.job, Path(entry.result)
-        # The attempt keeps a late output of an earlier attempt apart from this one.
+        # With the attempt in its name, a late output of an earlier attempt can't replace this one.
         name = f"{file_name(job.job_id)}-{job.attempt}{output.suffix}"
         try:
             url = await self._delivery.deliver(output, name, media_type_of(output.suffix))
@@ -269,7 +270,7 @@ class Agent:
 
     async def _report_output(self, job: JobView, output_url: str) -> None:
         try:
-            await _patiently(
+            await _retry_while_away(
                 lambda: self._client.complete(job.job_id, output_url, **self._as_holder(job))
             )
         except RequestRefusedError as error:
@@ -282,7 +283,7 @@ class Agent:
 
     async def _report_failure(self, job: JobView, reason: str) -> None:
         try:
-            verdict = await _patiently(
+            verdict = await _retry_while_away(
                 lambda: self._client.fail(job.job_id, reason, **self._as_holder(job))
             )
         except RequestRefusedError as error:
@@ -296,12 +297,12 @@ class Agent:
 
 
 def _is_verdict(error: RequestRefusedError) -> bool:
-    """Whether a refusal is about the job, and not about the key, say, or a proxy on the way."""
+    """Whether a refusal is about the job, rather than about the key or from a proxy."""
     return error.status in {400, 409} or error.text == "Job not found"
 
 
 async def _until(event: asyncio.Event, work: Awaitable[T]) -> T | None:
-    """Await `work`, but cancel it and give `None` when the event comes first."""
+    """Await `work`, but cancel it and return `None` if the event is set first."""
     task = asyncio.ensure_future(work)
     waiting = asyncio.create_task(event.wait())
     try:
@@ -315,7 +316,7 @@ async def _until(event: asyncio.Event, work: Awaitable[T]) -> T | None:
     return None if task.cancelled() else task.result()
 
 
-async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+async def _retry_while_away(call: Callable[[], Awaitable[T]]) -> T:
     """Call the dispatcher until it answers."""
     async for attempt in stamina.retry_context(
         on=DispatcherAwayError, attempts=None, timeout=None, wait_initial=0.2, wait_max=AWAY_S

@@ -1,7 +1,7 @@
-"""Which codecs there are, and how ffmpeg is asked for each.
+"""The table of codecs, with the arguments of ffmpeg for each.
 
-A table: to add a codec is to add a row. What an ffmpeg can really encode is found out by `ffmpeg`,
-which tries each row; of a row's encoders the first that works is used.
+To add a codec, add a row. `Ffmpeg.probe` tries each row to find out what an ffmpeg can really
+encode. It uses the first encoder of a row that works.
 """
 
 from typing import Final
@@ -12,7 +12,7 @@ __all__ = ["CODECS", "Codec", "Encoder", "media_type_of"]
 
 
 class Encoder(msgspec.Struct, frozen=True):
-    """An ffmpeg encoder and the options for good quality at a sensible speed."""
+    """An ffmpeg encoder, with options for good quality at a reasonable speed."""
 
     name: str
     options: tuple[str, ...] = ()
@@ -21,8 +21,8 @@ class Encoder(msgspec.Struct, frozen=True):
 class Codec(msgspec.Struct, frozen=True):
     """A video codec with the container and audio that go with it.
 
-    `names` are what jobs may call it, `pixels` the pixel formats that players take, `muxer` and
-    `suffix` the container.
+    `names` are the names that jobs may use for it. `pixels` are the pixel formats that players
+    accept. `muxer` and `suffix` describe the container.
     """
 
     names: tuple[str, ...]
@@ -36,7 +36,7 @@ class Codec(msgspec.Struct, frozen=True):
 
 
 _AAC: Final = ("-c:a", "aac", "-b:a", "160k")
-# libopus refuses some layouts that decoders give, such as 5.1(side); these are the ones it takes.
+# libopus refuses some channel layouts of decoders, such as 5.1(side). It accepts these.
 _OPUS: Final = (
     "-c:a",
     "libopus",
@@ -114,6 +114,6 @@ CODECS: Final = (
 
 
 def media_type_of(suffix: str) -> str:
-    """Give the media type of an output by the suffix of its name."""
+    """Return the media type of an output, by the suffix of its name."""
     found = (codec.media_type for codec in CODECS if codec.suffix == suffix)
     return next(found, "application/octet-stream")

@@ -1,8 +1,8 @@
-"""Where a job's output goes: into a directory, or to a web server by PUT.
+"""Deliver a job's output: into a directory, or to a web server by PUT.
 
 Laws:
-- Under its final name an output is whole and on disk from the first moment.
-- An output that the dispatcher would not take is removed again.
+- In a directory, an output appears under its final name only when it is complete and on disk.
+- An output that the dispatcher refuses is removed again.
 """
 
 import asyncio
@@ -35,14 +35,14 @@ class Delivery(Protocol):
     """A place for outputs."""
 
     async def deliver(self, output: Path, name: str, media_type: str) -> str:
-        """Put a file there under a name and give its URL. `DeliveryError` if that fails."""
+        """Store a file under a name and return its URL. Raises `DeliveryError` if that fails."""
 
     async def discard(self, output_url: str) -> None:
-        """Remove what `deliver` put there, as far as possible."""
+        """Remove what `deliver` stored, as far as possible."""
 
 
 def delivery_to(target: str) -> Delivery:
-    """Make a delivery to a directory (made if need be) or to an `http(s)://` base URL."""
+    """Make a delivery to a directory (created if missing) or to an `http(s)://` base URL."""
     if target.startswith(("http://", "https://")):
         if (fault := web_url_fault(target)) is not None:
             raise DeliveryError(f"{target!r} {fault}")
@@ -63,11 +63,11 @@ class _Directory:
     async def deliver(self, output: Path, name: str, media_type: str) -> str:  # noqa: ARG002
         final = self._path / name
         if final.exists() and not output.exists():
-            return final.as_uri()  # moved by a process that died before it could say so
+            return final.as_uri()  # moved by a process that died before it recorded that
         moving = asyncio.ensure_future(asyncio.to_thread(_move, output, final))
         try:
             await asyncio.shield(moving)
-        except asyncio.CancelledError:  # a thread can't be stopped: let it end, then undo it
+        except asyncio.CancelledError:  # a thread can't be stopped: wait for it, then undo it
             with suppress(OSError):
                 await moving
                 shutil.move(final, output)
@@ -121,7 +121,7 @@ async def _put(url: str, output: Path, headers: dict[str, str]) -> httpx2.Respon
 
 
 class _ServerError(Exception):
-    """The server failed, and may not fail again."""
+    """The server answered with a 5xx status, so a retry may succeed."""
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:

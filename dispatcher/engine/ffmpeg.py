@@ -1,9 +1,9 @@
-"""ffmpeg: where it is, what it can do, and running it.
+"""Find ffmpeg, find out what it can do, and run it.
 
 Laws:
-- Arguments go to ffmpeg as a list, never through a shell, and no argument can be taken for an
-  option: sources and outputs always begin with their protocol.
-- ffmpeg dies with the engine, even one that is killed.
+- Arguments are passed to ffmpeg as a list, never through a shell. Sources and outputs always begin
+  with their protocol, so ffmpeg can't take them for options.
+- ffmpeg dies with the engine, even if the engine is killed.
 - A cancelled run returns only when ffmpeg has ended.
 """
 
@@ -26,11 +26,11 @@ from dispatcher.errors import DispatcherError
 __all__ = ["Ffmpeg", "FfmpegError", "FfmpegMissingError", "Input", "find_ffmpeg"]
 
 STALL_S: Final = 30
-"""How long a source over the network may be silent."""
+"""How long a network source may send nothing."""
 _TAIL_BYTES: Final = 4_096
 _TAIL_LINES: Final = 8
 _DURATION: Final = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
-# These follow references in the file to other files, or run scripts: no business of a source.
+# These follow references to other files, or run scripts. No source may do that.
 _UNSAFE_DEMUXERS: Final = frozenset(
     {"concat", "hls", "dash", "imf", "image2", "image2pipe", "sdp", "rtsp", "rtp", "sap",
      "webm_dash_manifest", "avisynth", "vapoursynth", "tedcaptions", "live_flv"}
@@ -38,11 +38,11 @@ _UNSAFE_DEMUXERS: Final = frozenset(
 
 
 class FfmpegMissingError(DispatcherError):
-    """There is no ffmpeg that could be used."""
+    """There is no usable ffmpeg."""
 
 
 class FfmpegError(DispatcherError):
-    """ffmpeg failed; the text is its exit status and last lines, `printed` a little more."""
+    """ffmpeg failed. The text has its exit status and last lines, `printed` a few more."""
 
     def __init__(self, text: str, printed: str = "") -> None:
         super().__init__(text)
@@ -50,14 +50,14 @@ class FfmpegError(DispatcherError):
 
 
 class Input(NamedTuple):
-    """What ffmpeg reads, and the protocols that it may use to do so."""
+    """What ffmpeg reads, and the protocols that it may use for that."""
 
     url: str
     protocols: Sequence[str]
 
 
 def find_ffmpeg(named: str | None = None) -> Path:
-    """Find ffmpeg: the one named, else the one on PATH, else the one of the extra `engine`."""
+    """Find ffmpeg: the one named, else on PATH, else from the extra `engine`."""
     if named is not None:
         if (found := shutil.which(named)) is None:
             raise FfmpegMissingError(f"--ffmpeg {named}: there is no such program")
@@ -65,7 +65,7 @@ def find_ffmpeg(named: str | None = None) -> Path:
     if (found := shutil.which("ffmpeg")) is not None:
         return Path(found)
     try:
-        import imageio_ffmpeg  # noqa: PLC0415 - it is not there where the extra was not asked for
+        import imageio_ffmpeg  # noqa: PLC0415 - only installed with the extra
 
         return Path(imageio_ffmpeg.get_ffmpeg_exe())
     except (ImportError, RuntimeError) as error:
@@ -77,7 +77,7 @@ def find_ffmpeg(named: str | None = None) -> Path:
 
 
 class Ffmpeg(NamedTuple):
-    """An ffmpeg with what it has shown that it can do. Make it with `probe`."""
+    """An ffmpeg and its proven capabilities. Make it with `probe`."""
 
     path: Path
     encoders: Mapping[str, tuple[Codec, Encoder]]
@@ -86,16 +86,16 @@ class Ffmpeg(NamedTuple):
 
     @classmethod
     async def probe(cls, path: Path) -> "Ffmpeg":
-        """Try every codec with a real encode; keep what works.
+        """Try every codec with a real encode, and keep those that work.
 
-        Being listed is not enough: hardware encoders are listed where there is no hardware.
+        ffmpeg's own list is not enough: it has hardware encoders even without the hardware.
         """
         try:
             protocols = (await _run([str(path), "-v", "error", "-protocols"])).split("Output:")[0]
             listed = (await _run([str(path), "-v", "error", "-demuxers"])).splitlines()
         except FfmpegError as error:
             raise FfmpegMissingError(f"{path} is no ffmpeg: {error}") from error
-        # A line is "D   mov,mp4,m4a  QuickTime"; a "d" behind the D marks a device.
+        # A line is "D   mov,mp4,m4a  QuickTime"; a "d" after the D marks a device.
         names = [f[1] for line in listed if len(f := line.split(maxsplit=2)) > 1 and f[0] == "D"]
         unproven = cls(path, {}, frozenset(protocols.split()), tuple(names))
         turns = asyncio.Semaphore(os.cpu_count() or 1)
@@ -134,10 +134,10 @@ class Ffmpeg(NamedTuple):
         output: Path,
         progress: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """Transcode into a new file; `FfmpegError` if that fails.
+        """Transcode into a new file. Raises `FfmpegError` if that fails.
 
-        Takes the first real video stream and all audio. `progress` is told how many percent are
-        done, as far as the source says how long it is.
+        Takes the first video stream that is not a cover picture, and all audio. `progress` is
+        called with the percentage done, if the source's length is known.
         """
         codec, encoder = self.encoders[codec_name]
         limits = ["-protocol_whitelist", ",".join(source.protocols)]
@@ -149,7 +149,7 @@ class Ffmpeg(NamedTuple):
         opening = [str(self.path), "-hide_banner", "-nostdin", *limits]
         length_us = await _length_us([*opening, "-v", "info", "-i", source.url])
 
-        def told(line: str) -> None:
+        def on_line(line: str) -> None:
             name, _, value = line.partition("=")
             if name == "out_time_us" and length_us and value.isdecimal():
                 progress(min(100.0, round(int(value) * 100 / length_us, 1)))
@@ -157,7 +157,7 @@ class Ffmpeg(NamedTuple):
         await _run(
             [*opening, "-v", "error", "-nostats", "-progress", "pipe:1", "-i", source.url,
              "-map", "0:V:0", "-map", "0:a?", *_encode(codec, encoder, output)],
-            told,
+            on_line,
         )  # fmt: skip
         if not _is_written(output):
             raise FfmpegError("ffmpeg ended well but wrote no output")
@@ -188,7 +188,7 @@ class Ffmpeg(NamedTuple):
 
 
 def _encode(codec: Codec, encoder: Encoder, output: Path) -> list[str]:
-    # Most encoders want even sides; of an odd source the last row or column is left off.
+    # Most encoders need an even width and height: crop the last row or column of an odd source.
     shape = f"crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0,format={codec.pixels}"
     return [
         "-c:v", encoder.name, *encoder.options, "-vf", shape, *codec.audio, "-sn", "-dn",
@@ -201,7 +201,7 @@ def _is_written(output: Path) -> bool:
 
 
 async def _length_us(command: Sequence[str]) -> int | None:
-    """Ask how long a source is; that ffmpeg then misses an output is no failure here."""
+    """Return the length of a source, if known. ffmpeg fails as it has no output: ignore that."""
     try:
         await _run(command)
     except FfmpegError as error:
@@ -211,10 +211,10 @@ async def _length_us(command: Sequence[str]) -> int | None:
     return None
 
 
-async def _run(command: Sequence[str], told: Callable[[str], None] | None = None) -> str:
-    """Run ffmpeg to its end and return what it printed; `FfmpegError` if it failed.
+async def _run(command: Sequence[str], on_line: Callable[[str], None] | None = None) -> str:
+    """Run ffmpeg to its end and return what it printed. Raises `FfmpegError` if it failed.
 
-    With `told`, that is given each line as it comes instead.
+    If `on_line` is given, it is called with each line as it comes, and the result is empty.
     """
     try:
         process = await asyncio.create_subprocess_exec(
@@ -222,15 +222,15 @@ async def _run(command: Sequence[str], told: Callable[[str], None] | None = None
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            # Ctrl-C in a terminal goes to the whole group; the engine wants to end ffmpeg itself.
+            # Ctrl-C in a terminal signals the whole process group. The engine ends ffmpeg itself.
             start_new_session=True,
-            preexec_fn=_behave_as_child,
+            preexec_fn=_prepare_child,
         )
     except (OSError, ValueError) as error:  # ValueError: an argument with a NUL
         raise FfmpegError(f"{command[0]} can't be started: {error}") from error
     assert process.stdout is not None  # noqa: S101
     assert process.stderr is not None  # noqa: S101
-    printed = asyncio.create_task(_lines(process.stdout, told))
+    printed = asyncio.create_task(_lines(process.stdout, on_line))
     tail = b""
     try:
         while chunk := await process.stderr.read(_TAIL_BYTES):
@@ -240,7 +240,7 @@ async def _run(command: Sequence[str], told: Callable[[str], None] | None = None
     finally:
         printed.cancel()
         if process.returncode is None:
-            process.kill()  # what it has written so far is of no use to anybody
+            process.kill()  # a partial output is useless
             await asyncio.shield(process.wait())
     if status != 0:
         said = tail.decode(errors="replace")
@@ -251,11 +251,11 @@ async def _run(command: Sequence[str], told: Callable[[str], None] | None = None
     return "\n".join(lines)
 
 
-async def _lines(stream: asyncio.StreamReader, told: Callable[[str], None] | None) -> list[str]:
-    """Pass on each line as it comes; keep them only if nobody wants them so."""
+async def _lines(stream: asyncio.StreamReader, on_line: Callable[[str], None] | None) -> list[str]:
+    """Pass each line to `on_line` as it comes. Without `on_line`, collect and return the lines."""
     lines: list[str] = []
     async for line in stream:
-        (told or lines.append)(line.decode(errors="replace").rstrip())
+        (on_line or lines.append)(line.decode(errors="replace").rstrip())
     return lines
 
 
@@ -264,10 +264,10 @@ _PR_SET_PDEATHSIG: Final = 1  # prctl(2), Linux only
 _libc: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def _behave_as_child() -> None:
-    """Step back for others, and have the kernel end this process when its parent dies.
+def _prepare_child() -> None:
+    """Lower this process's priority, and have the kernel kill it when its parent dies.
 
-    ffmpeg takes all the cores that there are; heartbeats must get through all the same.
+    ffmpeg uses all cores, and must not delay the engine's heartbeats.
     """
     os.nice(_NICENESS)
     if _libc is not None:

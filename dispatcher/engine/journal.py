@@ -1,7 +1,7 @@
-"""What an engine must not forget when it dies: its job, and how far that has come.
+"""The journal of an engine: its current job and the stage that the job has reached.
 
-An engine does one job at a time, so one small file is enough. It is written before the step that
-it tells of is acted upon, and is whole at every moment.
+A new process of the engine continues from the journal. An engine does one job at a time, so one
+small file is enough. It is written before the engine acts on the stage, and is never half written.
 """
 
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class JournalEntry(msgspec.Struct, frozen=True):
-    """A job in hand. `result` is the output's path, its URL, or the error, after its stage."""
+    """The current job. `result` depends on the stage: the output's path, its URL, or the error."""
 
     job: JobView
     stage: Stage
@@ -29,13 +29,13 @@ class JournalEntry(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """The file."""
+    """The journal's file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> JournalEntry | None:
-        """Give what the engine had in hand; a damaged file is as good as none."""
+        """Return the recorded job. A missing or damaged file gives `None`."""
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=JournalEntry)
         except FileNotFoundError:
@@ -45,9 +45,9 @@ class Journal:
             return None
 
     def write(self, entry: JournalEntry) -> None:
-        """Note how far a job has come. `OSError` if that can't be done."""
+        """Record the stage of a job. Raises `OSError` if the file can't be written."""
         files.write(self._path, msgspec.json.encode(entry), self._path.with_suffix(".new"))
 
     def clear(self) -> None:
-        """Note that there is no job in hand."""
+        """Record that there is no current job."""
         self._path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Where a job's video comes from: what ffmpeg may read, and fetching it."""
+"""Open a job's source: decide what ffmpeg may read, and fetch the source if necessary."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,21 +19,22 @@ FETCH_TIMEOUT_S: Final = 30
 STREAM_FROM_MB: Final = 100.0
 """From this size a web source is streamed.
 
-The dispatcher has a number of its own, from which it prefers engines that stream. They need not
-agree: it decides who has a job, and an engine, maybe of another version, how it does it.
+The dispatcher has its own number, from which it prefers engines that stream. The two need not
+agree: the dispatcher decides which engine gets a job, and the engine, perhaps of another version,
+decides how to do it.
 """
 _PLAYLISTS: Final = (".m3u8", ".mpd")
 
 
 class SourceError(DispatcherError):
-    """The source can't be had; the text says why."""
+    """The source can't be opened or fetched; the text says why."""
 
 
 async def open_source(source_url: str, size_mb: float, folder: Path, *, streams: bool) -> Input:
-    """Give ffmpeg something to read for `source_url`, fetching it into `folder` if need be.
+    """Return an input for ffmpeg, fetching `source_url` into `folder` if necessary.
 
-    A file is read where it is. A web source is streamed when it is large and ffmpeg can, or when
-    it is a playlist, which means nothing apart from its server; else it is fetched first.
+    A file is read in place. If `streams` is true, a web source is streamed if it is large, or if
+    it is a playlist, which is useless without its server. Other web sources are fetched first.
     """
     try:
         url = urlsplit(source_url)

@@ -1,9 +1,9 @@
-"""The directory in which an engine works, and its name.
+"""The directory in which an engine works, and the engine's id.
 
 Laws:
-- One process to an engine id on a machine: the id's directory is locked while the engine runs.
-- What a dead engine left in its directory goes when the next one takes it over, except what
-  the journal still needs.
+- On one machine only one process has a given engine id: it locks the id's directory while it runs.
+- The files that a dead engine left in its directory are removed when the next one takes it over,
+  except those that the journal still needs.
 """
 
 import hashlib
@@ -32,9 +32,9 @@ class WorkspaceError(DispatcherError):
 
 
 def file_name(text: str) -> str:
-    """Make a file name of any text: one path component, not hidden, of sensible length.
+    """Make a file name from any text: one path component, not hidden, of limited length.
 
-    Different texts have different names.
+    Different texts give different names.
     """
     name = re.sub(r"^\.", "%2E", quote(text, safe=" @+=,", errors="surrogatepass")) or "%"
     if len(name) <= _MAX_NAME:
@@ -44,7 +44,7 @@ def file_name(text: str) -> str:
 
 
 class Workspace:
-    """An engine's own directory below the work directory, locked until `release`."""
+    """An engine's directory below the work directory, locked until `release` is called."""
 
     def __init__(self, engine_id: str, path: Path, lock: FileLock) -> None:
         self.engine_id = engine_id
@@ -53,7 +53,7 @@ class Workspace:
 
     @classmethod
     def claim(cls, work_dir: Path, engine_id: str | None = None) -> Self:
-        """Take the directory of an id; with none, of the first free one named after the host."""
+        """Lock the directory of an id. Without one, derive a free id from the host's name."""
         if engine_id is not None:
             try:
                 return cls._take(work_dir, engine_id)
@@ -82,20 +82,20 @@ class Workspace:
 
     @contextmanager
     def job_folder(self) -> Iterator[Path]:
-        """Give an empty directory that is gone when the job is over."""
+        """Yield an empty directory, which is removed when the block ends."""
         with TemporaryDirectory(prefix="job-", dir=self.path) as folder:
             yield Path(folder)
 
     def sweep(self) -> None:
-        """Remove what an engine that died has left."""
+        """Remove the job directories that a dead engine left."""
         for leftover in self.path.glob("job-*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
     @property
     def free_gb(self) -> float:
-        """Free space on its disk."""
+        """Free space on the directory's disk, in GB."""
         return round(shutil.disk_usage(self.path).free / 1e9, 1)
 
     def release(self) -> None:
-        """Let the next engine have it."""
+        """Unlock the directory for the next engine."""
         self._lock.release()

@@ -1,1 +1,1 @@
-"""What a log proves, tells and is worth, without a dispatcher."""
+"""Tools that read a log without a dispatcher: audit, statistics, timeline, backup and export."""

@@ -1,8 +1,8 @@
-"""Comparing a log with a dispatcher that serves it, or with one that has gone on since.
+"""Compare a log with the dispatcher that serves it, or that has moved on since the log was copied.
 
-What the server shows names its seq (`X-Dispatcher-Seq`). If the log at hand reaches that far, it is
-the live state that is compared; of an older copy, what the server says was true at the copy's end.
-Either way the log must be the beginning of the server's.
+Each response of the server names its seq (`X-Dispatcher-Seq`). If the log reaches that seq, the
+live state is compared. If the log is an older copy, the server's state as of the copy's end is
+compared. In both cases the log must be a prefix of the server's log.
 """
 
 from collections.abc import Iterator
@@ -26,14 +26,15 @@ from dispatcher.state.replay import State
 __all__ = ["Served"]
 
 MOST_DIFFERENCES: Final = 5
-"""Differences that are told one by one."""
-_MOST_CHARACTERS: Final = 200  # of a value in such a telling
+"""How many differences are reported one by one."""
+_MAX_VALUE_CHARACTERS: Final = 200
+"""How much of a value such a report shows."""
 
 
 class Served(msgspec.Struct, frozen=True):
-    """What a dispatcher says: its checkpoint, and its jobs and engines at a seq each.
+    """What a dispatcher serves: its checkpoint, and its jobs and engines, each with their seq.
 
-    With a `verifier_key`, all that it signs must be signed with that.
+    If `verifier_key` is given, every checkpoint must be signed with that key.
     """
 
     client: Client
@@ -44,9 +45,9 @@ class Served(msgspec.Struct, frozen=True):
 
     @classmethod
     async def ask(cls, client: Client, db: Path, verifier_key: str | None) -> Self:
-        """Ask a dispatcher what is to be compared with the log `db`, which may be growing.
+        """Fetch what is to be compared with the log `db`, which may be growing.
 
-        `CheckpointError` if what it calls a checkpoint is none, or not signed by the key.
+        Raises `CheckpointError` if the response is not a checkpoint, or not signed with the key.
         """
         checkpoint = await _checkpoint(client, verifier_key)
         jobs = await _shown(client, "/jobs/", db, checkpoint)
@@ -54,18 +55,18 @@ class Served(msgspec.Struct, frozen=True):
         return cls(client, verifier_key, checkpoint, jobs, engines)
 
     def looks(self) -> list[Look]:
-        """Give what an audit is to compare on its way."""
+        """Return the comparisons that the audit must make as it reads the log."""
         jobs_at, engines_at = self.jobs[0], self.engines[0]
         looks = [Look(jobs_at, self._compare_jobs), Look(engines_at, self._compare_engines)]
-        if self.checkpoint.size <= jobs_at:  # else the log ends before, and `findings` sees to it
+        if self.checkpoint.size <= jobs_at:  # otherwise `findings` checks consistency
             looks.append(Look(self.checkpoint.size, self._compare_roots))
         return looks
 
     async def findings(self, tree: Frontier) -> list[Finding]:
-        """Have it proved, after the audit, that the server's log begins with the one of `tree`.
+        """Check, after the audit, that the log of `tree` is a prefix of the server's log.
 
-        The server has had all that the audit could read, as nothing else writes a log that is
-        served.
+        The server knows every event that the audit could read, because no other process writes
+        to a log that is being served.
         """
         now = await _checkpoint(self.client, self.verifier_key)
         server = self.client.server
@@ -77,7 +78,7 @@ class Served(msgspec.Struct, frozen=True):
         path = await self.client.consistency(tree.size, now.size)
         if verify_consistency(tree.size, now.size, tree.root(), now.root, path):
             return []
-        return [self._another(tree.size)]
+        return [self._root_differs(tree.size)]
 
     def _compare_jobs(self, state: State, _tree: Frontier) -> Iterator[Finding]:
         logged = state.projections.state()["jobs"]
@@ -89,9 +90,9 @@ class Served(msgspec.Struct, frozen=True):
 
     def _compare_roots(self, _state: State, tree: Frontier) -> Iterator[Finding]:
         if tree.root() != self.checkpoint.root:
-            yield self._another(tree.size)
+            yield self._root_differs(tree.size)
 
-    def _another(self, size: int) -> Finding:
+    def _root_differs(self, size: int) -> Finding:
         what = f"not what the log of {self.client.server} has there"
         return Finding.of(1, what, size, which="one or more")
 
@@ -133,11 +134,11 @@ def _difference(there: dict[str, Any] | None, here: dict[str, Any] | None) -> st
     if there is None:
         return "is in the log, but not on the server"
     return "differs: " + "; ".join(
-        f"{field} is {_told(there, field)} on the server, {_told(here, field)} by the log"
+        f"{field} is {_value(there, field)} on the server, {_value(here, field)} by the log"
         for field in here | there
         if here.get(field) != there.get(field)
     )
 
 
-def _told(view: dict[str, Any], field: str) -> str:
-    return repr(view.get(field))[:_MOST_CHARACTERS]
+def _value(view: dict[str, Any], field: str) -> str:
+    return repr(view.get(field))[:_MAX_VALUE_CHARACTERS]

@@ -1,11 +1,11 @@
-"""A copy of a log, taken while a dispatcher writes to it.
+"""Copy a log while a dispatcher writes to it.
 
 Laws:
-- The copy is the log as it was at one moment: every event that was acknowledged before that, and
-  a prefix without gaps.
-- The dispatcher is not held up. The copy is made from a read transaction, beside which SQLite's
-  WAL lets the writer go on; without that transaction the copying would start over at each commit.
-- It is read and checked, every event of it, before it has its name.
+- The copy is the log as of one moment. It has every event that was acknowledged before that
+  moment, without gaps.
+- The dispatcher is not delayed. The copy is made in a read transaction, and SQLite's WAL lets the
+  writer go on meanwhile. Without that transaction the copying would start over at each commit.
+- Every event of the copy is read and checked before the copy gets its name.
 """
 
 import sqlite3
@@ -26,7 +26,7 @@ from dispatcher.progress import Progress, silent
 __all__ = ["backup", "check_copy"]
 
 STEP_PAGES: Final = 4_096
-"""Copied at a time: often enough to be told of, and to be interrupted."""
+"""Pages copied at a time: few enough for progress reports and for interruption."""
 BATCH_EVENTS: Final = 2_000
 BUSY_S: Final = 30.0
 """How long to wait for a dispatcher that is just opening or closing the log."""
@@ -38,10 +38,10 @@ def backup(
     copying: Progress = silent,
     checking: Progress = silent,
 ) -> Frontier:
-    """Copy the log at `db` to `dest`, where nothing may stand; give the copy's tree.
+    """Copy the log at `db` to `dest`, which must not exist, and return the copy's tree.
 
-    `copying` is called with the pages done, `checking` with the events. `LogError` says what is
-    wrong; nothing is left at `dest` then.
+    `copying` is called with the pages done, `checking` with the events. On failure raises
+    `LogError`, which says what is wrong, and leaves nothing at `dest`.
     """
     db = db.resolve()
     if check(db) is None:
@@ -59,9 +59,10 @@ def backup(
 
 
 def check_copy(path: Path, progress: Progress = silent) -> Frontier:
-    """Read all of a log and give its tree. `LogError` if it is damaged, has gaps or was changed.
+    """Read a whole log and return its tree.
 
-    A log of an older schema has no tree to compare its lines with.
+    Raises `LogError` if the log is damaged, has gaps or was changed. A log of an older schema has
+    no tree to compare its lines with.
     """
     try:
         with opened(path) as log:
@@ -79,7 +80,7 @@ def _copy(db: Path, copy: Path, progress: Progress) -> None:
             closing(sqlite3.connect(copy)) as target,
         ):
             source.execute("BEGIN")
-            source.execute("SELECT max(seq) FROM events").fetchall()  # the moment of the copy
+            source.execute("SELECT max(seq) FROM events").fetchall()  # begins the read transaction
             source.backup(
                 target,
                 pages=STEP_PAGES,
@@ -92,7 +93,7 @@ def _copy(db: Path, copy: Path, progress: Progress) -> None:
 
 
 def _give_rights(db: Path, copy: Path) -> None:
-    """Let those read and write a copy who may with the log, and its owner in any case."""
+    """Give the copy the mode of the log; the owner may always read and write it."""
     try:
         copy.chmod(stat.S_IMODE(db.stat().st_mode) | stat.S_IRUSR | stat.S_IWUSR)
     except OSError as error:
@@ -100,12 +101,12 @@ def _give_rights(db: Path, copy: Path) -> None:
 
 
 def _reader(db: Path) -> sqlite3.Connection:
-    """Connect so that nothing can be written and nothing checkpointed: that is the writer's."""
+    """Connect read-only: only the dispatcher may write or checkpoint the WAL."""
     return sqlite3.connect(f"{db.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_S)
 
 
 def _check_events(log: UntrustedLog, progress: Progress) -> Frontier:
-    """Compare every event with the one before it, with what is known and with the tree."""
+    """Check that every event follows the one before it, can be decoded and agrees with the tree."""
     head, rows = log.head(), log.rows()
     kept = log.subtrees() if log.has_tree else {}
     tree = Frontier()
@@ -131,7 +132,7 @@ def _check_events(log: UntrustedLog, progress: Progress) -> Frontier:
 
 
 def _checked(expected: int, row: Row) -> LogEntry:
-    """Make the entry of a row, which must be event `expected`, and one that is known."""
+    """Return the entry of a row, which must be event `expected` and of a known type."""
     if row.seq != expected:
         raise LogError(f"it has a gap between seq {expected - 1} and seq {row.seq}")
     try:

@@ -1,9 +1,9 @@
-"""What an audit has to say against a log, and where in it.
+"""The findings of an audit, and the events that they are about.
 
 Laws:
-- What is known of one event is told of that event; what is known only of several together, of all
-  of those.
-- The same thing of neighbouring events is one finding.
+- A finding names a single event if the fault can be placed exactly. Otherwise it names the whole
+  run of events that contains the fault.
+- Equal findings about neighbouring events are merged into one.
 """
 
 from bisect import bisect_right
@@ -18,9 +18,9 @@ Which = Literal["each", "one or more", "this or an earlier one"]
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Something that is wrong: with `which` of the events `seq` to `upto`, or with the file.
+    """A fault in `which` of the events `seq` to `upto`, or in the file.
 
-    `seq` and `upto` are `None` where it is not about events.
+    `seq` and `upto` are `None` if the finding is not about events.
     """
 
     what: str
@@ -30,7 +30,7 @@ class Finding(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, seq: int, what: str, upto: int | None = None, which: Which = "each") -> Self:
-        """Make one about an event, or about a run of them."""
+        """Make a finding about one event, or about a run of events."""
         return cls(what, seq, seq if upto is None else upto, which)
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class Finding(msgspec.Struct, frozen=True):
         return f"{'one or more of ' * (self.which == 'one or more')}{run}: {self.what}"
 
     def follows(self, other: "Finding") -> bool:
-        """Whether it says the same as another of the event just before."""
+        """Whether `other` says the same about the events just before."""
         return (
             self.seq is not None
             and other.upto == self.seq - 1
@@ -54,17 +54,17 @@ class Findings:
 
     def __init__(self) -> None:
         self._all: list[Finding] = []
-        self._newest: dict[str, int] = {}  # where the newest finding with this text stands
+        self._newest: dict[str, int] = {}  # text: index of its newest finding
 
     def __iter__(self) -> Iterator[Finding]:
-        """Give those about the file, and then those about events, in their order."""
+        """Yield the findings about the file, then those about events in order of seq."""
         return iter(sorted(self._all, key=lambda it: (it.seq or 0, it.upto or 0)))
 
     def __len__(self) -> int:
         return len(self._all)
 
     def add(self, finding: Finding) -> None:
-        """Take one in; it continues the one before if it can."""
+        """Add a finding, merging it with the previous one if they are neighbours."""
         at = self._newest.get(finding.what)
         if at is not None and finding.follows(self._all[at]):
             self._all[at] = msgspec.structs.replace(self._all[at], upto=finding.upto)
@@ -73,7 +73,7 @@ class Findings:
             self._all.append(finding)
 
     def first_bad(self) -> Finding | None:
-        """Give the finding that is about the first bad event, as exactly as that is known."""
+        """Return the finding that places the first bad event most exactly."""
         placed = [it for it in self if it.seq is not None]
         causes = [it.seq or 0 for it in placed if it.which != "this or an earlier one"]
         told = (it for it in placed if not _is_narrowed(it, causes))
@@ -81,7 +81,7 @@ class Findings:
 
 
 def _is_narrowed(finding: Finding, causes: list[int]) -> bool:
-    """Whether it can be about a cause, of these in order, that lies further on in its run."""
+    """Whether one of the `causes` (sorted seqs) lies further on in the run of this finding."""
     if finding.which != "one or more":
         return False
     following = bisect_right(causes, finding.seq or 0)

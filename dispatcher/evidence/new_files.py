@@ -1,10 +1,10 @@
-"""The new files of the command line, logs and others, where nothing stood before.
+"""Make new files for the command line, logs and others, without replacing any.
 
 Laws:
-- A file appears under its name whole and on disk (see `dispatcher.files`), and what stands there
-  already is never replaced.
-- No remains of another log are read into a new one.
-- What goes wrong inside the block, with some other file, is not retold as an error of this one.
+- A file appears under its name complete and on disk (see `dispatcher.files`). An existing file is
+  never replaced.
+- The `-wal` and other remains of an old log are never read into a new one.
+- An `OSError` raised inside the block is not reported as an error of the new file.
 """
 
 import os
@@ -23,30 +23,30 @@ __all__ = ["new_file", "new_log", "seal"]
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Give a place for what is to stand at `path`; it is moved there if the block ends well.
+    """Yield a draft's path; the draft is moved to `path` if the block succeeds.
 
-    `LogError` if nothing can be made there, or something stands there.
+    Raises `LogError` if `path` exists or can't be made.
     """
-    with _making(path):
+    with _os_errors_translated(path):
         _refuse_occupied(path)
         folder = TemporaryDirectory(prefix=".draft-", dir=path.parent)
     with folder as aside:
         made = Path(aside) / path.name
         yield made
-        with _making(path):
+        with _os_errors_translated(path):
             _put(made, path)
 
 
 @contextmanager
 def new_log(path: Path) -> Iterator[Path]:
-    """Do the same for a log, which is to be sealed before the block ends."""
+    """Do the same for a log. The block must `seal` it."""
     with new_file(path) as made:
         _refuse_remains(path)
         yield made
 
 
 def seal(path: Path) -> None:
-    """Make one file of a log that nobody has open: its WAL is folded in, to the last event."""
+    """Merge the WAL into the log, so that it is a single file. No process may have it open."""
     try:
         with closing(sqlite3.connect(path)) as connection:
             ((mode,),) = connection.execute("PRAGMA journal_mode=DELETE").fetchall()
@@ -57,8 +57,8 @@ def seal(path: Path) -> None:
 
 
 @contextmanager
-def _making(path: Path) -> Iterator[None]:
-    """Tell what keeps a file from being made."""
+def _os_errors_translated(path: Path) -> Iterator[None]:
+    """Turn an `OSError` into a `LogError` about `path`."""
     try:
         yield
     except OSError as error:
@@ -75,7 +75,7 @@ def _refuse_occupied(path: Path) -> None:
 
 
 def _refuse_remains(path: Path) -> None:
-    """Refuse a place with remains of another log: SQLite would read them into the new one."""
+    """Refuse a path beside which an old log left files: SQLite would read them."""
     for suffix in ("-wal", "-shm", "-journal"):
         remains = path.with_name(path.name + suffix)
         if os.path.lexists(remains):

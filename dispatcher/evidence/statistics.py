@@ -1,4 +1,4 @@
-"""What a log says of how the farm has fared: a pure fold, like a projection."""
+"""Statistics of a log: a pure fold of its events, like a projection."""
 
 from datetime import datetime
 from typing import assert_never
@@ -12,7 +12,7 @@ __all__ = ["EngineTotals", "Spread", "Statistics", "Totals"]
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """Seconds that something took: how often, and the percentiles 50 and 95 (nearest rank)."""
+    """A distribution of durations: the count and the percentiles 50 and 95 (nearest rank)."""
 
     count: int
     p50_s: float
@@ -20,7 +20,7 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class EngineTotals(msgspec.Struct):
-    """What an engine has done; `busy_s` is the time that its ended attempts took."""
+    """Totals of one engine. `busy_s` is the total length of its ended attempts."""
 
     engine_id: str
     attempts: int = 0
@@ -30,7 +30,7 @@ class EngineTotals(msgspec.Struct):
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """The sums of a log.
+    """The totals of a log.
 
     `waits` are from a submission to its first assignment, `attempts` from an assignment to its
     end; `retries` are the attempts that ended without an output and were not the last.
@@ -46,7 +46,7 @@ class Totals(msgspec.Struct, frozen=True):
 
 
 class Statistics:
-    """Sums over recorded events. A clock that was set back makes no time negative."""
+    """Totals over recorded events. Durations are never negative, even if the clock was set back."""
 
     def __init__(self) -> None:
         self._events = 0
@@ -103,7 +103,7 @@ class Statistics:
                 assert_never(event)
 
     def totals(self) -> Totals:
-        """Give the sums so far; engines with the busiest first."""
+        """Return the totals so far, with the busiest engine first."""
         outcomes = list(self._outcomes.values())
         return Totals(
             self._events,

@@ -1,10 +1,10 @@
-"""A job's story for people: what happened, and how long it took.
+"""A job's history for people: what happened, and how long it took.
 
 Laws:
-- It is made of events and of nothing else: no clock, so that what has not ended has no length.
-- What this version can't read is shown under the name of its type, and not left out.
-- Of an engine's error only the last line is told. Apart from that, what engines and clients wrote
-  stays as it is, whatever characters it has: whoever shows it makes it plain.
+- It is made from events only. No clock is read, so a stage that has not ended has no length.
+- An event that this version can't decode is shown by the name of its type, not left out.
+- Of an engine's error only the last line is shown. All other texts of engines and clients are kept
+  as they are, with any control characters: the caller must escape them before display.
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ _HOUR_S: Final = 3600
 
 
 class StoryLine(NamedTuple):
-    """An event. `since_s` is the time since the one before; it is negative if the clock was set."""
+    """An event. `since_s` is the time since the one before, negative if the clock was set back."""
 
     seq: int
     time: str
@@ -43,9 +43,9 @@ class StoryLine(NamedTuple):
 
 
 class Happening(NamedTuple):
-    """An event in words: the job or engine that it is about, and what happened to it.
+    """An event in words: the job or engine that it is about, and what happened.
 
-    `event` is `None` if this version can't read it.
+    `event` is `None` if this version can't decode it.
     """
 
     who: str
@@ -54,7 +54,7 @@ class Happening(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """A time that the job spent waiting, pausing or with an engine; it may not have ended."""
+    """A period in which the job waited, paused or was with an engine. It may not have ended."""
 
     name: str
     engine: str | None
@@ -63,7 +63,7 @@ class Stage(NamedTuple):
 
 
 class Timeline(NamedTuple):
-    """The story of a job. `total_s` is the time from its first event to its last."""
+    """The history of a job. `total_s` is the time from its first event to its last."""
 
     lines: list[StoryLine]
     stages: list[Stage]
@@ -71,7 +71,7 @@ class Timeline(NamedTuple):
 
 
 class _Story:
-    """The stages so far; at most one of them is under way."""
+    """Builds the stages. At most one of them is under way."""
 
     def __init__(self) -> None:
         self.stages: list[Stage] = []
@@ -90,7 +90,7 @@ class _Story:
             self._name = None
 
     def whole(self) -> list[Stage]:
-        """Give all stages, the one that is under way too."""
+        """Return all stages, including the one under way."""
         if self._name is None:
             return self.stages
         under_way = Stage(self._name, self._engine, None, f"still under way{self._progress}")
@@ -118,11 +118,11 @@ class _Story:
             case events.JobCancelled():
                 self.end(at, "cancelled")
             case _:
-                pass  # a refused answer changed nothing
+                pass  # no other event begins or ends a stage
 
 
 def told(entries: Iterable[LogEntry]) -> Timeline:
-    """Tell the story of a job from all its events, oldest first."""
+    """Make the timeline of a job from all its events, oldest first."""
     lines: list[StoryLine] = []
     story = _Story()
     first = before = None
@@ -140,20 +140,20 @@ def told(entries: Iterable[LogEntry]) -> Timeline:
 
 
 def happening_of(entry: LogEntry) -> Happening:
-    """Say what happened in an event, and to whom."""
+    """Describe an event, and name the job or engine that it is about."""
     event = _event_of(entry)
     if event is None:
         return Happening("?", entry.type, None)
     if (job_id := job_of(event)) is not None:
-        return Happening(f"job {job_id}", _what(event), event)
-    return Happening(f"engine {engine_of(event)}", _what(event), event)
+        return Happening(f"job {job_id}", _description(event), event)
+    return Happening(f"engine {engine_of(event)}", _description(event), event)
 
 
 def duration(seconds: float) -> str:
-    """Write a length of time, to about three digits."""
+    """Format a duration to about three digits."""
     if seconds < 0:
         return f"-{duration(-seconds)}"
-    if seconds < 10:  # noqa: PLR2004 - from here on, milliseconds do not matter
+    if seconds < 10:  # noqa: PLR2004 - milliseconds only below this
         return f"{seconds:.3f} s"
     if round(seconds, 1) < _MINUTE_S:
         return f"{seconds:.1f} s"
@@ -182,7 +182,7 @@ def _on(engine_id: str | None) -> str:
     return "" if engine_id is None else f" on {engine_id}"
 
 
-def _what(event: Event) -> str:
+def _description(event: Event) -> str:
     match event:
         case events.JobSubmitted():
             urgency = f", priority {event.priority}" if event.priority else ""

@@ -1,9 +1,9 @@
-"""A log as text and back: for other tools, for other machines, for keeping.
+"""Export a log as text and import it again: for other tools, other machines and archives.
 
 Laws:
-- An export is the log's lines, byte for byte, so an import of it has the same seqs, times and root.
-- An import makes a whole log or none: a line that no log can have is refused with its number.
-- Events go through in pages and batches: a log of any length takes no more memory than a short one.
+- An export has the log's lines, byte for byte. An import of it has the same seqs, times and root.
+- An import makes a complete log or none. It refuses a line that no log can have, with its number.
+- Events are read in pages and written in batches, so memory use does not grow with the log.
 """
 
 import csv
@@ -29,20 +29,20 @@ CSV_COLUMNS: Final = ("seq", "time", "type", "version", "actor", "request_id", "
 
 BATCH_EVENTS: Final = 2_000
 BATCH_BYTES: Final = 8 << 20
-"""What an import commits at once: so many events, or fewer if they are long."""
+"""An import commits a batch when it reaches either limit."""
 LINE_LIMIT_BYTES: Final = 1 << 28
-"""Far more than any event: whoever imports something else is told so in time."""
+"""Far more than any event. A file that is no export is refused before it fills the memory."""
 
 
 class Form(StrEnum):
-    """How an export is written."""
+    """The format of an export."""
 
     JSONL = "jsonl"
     CSV = "csv"
 
 
 class Imported(NamedTuple):
-    """The tree of the log that an import has made, and whether the last line had a line end."""
+    """The tree of an imported log. `is_ended` tells whether the last line had a line end."""
 
     tree: Frontier
     is_ended: bool
@@ -55,10 +55,10 @@ async def export(
     after: int = 0,
     progress: Progress = silent,
 ) -> int:
-    """Write the events after a seq, up to the log's head at this moment; give how many.
+    """Write the events after a seq, up to the log's present head, and return their number.
 
-    `LogError` if the log does not reach that far. Only JSONL can be imported: in CSV, no request
-    id and an empty one look the same.
+    Raises `LogError` if the log ends before that seq. Only JSONL can be imported: CSV does not
+    distinguish a missing request id from an empty one.
     """
     head = log.head
     if after > head:
@@ -79,9 +79,10 @@ async def import_lines(
     path: Path,
     progress: Callable[[int], None] = lambda _bytes: None,
 ) -> Imported:
-    """Make a new log at `path` of an export, which messages call `source`.
+    """Make a new log at `path` from an export, which messages call `source`.
 
-    `progress` is called with the bytes read. `LogError` names what is wrong; nothing is left then.
+    `progress` is called with the bytes read. On failure raises `LogError`, which says what is
+    wrong, and leaves nothing at `path`.
     """
     with new_log(path) as made:
         log = await SqliteLog.open(made)
@@ -94,7 +95,7 @@ async def import_lines(
 
 
 async def _fill(log: Log, lines: BinaryIO, source: str, progress: Callable[[int], None]) -> bool:
-    """Append all lines to an empty log; tell whether the last one had a line end."""
+    """Append all lines to an empty log. Return whether the last one had a line end."""
     batch: list[LogEntry] = []
     seq = batch_bytes = read_bytes = 0
     is_ended = True
@@ -127,8 +128,8 @@ def _next_line(lines: BinaryIO, source: str) -> bytes:
 
 
 def _parsed(line: bytes, seq: int) -> LogEntry:
-    """Give the entry that has this line, which must be event `seq`. `UndecodableError` if not."""
-    if len(line) == LINE_LIMIT_BYTES:  # all that was read of it
+    """Parse a line, which must be that of event `seq`. Raises `UndecodableError` if it is not."""
+    if len(line) == LINE_LIMIT_BYTES:  # the line is longer than that
         raise UndecodableError(f"is longer than {LINE_LIMIT_BYTES} bytes, as no event is")
     entry = serialization.parse_line(line)
     if entry.seq != seq:
@@ -139,7 +140,7 @@ def _parsed(line: bytes, seq: int) -> LogEntry:
         as_written = msgspec.json.format(line, indent=-1)
     except (UnicodeDecodeError, msgspec.DecodeError) as error:
         raise UndecodableError(f"is no line of a log: {error}") from error
-    if as_written != line:  # it would be another leaf, and the log's root another
+    if as_written != line:  # its leaf hash, and so the root, would differ
         raise UndecodableError("has spaces between its values, which no dispatcher writes")
     return entry
 
@@ -169,7 +170,7 @@ def _csv(page: Sequence[LogEntry]) -> bytes:
 
 
 def _rows(rows: Sequence[Sequence[object]]) -> bytes:
-    """Write rows by RFC 4180."""
+    """Format rows as CSV by RFC 4180."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
     return text.getvalue().encode()

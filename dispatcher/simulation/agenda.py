@@ -1,10 +1,10 @@
-"""Simulated time: a list of calls with the moments at which they are due.
+"""Simulated time: a queue of calls with the times at which they are due.
 
 Laws:
-- Time is a whole number of microseconds. It stands still during a call, and then jumps to the
-  moment of the next one.
-- Calls that are due at the same moment are made in the order in which they were entered, so that
-  a run is the same everywhere.
+- Time is a whole number of microseconds. It does not advance during a call, and then jumps to the
+  time of the next one.
+- Calls that are due at the same time are made in the order in which they were added, so that a
+  run is the same everywhere.
 """
 
 import heapq
@@ -19,7 +19,7 @@ DAY_S: Final = 86_400
 
 
 class Agenda:
-    """What is to be called, and when."""
+    """The queue of due calls."""
 
     def __init__(self) -> None:
         self.now_us = 0
@@ -27,22 +27,22 @@ class Agenda:
         self._heap: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
 
     def seconds(self) -> float:
-        """Give the time as a monotonic clock does."""
+        """Return the time in seconds, like a monotonic clock."""
         return self.now_us / MICROS
 
     def at(self, when_us: int, call: Callable[..., object], *args: Any) -> None:
-        """Enter a call for a moment that is not past."""
+        """Schedule a call at a time that is not in the past."""
         self._number += 1
         heapq.heappush(self._heap, (when_us, self._number, call, args))
 
     def after(self, seconds: float, call: Callable[..., object], *args: Any) -> None:
-        """Enter a call for so many seconds from now."""
+        """Schedule a call in `seconds` from now."""
         self._number += 1
         when_us = self.now_us + int(seconds * MICROS)
         heapq.heappush(self._heap, (when_us, self._number, call, args))
 
     def run(self, until_us: int) -> None:
-        """Let time pass up to a moment, with all that it brings."""
+        """Make all calls that are due up to a time, and advance to it."""
         heap, pop = self._heap, heapq.heappop
         while heap and heap[0][0] <= until_us:
             self.now_us, _, call, args = pop(heap)
@@ -51,7 +51,7 @@ class Agenda:
 
 
 def moment(us: int) -> str:
-    """Write a moment for people: day, hours, minutes, seconds."""
+    """Format a time for people: day, hours, minutes, seconds."""
     seconds, micros = divmod(us, MICROS)
     minutes, second = divmod(seconds, 60)
     hours, minute = divmod(minutes, 60)

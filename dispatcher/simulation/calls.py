@@ -1,4 +1,4 @@
-"""Who is on the network, and what they ask of the dispatcher."""
+"""The participants of the network, and their requests to the dispatcher."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +9,11 @@ __all__ = ["Call", "Endpoint"]
 
 
 class Endpoint:
-    """Somebody on the network.
+    """A participant of the network.
 
-    `mute` counts the partitions that let nothing out, `deaf` those that let nothing in. `life`
-    counts the processes it has had: an answer to what an earlier one asked is dropped.
+    `mute` counts the partitions that lose everything it sends, `deaf` those that lose everything
+    sent to it. `life` counts its processes: a response to a request of an earlier process is
+    dropped.
     """
 
     def __init__(self, name: str) -> None:
@@ -22,15 +23,15 @@ class Endpoint:
         self.deaf = 0
 
     def run(self, life: int, call: Callable[..., None], *args: object) -> None:
-        """Do what has been waited for, unless the process that waited has died."""
+        """Make a call that a process waited for, unless that process has died."""
         if life == self.life:
             call(*args)
 
 
 class Call:
-    """A request. `answered` is called with the answer, `lost` if there will be none.
+    """A request. `answered` is called with the response, or `lost` is called if there will be none.
 
-    An answer that equals what is `known` need not be carried.
+    A response equal to `known` need not be delivered.
     """
 
     __slots__ = (
@@ -45,7 +46,7 @@ class Call:
         "wait_s",
     )
 
-    def __init__(  # noqa: PLR0913, PLR0917 - all that there is to a call
+    def __init__(  # noqa: PLR0913, PLR0917 - every field of a call
         self,
         sender: Endpoint,
         command: Command,

@@ -1,11 +1,12 @@
-"""The dispatcher on a farm that is made up: the core's own, without a loop, a log or a clock.
+"""The dispatcher of a simulated farm: the real core, without an event loop, a log or a clock.
 
-What `serving.service` does with a log and real time is done here with the agenda and the network.
-It goes down and comes back from its events, stands still, and has a wall clock that jumps.
+`serving.service` drives the core with a log and real time. This module drives it with the agenda
+and the network. The dispatcher here can go down and restart from its events, stall, and have its
+wall clock jump.
 
 Laws:
 - Every step is checked (see `ledger`).
-- What comes back is folded from the events alone, and equals what went down.
+- After a restart the fleet is folded from the events alone, and equals the fleet before it.
 - The clock of the deadlines never jumps.
 """
 
@@ -34,24 +35,27 @@ __all__ = ["Assignment", "Dispatcher"]
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 TICK_S: Final = 1.0
-"""How often what is due is looked for; a stall is noticed by a tick that comes too late."""
+"""The interval of ticks, which do what is due. A tick that comes too late reveals a stall."""
 SLACK_S: Final = 30.0
-"""How much later than its lease an engine may be lost: ticks come late, and others come first."""
+"""How long after its lease an engine may be lost: ticks may be late, and others come first."""
 CHOICES: Final = 10
-"""Engines whose choice is compared with a look at every pending job."""
+"""The number of engines whose choice of a job is compared with a scan of all pending jobs."""
 PENDING: Final = 1_000
-"""Pending jobs up to which that is done."""
+"""The comparison is made only up to this number of pending jobs."""
 
 
 class Assignment(NamedTuple):
-    """The answer to an ask: a job, and which attempt at it this is."""
+    """The response to a request for work: a job, and the number of the attempt."""
 
     job: JobSubmitted
     attempt: int
 
 
 class Dispatcher:
-    """Takes calls from the network. `seen` is called with every event, at the true time."""
+    """Takes calls from the network. `seen` is called with every event that is news.
+
+    The event then has the true time, whatever the wall clock says.
+    """
 
     def __init__(self, world: World, seen: Callable[[Recorded], None]) -> None:
         plan, agenda, self._network, self._story = world
@@ -66,31 +70,31 @@ class Dispatcher:
         self._is_up = True
         self._life = 0
         self._still_until_us = 0
-        # What follows from the events alone. The projections lag behind by the tail.
+        # Folded from the events alone. The projections lag behind by the events of the tail.
         self._folded = Fleet()
         self._projections = Projections()
-        self._submitted: dict[str, JobSubmitted] = {}  # the fleet keeps less of a job
+        self._submitted: dict[str, JobSubmitted] = {}  # a fleet does not keep all of these fields
         self._tail: list[Recorded] = []
         self._core.restart(Fleet(), 0, at=self._wall(), now_s=agenda.seconds())
         agenda.after(TICK_S, self._tick, self._life)
 
     @property
     def fleet(self) -> Fleet:
-        """All jobs and engines, as the core has them."""
+        """The fleet of the core: all jobs and engines."""
         return self._core.fleet
 
     @property
     def events(self) -> int:
-        """How many events there were."""
+        """The number of events so far."""
         return self._core.seq
 
     @property
     def digest(self) -> str:
-        """Sum up every event so far: the same for the same run."""
+        """A hash of all events so far. Equal runs have equal digests."""
         return self._digest.hexdigest()
 
     def receive(self, call: Call) -> None:
-        """Take a call in."""
+        """Handle a call."""
         if not self._is_up:
             self._network.refuse(call)
         elif self._agenda.now_us < self._still_until_us:
@@ -108,16 +112,16 @@ class Dispatcher:
             )
 
     def hung_up(self, call: Call) -> None:
-        """Learn that a caller closed its connection."""
+        """Handle that a caller closed its connection."""
         self._core.hang_up(call)
 
     def stand_still(self, seconds: float) -> None:
-        """Do nothing for a while, and not know of it."""
+        """Stall for a while, without noticing."""
         until_us = self._agenda.now_us + int(seconds * MICROS)
         self._still_until_us = max(self._still_until_us, until_us)
 
     def go_down(self, seconds: float) -> None:
-        """Die, and come back after a while."""
+        """Die, and restart after a while."""
         if self._is_up:
             self._is_up = False
             self._life += 1
@@ -127,7 +131,7 @@ class Dispatcher:
             self._agenda.after(seconds, self._come_back)
 
     def check(self) -> None:
-        """Check all that must be true of everything together."""
+        """Check the invariants of the whole fleet."""
         self.check_replay()
         check_decided(self.fleet)
         if len(self.fleet.queue) <= PENDING:
@@ -136,7 +140,7 @@ class Dispatcher:
             self._ledger.overdue(self.fleet, self._agenda.seconds(), SLACK_S)
 
     def check_replay(self) -> None:
-        """Check that what is folded from the events is what is live, and what readers see."""
+        """Check that folding the events gives the live fleet, and that the projections agree."""
         self._project()
         check_same(self.fleet, self._folded)
         check_shown(self.fleet, self._projections)
@@ -144,12 +148,14 @@ class Dispatcher:
     def _project(self) -> None:
         for recorded in self._tail:
             self._projections.engines.apply(recorded)
-            if not isinstance(recorded.event, EngineSeen):  # most are, and no job's view is in them
+            if not isinstance(
+                recorded.event, EngineSeen
+            ):  # most events are these, and they change no job
                 self._projections.jobs.apply(recorded)
         self._tail.clear()
 
     def _come_back(self) -> None:
-        """Begin again with what is folded from the events; what was live goes on being folded."""
+        """Restart the core with the folded fleet. The fleet that was live is folded from now on."""
         self.check()
         was_live, seq = self._core.fleet, self._core.seq
         self._is_up, self._still_until_us = True, 0
@@ -163,7 +169,7 @@ class Dispatcher:
         return START + timedelta(microseconds=self._agenda.now_us + self.jump_us)
 
     def _tick(self, life: int) -> None:
-        """Let the core do what is due, as often as there is something."""
+        """Let the core do what is due, until nothing is due any more."""
         if life != self._life:
             return
         if self._agenda.now_us < self._still_until_us:
@@ -194,13 +200,13 @@ class Dispatcher:
                     self._ledger.leases_begin(self._agenda.seconds())
                 case _:
                     assert_never(effect)
-        # The caller is replied to after those whom his command served: chance is drawn in this
-        # order, on which every run of the past depends.
+        # Reply to the caller last, after the waiting callers that its command served. Random
+        # numbers are drawn in this order, and the digests of earlier runs depend on it.
         for settle in (*settled[1:], *settled[:1]):
             self._reply(settle)
 
     def _settle(self, settle: Settle) -> None:
-        """Check what has happened, and let it be seen."""
+        """Check a step, and pass its events on."""
         self.steps += 1
         self._story.step(self._agenda.now_us, settle)
         records = settle.records
@@ -214,7 +220,7 @@ class Dispatcher:
         if not isinstance(call, Call):
             return
         if isinstance(command, ReportHeartbeat) and reply == call.known:
-            return  # the answer would change nothing, and is not simulated
+            return  # the response would change nothing, and is not simulated
         if isinstance(command, AssignJob) and isinstance(reply, JobIs):
             job = self._folded.jobs[reply.job_id]
             self._network.reply(call, Assignment(self._submitted[job.job_id], job.attempt))
@@ -222,18 +228,18 @@ class Dispatcher:
             self._network.reply(call, reply)
 
     def _happen(self, recorded: Recorded) -> None:
-        """Fold an event once more, for it is to give what is live, and enter it in the ledger."""
+        """Enter an event in the ledger, and fold it a second time to compare with the live fleet."""
         event, folded, now_us = recorded.event, self._folded, self._agenda.now_us
         self._ledger.before(folded, event)
-        # Half of all events are signs of life of who is known to live, from which nothing follows.
+        # Half of all events are heartbeats without news of online engines. They change nothing.
         is_news = type(event) is not EngineSeen or not folded.engines[event.engine_id].online
         if is_news:
             evolve(folded, event)
         if isinstance(event, JobSubmitted):
             self._submitted[event.job_id] = event
         self._ledger.after(folded, event, now_us / MICROS)
-        told = (now_us, self.jump_us, type(event).__name__, event)
-        self._digest.update(msgspec.json.encode(told))
+        entry = (now_us, self.jump_us, type(event).__name__, event)
+        self._digest.update(msgspec.json.encode(entry))
         if is_news:
             self._tail.append(recorded)
             true = START + timedelta(microseconds=now_us)

@@ -1,9 +1,9 @@
-"""A whole farm: its parts put together, its day, and its end.
+"""A whole farm: its parts, its simulated day, and the time after it without faults.
 
 Laws:
-- A run follows from its plan alone. Each part draws from a generator of its own, so that a change
-  in one does not disturb the others.
-- When nothing goes wrong any more, every job comes to its end, or it can be said why not.
+- A run depends on its plan alone. Each part has its own random generator, so that a change in one
+  part does not disturb the others.
+- Once nothing goes wrong any more, every job becomes final, or the outcome says why not.
 """
 
 from collections.abc import Iterator
@@ -30,21 +30,21 @@ from dispatcher.simulation.world import World
 __all__ = ["FailedError", "Farm", "Outcome", "simulate"]
 
 BUSY: Final = 0.8
-"""The share of the farm that works at the busiest hour, unless the plan says how many jobs come."""
+"""The share of the farm at work in the busiest hour, unless the plan gives the jobs an hour."""
 REPAIRS_H: Final = 3
-"""After so many hours everything that was down is back."""
+"""After so many hours everything that was down is up again."""
 LONGEST_END_H: Final = 24 * 7
 NEVER: Final = frozenset({Obstacle.CODEC, Obstacle.STORAGE})
-"""What no time and no operator changes."""
+"""Obstacles that neither time nor an operator removes."""
 FOR_NOW: Final = NEVER | {Obstacle.BLOCKED}
-"""What stays so until an operator comes by, once an hour."""
+"""Obstacles that stay at least until an operator acts, once an hour."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a run gave. `ended_h` is how long after the day the last job was final.
+    """The outcome of a run. `ended_h` is how long after the day the last job was final.
 
-    `unservable` are the jobs that no engine of the farm could ever do, `backlog` those that it
-    had not come to after `LONGEST_END_H`. The same plan gives the same `digest` of all events.
+    `unservable` counts the jobs that no engine of the farm can ever do, `backlog` those that are
+    not final after `LONGEST_END_H`. The same plan gives the same `digest` of all events.
     """
 
     jobs_per_hour: float
@@ -60,23 +60,23 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class FailedError(Exception):
-    """A run in which something happened that must never be; the text tells its story."""
+    """A run in which an invariant was broken; the text tells its story."""
 
 
 def simulate(plan: Plan) -> Outcome:
-    """Run a plan. `FailedError` if an invariant was broken."""
+    """Run a plan. Raises `FailedError` if an invariant is broken."""
     farm = Farm(plan, Story())
     try:
         return farm.run()
     except ViolationError as violation:
-        raise FailedError(_told(plan, violation)) from violation
+        raise FailedError(_failure_text(plan, violation)) from violation
     except Exception as error:
         error.add_note(f"Seed {plan.seed}; again with: {plan.command_line()}")
         raise
 
 
-def _told(plan: Plan, violation: ViolationError) -> str:
-    """Run the plan once more, this time with an ear for those whom the violation is about."""
+def _failure_text(plan: Plan, violation: ViolationError) -> str:
+    """Run the plan again, recording the story of the jobs and engines of the violation."""
     story = Story(violation.names)
     ends = "and this time all went well: the run does not follow from its seed alone"
     try:
@@ -97,7 +97,7 @@ def _told(plan: Plan, violation: ViolationError) -> str:
 
 
 class Farm:
-    """Everything that a plan has."""
+    """All parts of a simulated farm."""
 
     def __init__(self, plan: Plan, story: Story) -> None:
         self._plan = plan
@@ -115,16 +115,16 @@ class Farm:
         self._by_name = {machine.name: machine for machine in self._machines}
         for machine in self._machines:
             agenda.after(builds.random() * plan.beats_every_s, machine.boot)
-        self._jobs_per_hour = plan.jobs_per_hour or self._fitting_load()
+        self._jobs_per_hour = plan.jobs_per_hour or self._default_load()
         self._clients = Clients(world, self._random("clients"), self._jobs_per_hour)
         self._operators = Operators(world, self._random("operators"), self._machines)
         self._weather = Weather(world, self._dispatcher, self._machines, self._random("weather"))
 
     def run(self) -> Outcome:
-        """Live through the day, then let the farm come to its end."""
-        day = self._live()
+        """Simulate the day, then run without faults until every job is final."""
+        day = self._run_day()
         lost_messages = self._network.lost_messages
-        ended_h, unservable, backlog = self._end()
+        ended_h, unservable, backlog = self._finish()
         return Outcome(
             jobs_per_hour=round(self._jobs_per_hour, 1),
             day=day,
@@ -138,7 +138,7 @@ class Farm:
             digest=self._dispatcher.digest,
         )
 
-    def _live(self) -> Day:
+    def _run_day(self) -> Day:
         end_us = int(self._plan.hours * HOUR_S * MICROS)
         while self._agenda.now_us < end_us:
             self._agenda.run(min(self._agenda.now_us + HOUR_S * MICROS, end_us))
@@ -146,8 +146,8 @@ class Farm:
             self._tally.hour_ends(self._dispatcher.fleet)
         return self._tally.day(self._machines, self._plan.hours, end_us)
 
-    def _end(self) -> tuple[int, int, int]:
-        """Let nothing go wrong any more, and wait until every job is final."""
+    def _finish(self) -> tuple[int, int, int]:
+        """Stop all faults, and wait until every job is final."""
         self._clients.close()
         self._operators.leave()
         self._weather.clear_up()
@@ -172,19 +172,24 @@ class Farm:
     def _are_unservable(self, unfinished: list[Job]) -> bool:
         fleet = self._dispatcher.fleet
         return all(
-            job.holder is None and next(_able(fleet, job), None) is None for job in unfinished
+            job.holder is None and next(_capable_engines(fleet, job), None) is None
+            for job in unfinished
         )
 
     def _suspects(
         self, unfinished: list[Job], before: set[tuple[str, int]]
     ) -> set[tuple[str, int]]:
-        """Find the jobs that nobody works on; those that were here an hour ago are stuck."""
+        """Return the jobs that no engine works on. Raise if one was so an hour ago: it is stuck."""
         fleet = self._dispatcher.fleet
         held = [job for job in unfinished if job.holder is not None]
         idle = [job for job in held if not self._is_worked_on(job)]
-        if not held:  # then nobody keeps the engines from those that wait
+        if not held:  # then every engine is free for the waiting jobs
             waiting = (job for job in unfinished if job.job_id not in fleet.queue.paused)
-            idle = [job for job in waiting if next(_able(fleet, job, FOR_NOW), None) is not None]
+            idle = [
+                job
+                for job in waiting
+                if next(_capable_engines(fleet, job, FOR_NOW), None) is not None
+            ]
         for job in idle:
             if (job.job_id, job.attempt) in before:
                 raise _stuck(fleet, job)
@@ -194,20 +199,20 @@ class Farm:
         task = self._by_name[job.holder or ""].task
         return task is not None and (task.job.job_id, task.attempt) == (job.job_id, job.attempt)
 
-    def _fitting_load(self) -> float:
+    def _default_load(self) -> float:
         speeds = sum(machine.built.speed for machine in self._machines)
         return BUSY * speeds * HOUR_S / work_of_a_job_s(self._plan, self._random("load"))
 
     def _random(self, part: str) -> Random:
-        return Random(f"{self._plan.seed}/{part}")  # noqa: S311 - to be had again, not to be secret
+        return Random(f"{self._plan.seed}/{part}")  # noqa: S311 - must be repeatable, not secret
 
 
-def _able(
-    fleet: Fleet, job: Job, hindered: frozenset[Obstacle] = NEVER
+def _capable_engines(
+    fleet: Fleet, job: Job, excluded: frozenset[Obstacle] = NEVER
 ) -> Iterator[tuple[Engine, Obstacle | None]]:
-    """Give the engines that could do a job, save those that are hindered so."""
+    """Yield the engines that could do a job, except those with one of these obstacles."""
     for engine in fleet.engines.values():
-        if (found := obstacle(fleet, engine, job)) not in hindered:
+        if (found := obstacle(fleet, engine, job)) not in excluded:
             yield engine, found
 
 
@@ -216,7 +221,7 @@ def _stuck(fleet: Fleet, job: Job) -> ViolationError:
     if job.holder is not None:
         what = f"{what} {job.holder} holds it, but does not work on it"
         return ViolationError(what, job.job_id, job.holder)
-    engine, found = next(_able(fleet, job, FOR_NOW))
+    engine, found = next(_capable_engines(fleet, job, FOR_NOW))
     why = "nothing stands in its way" if found is None else found.value
     what = f"{what} {engine.engine_id} could do it; {why}"
     return ViolationError(what, job.job_id, engine.engine_id)

@@ -1,9 +1,9 @@
-"""What must be true after every step, kept apart from the code that is to make it true.
+"""Checks after every step, independent of the code that is checked.
 
 Laws:
-- No event breaks a rule (`breaches.breach`), and both sides say who holds what.
-- The events alone, read here once more, agree: attempts only grow, no job is completed twice, none
-  that is final is handed out, no engine has two, retries stay within their bounds.
+- No event breaks a rule (`core.legality.breach`), and jobs and engines agree on who holds what.
+- A second reading of the events agrees too: attempts only grow, no job is completed twice, no final
+  job is assigned, no engine has two jobs, and retries stay within their bounds.
 - An answer that names its engine and attempt ends that attempt and no other.
 - No engine is lost that was heard within its lease.
 """
@@ -26,7 +26,7 @@ _SAID_BY_ENGINES = (
 
 
 class Ledger:
-    """Who has what, according to the events alone; and when each engine was heard."""
+    """Who holds which job, according to the events alone, and when each engine was last heard."""
 
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
@@ -38,18 +38,18 @@ class Ledger:
         self._heard_s: dict[str, float] = {}
 
     def before(self, fleet: Fleet, event: Event) -> None:
-        """Ask the rules whether the event may come next."""
+        """Check that the rules allow the event next."""
         if (why := breach(fleet, event)) is not None:
             raise ViolationError(why, job_of(event), engine_of(event))
 
     def after(self, fleet: Fleet, event: Event, now_s: float) -> None:
-        """Enter an event that the fleet has folded, and compare."""
+        """Enter an event that the fleet has folded, and compare the fleet with this ledger."""
         match event:
             case events.EngineSeen(engine_id) | events.EngineReported(engine_id):
                 self._heard_s[engine_id] = now_s
             case events.JobProgressed(_, engine_id):
                 self._heard_s[engine_id] = now_s
-                self._is_the_holder(event)
+                self._check_holder(event)
             case events.JobSubmitted(job_id, max_retries=max_retries):
                 self._attempts[job_id], self._most[job_id] = 0, max(max_retries, 1)
             case events.JobAssigned():
@@ -72,10 +72,10 @@ class Ledger:
             case _:
                 pass
         if not isinstance(event, events.EngineSeen | events.JobProgressed):
-            self._sides(fleet, job_of(event), engine_of(event))
+            self._compare_holders(fleet, job_of(event), engine_of(event))
 
     def answered(self, settle: Settle) -> None:
-        """Compare what an engine said with what was made of it."""
+        """Compare the command of an engine with the events that followed from it."""
         command, records, reply, _ = settle
         for recorded in records:
             event = recorded.event
@@ -87,11 +87,11 @@ class Ledger:
             raise ViolationError(f"one ask gave {len(records)} jobs", *_names(command))
 
     def leases_begin(self, now_s: float) -> None:
-        """Note that every lease begins anew."""
+        """Record that every lease begins anew."""
         self._heard_s = dict.fromkeys(self._heard_s, now_s)
 
     def overdue(self, fleet: Fleet, now_s: float, slack_s: float) -> None:
-        """Find an engine that counts as online though its lease is long over."""
+        """Check that no engine counts as online long after its lease."""
         for engine in fleet.engines.values():
             silent_s = now_s - self._heard_s.get(engine.engine_id, now_s)
             if engine.online and silent_s > self._lease_s + slack_s:
@@ -129,7 +129,7 @@ class Ledger:
         if (before := self._final.get(job_id)) is not None:
             what = f"job {job_id} is {status or 're-queued'} after it was {before}"
             raise ViolationError(what, job_id, engine_id)
-        self._is_the_holder(event)
+        self._check_holder(event)
         if isinstance(event, events.JobRequeued | events.JobFailedPermanently):
             most = self._most[job_id] - (status is None)
             if event.retries > most:
@@ -140,7 +140,7 @@ class Ledger:
         if status is not None:
             self._final[job_id] = status
 
-    def _is_the_holder(
+    def _check_holder(
         self,
         event: events.JobProgressed
         | events.JobCompleted
@@ -169,8 +169,8 @@ class Ledger:
                 self._held.get(engine_id),
             )
 
-    def _sides(self, fleet: Fleet, job_id: str | None, engine_id: str | None) -> None:
-        """Compare the fleet's two sides with each other and with what was entered here."""
+    def _compare_holders(self, fleet: Fleet, job_id: str | None, engine_id: str | None) -> None:
+        """Compare the job and the engine with each other and with this ledger."""
         if job_id is not None:
             job = fleet.jobs[job_id]
             holder = self._holders.get(job_id)
@@ -196,9 +196,9 @@ class Ledger:
 
 
 def _same_attempt(said: CompleteJob | FailJob | ReportHeartbeat, event: Event) -> None:
-    """Compare the attempt of which an engine spoke with the one that ended or went on."""
+    """Check that the attempt that ended or went on is the one that the engine named."""
     if isinstance(said, ReportHeartbeat) and not isinstance(event, events.JobProgressed):
-        return  # a heartbeat of a new process ends what the one before it left
+        return  # a heartbeat of a new process ends the attempt of the one before
     if isinstance(
         event,
         events.JobProgressed

@@ -1,7 +1,7 @@
-"""Engines as the dispatcher meets them: they beat, ask, work and answer, and sometimes die.
+"""Simulated engines: they send heartbeats, ask for work, do it and report, and sometimes die.
 
-They speak as `dispatcher.engine.agent` does: exactly one answer follows every job, and is repeated
-until the dispatcher has given its verdict; heartbeats go on meanwhile, and bring its orders.
+They behave like `dispatcher.engine.agent`. An engine sends exactly one answer for every job, and
+repeats it until the dispatcher has replied. Heartbeats go on meanwhile, and bring back its orders.
 """
 
 from collections.abc import Callable
@@ -23,23 +23,23 @@ from dispatcher.simulation.world import World
 __all__ = ["BROKEN", "FATES", "Build", "Fate", "Machine", "Task", "build"]
 
 BROKEN: Final = "broken"
-"""A source whose URL has this word can't be transcoded by anybody."""
+"""No engine can transcode a source whose URL has this word."""
 PAUSE_S: Final = 10.0
-"""Between two tries to be heard."""
+"""The pause after a request that was lost."""
 POLL_S: Final = 5.0
-"""Between two asks, if the dispatcher did not do the waiting."""
+"""The pause after a response without work."""
 QUICK_FAILURE_S: Final = 3.0
 
 CODECS: Final = {tuple(COSTS): 0.7, ("h264", "hevc"): 0.2, ("h264", "vp9"): 0.1}
-"""What machines encode, with their shares."""
+"""The codecs that machines have, with the share of such machines."""
 
 Fate = Literal["useful", "failed", "crashed", "taken away", "too late"]
-"""What came of the seconds that an engine worked."""
+"""What became of the time that an engine worked."""
 FATES: Final[tuple[Fate, ...]] = get_args(Fate)
 
 
 class Build(msgspec.Struct, frozen=True):
-    """What a machine is: `speed` is relative to a middling one, `failing` a share of attempts."""
+    """A machine. `speed` is relative to a typical one; `failing` is the share of attempts."""
 
     engine_id: str
     rack: int
@@ -51,7 +51,7 @@ class Build(msgspec.Struct, frozen=True):
 
 
 def build(number: int, plan: Plan, rng: Random) -> Build:
-    """Make up a machine; most can do everything, some can't."""
+    """Make a random machine. Most can do every job, some can't."""
     speed = min(max(rng.lognormvariate(0.0, 0.3), 0.7), 2.0)
     (codecs,) = rng.choices(list(CODECS), list(CODECS.values()))
     streams = rng.choice([True, False])
@@ -69,7 +69,7 @@ def build(number: int, plan: Plan, rng: Random) -> Build:
 
 
 class Task:
-    """A job in hand. Once `output` or `error` is there, it is to be answered."""
+    """The current job of an engine. Once `answer` is set, it must be sent."""
 
     def __init__(self, job: JobSubmitted, attempt: int, began_us: int, ends_us: int) -> None:
         self.job = job
@@ -79,16 +79,16 @@ class Task:
         self.answer: CompleteJob | FailJob | None = None
 
     def worked_s(self, now_us: int) -> float:
-        """Say how long it has been worked on."""
+        """Return how long the engine has worked on it."""
         return max(0, min(now_us, self.ends_us) - self.began_us) / MICROS
 
 
 class Machine(Endpoint):
-    """An engine. `spent` is told of the seconds worked and what came of them.
+    """An engine. `spent` is called with the seconds worked and what became of them.
 
-    One that `always_resumes` says with every ask that it has nothing in hand, so that a job which
-    was given to an ask that nobody waits for any more (it came twice, or its caller died) is
-    found. One that does not says so only after a start or an ask without an answer.
+    If `always_resumes` is true, every request for work has `resume`. Then the engine also gets a
+    job that was assigned to a request for which nobody waits any more (it came twice, or its
+    caller died). Otherwise a request has `resume` only after a start or a lost request.
     """
 
     always_resumes = True
@@ -122,10 +122,10 @@ class Machine(Endpoint):
         }
         self._idle_beat = ReportHeartbeat(self.name, self._report)
 
-    # What happens to it
+    # Faults and restarts
 
     def boot(self) -> None:
-        """Begin a new process, which finishes what the one before left."""
+        """Start a new process, which finishes the work of the one before."""
         self.is_on = True
         self.life += 1
         self._is_drained = False
@@ -133,21 +133,21 @@ class Machine(Endpoint):
         self._asking = None
         self._report = self._report | {"instance": f"{self.name}/{self.life}"}
         self._idle_beat = ReportHeartbeat(self.name, self._report)
-        self._note(f"starts, with {self._in_hand()}")
+        self._note(f"starts, with {self._current_job()}")
         self._beat()
-        if self.task is None:  # a new engine measures itself first, and takes its time for that
+        if self.task is None:  # a new engine runs its benchmark first
             self._after(self._plan.beats_every_s if self.life == 1 else 1.0, self._ask)
         elif self.task.answer is not None:
             self._answer()
-        else:  # the work itself is lost: it asks for the job again, and begins anew
+        else:  # the work is lost: it asks for the job again and starts over
             self.task = None
             self._after(1.0, self._ask)
 
     def die(self, hung_up: Callable[[Call], None] | None, *, forgets: bool) -> None:
-        """End at once. `hung_up` learns of its open request, unless nobody closes that."""
+        """Die at once. `hung_up` is called with the open request, if its connection gets closed."""
         self.is_on = False
         self.life += 1
-        self._note(f"dies, with {self._in_hand()}{', and forgets it' if forgets else ''}")
+        self._note(f"dies, with {self._current_job()}{', and forgets it' if forgets else ''}")
         if self._asking is not None and hung_up is not None:
             hung_up(self._asking)
         self._asking = None
@@ -159,15 +159,15 @@ class Machine(Endpoint):
             self.task = None
 
     def stand_still(self, seconds: float) -> None:
-        """Do nothing for a while, and then go on as if nothing had been."""
-        self._note(f"stands still for {seconds:.1f} s, with {self._in_hand()}")
+        """Stall for a while, and then go on as if nothing had happened."""
+        self._note(f"stands still for {seconds:.1f} s, with {self._current_job()}")
         still_us = int(seconds * MICROS)
         self._still_until_us = max(self._still_until_us, self._agenda.now_us + still_us)
         if self.task is not None and self.task.answer is None:
             self.task.began_us += still_us
             self.task.ends_us += still_us
 
-    # What it does
+    # Work
 
     def _beat(self) -> None:
         task, now_us = self.task, self._agenda.now_us
@@ -178,11 +178,11 @@ class Machine(Endpoint):
             percent = round(100 * min(max((now_us - task.began_us) / whole_us, 0.0), 1.0), 1)
             beat = ReportHeartbeat(self.name, self._report, task.job.job_id, task.attempt, percent)
         known = Orders(drain=self._is_drained)
-        self._network.send(Call(self, beat, partial(self._ordered, beat.attempt), known=known))
+        self._network.send(Call(self, beat, partial(self._obey, beat.attempt), known=known))
         self._after(self._plan.beats_every_s, self._beat)
 
-    def _ordered(self, attempt: int | None, orders: Orders) -> None:
-        """Obey the answer to a heartbeat that told of this attempt at its job."""
+    def _obey(self, attempt: int | None, orders: Orders) -> None:
+        """Obey the orders in the response to a heartbeat that named this attempt."""
         was_drained, self._is_drained = self._is_drained, orders.drain
         task = self.task
         if orders.cancel is not None and task is not None and task.answer is None:
@@ -199,22 +199,22 @@ class Machine(Endpoint):
             self._asking = call = Call(
                 self,
                 AssignJob(self.name, resume=self.always_resumes or self._is_unsure),
-                self._given,
-                self._not_given,
+                self._on_assigned,
+                self._on_request_lost,
                 self._plan.wait_s,
             )
             self._network.send(call)
 
-    def _given(self, answer: Assignment | Refused | NoWork) -> None:
+    def _on_assigned(self, answer: Assignment | Refused | NoWork) -> None:
         self._asking, self._is_unsure = None, False
         if isinstance(answer, Assignment):
             self._begin(answer.job, answer.attempt)
-        elif isinstance(answer, Refused):  # it was forgotten; its next heartbeat registers it
+        elif isinstance(answer, Refused):  # it was forgotten: its next heartbeat registers it
             self._after(self._plan.beats_every_s, self._ask)
         else:
             self._after(POLL_S, self._ask)
 
-    def _not_given(self) -> None:
+    def _on_request_lost(self) -> None:
         self._asking, self._is_unsure = None, True
         self._after(PAUSE_S, self._ask)
 
@@ -233,7 +233,7 @@ class Machine(Endpoint):
     def _end(self, task: Task, fails: bool) -> None:
         if self.task is not task:
             return
-        if self._agenda.now_us < task.ends_us:  # it stood still meanwhile
+        if self._agenda.now_us < task.ends_us:  # it stalled meanwhile
             self._agenda.at(task.ends_us, self.run, self.life, self._end, task, fails)
             return
         job_id = task.job.job_id
@@ -246,21 +246,21 @@ class Machine(Endpoint):
         self._answer()
 
     def _answer(self) -> None:
-        """Tell how the job went, until the dispatcher has heard it."""
+        """Send the answer of the current job. It is sent again if it is lost."""
         if (task := self.task) is not None and task.answer is not None:
             self._network.send(
                 Call(
                     self,
                     task.answer,
-                    self._judged,
-                    self._not_judged,
+                    self._on_reply,
+                    self._on_answer_lost,
                 )
             )
 
-    def _not_judged(self) -> None:
+    def _on_answer_lost(self) -> None:
         self._after(PAUSE_S, self._answer)
 
-    def _judged(self, verdict: object) -> None:
+    def _on_reply(self, verdict: object) -> None:
         if (task := self.task) is None or task.answer is None:
             return
         fate: Fate = "useful"
@@ -275,7 +275,7 @@ class Machine(Endpoint):
     # Time
 
     def run(self, life: int, call: Callable[..., None], *args: object) -> None:
-        """Do something, unless this process has died; later, if it stands still."""
+        """Make a call unless this process has died. If the engine is stalled, make it later."""
         if life != self.life:
             return
         if self._agenda.now_us < self._still_until_us:
@@ -289,6 +289,6 @@ class Machine(Endpoint):
     def _note(self, text: str) -> None:
         self._story.note(self._agenda.now_us, self.name, text)
 
-    def _in_hand(self) -> str:
+    def _current_job(self) -> str:
         task = self.task
         return "nothing" if task is None else f"job {task.job.job_id}, attempt {task.attempt}"

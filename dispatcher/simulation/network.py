@@ -1,10 +1,10 @@
-"""The network between the dispatcher and everybody else.
+"""The network between the dispatcher and all others.
 
 Laws:
-- A caller hears exactly once of its call: the answer, or that there will be none.
-- A request or an answer may be lost, be late or overtake others; a request may come twice. A
-  partition loses all requests, all answers, or both.
-- A caller that hears of no answer can't know whether its request was carried out.
+- A caller is called back exactly once: with the response, or because there will be none.
+- A request or a response may be lost, delayed or reordered; a request may arrive twice. A
+  partition loses all requests, all responses, or both.
+- A caller without a response can't know whether its request was carried out.
 """
 
 from collections.abc import Callable
@@ -19,14 +19,14 @@ from dispatcher.simulation.story import Story
 __all__ = ["Network"]
 
 PATIENCE_S: Final = 30.0
-"""How long a caller waits for its answer, beyond the wait that it asked for."""
+"""How long a caller waits for a response, in addition to the `wait_s` of its request."""
 SHORTEST_S: Final = 0.002
 JITTER_S: Final = 0.02
 LATEST_S: Final = 180.0
 
 
 class Network:
-    """Carries calls to the dispatcher (`receive`) and answers back."""
+    """Carries calls to the dispatcher (`receive`) and responses back."""
 
     def __init__(self, agenda: Agenda, faults: Faults, story: Story, rng: Random) -> None:
         self._agenda = agenda
@@ -37,14 +37,14 @@ class Network:
         self.lost_messages = 0
 
     def weather(self, faults: Faults) -> None:
-        """Begin to treat messages so."""
-        # One number is drawn for a message: a small one means bad luck, the largest a twin.
+        """Set the rates at which messages are lost, delayed and doubled."""
+        # One random number decides on a message: small ones lose or delay it, large ones double it.
         self._lost = faults.lost
         self._delayed = faults.lost + faults.delayed
         self._single = 1.0 - faults.doubled
 
     def send(self, call: Call) -> None:
-        """Carry a request, if the network will."""
+        """Carry a request, or lose it."""
         agenda, luck = self._agenda, self._rng.random()
         call.gives_up_us = agenda.now_us + int((PATIENCE_S + call.wait_s) * MICROS)
         if call.sender.mute or luck < self._lost:
@@ -60,7 +60,7 @@ class Network:
             agenda.after(self._rng.random() * LATEST_S, self.receive, twin)
 
     def reply(self, call: Call, answer: object) -> None:
-        """Carry an answer back, if the network will."""
+        """Carry a response back, or lose it."""
         if call.answered is None:
             return
         agenda, luck = self._agenda, self._rng.random()
@@ -71,7 +71,7 @@ class Network:
             agenda.at(arrives_us, self._answer, call, answer)
 
     def refuse(self, call: Call) -> None:
-        """Let a caller know that nobody is there."""
+        """Tell a caller that the dispatcher is not there."""
         self._agenda.after(SHORTEST_S, self._silence, call)
 
     def _delay_us(self, luck: float) -> int:

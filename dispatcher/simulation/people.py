@@ -1,7 +1,7 @@
-"""Clients, who submit jobs and sometimes change their minds, and operators, who mind the farm.
+"""Simulated clients, who submit jobs and sometimes change their minds, and operators.
 
-Law: a client that hears of no answer submits the job again, if it gave an idempotency key, and
-under the same one.
+Law: a client that gets no response submits the job again if it has an idempotency key, with the
+same key.
 """
 
 import math
@@ -28,9 +28,9 @@ from dispatcher.simulation.world import World
 __all__ = ["Clients", "Operators", "work_of_a_job_s"]
 
 SIGMA: Final = 0.7
-"""How much the sizes of jobs differ."""
+"""The sigma of the log-normal distribution of job sizes."""
 LARGEST: Final = 3.0
-"""The largest job, in means."""
+"""The largest job, as a multiple of the mean."""
 BUSIEST_HOUR: Final = 15
 QUIETEST: Final = 0.3
 """The load of the quietest hour, as a share of the busiest."""
@@ -40,7 +40,7 @@ NOBODYS_CODEC: Final = "prores"
 
 
 class Clients:
-    """Those who submit, by the hour of the day."""
+    """All clients. Their load follows the hour of the day."""
 
     def __init__(self, world: World, rng: Random, peak: float) -> None:
         self.submitted = 0
@@ -53,11 +53,11 @@ class Clients:
         self._agenda.after(0.0, self._next)
 
     def close(self) -> None:
-        """Submit no more, and change no minds."""
+        """Submit, cancel and retry nothing any more."""
         self._is_closed = True
 
     def _next(self) -> None:
-        """Draw submissions at the rate of the busiest hour, and thin them for the others."""
+        """Draw submissions at the rate of the busiest hour, and skip some at other hours."""
         if self._is_closed:
             return
         hour = self._agenda.seconds() / HOUR_S
@@ -85,24 +85,24 @@ class Clients:
         )
 
     def _submit(self, job: SubmitJob) -> None:
-        self._send(job, None if job.idempotency_key is None else lambda: self._again(job))
+        self._send(job, None if job.idempotency_key is None else lambda: self._resubmit(job))
         if self._rng.random() < self._plan.weather.fickle_clients:
             self._agenda.after(self._rng.expovariate(1 / HOUR_S), self._change_of_mind, job)
 
-    def _again(self, job: SubmitJob) -> None:
-        """Submit once more; the dispatcher makes an id of its own for each request."""
+    def _resubmit(self, job: SubmitJob) -> None:
+        """Submit again, with another job id: the dispatcher makes a new id for each request."""
         again = msgspec.structs.replace(job, job_id=f"{job.job_id}+")
-        self._send(again, lambda: self._again(again))
+        self._send(again, lambda: self._resubmit(again))
 
     def _change_of_mind(self, job: SubmitJob) -> None:
         if self._is_closed:
             return
-        job_id = str(job.job_id)  # all of these came with one
+        job_id = str(job.job_id)  # every simulated submission has one
         match self._rng.choice(["cancel", "cancel and retry", "retry", "retry", "submit again"]):
             case "retry":
                 self._retry(job_id)
             case "submit again" if job.idempotency_key is not None:
-                self._again(job)
+                self._resubmit(job)
             case "submit again":
                 pass
             case whim:
@@ -121,7 +121,7 @@ class Clients:
 
 
 class Operators:
-    """Those who drain, resume and forget engines, and look after blocked ones."""
+    """All operators: they drain, resume and forget engines, and resume blocked ones."""
 
     def __init__(self, world: World, rng: Random, machines: list[Machine]) -> None:
         plan, self._agenda, self._network, _ = world
@@ -129,16 +129,16 @@ class Operators:
         self._machines = machines
         self._endpoint = Endpoint("operator")
         self._is_off = False
-        self._often(plan.weather.drains_a_day, self._drain)
-        self._often(plan.weather.forgets_a_day, self._forget)
-        self._often(plan.weather.drains_a_day, self._resume)
+        self._schedule(plan.weather.drains_a_day, self._drain)
+        self._schedule(plan.weather.forgets_a_day, self._forget)
+        self._schedule(plan.weather.drains_a_day, self._resume)
 
     def leave(self) -> None:
-        """Do no more by themselves."""
+        """Stop acting at random."""
         self._is_off = True
 
     def resume_all(self) -> None:
-        """Let every engine have jobs."""
+        """Resume every engine."""
         for machine in self._machines:
             self._send(ResumeEngine(machine.name))
 
@@ -151,31 +151,31 @@ class Operators:
         self._send(ForgetEngine(self._rng.choice(self._machines).name))
 
     def _resume(self) -> None:
-        """Give every engine a chance, be it blocked or not."""
+        """Resume some engines, whether they are blocked or not."""
         for machine in self._rng.sample(self._machines, min(20, len(self._machines))):
             self._send(ResumeEngine(machine.name))
 
-    def _often(self, a_day: float, act: Callable[[], None]) -> None:
+    def _schedule(self, a_day: float, act: Callable[[], None]) -> None:
         if a_day:
             self._agenda.after(self._rng.expovariate(a_day / DAY_S), self._do, a_day, act)
 
     def _do(self, a_day: float, act: Callable[[], None]) -> None:
         if not self._is_off:
             act()
-            self._often(a_day, act)
+            self._schedule(a_day, act)
 
     def _send(self, command: DrainEngine | ResumeEngine | ForgetEngine) -> None:
         self._network.send(Call(self._endpoint, command))
 
 
 def _size(plan: Plan, rng: Random) -> float:
-    """Draw a size in MB; the few that are very large count as `LARGEST` means."""
+    """Draw a size in MB, at most `LARGEST` times the mean."""
     size = rng.lognormvariate(math.log(plan.mean_mb) - SIGMA**2 / 2, SIGMA)
     return min(size, LARGEST * plan.mean_mb)
 
 
 def work_of_a_job_s(plan: Plan, rng: Random) -> float:
-    """Say how long a middling engine works on a job, on average."""
+    """Return how long a typical engine works on a job, on average."""
     cost = sum(share * COSTS[codec] for codec, share in mix_of(plan).items())
     sizes = [_size(plan, rng) for _ in range(10_000)]
     return cost * sum(sizes) / len(sizes) / plan.mb_per_s

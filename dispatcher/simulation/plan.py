@@ -1,4 +1,4 @@
-"""What is to be simulated: a farm, its work, and how much goes wrong."""
+"""The plan of a simulation: a farm, its work, and its faults."""
 
 import math
 import shlex
@@ -11,10 +11,10 @@ from dispatcher.core.policy import Policy
 __all__ = ["CALM", "COSTS", "FAULTS", "Faults", "Plan", "PlanError", "mix_of"]
 
 COSTS: Final = {"h264": 1.0, "hevc": 2.0, "vp9": 2.2, "av1": 3.0}
-"""How much longer a codec takes than h264 does."""
+"""The cost of each codec, relative to h264."""
 
 BEATS_A_S: Final = 10
-"""Heartbeats that a large farm sends in a second."""
+"""The most heartbeats a second, by default, of a large farm."""
 
 
 class PlanError(ValueError):
@@ -24,11 +24,12 @@ class PlanError(ValueError):
 class Faults(msgspec.Struct, frozen=True):
     """What goes wrong, and how often.
 
-    What ends in `_a_day` is a number: crashes, stalls and partitions for each engine,
-    `rack_partitions_a_day` for each rack, all others for the whole farm. The rest are shares:
+    Fields that end in `_a_day` are rates. Crashes, stalls and partitions are counted for each
+    engine, `rack_partitions_a_day` for each rack, all others for the whole farm. The other fields
+    are shares:
 
-    `lost`, `delayed`, `doubled`: messages that are lost or come minutes late, and requests that
-    come twice.
+    `lost`, `delayed`, `doubled`: messages that are lost, messages that arrive minutes late, and
+    requests that arrive twice.
     `amnesia`: crashes in which the engine forgets its job.
     `black_holes`: engines that fail every job.
     `failing`: attempts that fail by chance.
@@ -101,15 +102,15 @@ FAULTS: Final = {
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A farm for so many hours. Every field is an option of `dispatcher simulate`.
+    """A farm and how long to simulate it. Every field is an option of `dispatcher simulate`.
 
-    `jobs_per_hour` is the load at the busiest hour; 0 takes what keeps four fifths of the farm at
-    work then. `mb_per_s` is how fast a middling engine makes h264. `mix` has codecs with their
-    shares of the jobs. `heartbeat_s` 0 takes a minute, or longer on a large farm, so that at most
-    `BEATS_A_S` come in a second; `lease_s` 0 takes three heartbeats.
+    `jobs_per_hour` is the load in the busiest hour; 0 means the load that keeps four fifths of the
+    farm at work then. `mb_per_s` is the speed at which a typical engine makes h264. `mix` has the
+    codecs with their shares of the jobs. `heartbeat_s` 0 means a minute, or longer on a large farm,
+    so that at most `BEATS_A_S` arrive a second. `lease_s` 0 means three heartbeats.
 
-    An engine with nothing to do asks once in `wait_s`. Real ones ask every minute at least; an
-    ask that is repeated at once is like one that goes on, so a run need not pay for each.
+    An idle engine asks for work once in `wait_s`. Real engines ask at least every minute, but a
+    request that is repeated at once has the same effect as a longer one, and costs more to run.
     """
 
     engines: int = 200
@@ -128,7 +129,7 @@ class Plan(msgspec.Struct, frozen=True):
     faults: str = "some"
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense, with `PlanError`."""
+        """Raise `PlanError` if the values make no sense."""
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if isinstance(value, float) and not math.isfinite(value):
@@ -154,7 +155,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def beats_every_s(self) -> float:
-        """The engines' heartbeat."""
+        """The interval of the engines' heartbeats."""
         return self.heartbeat_s or max(60.0, float(-(-self.engines // BEATS_A_S)))
 
     @property
@@ -178,7 +179,7 @@ class Plan(msgspec.Struct, frozen=True):
         return FAULTS[self.faults]
 
     def command_line(self) -> str:
-        """Give the command that simulates this plan."""
+        """Return the command that simulates this plan."""
         words = ["dispatcher", "simulate"]
         usual = Plan()
         for name in self.__struct_fields__:
@@ -189,7 +190,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def mix_of(plan: Plan) -> dict[str, float]:
-    """Read the shares of the codecs, which sum up to 1."""
+    """Return the shares of the codecs, which add up to 1."""
     shares: dict[str, float] = {}
     for part in plan.mix.split(","):
         codec, _, share = part.partition("=")
@@ -203,7 +204,7 @@ def mix_of(plan: Plan) -> dict[str, float]:
 
 
 def _written(value: float | str) -> str:
-    """Write a value so that reading it gives the same again: a float with all its digits."""
+    """Format a value without loss: a float with all its digits."""
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 

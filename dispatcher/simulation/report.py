@@ -1,4 +1,4 @@
-"""What came of a run: a table for people, JSON for programs."""
+"""The report of a run: a table for people, JSON for programs."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ _BARS = " ▁▂▃▄▅▆▇█"
 
 
 def as_json(plan: Plan, outcome: Outcome, took_s: float) -> bytes:
-    """Give everything, as one JSON object."""
+    """Return everything as one JSON object."""
     told: dict[str, Any] = {
         "plan": plan,
         "heartbeat_s": plan.beats_every_s,
@@ -28,7 +28,7 @@ def as_json(plan: Plan, outcome: Outcome, took_s: float) -> bytes:
 
 
 def show(console: Console, plan: Plan, outcome: Outcome, took_s: float) -> None:
-    """Show what a planner wants to know."""
+    """Print the results that matter for planning."""
     day = outcome.day
     table = Table(
         title=f"{plan.engines:,} engines, {plan.hours:g} hours, seed {plan.seed}",

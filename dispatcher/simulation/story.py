@@ -1,6 +1,7 @@
-"""What happened to some jobs and engines, for people to read.
+"""The story of some jobs and engines, for people to read.
 
-A run keeps no story: it can be had again from its seed, this time with the names to look out for.
+A run records no story. To get one, the run is repeated with the same seed and the names of
+interest.
 """
 
 from collections import deque
@@ -19,12 +20,12 @@ from dispatcher.simulation.calls import Call
 __all__ = ["KEPT", "Story"]
 
 KEPT: Final = 40
-"""Lines, the newest."""
-_LONGEST: Final = 160
+"""The number of lines kept, the newest."""
+_MAX_CHARACTERS: Final = 160
 
 
 class Story:
-    """The newest lines about the names given; with no name, nothing."""
+    """The newest lines about the given names. Without names it records nothing."""
 
     def __init__(self, about: Iterable[str] = ()) -> None:
         self.about = frozenset(about)
@@ -32,7 +33,7 @@ class Story:
         self.lines: deque[str] = deque(maxlen=KEPT)
 
     def step(self, now_us: int, settle: Settle) -> None:
-        """Tell of a command and what came of it; of plain heartbeats and vain asks, nothing."""
+        """Record a command and its events, except plain heartbeats and requests without work."""
         command, records, reply, _ = settle
         if not self.about or command is None:
             return
@@ -43,34 +44,34 @@ class Story:
         if is_routine or not any(map(self._is_about, (command, *happened))):
             return
         caller = settle.ticket.sender.name if isinstance(settle.ticket, Call) else "dispatcher"
-        self._tell(now_us, f"{caller:<10} {_words(command)}")
+        self._add_line(now_us, f"{caller:<10} {_words(command)}")
         for event in happened:
-            self._tell(now_us, f"{'':<12}=> {_words(event)}")
+            self._add_line(now_us, f"{'':<12}=> {_words(event)}")
         if isinstance(reply, Refused):
-            self._tell(now_us, f"{'':<12}=> refused: {reply.text}")
+            self._add_line(now_us, f"{'':<12}=> refused: {reply.text}")
         elif not happened:
-            self._tell(now_us, f"{'':<12}=> nothing")
+            self._add_line(now_us, f"{'':<12}=> nothing")
 
     def message(self, now_us: int, command: Command, fate: str) -> None:
-        """Tell of what the network did to a request or its answer; heartbeats are many."""
+        """Record what the network did to a request or its response, except for heartbeats."""
         if self.about and self._is_about(command) and not isinstance(command, ReportHeartbeat):
-            self._tell(now_us, f"{'network':<10} {_words(command)} {fate}")
+            self._add_line(now_us, f"{'network':<10} {_words(command)} {fate}")
 
     def note(self, now_us: int, name: str | None, text: str) -> None:
-        """Tell of what happened in the world; without a name it concerns everybody."""
+        """Record an incident. Without a name it concerns everybody."""
         if self.about and (name is None or name in self.about):
-            self._tell(now_us, f"{'world':<10} {'' if name is None else name + ' '}{text}")
+            self._add_line(now_us, f"{'world':<10} {'' if name is None else name + ' '}{text}")
 
     def _is_about(self, it: Command | Event) -> bool:
         return any(getattr(it, field, None) in self.about for field in ("job_id", "engine_id"))
 
-    def _tell(self, now_us: int, text: str) -> None:
+    def _add_line(self, now_us: int, text: str) -> None:
         self.told += 1
-        self.lines.append(f"{moment(now_us)}  {text[:_LONGEST]}")
+        self.lines.append(f"{moment(now_us)}  {text[:_MAX_CHARACTERS]}")
 
 
 def _words(it: Command | Event) -> str:
-    """Write a command or an event with the fields that say something."""
+    """Format a command or an event with its fields that have a value."""
     fields: dict[str, Any] = msgspec.structs.asdict(it)
     if isinstance(it, ReportHeartbeat | EngineReported):
         fields = {k: v for k, v in fields.items() if k != "report"} | (

@@ -1,4 +1,4 @@
-"""What the farm has done in its day, counted as it happens and summed up at the end."""
+"""Counts of what the farm does in its day, summed up at the end."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ __all__ = ["Day", "Hour", "Tally"]
 
 
 class Hour(msgspec.Struct):
-    """One hour; `waiting` and `working` are the jobs at its end."""
+    """One hour. `waiting` and `working` are the numbers of jobs at its end."""
 
     submitted: int = 0
     completed: int = 0
@@ -24,10 +24,10 @@ class Hour(msgspec.Struct):
 
 
 class Day(msgspec.Struct, frozen=True):
-    """The sums. `worked_s` has the seconds that engines worked, by what came of them.
+    """The totals of a day. `worked_s` has the seconds that engines worked, by what became of them.
 
-    `utilisation` is the share of the engines' time in which they worked, `thrown_away` the share
-    of that work of which nothing came.
+    `utilisation` is the share of the engines' time in which they worked. `thrown_away` is the share
+    of that work that was wasted.
     """
 
     jobs: dict[str, int]
@@ -44,7 +44,7 @@ class Day(msgspec.Struct, frozen=True):
 
 
 class Tally:
-    """Counts while the day goes on."""
+    """Counts during the day."""
 
     def __init__(self) -> None:
         self._statistics = Statistics()
@@ -55,10 +55,10 @@ class Tally:
         self._longest_wait_s = 0.0
 
     def seen(self, recorded: Recorded) -> None:
-        """Count an event; `at` is its true time."""
+        """Count an event, whose `at` is the true time."""
         event = recorded.event
         if isinstance(event, events.EngineSeen | events.JobProgressed):
-            return  # most events are these, and nothing here follows from them
+            return  # most events are these, and none of the counts needs them
         self._statistics.apply(recorded)
         match event:
             case events.JobSubmitted(job_id):
@@ -76,17 +76,17 @@ class Tally:
                 pass
 
     def spent(self, seconds: float, fate: Fate) -> None:
-        """Count an engine's work, once it is known what came of it."""
+        """Count the time that an engine worked, once its fate is known."""
         self._worked_s[fate] += seconds
 
     def hour_ends(self, fleet: Fleet) -> None:
-        """Begin another hour."""
+        """End the hour and begin the next."""
         self._hours[-1].waiting = len(fleet.queue)
         self._hours[-1].working = sum(it.holds is not None for it in fleet.engines.values())
         self._hours.append(Hour())
 
     def day(self, machines: Iterable[Machine], hours: float, now_us: int) -> Day:
-        """Sum up what has been so far."""
+        """Return the totals so far."""
         machines = list(machines)
         totals: Totals = self._statistics.totals()
         under_way_s = sum(it.task.worked_s(now_us) for it in machines if it.task)

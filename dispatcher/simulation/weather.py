@@ -1,4 +1,4 @@
-"""What goes wrong, and when: crashes, stalls, partitions, restarts and clocks that jump."""
+"""The faults of a simulated farm: crashes, stalls, partitions, restarts and clock jumps."""
 
 from collections.abc import Callable
 from random import Random
@@ -16,7 +16,7 @@ LONGEST_JUMP_S: Final = 2.0 * HOUR_S
 
 
 class Weather:
-    """Draws faults until it is told to clear up."""
+    """Causes faults at random times, until `clear_up` is called."""
 
     def __init__(
         self,
@@ -35,16 +35,16 @@ class Weather:
         for machine in machines:
             self._racks.setdefault(machine.built.rack, []).append(machine)
         faults, engines = self._plan.weather, len(machines)
-        self._often(faults.crashes_a_day * engines, self._crash)
-        self._often(faults.stalls_a_day * engines, self._stall)
-        self._often(faults.partitions_a_day * engines, self._cut_engine)
-        self._often(faults.rack_partitions_a_day * len(self._racks), self._cut_rack)
-        self._often(faults.restarts_a_day, self._restart)
-        self._often(faults.dispatcher_stalls_a_day, self._stall_dispatcher)
-        self._often(faults.clock_jumps_a_day, self._jump)
+        self._schedule(faults.crashes_a_day * engines, self._crash)
+        self._schedule(faults.stalls_a_day * engines, self._stall)
+        self._schedule(faults.partitions_a_day * engines, self._cut_engine)
+        self._schedule(faults.rack_partitions_a_day * len(self._racks), self._cut_rack)
+        self._schedule(faults.restarts_a_day, self._restart)
+        self._schedule(faults.dispatcher_stalls_a_day, self._stall_dispatcher)
+        self._schedule(faults.clock_jumps_a_day, self._jump)
 
     def clear_up(self) -> None:
-        """Let nothing more go wrong; what is down comes back in its time."""
+        """Cause no more faults. What is down comes back at its time."""
         self._is_clear = True
 
     def _crash(self) -> None:
@@ -66,7 +66,7 @@ class Weather:
         self._cut(self._racks[self._rng.randrange(len(self._racks))])
 
     def _cut(self, machines: list[Machine]) -> None:
-        """Part some engines from the dispatcher, in one direction or both."""
+        """Cut some engines off from the dispatcher, in one direction or both."""
         way = self._rng.choice([(1, 1), (1, 0), (0, 1)])
         seconds = min(self._rng.lognormvariate(5.0, 1.5), LONGEST_DOWN_S)
         for machine in machines:
@@ -92,20 +92,20 @@ class Weather:
         self._dispatcher.stand_still(seconds)
 
     def _jump(self) -> None:
-        """Set the wall clock wrong, or right again."""
+        """Set the dispatcher's wall clock wrong, or right again."""
         wrong_s = self._rng.uniform(-LONGEST_JUMP_S, LONGEST_JUMP_S)
         self._dispatcher.jump_us = int(self._rng.choice([0.0, wrong_s, wrong_s]) * MICROS)
         self._note(None, f"the clock is off by {self._dispatcher.jump_us / MICROS:.0f} s now")
 
-    def _often(self, a_day: float, strike: Callable[[], None]) -> None:
+    def _schedule(self, a_day: float, cause: Callable[[], None]) -> None:
         if a_day:
-            self._agenda.after(self._rng.expovariate(a_day / DAY_S), self._do, a_day, strike)
+            self._agenda.after(self._rng.expovariate(a_day / DAY_S), self._do, a_day, cause)
 
-    def _do(self, a_day: float, strike: Callable[[], None]) -> None:
+    def _do(self, a_day: float, cause: Callable[[], None]) -> None:
         if not self._is_clear:
             self.faults += 1
-            strike()
-            self._often(a_day, strike)
+            cause()
+            self._schedule(a_day, cause)
 
     def _note(self, name: str | None, text: str) -> None:
         self._story.note(self._agenda.now_us, name, text)

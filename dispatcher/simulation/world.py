@@ -1,4 +1,4 @@
-"""What every part of a simulated farm is given: its plan, time, network and story."""
+"""What all parts of a simulated farm share: plan, time, network and story."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ __all__ = ["World"]
 
 
 class World(NamedTuple):
-    """A plan, its time, its network, and the story that may be told of it."""
+    """The plan, the agenda, the network and the story of a run."""
 
     plan: Plan
     agenda: Agenda
