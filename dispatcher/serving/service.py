@@ -109,7 +109,8 @@ class Service:
         `render` makes the answer, with the projections as of the command's last event.
         `RefusedError` if a rule refuses it, `UnavailableError` if the log can't be written.
         """
-        return self._take(command, caller, render).answer
+        ticket, _ = self._take(command, caller, render)
+        return ticket.answer
 
     async def wait_for_work(
         self,
@@ -124,8 +125,8 @@ class Service:
 
         `gone` returns when the caller has disconnected. See `execute` for the rest.
         """
-        ticket = self._take(command, caller, render, wait_s)
-        if ticket.answer.done():
+        ticket, is_waiting = self._take(command, caller, render, wait_s)
+        if not is_waiting:
             return await ticket.answer
 
         async def end_wait_when_gone() -> None:
@@ -142,6 +143,7 @@ class Service:
             disconnect_watch.cancel()
             if not ticket.answer.done():  # this request was cancelled
                 self._core.hang_up(ticket)
+                ticket.answer.cancel()
 
     def dismiss_waiters(self) -> None:
         """Answer all callers that wait for work, now or later, that there is none."""
@@ -160,8 +162,8 @@ class Service:
 
     def _take(
         self, command: Command, caller: Caller, render: Render[T], wait_s: float = 0.0
-    ) -> Ticket[T]:
-        """Let the core decide a command, and carry out the effects."""
+    ) -> tuple[Ticket[T], bool]:
+        """Let the core decide a command, carry out the effects, and say whether it waits."""
         if self._commits.refusal is not None:
             raise self._commits.refusal
         ticket = Ticket(render, self.projections, self._loop.create_future())
@@ -174,7 +176,7 @@ class Service:
             wait_s=wait_s,
         )
         self._carry_out(effects)
-        return ticket
+        return ticket, isinstance(effects[0], Wait)
 
     def _carry_out(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
