@@ -1,6 +1,6 @@
-"""What a handler gives back: a status, a body and headers, as the wire has them.
+"""What a handler returns: a status, a body and headers, as they are sent.
 
-Litestar's own responses can do more, and cost more than to decide a command does.
+Litestar's own responses can do more, but they cost more than deciding a command does.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Answer:
-    """An ASGI application that sends this one answer; without a `media_type`, no body."""
+    """An ASGI application that sends one response. Without a `media_type` it has no body."""
 
     __slots__ = ("body", "headers", "status")
 
@@ -39,24 +39,24 @@ class Answer:
             self.headers += ((k.lower().encode(), v.encode("latin-1")) for k, v in headers.items())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the response."""
         del scope, receive
         await self.send(send)
 
     async def send(self, send: Send, *more: tuple[bytes, bytes]) -> None:
-        """Send it with more headers."""
+        """Send the response with additional headers."""
         headers = [*self.headers, *more]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 
 def text_answer(status: int, text: str, headers: Mapping[str, str] | None = None) -> Answer:
-    """Answer with a plain text."""
+    """Make a plain text response."""
     return Answer(status, text.encode(errors="replace"), TEXT, headers)
 
 
 def json_answer(
     value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Answer:
-    """Answer with a value as JSON."""
+    """Make a response with a value as JSON."""
     return Answer(status, _encode(value), JSON, headers)

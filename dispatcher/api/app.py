@@ -27,16 +27,16 @@ def create_app(
     *,
     body_limit_bytes: int = BODY_LIMIT_BYTES,
 ) -> ASGIApp:
-    """Make the application that serves `service`; `signer` signs what it says of the log.
+    """Make the application that serves `service`; `signer` signs checkpoints of its log.
 
-    Only `keys` may pass; `None` turns auth off.
+    Only `keys` are accepted; `None` turns auth off.
     """
     routes = create_routes(service, signer, body_limit_bytes)
     return Front(routes, service, keys, body_limit_bytes)
 
 
 def create_routes(service: Service, signer: Signer, body_limit_bytes: int) -> Litestar:
-    """Make the application without what stands before it."""
+    """Make the Litestar application, without the `Front` before it."""
     return Litestar(
         route_handlers=[
             *jobs.HANDLERS,

@@ -1,4 +1,4 @@
-"""The routes of those who do jobs (protocol.md 2.3 to 2.5)."""
+"""The routes for engines that take and finish jobs (protocol.md 2.3 to 2.5)."""
 
 from collections.abc import Awaitable
 from typing import Final
@@ -45,7 +45,7 @@ def assign_job(request: CommandRequest, body: bytes) -> Awaitable[Answer]:
 )
 def complete_job(request: CommandRequest, body: bytes, job_id: str) -> Awaitable[Answer]:
     """Report a job's output. Repeating the same report is no error and changes nothing."""
-    if request.service.projections.jobs.get(job_id) is None:  # comes before what the body lacks
+    if request.service.projections.jobs.get(job_id) is None:  # this is checked before the body
         raise HttpError(404, Reason.JOB_NOT_FOUND.value)
     completion = bodies.completion(body, job_id)
     return request.service.execute(completion, request.caller, render)

@@ -1,7 +1,7 @@
-"""Who may ask a route: keys have roles, and routes say which one they need.
+"""Access control: keys have roles, and a route says which role it needs.
 
-A route says what it needs where it is declared (`routes`); one that says nothing is the
-operators' alone. `front` finds out who asks.
+A route says what it needs where it is declared (`routes`). If it says nothing, only operators may
+call it. `front` identifies the caller.
 """
 
 from typing import Any, Final, Literal
@@ -17,18 +17,18 @@ __all__ = ["ANY_KEY", "NO_KEY", "Needs", "check_role", "forbidden", "roles_for"]
 ANY_KEY: Final = "any key"
 NO_KEY: Final = "no key"
 Needs = Role | Literal["any key", "no key"]
-"""What a route asks of those who call it. A role, so that others but operators are kept out."""
+"""What a route requires of its callers. A role admits that role and operators only."""
 
 
 def roles_for(needs: Needs) -> frozenset[Role | None]:
-    """List the roles that may call a route; `None` is who has no key."""
+    """Return the roles that may call a route; `None` stands for a caller without a key."""
     if needs == NO_KEY:
         return frozenset({*Role, None})
     return frozenset(Role) if needs == ANY_KEY else frozenset({Role(needs), Role.OPERATOR})
 
 
 def forbidden(needs: Needs, caller: Caller, role: Role | None) -> HttpError:
-    """Tell a caller which role he would need."""
+    """Make the error that tells a caller which role it needs."""
     return HttpError(
         403,
         f"Forbidden: this needs the role '{needs}'; the key '{caller.name}' has the role '{role}'.",
@@ -36,7 +36,7 @@ def forbidden(needs: Needs, caller: Caller, role: Role | None) -> HttpError:
 
 
 async def check_role(request: Request[Any, Any, Any]) -> None:
-    """Raise 403 unless the caller's role is one that the route admits."""
+    """Raise 403 unless the route admits the caller's role."""
     needs: Needs = request.route_handler.opt.get("needs", Role.OPERATOR)
     state = request.scope["state"]
     if state["role"] not in roles_for(needs):

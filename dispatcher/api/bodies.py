@@ -1,8 +1,8 @@
-"""Request bodies to commands, by the protocol's own rules.
+"""Parsing request bodies into commands, by the protocol's own rules.
 
-Litestar's typed `data` would turn "5" into 5 and true into 1 and speak in its own words. Here the
-first rule broken, in the order in which protocol.md lists them, names the error, in the words of
-protocol.md. Each function gives a command or raises `HttpError` 400.
+Litestar's typed `data` would turn "5" into 5 and true into 1, and it has its own error texts. Here
+the rules are checked in the order of protocol.md, and the first one broken is reported in the words
+of protocol.md. Each function returns a command or raises `HttpError` 400.
 """
 
 import math
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 MAX_INTEGER: Final = 2**63 - 1
-"""What SQLite's JSON functions, and most languages, can hold."""
+"""The largest integer that SQLite's JSON functions, and most languages, can hold."""
 MAX_PRIORITY: Final = 100
 MAX_WAIT_S: Final = 60
 MAX_KEY: Final = 255
@@ -49,7 +49,7 @@ _decoder = msgspec.json.Decoder()
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """Parse a body. JSON that is no object has none of the fields, so it counts as empty."""
+    """Parse a body. JSON that is not an object counts as an empty one: it has no fields."""
     if not body:
         raise HttpError(400, "Invalid JSON: the body is empty")
     try:
@@ -111,13 +111,13 @@ def heartbeat(body: bytes) -> ReportHeartbeat:
         _bad("'progress' must be at most 100.")
     if _depth_exceeds(report, MAX_DEPTH):
         raise HttpError(400, f"Invalid JSON: nested more than {MAX_DEPTH} deep")
-    for about_the_job in ("current_job", "attempt", "progress"):
-        report.pop(about_the_job, None)
+    for job_field in ("current_job", "attempt", "progress"):
+        report.pop(job_field, None)
     return ReportHeartbeat(engine_id, report, current_job, attempt, progress)
 
 
 def engine_id_of(fields: dict[str, Any]) -> str:
-    """Take the engine's id out of a body that must have one."""
+    """Return the engine's id from a body that must have one."""
     if "engine_id" not in fields:
         _bad("'engine_id' is missing.")
     return _string(fields, "engine_id")
@@ -143,9 +143,9 @@ def failure(body: bytes, job_id: str) -> FailJob:
 
 
 def assignment(body: bytes) -> tuple[AssignJob, float]:
-    """Parse protocol.md 2.5; no body at all means an assignment to whoever fits.
+    """Parse protocol.md 2.5; an empty body asks for a job for any engine that fits.
 
-    Also gives how many seconds to wait for a job if there is none.
+    Also returns how many seconds to wait for a job if there is none.
     """
     if not body:
         return AssignJob(), 0
@@ -163,7 +163,7 @@ def assignment(body: bytes) -> tuple[AssignJob, float]:
 
 
 def _holder(fields: dict[str, Any]) -> tuple[str | None, int | None]:
-    """Take whose answer it is, as far as it says so."""
+    """Return the engine id and the attempt that a report names, or `None` for each."""
     return (
         _string(fields, "engine_id") if "engine_id" in fields else None,
         _integer(fields, "attempt") if "attempt" in fields else None,
@@ -200,7 +200,7 @@ def _string(fields: dict[str, Any], name: str) -> str:
 
 
 def _number(fields: dict[str, Any], name: str, default: float | None = None) -> float:
-    """Take a number that is not negative; one beyond the range of a double is none."""
+    """Return a non-negative number. One beyond the range of a double is not a number."""
     value: Any = fields.get(name, default)
     if type(value) not in (int, float):  # a bool is an int to isinstance, but not in JSON
         _bad(f"'{name}' must be a number.")

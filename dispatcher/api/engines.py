@@ -1,4 +1,4 @@
-"""The routes of engines (protocol.md 2.1 and 2.2, and the benchmark result)."""
+"""The routes for engines (protocol.md 2.1 and 2.2, and the benchmark result)."""
 
 from collections.abc import Awaitable
 from typing import Any, Final

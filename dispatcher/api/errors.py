@@ -1,4 +1,4 @@
-"""Every error as the protocol wants it: a status and a bare text."""
+"""Every error in the form of the protocol: a status and a plain text."""
 
 import logging
 from http import HTTPStatus
@@ -34,7 +34,7 @@ _STATUS: Final = {
 
 
 class HttpError(Exception):
-    """A request that can't be carried out, with the status and text to answer."""
+    """The error of a request that can't be carried out: the response's status and text."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -42,20 +42,20 @@ class HttpError(Exception):
 
 
 def answer_to(error: Exception, scope: HTTPScope) -> Answer:
-    """Put an error into the protocol's words. What nobody foresaw is logged, and hidden."""
+    """Turn an error into a response. An unexpected one is logged, and its details are hidden."""
     match error:
         case HttpError():
             return text_answer(error.status, str(error))
         case RefusedError():
             return text_answer(_STATUS[error.refused.reason], str(error))
         case UnavailableError():
-            return _come_back(503, f"{error}. Nothing was acknowledged; try again.")
+            return _retry_later(503, f"{error}. Nothing was acknowledged; try again.")
         case LogError():
-            return _come_back(503, str(error))
+            return _retry_later(503, str(error))
         case TooManyError() | TooManyStreamsError():
-            return _come_back(429, str(error))
+            return _retry_later(429, str(error))
         case HTTPException():
-            return _litestar(error, scope)
+            return _litestar_error(error, scope)
         case _:
             request_id = scope["state"]["caller"].request_id
             logger.error(
@@ -68,12 +68,12 @@ def answer_to(error: Exception, scope: HTTPScope) -> Answer:
             return text_answer(500, "Internal Server Error: see the dispatcher's own log")
 
 
-def _come_back(status: int, text: str) -> Answer:
+def _retry_later(status: int, text: str) -> Answer:
     return text_answer(status, f"{HTTPStatus(status).phrase}: {text}", {"Retry-After": "1"})
 
 
-def _litestar(error: HTTPException, scope: HTTPScope) -> Answer:
-    """Say in the protocol's way what Litestar itself refuses: routes, methods, sizes."""
+def _litestar_error(error: HTTPException, scope: HTTPScope) -> Answer:
+    """Turn Litestar's own errors (routes, methods, sizes) into the protocol's form."""
     status = error.status_code
     phrase = HTTPStatus(status).phrase
     match status:
@@ -89,7 +89,7 @@ def _litestar(error: HTTPException, scope: HTTPScope) -> Answer:
 
 
 class _Handled:
-    """What Litestar wants of an exception handler: something that makes an ASGI application."""
+    """The result that Litestar expects of an exception handler: it makes an ASGI application."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer

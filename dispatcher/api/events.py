@@ -1,6 +1,6 @@
-"""The routes of events: what has happened, and what happens.
+"""The routes for events: lists of past events, and a stream of new ones.
 
-Every event is shown as its line (docs/log.md), byte for byte.
+Every event is sent as its line (docs/log.md), byte for byte.
 """
 
 from collections.abc import AsyncGenerator
@@ -34,7 +34,7 @@ __all__ = ["HANDLERS", "EventLine"]
 
 
 class EventLine(msgspec.Struct, frozen=True):
-    """An event. The fields of its `type`, of this `version`, stand beside these."""
+    """An event. The fields of its `type`, in this `version`, are next to these."""
 
     seq: int
     time: str
@@ -133,9 +133,9 @@ async def list_events(request: Request[Any, Any, Any]) -> ASGIApp:
     ),
 )
 async def stream_events(request: Request[Any, Any, Any]) -> ASGIApp:
-    """Tell events as they happen, as server-sent events whose ids are seqs.
+    """Stream events as they happen, as server-sent events whose ids are seqs.
 
-    From now on, or after what the client had last; a resumed stream has neither gap nor duplicate.
+    It begins now, or after the client's last event. A resumed stream has no gaps or duplicates.
     """
     feed = service_of(request).feed
     selection = queries.selection(request.query_params)
@@ -147,7 +147,7 @@ async def stream_events(request: Request[Any, Any, Any]) -> ASGIApp:
 async def _history(
     request: Request[Any, Any, Any], asked: Slice, *, is_known: bool, missing: Reason
 ) -> ASGIApp:
-    """Answer with the history of one job or engine, as it stands now or stood `as_of` a moment."""
+    """Return the history of one job or engine, as of now or as of the moment `as_of`."""
     service = service_of(request)
     upto = service.projections.seq
     if (as_of := request.query_params.get("as_of")) is not None:
@@ -159,7 +159,7 @@ async def _history(
 
 
 async def _exists(service: Service, selection: Selection, upto: int) -> bool:
-    """Whether anything was known of a job or an engine; a forgotten engine still has a history."""
+    """Whether a job or engine has any event up to `upto`. Forgotten engines keep their events."""
     anything = Slice(Selection(job=selection.job, engine=selection.engine), 0, 1)
     async with aclosing(_entries(service, anything, upto, 1)) as pages:
         return await anext(pages, None) is not None
@@ -168,7 +168,7 @@ async def _exists(service: Service, selection: Selection, upto: int) -> bool:
 async def _entries(
     service: Service, asked: Slice, upto: int, limit: int | None
 ) -> AsyncGenerator[list[serialization.LogEntry], None]:
-    """Give what is asked for in pages, none of them empty."""
+    """Yield the entries asked for in pages, none of them empty."""
     history = service.projections.history
     pages = selected(service.log, history, asked.selection, asked.after, upto)
     async with aclosing(pages):
@@ -185,7 +185,7 @@ async def _entries(
 async def _array(
     pages: AsyncGenerator[list[serialization.LogEntry], None],
 ) -> AsyncGenerator[bytes, None]:
-    """Make a JSON array of pages as they come."""
+    """Yield a JSON array of the entries, page by page."""
     before = b"["
     async with aclosing(pages):
         async for page in pages:

@@ -1,13 +1,13 @@
-"""The front door: every request comes in here, says who it is from, and goes to its handler.
+"""The entry point: every request is authenticated here, gets an id and goes to its handler.
 
 Laws:
-- Without a key a request learns nothing, not even which routes exist. With a key of a wrong role
-  it learns which role it takes, before its body is looked at, or the job that it is about.
-- Every answer carries `X-Request-ID`, and so does every event that the request causes.
-- The requests that a busy farm makes all the time go straight to their handlers: Litestar spends
-  more on each than the dispatcher does from its body to the disk (10,000 requests a second that do
-  nothing on one core, where straight calls make 19,000). Litestar routes all others, and describes
-  and would answer these just so.
+- A request without a key learns nothing, not even which routes exist. A request whose key has the
+  wrong role learns which role is needed, before its body or its job is looked at.
+- Every response carries `X-Request-ID`, and so does every event that the request causes.
+- The most frequent requests of a busy farm go directly to their handlers. Litestar spends more time
+  on each than the dispatcher does from its body to the disk (10,000 requests a second that do
+  nothing on one core, where direct calls make 19,000). Litestar routes all others. It also
+  describes the direct ones, and would respond to them in the same way.
 """
 
 import itertools
@@ -33,12 +33,12 @@ from dispatcher.serving.service import Service
 __all__ = ["Front"]
 
 _REQUEST_ID: Final = re.compile(rb"[!-~](?:[ -~]{0,126}[!-~])?")
-# Ids are for finding things and nothing to guess, so not each need be random.
+# Ids only serve to find requests. They need not be hard to guess, so a counter will do.
 _PROCESS_ID: Final = secrets.token_hex(8).encode()
 _request_numbers: Final = itertools.count(1)
 
 
-class _Straight(NamedTuple):
+class _DirectRoute(NamedTuple):
     """A handler that is called without Litestar, and who may call it."""
 
     handler: CommandHandler
@@ -47,11 +47,11 @@ class _Straight(NamedTuple):
 
 
 class _Hangup(Exception):  # noqa: N818 - nothing went wrong here
-    """The client has gone before its body had come."""
+    """The client disconnected before its body was complete."""
 
 
 class Front:
-    """The whole API. Only `keys` may pass; `None` lets everybody do everything."""
+    """The whole API. Only `keys` are accepted; `None` lets every caller do everything."""
 
     def __init__(
         self, routes: Litestar, service: Service, keys: ApiKeys | None, body_limit_bytes: int
@@ -61,8 +61,8 @@ class Front:
         self._keys = keys
         self._body_limit_bytes = body_limit_bytes
         self._open: set[tuple[str, str]] = set()
-        self._exact: dict[str, _Straight] = {}
-        self._below_one: dict[tuple[str, str], _Straight] = {}
+        self._direct: dict[str, _DirectRoute] = {}
+        self._direct_with_parameter: dict[tuple[str, str], _DirectRoute] = {}
         for route in routes.routes:
             if isinstance(route, HTTPRoute):
                 self._add(route)
@@ -74,20 +74,20 @@ class Front:
                 self._open |= {(method, route.path) for method in handler.http_methods}
             if (command := handler.opt.get("command")) is None:
                 continue
-            straight = _Straight(command, needs, roles_for(needs))
+            direct = _DirectRoute(command, needs, roles_for(needs))
             match route.path_components:
                 case [str() as first, parameter, str() as last] if not isinstance(parameter, str):
-                    self._below_one[first, last] = straight
+                    self._direct_with_parameter[first, last] = direct
                 case parts if all(isinstance(part, str) for part in parts):
-                    self._exact[route.path] = straight
+                    self._direct[route.path] = direct
                 case _:
                     raise TypeError(f"{route.path} has no form that can be called straight")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request: 401, or 400 if its id can't be one, or what its handler answers."""
+        """Respond with 401, with 400 if the request's id is invalid, or as its handler says."""
         if scope["type"] != ScopeType.HTTP:
             return await self._routes(scope, receive, send)
-        headers = dict(reversed(list(scope["headers"])))  # of several alike, the first
+        headers = dict(reversed(list(scope["headers"])))  # the first of equal names wins
         given_id = headers.get(b"x-request-id", b"")
         is_id = _REQUEST_ID.fullmatch(given_id) is not None
         request_id = given_id if is_id else b"%b%016x" % (_PROCESS_ID, next(_request_numbers))
@@ -109,36 +109,36 @@ class Front:
         caller = Caller(name, request_id.decode())
         state = scope.setdefault("state", {})
         state["caller"], state["role"], state["headers"] = caller, role, headers
-        if scope["method"] != "POST" or (found := self._find(scope["path"])) is None:
+        if scope["method"] != "POST" or (found := self._find_direct(scope["path"])) is None:
             return await self._routes(scope, receive, _with_header(send, id_header))
         try:
             request = CommandRequest(self._service, caller, headers, receive)
-            answer = await self._straight(*found, request, role)
+            answer = await self._call_directly(*found, request, role)
         except _Hangup:
             return None
-        except Exception as error:  # noqa: BLE001 - answered as Litestar would have it answered
+        except Exception as error:  # noqa: BLE001 - handled as Litestar would handle it
             answer = answer_to(error, scope)
         return await answer.send(send, id_header)
 
     def _is_open(self, scope: HTTPScope) -> bool:
         return (scope["method"], f"/{scope['path'].strip('/')}") in self._open
 
-    def _find(self, path: str) -> tuple[_Straight, list[str]] | None:
-        """Find who is called straight; a path that is not plainly one of these is Litestar's."""
+    def _find_direct(self, path: str) -> tuple[_DirectRoute, list[str]] | None:
+        """Find the handler to call directly. Any path that does not plainly match is Litestar's."""
         plain = path.removesuffix("/")
-        if (straight := self._exact.get(plain)) is not None:
-            return straight, []
+        if (direct := self._direct.get(plain)) is not None:
+            return direct, []
         parts = plain.split("/")
         if len(parts) == 4 and not parts[0] and parts[2]:  # noqa: PLR2004 - /first/parameter/last
-            below = self._below_one.get((parts[1], parts[3]))
-            if below is not None:
-                return below, [parts[2]]
+            direct_route = self._direct_with_parameter.get((parts[1], parts[3]))
+            if direct_route is not None:
+                return direct_route, [parts[2]]
         return None
 
-    async def _straight(
-        self, route: _Straight, parameters: list[str], request: CommandRequest, role: Role | None
+    async def _call_directly(
+        self, route: _DirectRoute, parameters: list[str], request: CommandRequest, role: Role | None
     ) -> Answer:
-        """Have a handler answer without Litestar."""
+        """Call a handler without Litestar."""
         if role not in route.roles:
             raise forbidden(route.needs, request.caller, role)
         return await route.handler(request, await self._body(request), *parameters)

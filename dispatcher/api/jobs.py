@@ -1,4 +1,4 @@
-"""The routes of those who submit jobs (protocol.md 1.1 to 1.3, and what this project adds)."""
+"""The routes for submitting jobs (protocol.md 1.1 to 1.3, and this project's additions)."""
 
 from collections.abc import Awaitable
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""How `/schema` presents the API as a whole; each route is described where it is declared."""
+"""The description of the API at `/schema`. Each route is described where it is declared."""
 
 from litestar import Router
 from litestar.handlers import BaseRouteHandler
@@ -15,10 +15,10 @@ __all__ = ["openapi_config"]
 
 
 class _SchemaRouter(Router):
-    """A router without Litestar's page for paths that are not there: errors are plain text."""
+    """A router without Litestar's page for unknown paths, because errors are plain text."""
 
     def register(self, value: ControllerRouterHandler) -> list[BaseRoute]:
-        """Register all but that page."""
+        """Register every handler except that page."""
         if isinstance(value, BaseRouteHandler) and "/{path:str}" in value.paths:
             return []
         return super().register(value)

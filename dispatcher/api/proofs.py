@@ -1,8 +1,8 @@
-"""The routes of auditors: what the log has promised, and the proofs that it keeps it.
+"""The routes for auditors: signed checkpoints, and proofs that the log is true to them.
 
-A checkpoint is signed and says how many events there are and what all of them hash to. Whoever
-keeps one can have proved, at any later time, that an event stands below it, and that all later
-checkpoints only add to it (RFC 9162, 2.1; docs/audit.md).
+A checkpoint is signed. It states the number of events and the root hash of all of them. An auditor
+who keeps one can later get proofs that an event is included in it, and that every later checkpoint
+only adds to it (RFC 9162, 2.1; docs/audit.md).
 """
 
 from base64 import b64encode
@@ -26,7 +26,7 @@ __all__ = ["HANDLERS", "ConsistencyProof", "InclusionProof"]
 
 
 class InclusionProof(msgspec.Struct, frozen=True):
-    """That event `seq` is in the log of `size` events: leaf `seq` - 1. Hashes are base64."""
+    """Proof that the log of `size` events has event `seq`, as leaf `seq` - 1. Hashes are base64."""
 
     seq: int
     size: int
@@ -35,7 +35,7 @@ class InclusionProof(msgspec.Struct, frozen=True):
 
 
 class ConsistencyProof(msgspec.Struct, frozen=True):
-    """That the log of `to` events begins with that of `from` events. Hashes are base64."""
+    """Proof that the log of `to` events begins with that of `from`. Hashes are base64."""
 
     old: int = msgspec.field(name="from")
     to: int

@@ -1,6 +1,6 @@
-"""What lists and histories are asked for, by their queries and `Last-Event-ID`.
+"""Parsing the query parameters of lists, histories and streams, and `Last-Event-ID`.
 
-Parameters that a route does not know are ignored; the first rule broken is a 400 that names it.
+Parameters that a route does not know are ignored. The first rule broken is a 400 that names it.
 """
 
 import re
@@ -27,7 +27,7 @@ _TYPES: Final = frozenset(NAMES.values())
 
 
 class Slice(msgspec.Struct, frozen=True):
-    """The selected events after a seq, of them at most `limit`."""
+    """The selected events after a seq, at most `limit` of them."""
 
     selection: Selection
     after: int
@@ -35,7 +35,7 @@ class Slice(msgspec.Struct, frozen=True):
 
 
 def listing(query: Mapping[str, str]) -> ListJobs:
-    """Parse what is asked of all jobs."""
+    """Parse the query of a list of jobs."""
     status = query.get("status")
     if status is not None and status not in STATUSES:
         _bad(f"'status' must be one of {', '.join(map(repr, sorted(STATUSES)))}.")
@@ -50,13 +50,13 @@ def listing(query: Mapping[str, str]) -> ListJobs:
 
 
 def part(query: Mapping[str, str], *, job: str | None = None, engine: str | None = None) -> Slice:
-    """Parse what is asked of the history of one job or engine."""
+    """Parse the query of the history of one job or engine."""
     selection = Selection(_type(query), job, engine)
     return Slice(selection, _integer("after", query.get("after"), 0), _limit(query))
 
 
 def one_page(query: Mapping[str, str]) -> tuple[Slice, int]:
-    """Parse what is asked of all events; also give the limit, since there always is one."""
+    """Parse the query of a list of events. Also returns its limit, which is never `None`."""
     limit = _limit(query) or DEFAULT_LIMIT
     if limit > MAX_LIMIT:
         _bad(f"'limit' must be at most {MAX_LIMIT}.")
@@ -64,18 +64,18 @@ def one_page(query: Mapping[str, str]) -> tuple[Slice, int]:
 
 
 def selection(query: Mapping[str, str]) -> Selection:
-    """Parse which events are asked for."""
+    """Parse the filter for events."""
     return Selection(_type(query), query.get("job"), query.get("engine"))
 
 
 def cursor(request: Request[Any, Any, Any], head: int) -> int | None:
-    """Parse where a stream begins: after what a client saw last, or what it names, or now."""
-    name, told = "Last-Event-ID", request.headers.get("Last-Event-ID")
-    if not told:
-        name, told = "after", request.query_params.get("after")
-    if told is None:
+    """Return the seq after which a stream begins: `Last-Event-ID`, else `after`, else `None`."""
+    name, text = "Last-Event-ID", request.headers.get("Last-Event-ID")
+    if not text:
+        name, text = "after", request.query_params.get("after")
+    if text is None:
         return None
-    after = _integer(name, told)
+    after = _integer(name, text)
     if after > head:
         _bad(f"'{name}' must be at most {head}, the log's last seq; it is of another log.")
     return after

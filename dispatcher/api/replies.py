@@ -1,7 +1,7 @@
-"""How the core's replies are worded on the wire (protocol.md, Parts 1 and 2).
+"""Turning the core's replies into responses (protocol.md, Parts 1 and 2).
 
-A reply is rendered when it is durable, with the projections at the last event of its command, so
-that it shows what was true then and nothing that came after it.
+A reply is rendered when it is durable, with the projections as of the last event of its command. So
+it shows what was true then, and nothing later.
 """
 
 from typing import assert_never
@@ -20,23 +20,23 @@ __all__ = ["render"]
 
 
 def render(settled: Settle, projections: Projections) -> Answer:
-    """Put a reply into the protocol's words. A refusal is raised, and worded by `errors`."""
+    """Turn a reply into the protocol's response. A refusal is raised; `errors` responds to it."""
     command, reply = settled.command, settled.reply
     match reply:
         case JobIs(job_id, is_new):
             if (job := projections.jobs.get(job_id)) is None:
                 raise LookupError(job_id)
-            # A job that was submitted before may have come far since.
+            # A job that was submitted before may have changed since.
             is_repeat = isinstance(command, commands.SubmitJob) and not is_new
             return json_answer(as_submitted(job) if is_repeat else job)
         case NoWork():
             return Answer(204)
         case Orders():
-            return _heard(_named(command, "engine_id"), reply)
+            return _heartbeat_answer(_field(command, "engine_id"), reply)
         case Requeued():
-            return text_answer(200, f"Job {_named(command, 'job_id')} re-queued")
+            return text_answer(200, f"Job {_field(command, 'job_id')} re-queued")
         case Ended():
-            return text_answer(200, f"Job {_named(command, 'job_id')} failed permanently")
+            return text_answer(200, f"Job {_field(command, 'job_id')} failed permanently")
         case Done():
             return text_answer(200, _done(command))
         case Refused():
@@ -45,15 +45,15 @@ def render(settled: Settle, projections: Projections) -> Answer:
             assert_never(reply)
 
 
-def _heard(engine_id: str, orders: Orders) -> Answer:
-    told = [] if orders.cancel is None else [f"cancel {quote(orders.cancel, safe='')}"]
+def _heartbeat_answer(engine_id: str, orders: Orders) -> Answer:
+    texts = [] if orders.cancel is None else [f"cancel {quote(orders.cancel, safe='')}"]
     if orders.drain:
-        told.append("drain")
-    headers = {"X-Dispatcher-Order": ", ".join(told)} if told else None
+        texts.append("drain")
+    headers = {"X-Dispatcher-Order": ", ".join(texts)} if texts else None
     return text_answer(200, f"Heartbeat received from engine {engine_id}", headers)
 
 
-def _named(command: Command | None, field: str) -> str:
+def _field(command: Command | None, field: str) -> str:
     name: str = getattr(command, field)
     return name
 

@@ -1,4 +1,4 @@
-"""What handlers take from a request."""
+"""What handlers use of a request."""
 
 from typing import Any, NamedTuple, Self
 
@@ -12,16 +12,16 @@ __all__ = ["CommandRequest", "service_of"]
 
 
 def service_of(request: Request[Any, Any, Any]) -> Service:
-    """Give the service that answers."""
+    """Return the service of the application."""
     service: Service = request.app.state.service
     return service
 
 
 class CommandRequest(NamedTuple):
-    """What a handler of commands may ask of its request.
+    """What a command handler gets of its request.
 
-    `caller` is for the log (see `front`), `headers` are by name in small letters, and `receive`
-    tells when the client hangs up.
+    `caller` is for the log (see `front`). The names of `headers` are in lower case. `receive` tells
+    when the client disconnects.
     """
 
     service: Service
@@ -31,11 +31,11 @@ class CommandRequest(NamedTuple):
 
     @classmethod
     def of(cls, request: Request[Any, Any, Any]) -> Self:
-        """Make it of a request that came through Litestar."""
+        """Make it from a request that came through Litestar."""
         state = request.scope["state"]
         return cls(service_of(request), state["caller"], state["headers"], request.receive)
 
     async def is_gone(self) -> None:
-        """Return when the client has hung up."""
+        """Return when the client has disconnected."""
         while (await self.receive())["type"] != "http.disconnect":
             pass

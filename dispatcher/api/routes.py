@@ -1,14 +1,13 @@
-"""How a route is declared: who may ask it, what it takes, and what it answers.
+"""Declaring a route: who may call it, what it takes, and what it returns.
 
     @get("/jobs", **declared(needs=ANY_KEY, answers={200: list[JobView]}))
-    async def list_jobs(request): …            # an ordinary handler of Litestar's
+    async def list_jobs(request): …            # an ordinary Litestar handler
 
     @command(post, "/jobs", needs=Role.CLIENT, answers={200: JobView}, body=SUBMISSION)
     def submit_job(request, body): …           # gives a command to the service
 
-A handler of commands takes a `CommandRequest` and the body, then what stands in its path. Those
-that a busy farm asks all the time are called by `front` without Litestar, which would answer each
-of these requests just so.
+A command handler takes a `CommandRequest`, the body, and then the path's parameters. `front` calls
+the most frequent ones without Litestar, which would respond to these requests in the same way.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -55,12 +54,12 @@ def declared(  # noqa: PLR0913 - a route has as many sides
     writes: bool = False,
     streams: bool = False,
 ) -> dict[str, Any]:
-    """Declare a route: who may ask it, and the type of its answer for each status.
+    """Declare a route: who may call it, and the type of its response for each status.
 
-    What is returned goes to Litestar's `get`, `post` and so on. `str` stands for plain text. What
-    every route can answer is added: 400 for its headers, 401 and 403 by what it `needs`, 413 with
-    a `body`, 429 and 503 with a parameter `as_of`, 503 where it `writes`. One that `streams`
-    answers with server-sent events.
+    The result is passed to Litestar's `get`, `post` and so on. `str` stands for plain text. Common
+    statuses are added: 400 for its headers, 401 and 403 by what it `needs`, 413 with a `body`, 429
+    and 503 with a parameter `as_of`, 503 if it `writes`. A route that `streams` responds with
+    server-sent events.
     """
     types: dict[int, Any] = {**answers, 400: str}
     if AS_OF in parameters:

@@ -1,6 +1,6 @@
-"""What bodies and parameters may hold, as `/schema` describes them.
+"""The schemas of bodies and parameters that `/schema` shows.
 
-Bodies are parsed by `bodies` and queries by `queries`, not by Litestar, so it has to be said here.
+They are written out here because `bodies` and `queries` parse requests, and not Litestar.
 """
 
 from typing import Final

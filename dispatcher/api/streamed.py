@@ -1,4 +1,4 @@
-"""Answers whose body is made while it is sent."""
+"""Responses whose body is made while it is sent."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
@@ -10,11 +10,11 @@ __all__ = ["Streamed"]
 
 
 class Streamed:
-    """An answer that sends `pieces` as they come, each when the one before is on its way.
+    """A response that sends `pieces` as they come, each after the one before has been sent.
 
-    The generator is closed at once when it is not needed any more, also when the client hangs up.
-    What it raises before its first piece is answered like the error of any handler; later, there
-    is nothing left to do but to break the connection off.
+    The generator is closed as soon as it is not needed any more, also if the client disconnects. An
+    error before its first piece gets the same response as an error of any handler. A later error
+    can only break the connection.
     """
 
     def __init__(
@@ -28,19 +28,19 @@ class Streamed:
         self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer."""
+        """Send the response."""
         del scope
         async with aclosing(self._pieces) as pieces:
             first = await anext(pieces, b"")
             await send({"type": "http.response.start", "status": 200, "headers": self._headers})
             sending = asyncio.create_task(_send(first, pieces, send))
-            leaving = asyncio.create_task(_hang_up(receive))
+            disconnecting = asyncio.create_task(_wait_for_disconnect(receive))
             try:
-                await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({sending, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 sending.cancel()
-                leaving.cancel()
-                await asyncio.gather(sending, leaving, return_exceptions=True)
+                disconnecting.cancel()
+                await asyncio.gather(sending, disconnecting, return_exceptions=True)
             if not sending.cancelled():
                 sending.result()
 
@@ -52,6 +52,6 @@ async def _send(piece: bytes, pieces: AsyncGenerator[bytes, None], send: Send) -
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _hang_up(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Answering the GETs of jobs and engines, as it is or `as_of` a moment of the past."""
+"""Answering the GETs of jobs and engines, as of now or as of a past moment (`as_of`)."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
@@ -34,17 +34,17 @@ from projections.jobs import Jobs, JobView
 __all__ = ["SEQ_HEADER", "answer_view", "moment_of"]
 
 PAUSE_S: Final = 0.001
-"""Between two pieces of a list. The thread that commits needs the interpreter too, and gets it soon
-only when the event loop has nothing to do."""
+"""The pause between two pieces of a list. The thread that commits needs the interpreter too, and
+gets it soon only when the event loop is idle."""
 
 _encode = msgspec.json.Encoder().encode
 
 SEQ_HEADER: Final = "X-Dispatcher-Seq"
-"""Of which seq an answer speaks: that of the newest event that it can know of."""
+"""The header with the seq of a response: that of the newest event that it can reflect."""
 
 
 async def answer_view(request: Request[Any, Any, Any], view: View) -> ASGIApp:
-    """Answer a GET; with `as_of` in its query, as it would have been answered then."""
+    """Answer a GET. With `as_of` in its query, the answer is the one of that moment."""
     service = service_of(request)
     as_of = request.query_params.get("as_of") if request.scope["query_string"] else None
     if as_of is not None:
@@ -75,7 +75,7 @@ def _answer(shown: Shown, seq: int) -> Answer:
 
 
 async def _list(view: ListJobs, jobs: Jobs, seq: int) -> ASGIApp:
-    """List jobs without holding the event loop, however many there are."""
+    """List jobs without blocking the event loop, however many there are."""
     try:
         found, rest = scanned(view, jobs)
     except KeyError:
@@ -110,14 +110,14 @@ async def _array(
 
 
 async def moment_of(service: Service, as_of: str) -> int:
-    """Give the seq that an `as_of` means."""
+    """Return the seq that an `as_of` denotes."""
     head = service.projections.seq
     moment = _moment(as_of, head)
     return moment if isinstance(moment, int) else await _past_of(service).seq_of(moment, head)
 
 
 def _moment(as_of: str, head: int) -> int | datetime:
-    """Read what an `as_of` says. To find the seq of a time is left to `past`: it may take long."""
+    """Parse an `as_of`. Finding the seq of a time is left to `past`, because it may take long."""
     try:
         moment = parse_moment(as_of)
         check_reached(moment, head)

@@ -1,7 +1,7 @@
 """The `dispatcher` command.
 
-Exit codes: 0 all is well; 1 a job that was waited for failed, or the command itself did; 2 the
-command line is wrong; 3 the dispatcher can't be reached or can't write; 4 it refused the request.
+Exit codes: 0 success; 1 a job that was waited for failed, or the command itself did; 2 the command
+line is wrong; 3 the dispatcher can't be reached or can't write; 4 it refused the request.
 Results go to standard output, everything else to standard error.
 """
 
@@ -57,7 +57,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(key.app, name="key")
-app.command("import")(transfer.import_log)  # a word that Python keeps to itself
+app.command("import")(transfer.import_log)  # `import` is a reserved word
 
 
 def _print_version(wanted: bool) -> None:
@@ -77,7 +77,7 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line, and turn every foreseen error into one line and an exit code."""
+    """Run the command line. Every foreseen error becomes a message and an exit code."""
     try:
         app()
     except DispatcherError as error:

@@ -28,13 +28,13 @@ from dispatcher.progress import Progress
 __all__ = ["audit"]
 
 MOST_FINDINGS: Final = 20
-"""Findings that are shown to people; JSON has them all."""
+"""Most findings shown as text; JSON has them all."""
 BUSIEST: Final = 10
-"""Engines that are shown to people; JSON and CSV have them all."""
+"""Most engines shown as text; JSON and CSV have them all."""
 _KEY: Final = re.compile(r"[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+=*", re.ASCII)
-"""The shape of a key, so that any other text with a plus in it may be the name of a file."""
+"""The format of a key. Any other text, even one with a plus in it, may be a file name."""
 _LONG_S: Final = 1.0
-"""After so long a progress bar is due."""
+"""A progress bar appears after this time."""
 
 
 def audit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
@@ -94,7 +94,7 @@ def audit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
 async def _audit_against(
     server: str, api_key: str | None, db: Path, known: list[Known], verifier_key: str | None
 ) -> Audit:
-    head_of(db)  # is there a log at all? That is told first
+    head_of(db)  # reports a missing log before anything else
     async with Client(server, api_key) as client:
         served = await Served.ask(client, db, verifier_key)
         walk = Audit(db, known, served.looks())
@@ -111,7 +111,7 @@ def _run(walk: Audit) -> None:
 
 @contextmanager
 def _bar() -> Iterator[Progress]:
-    """Show a progress bar, for people, when it takes long."""
+    """Show a progress bar on a terminal if the block takes long."""
     bar = Bar(console=Console(stderr=True), transient=True)
     task, due = bar.add_task("auditing", total=None), time.monotonic() + _LONG_S
 
@@ -123,12 +123,12 @@ def _bar() -> Iterator[Progress]:
     try:
         yield tell
     finally:
-        if bar.live.is_started:  # else it would leave an empty line
+        if bar.live.is_started:  # stopping it otherwise would print an empty line
             bar.stop()
 
 
 def _key(key: str | None) -> str | None:
-    """Give the key that an option means: itself, or what stands in the file that it names."""
+    """Return the key that an option gives, directly or as the name of a file with the key."""
     if key is None or _KEY.fullmatch(key):
         return key
     try:
@@ -168,7 +168,7 @@ def _report(walk: Audit, totals: Totals) -> dict[str, Any]:
 
 
 def _conclude(walk: Audit, tell: Callable[[str], None]) -> None:
-    """Tell what was found, and in the last line what it comes to."""
+    """Print the findings and notes, and the conclusion in the last line."""
     for finding in list(walk.findings)[:MOST_FINDINGS]:
         tell(f"  {finding}")
     if (more := len(walk.findings) - MOST_FINDINGS) > 0:

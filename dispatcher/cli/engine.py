@@ -80,8 +80,8 @@ async def _run(
 ) -> None:
     async with client:
         agent: Agent | None = None
-        life = asyncio.current_task()
-        assert life is not None  # noqa: S101
+        main_task = asyncio.current_task()
+        assert main_task is not None  # noqa: S101
         stops = 0
 
         def stop() -> None:
@@ -95,11 +95,11 @@ async def _run(
                     say(f"{workspace.engine_id}: stopping the job; again to end at once")
                     agent.stop()
                 case _:
-                    life.cancel()
+                    main_task.cancel()
 
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, stop)
-        proven = await Ffmpeg.probe(ffmpeg)
-        agent = Agent(client, proven, workspace, delivery, settings)
+        probed = await Ffmpeg.probe(ffmpeg)
+        agent = Agent(client, probed, workspace, delivery, settings)
         await agent.run()

@@ -20,7 +20,7 @@ __all__ = ["history"]
 
 
 class _Concerned(msgspec.Struct):
-    """What every event of a job has, of whatever version."""
+    """The field that every event of a job has, in every version."""
 
     job_id: str | None = None
 
@@ -53,7 +53,7 @@ def history(
 
 
 async def _read(db: Path, job_id: str) -> list[serialization.LogEntry]:
-    """Look a job up in a log, whether or not a dispatcher is writing to it."""
+    """Read a job's events from a log, whether or not a dispatcher is writing to it."""
     async with (
         await SqliteLog.open_for_reading(db) as log,
         aclosing(log.entries()) as pages,
@@ -65,7 +65,7 @@ async def _read(db: Path, job_id: str) -> list[serialization.LogEntry]:
 
 
 def _job_of(entry: serialization.LogEntry) -> str | None:
-    """Name the job that an event concerns, also of one that this version does not know."""
+    """Return the job that an event concerns, even if this version does not know the event."""
     try:
         return _concerned.decode(entry.data).job_id
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -18,7 +18,7 @@ from projections.jobs import JobView
 __all__ = ["ask", "cancel", "job", "jobs", "retry", "submit", "why"]
 
 WATCH_S = 0.5
-"""Pause between two looks at the jobs that are waited for."""
+"""The pause between two polls of the jobs that are waited for."""
 _BYTES_A_MB = 1_000_000
 
 T = TypeVar("T")
@@ -130,7 +130,7 @@ def retry(
 
 
 def ask(server: str, api_key: str | None, work: Callable[[Client], Awaitable[T]]) -> T:
-    """Do some work with a client, and give its result."""
+    """Call `work` with a client, and return its result."""
 
     async def session() -> T:
         async with Client(server, api_key) as client:
@@ -147,7 +147,7 @@ def _show_jobs(jobs: list[JobView], *, as_json: bool) -> None:
 
 
 def _described(source: str, size_mb: float | None) -> tuple[str, float]:
-    """Give a source's URL and size; what is no local file must be a URL."""
+    """Return a source's URL and its size in MB. Anything but a local file must be a URL."""
     path = Path(source).absolute()
     if path.is_file():
         return path.as_uri(), path.stat().st_size / _BYTES_A_MB if size_mb is None else size_mb
@@ -161,7 +161,7 @@ def _described(source: str, size_mb: float | None) -> tuple[str, float]:
 
 
 async def _watch(client: Client, submitted: list[JobView]) -> list[JobView]:
-    """Wait until every job is final, through any absence of the dispatcher."""
+    """Wait until every job is final, even if the dispatcher is away meanwhile."""
     current = {job.job_id: job for job in submitted}
     columns = (
         TextColumn("{task.description}", markup=False),

@@ -11,8 +11,8 @@ __all__ = ["DEFAULT_SERVER", "ApiKey", "AsJson", "Db", "Server"]
 _API_KEY: Final = "DISPATCHER_API_KEY"
 
 
-def _taken(api_key: str | None) -> str | None:
-    """Take the key out of the environment, so that no program that we start inherits it."""
+def _remove_from_environment(api_key: str | None) -> str | None:
+    """Remove the key from the environment, so that child processes do not inherit it."""
     os.environ.pop(_API_KEY, None)
     return api_key
 
@@ -21,7 +21,7 @@ ApiKey = Annotated[
     str | None,
     typer.Option(
         envvar=_API_KEY,
-        callback=_taken,
+        callback=_remove_from_environment,
         show_envvar=True,
         help="The API key. Prefer the variable: a command line can be read by other users.",
     ),

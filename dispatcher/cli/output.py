@@ -1,9 +1,9 @@
 """What the commands print.
 
 Laws:
-- What stands in a log may be anybody's: a source's URL, an engine's error. So what people are shown
-  is made `plain` here, and commands no terminal and feigns no line.
-- JSON is for scripts, and is left as it is.
+- Text in a log may come from anybody: a source's URL, an engine's error. So text for people is made
+  `plain` here. It can neither control the terminal nor fake a line.
+- JSON is for scripts, and is printed unchanged.
 """
 
 import logging
@@ -37,30 +37,30 @@ _STATUS_STYLES = {"completed": "green", "failed_permanently": "red", "assigned":
 
 
 def plain(text: str) -> str:
-    """Make one printable line of a text: all else in it is written as Python escapes it."""
-    return "".join(it if it.isprintable() else ascii(it)[1:-1] for it in text)
+    """Return a text as one printable line. Other characters are escaped as Python does it."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def say(line: str) -> None:
-    """Tell the operator what goes on, on standard error."""
+    """Print a line for the operator on standard error."""
     print(plain(line), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def complain(text: str) -> None:
-    """Tell what went wrong, on standard error."""
+    """Print an error on standard error."""
     for line in f"dispatcher: {text}".splitlines():
         say(line)
 
 
 def log_plainly(form: str, level: int) -> None:
-    """Have what is logged go to standard error, in this form."""
+    """Send log records to standard error, in this format."""
     handler = logging.StreamHandler()
     handler.setFormatter(_PlainFormatter(form))
     logging.basicConfig(handlers=[handler], level=level)
 
 
 class _PlainFormatter(logging.Formatter):
-    """Keeps the lines of what is logged, and makes each of them plain."""
+    """Keeps the lines of a log record, and makes each of them plain."""
 
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(map(plain, super().format(record).splitlines()))
@@ -72,7 +72,7 @@ def print_json(value: Any) -> None:
 
 
 def print_lines(json: bytes) -> None:
-    """Print JSON that is made already."""
+    """Print JSON that is already encoded."""
     print(json.decode(), flush=True)  # noqa: T201
 
 
@@ -82,7 +82,7 @@ def print_text(line: str) -> None:
 
 
 def print_table(table: Table) -> None:
-    """Print a result for people; wide enough for its text where that is no terminal."""
+    """Print a table for people, at least 200 columns wide if the output is not a terminal."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, 200))
@@ -90,12 +90,12 @@ def print_table(table: Table) -> None:
 
 
 def cell(text: str, style: str = "") -> Text:
-    """Lay out one cell of a table, with all of its text."""
+    """Make a cell of a table, which wraps its text and does not cut it off."""
     return Text(plain(text), style, overflow="fold")
 
 
 def jobs_table(jobs: Iterable[JobView]) -> Table:
-    """Lay jobs out, one a line, in the order given; of an error only its last line."""
+    """Make a table of jobs, one a row, in the order given. It has the last line of an error."""
     table = Table("job", "source", "codec", "size MB", "status", "engine", "retries", "result")
     for job in jobs:
         error = (job.error_message or "").splitlines()
@@ -114,7 +114,7 @@ def jobs_table(jobs: Iterable[JobView]) -> Table:
 
 
 def engines_table(engines: Iterable[EngineView]) -> Table:
-    """Lay engines out, one a line, in the order given."""
+    """Make a table of engines, one a row, in the order given."""
     table = Table("engine", "status", "job", "codecs", "benchmark s", "storage GB", "streams")
     for engine in engines:
         table.add_row(
@@ -134,7 +134,7 @@ def _status(job: JobView) -> str:
 
 
 def _state(engine: EngineView) -> Text:
-    """Say in a word what an engine can be counted on for."""
+    """Describe the availability of an engine in a word or two."""
     if not engine.online:
         return cell("offline", "red")
     if engine.blocked is not None:

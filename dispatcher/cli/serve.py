@@ -70,7 +70,7 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
     """Run the dispatcher until SIGTERM or Ctrl-C."""
     log_plainly("%(asctime)s %(levelname)s %(message)s", logging.WARNING)
     api_keys = _api_keys(api_key, keys, no_auth=no_auth)
-    stamina.instrumentation.set_on_retry_hooks([])  # the service says in its own words what it does
+    stamina.instrumentation.set_on_retry_hooks([])  # the service logs its own retries
     # Litestar takes longer to load than most other commands take to run.
     import uvloop  # noqa: PLC0415
 

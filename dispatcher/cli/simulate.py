@@ -84,7 +84,7 @@ def simulate(  # noqa: PLR0913, PLR0917 - a command has as many parameters as op
         )
     except PlanError as error:
         raise typer.BadParameter(str(error)) from None
-    # All that runs a farm takes a tenth as long to load as most other commands take to run.
+    # Importing the simulation takes a tenth as long as most other commands take to run.
     from dispatcher.simulation import farm, report  # noqa: PLC0415
 
     began = time.perf_counter()
@@ -104,10 +104,10 @@ def simulate(  # noqa: PLR0913, PLR0917 - a command has as many parameters as op
 
 @contextmanager
 def _quick_and_quiet() -> Iterator[None]:
-    """Look for garbage seldom and log no warnings, until the block ends."""
+    """Collect garbage rarely and log no warnings until the block ends."""
     silenced, thresholds = logging.root.manager.disable, gc.get_threshold()
-    logging.disable(logging.WARNING)  # the timers tell of every stall
-    gc.set_threshold(100_000, 50, 100)  # nearly all that is made is kept
+    logging.disable(logging.WARNING)  # the timers warn of every stall
+    gc.set_threshold(100_000, 50, 100)  # nearly all new objects live on
     try:
         yield
     finally:

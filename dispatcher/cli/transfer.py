@@ -91,7 +91,7 @@ async def _export(db: Path, write: Callable[[bytes], object], form: Form, after:
 
 @contextmanager
 def _standard_output() -> Iterator[Callable[[bytes], object]]:
-    """Write to standard output; whoever has read enough ends us as it ends cat(1)."""
+    """Write to standard output. A reader that closes the pipe ends this process, like cat(1)."""
     if hasattr(signal, "SIGPIPE"):  # Windows has none
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     with _written("standard output", sys.stdout.fileno()) as write:
@@ -106,7 +106,7 @@ def _new_file(path: Path) -> Iterator[Callable[[bytes], object]]:
 
 @contextmanager
 def _written(name: str, file: Path | int) -> Iterator[Callable[[bytes], object]]:
-    """Write to a file, and tell by its name if that can't be done; of nothing else."""
+    """Write to a file. Errors of writing, and no others, are reported with its name."""
 
     def write(data: bytes) -> None:
         with _writing(name):
@@ -143,7 +143,7 @@ def _opened(source: str) -> Iterator[BinaryIO]:
 
 
 def _reading(lines: BinaryIO, name: str) -> Callable[[int], None]:
-    """Tell how far a file has been read; of a pipe nobody knows the end."""
+    """Return a callback that reports how far a file is read. It ignores a pipe: it has no end."""
     status = os.fstat(lines.fileno())
     if not stat.S_ISREG(status.st_mode):
         return lambda _bytes: None

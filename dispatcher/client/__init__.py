@@ -1,10 +1,10 @@
-"""The dispatcher from Python: a client with one method a route, and every type that it gives back.
+"""A Python client for the dispatcher: one method for each route, and the types that they return.
 
     async with Client("http://127.0.0.1:8080", api_key) as client:
         job = await client.submit("file:///videos/clip.mov", "vp9")
 
-What may go wrong is a `DispatcherError`. Nothing here knows the dispatcher's rules: what a client
-shows is what the dispatcher answered.
+Every foreseen error is a `DispatcherError`. The client knows none of the dispatcher's rules: it
+returns what the dispatcher answered.
 """
 
 from dispatcher.client.client import Client

@@ -1,4 +1,4 @@
-"""The dispatcher's API from Python: one method a route, typed results.
+"""The client class: one method for each route of the dispatcher's API, with typed results.
 
 async with Client("http://127.0.0.1:8080", api_key) as client:
     job = await client.submit("file:///videos/clip.mov", "vp9")
@@ -29,7 +29,7 @@ class _Path(msgspec.Struct):
 
 
 class Client:
-    """A connection to a dispatcher. Every method may raise the two errors of `connection`."""
+    """A client of a dispatcher. Every method may raise the two errors of `connection`."""
 
     def __init__(self, server: str, api_key: str | None = None, *, timeout_s: float = 30) -> None:
         self._connection = Connection(server, api_key, timeout_s)
@@ -61,7 +61,7 @@ class Client:
     ) -> JobView:
         """Submit a job (protocol.md 1.1). `job_size` is in MB, `priority` 0 to 100.
 
-        To submit again with the same `idempotency_key` gives the first answer again.
+        Submitting again with the same `idempotency_key` returns the first answer again.
         """
         body = {
             "source_url": source_url,
@@ -88,9 +88,9 @@ class Client:
         limit: int | None = None,
         after: str | None = None,
     ) -> list[JobView]:
-        """List jobs in order of submission (protocol.md 1.3): all, or those asked for.
+        """List jobs in order of submission (protocol.md 1.3): all, or those that match.
 
-        The next page of a list with a `limit` comes `after` the id of its last job.
+        To get the next page of a list with a `limit`, pass the id of its last job as `after`.
         """
         asked = {
             "status": status,
@@ -103,17 +103,17 @@ class Client:
         return _decode(await self._connection.call("GET", "/jobs/", query=query), list[JobView])
 
     async def why(self, job_id: str) -> Explanation:
-        """Ask why a job is where it is."""
+        """Return an explanation of why a job is in its present state."""
         return _decode(
             await self._connection.call("GET", f"/jobs/{_quoted(job_id)}/why"), Explanation
         )
 
     async def cancel(self, job_id: str) -> None:
-        """Give a job up."""
+        """Cancel a job."""
         await self._connection.call("DELETE", f"/jobs/{_quoted(job_id)}")
 
     async def retry(self, job_id: str) -> None:
-        """Put a failed or cancelled job back."""
+        """Re-queue a failed or cancelled job."""
         await self._connection.call("POST", f"/jobs/{_quoted(job_id)}/retry")
 
     async def drain_engine(self, engine_id: str) -> None:
@@ -129,10 +129,10 @@ class Client:
         await self._connection.call("DELETE", f"/engines/{_quoted(engine_id)}")
 
     async def heartbeat(self, engine_id: str, report: dict[str, Any] | None = None) -> list[str]:
-        """Register an engine, or refresh what it says of itself (protocol.md 2.1).
+        """Register an engine, or update what it reports about itself (protocol.md 2.1).
 
-        Gives the dispatcher's orders: `drain`, or `cancel JOB_ID` for a job that the report
-        named as `current_job` and that is not the engine's any more.
+        Returns the dispatcher's orders: `drain`, or `cancel JOB_ID` for a job that the report named
+        as `current_job` and that the engine no longer holds.
         """
         body = {**(report or {}), "engine_id": engine_id}
         response = await self._connection.call("POST", "/engines/heartbeat", body)
@@ -140,7 +140,7 @@ class Client:
         return [unquote(order) for order in orders if order]
 
     async def benchmark_result(self, engine_id: str, benchmark_time: float) -> None:
-        """Tell how many seconds an engine's benchmark took."""
+        """Report how many seconds an engine's benchmark took."""
         body = {"engine_id": engine_id, "benchmark_time": benchmark_time}
         await self._connection.call("POST", "/engines/benchmark_result", body)
 
@@ -154,17 +154,17 @@ class Client:
             raise _no_dispatcher(response, error) from error
 
     async def checkpoint(self) -> str:
-        """Have the log's present size and root signed; see `checkpoints` for the note."""
+        """Return a signed checkpoint of the log's present size and root; see `checkpoints`."""
         return (await self._connection.call("GET", "/log/checkpoint")).text
 
     async def consistency(self, old: int, new: int) -> list[bytes]:
-        """Give the proof that the log of `new` events begins with that of `old`."""
+        """Return the proof that the log of `new` events begins with that of `old`."""
         query = {"from": old, "to": new}
         response = await self._connection.call("GET", "/log/consistency", query=query)
         return _decode(response, _Path).path
 
     async def shown(self, path: str, as_of: int | None = None) -> tuple[int, list[Any]]:
-        """Give a list as it is on the wire, now or as of a seq, and the seq that it speaks of."""
+        """Return a list as it is on the wire, now or as of a seq; the seq comes first."""
         query = None if as_of is None else {"as_of": as_of}
         response = await self._connection.call("GET", path, query=query)
         try:
@@ -182,16 +182,16 @@ class Client:
         job: str | None = None,
         engine: str | None = None,
     ) -> list[LogEntry]:
-        """List events after a seq, oldest first: all, or those asked for, a page at most."""
+        """List events after a seq, oldest first: all, or those that match; at most one page."""
         asked = {"after": after, "limit": limit} | _selection(event_type, job, engine)
         return await self._entries("/events", asked)
 
     async def job_events(self, job_id: str) -> list[LogEntry]:
-        """List all that has happened to a job, oldest first."""
+        """List all events of a job, oldest first."""
         return await self._entries(f"/jobs/{_quoted(job_id)}/events")
 
     async def engine_events(self, engine_id: str) -> list[LogEntry]:
-        """List all that has happened to an engine, oldest first."""
+        """List all events of an engine, oldest first."""
         return await self._entries(f"/engines/{_quoted(engine_id)}/events")
 
     def stream(
@@ -202,20 +202,20 @@ class Client:
         job: str | None = None,
         engine: str | None = None,
     ) -> AsyncGenerator[LogEntry, None]:
-        """Give events as they happen, after a seq or from now on, without an end.
+        """Yield events as they happen, after a seq or from now on, without an end.
 
-        None is left out and none given twice, however often the connection is cut or the
-        dispatcher restarted; only if it is away at the very beginning, that is an error. Who stops
-        closes it (`contextlib.aclosing`).
+        No event is left out or yielded twice, however often the connection breaks or the dispatcher
+        restarts. An unreachable dispatcher is an error only at the very beginning. To stop, close
+        the generator (`contextlib.aclosing`).
         """
         return follow(self._connection, _selection(event_type, job, engine), after)
 
     async def assign(
         self, engine_id: str | None = None, *, resume: bool = False, wait_s: float = 0
     ) -> JobView | None:
-        """Ask for a job; `None` if there is none to be had within `wait_s` (protocol.md 2.5).
+        """Ask for a job; `None` if there is none within `wait_s` seconds (protocol.md 2.5).
 
-        With `resume`, an engine that holds a job is told that one again.
+        With `resume`, an engine that holds a job gets that job again.
         """
         body: dict[str, Any] = {} if engine_id is None else {"engine_id": engine_id}
         if resume:
@@ -249,9 +249,9 @@ class Client:
         engine_id: str | None = None,
         attempt: int | None = None,
     ) -> str:
-        """Report that an attempt failed (protocol.md 2.4); gives the dispatcher's verdict.
+        """Report that an attempt failed (protocol.md 2.4). Returns the text of the answer.
 
-        With `engine_id` and `attempt`, the report is refused (409) unless the job is still theirs.
+        With `engine_id` and `attempt`, the report is refused (409) unless they still hold the job.
         """
         path = f"/jobs/{_quoted(job_id)}/fail"
         body = {"error_message": error_message} | _holder(engine_id, attempt)
@@ -264,20 +264,20 @@ class Client:
 
 
 def _quoted(name: str) -> str:
-    """Make one path segment of an id; one that can't be any is an id of nothing."""
+    """Quote an id as one path segment. Nothing can have an id that can't be one: a 404."""
     if name in {"", ".", ".."}:
         raise RequestRefusedError(httpx2.codes.NOT_FOUND, f"there can be nothing named {name!r}")
     return quote(name, safe="", errors="surrogatepass")
 
 
 def _selection(event_type: str | None, job: str | None, engine: str | None) -> dict[str, Any]:
-    told = {"type": event_type, "job": job, "engine": engine}
-    return {name: value for name, value in told.items() if value is not None}
+    fields = {"type": event_type, "job": job, "engine": engine}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _holder(engine_id: str | None, attempt: int | None) -> dict[str, Any]:
-    told = {"engine_id": engine_id, "attempt": attempt}
-    return {name: value for name, value in told.items() if value is not None}
+    fields = {"engine_id": engine_id, "attempt": attempt}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _decode(response: httpx2.Response, of_type: type[T]) -> T:

@@ -1,4 +1,4 @@
-"""A connection to a dispatcher: requests go out, answers and two kinds of error come back."""
+"""A connection to a dispatcher: it sends requests, and has two kinds of error."""
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
@@ -16,9 +16,9 @@ __all__ = ["Connection", "DispatcherAwayError", "RequestRefusedError", "is_senda
 
 
 class RequestRefusedError(DispatcherError):
-    """The dispatcher said no: to ask again in the same way is of no use.
+    """The dispatcher refused the request: repeating it unchanged is of no use.
 
-    `status` is that of the answer; 0 if the request could not even be made.
+    `status` is that of the response, or 0 if the error has no such status.
     """
 
     exit_code: ClassVar[int] = 4
@@ -30,13 +30,13 @@ class RequestRefusedError(DispatcherError):
 
 
 class DispatcherAwayError(DispatcherError):
-    """The dispatcher can't be reached, or can't do what was asked for now: ask again later."""
+    """The dispatcher can't be reached, or can't do what was asked now: try again later."""
 
     exit_code: ClassVar[int] = 3
 
 
 class Connection:
-    """Carries requests with a key. Every method may raise the two errors above."""
+    """Sends requests with an API key. Every method may raise the two errors above."""
 
     def __init__(self, server: str, api_key: str | None, timeout_s: float) -> None:
         self.server = server.rstrip("/")
@@ -56,7 +56,7 @@ class Connection:
             raise RequestRefusedError(0, f"{server!r} is no URL of a dispatcher") from error
 
     async def __aenter__(self) -> Self:
-        """Use as a context manager, so that it is closed at the end."""
+        """Use as a context manager, so that the connection is closed at the end."""
         await self._http.__aenter__()
         return self
 
@@ -66,7 +66,7 @@ class Connection:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close it."""
+        """Close the connection."""
         await self._http.__aexit__(kind, error, traceback)
 
     async def call(  # noqa: PLR0913 - a request has as many parts
@@ -79,8 +79,8 @@ class Connection:
         headers: dict[str, str] | None = None,
         wait_s: float = 0,
     ) -> httpx2.Response:
-        """Make a request and give the answer, which is a good one."""
-        with self._telling():
+        """Send a request and return its response, which is a successful one."""
+        with self._translated_errors():
             response = await self._http.request(
                 method,
                 path,
@@ -95,9 +95,12 @@ class Connection:
     async def pieces(
         self, path: str, query: dict[str, Any], silence_s: float
     ) -> AsyncGenerator[bytes, None]:
-        """Make a request and give the answer as it comes, until it ends or nothing comes."""
+        """Send a request and yield its body as it arrives.
+
+        `DispatcherAwayError` if nothing arrives for `silence_s` seconds.
+        """
         timeout = httpx2.Timeout(self._timeout_s, read=silence_s)
-        with self._telling():
+        with self._translated_errors():
             async with self._http.stream("GET", path, params=query, timeout=timeout) as response:
                 if not response.is_success:
                     await response.aread()
@@ -106,7 +109,7 @@ class Connection:
                     yield piece
 
     def entry(self, line: bytes) -> LogEntry:
-        """Read an event's line, as the dispatcher gave it."""
+        """Parse an event's line, as the dispatcher sent it."""
         try:
             return parse_line(line)
         except UndecodableError as error:
@@ -115,8 +118,8 @@ class Connection:
             ) from error
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Tell in this module's words what went wrong on the way."""
+    def _translated_errors(self) -> Iterator[None]:
+        """Turn the errors of the HTTP library into those of this module."""
         try:
             yield
         except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
@@ -141,5 +144,5 @@ class Connection:
 
 
 def is_sendable(api_key: str) -> bool:
-    """Whether a key can be carried by a header (RFC 9110, 5.5) as it is."""
+    """Whether a header can carry a key unchanged (RFC 9110, 5.5)."""
     return api_key.isascii() and api_key.isprintable() and api_key == api_key.strip()

@@ -1,9 +1,9 @@
-"""Following the live feed from afar, through every cut.
+"""Following the live feed over HTTP, across broken connections.
 
 Laws:
-- No event is left out and none given twice, however often the connection is cut or the dispatcher
-  restarted: each stream is resumed after the last seq that was told.
-- A dispatcher that is away is an error at the very beginning only; then it is waited for.
+- No event is left out or yielded twice, however often the connection breaks or the dispatcher
+  restarts: a stream is resumed after the last seq received.
+- An unreachable dispatcher is an error only at the very beginning. Later, `follow` waits for it.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from dispatcher.sse import Block, Parser
 __all__ = ["follow"]
 
 SILENCE_S: Final = 45.0
-"""A stream that says nothing for so long, three pings, is dead."""
+"""A stream that sends nothing for this long, which is three pings, is dead."""
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 2.0
-"""The pauses between two tries to resume a stream; they double from the first to the longest."""
+"""The pauses between attempts to resume a stream double from the first to the longest."""
 
 
 async def follow(
     connection: Connection, asked: dict[str, Any], after: int | None
 ) -> AsyncGenerator[LogEntry, None]:
-    """Give the events asked for, after a seq or from now on, without an end."""
+    """Yield the events asked for, after a seq or from now on, without an end."""
     has_begun, pause_s = False, FIRST_PAUSE_S
     while True:
         query = asked if after is None else asked | {"after": after}
@@ -48,7 +48,7 @@ async def follow(
 
 
 async def _blocks(connection: Connection, query: dict[str, Any]) -> AsyncGenerator[Block, None]:
-    """Read one stream, from its beginning until it is cut or ends."""
+    """Read one stream, from its beginning until it breaks or ends."""
     parser = Parser()
     async with aclosing(connection.pieces("/events/stream", query, SILENCE_S)) as pieces:
         async for piece in pieces:
