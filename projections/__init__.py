@@ -1,11 +1,11 @@
 """The read models.
 
 Laws:
-- A projection is a pure fold over `Recorded`: what it shows depends on the log and on nothing
-  else, above all on no clock. The same events give the same bytes, live or replayed.
-- `apply` is total, as `fleet.evolve` is.
-- What is shown of a job or an engine is never changed in place, so a reader may keep it.
-- `restore` of a `snapshot` is the same projection in every respect.
+- A projection is a pure fold over `Recorded`. What it shows depends only on the log, and on no
+  clock in particular. The same events give the same bytes, live or replayed.
+- `apply` is total, like `fleet.evolve`.
+- The view of a job or an engine is never changed in place, so a reader may keep it.
+- `restore` of a `snapshot` gives the same projection in every respect.
 """
 
 from typing import Any, Self
@@ -21,7 +21,7 @@ __all__ = ["Projections", "ProjectionsSnapshot"]
 
 
 class ProjectionsSnapshot(msgspec.Struct, frozen=True):
-    """What a snapshot holds of all read models."""
+    """The part of a snapshot that holds the read models."""
 
     seq: int
     jobs: list[JobView]
@@ -46,7 +46,7 @@ class Projections:
         self.seq = recorded.seq
 
     def state(self) -> dict[str, Any]:
-        """Give everything as plain JSON values, as the GETs show it at this seq."""
+        """Return everything as plain JSON values, as the GET routes show it at this seq."""
         return {
             "seq": self.seq,
             "jobs": msgspec.to_builtins(self.jobs.all()),
@@ -54,14 +54,14 @@ class Projections:
         }
 
     def snapshot(self) -> ProjectionsSnapshot:
-        """Give what `restore` takes; it shares what is never changed, so encode it at once."""
+        """Return what `restore` takes. It shares data with these, so encode it at once."""
         return ProjectionsSnapshot(
             self.seq, self.jobs.all(), self.engines.snapshot(), self.history.snapshot()
         )
 
     @classmethod
     def restore(cls, snapshot: ProjectionsSnapshot) -> Self:
-        """Give back what gave this snapshot."""
+        """Restore the read models from a snapshot."""
         projections = cls()
         projections.seq = snapshot.seq
         projections.jobs = Jobs.restore(snapshot.jobs)

@@ -14,9 +14,10 @@ __all__ = ["EngineFields", "EngineView", "Engines", "EnginesSnapshot"]
 class EngineFields(msgspec.Struct, frozen=True):
     """An engine on the wire: the seven fields of protocol.md in its order, then this project's own.
 
-    What an engine has never told is null; one that holds a job is busy, whatever it says.
-    `online` until it has been silent for a lease, `last_seen` the time of the last event that
-    it caused (UTC). `blocked` is the reason for which it gets no jobs.
+    A field that the engine has never reported is null or has its default. An engine that holds a
+    job is busy, whatever it reports. `online` is true until it has been silent for a lease.
+    `last_seen` is the time (UTC) of the last event that it caused. `blocked` is the reason why it
+    gets no jobs.
     """
 
     engine_id: str
@@ -34,19 +35,19 @@ class EngineFields(msgspec.Struct, frozen=True):
 
 
 class EngineView(EngineFields, frozen=True):
-    """An engine, with whatever else it reports in `more`; on the wire all stands side by side."""
+    """An engine. `more` holds the other fields that it reports, which the wire adds to these."""
 
     more: dict[str, Any] = {}
 
     def wire(self) -> dict[str, Any]:
-        """Give the JSON object, with `more` spread out at its end."""
+        """Return the JSON object, with the fields of `more` at its end."""
         own: dict[str, Any] = msgspec.to_builtins(self)
         more = own.pop("more")
         return own | {name: value for name, value in more.items() if name not in own}
 
     @classmethod
     def from_wire(cls, wire: dict[str, Any]) -> Self:
-        """Give back what `wire` gave. `msgspec.ValidationError` if it is no such object."""
+        """Parse what `wire` returned. Raises `msgspec.ValidationError` if it is no such object."""
         named = set(cls.__struct_fields__) - {"more"}
         own = {name: value for name, value in wire.items() if name in named}
         more = {name: value for name, value in wire.items() if name not in named}
@@ -63,7 +64,7 @@ class _Engine(msgspec.Struct):
 
 
 EnginesSnapshot = dict[str, _Engine]
-"""What a snapshot holds of all engines."""
+"""The part of a snapshot that holds the engines."""
 
 
 class Engines:
@@ -74,13 +75,13 @@ class Engines:
         self._holder: dict[str, str] = {}  # job → engine
 
     def get(self, engine_id: str) -> EngineView | None:
-        """Give one engine, or `None` if it is not on the list."""
+        """Return one engine, or `None` if it is not on the list."""
         if (engine := self._engines.get(engine_id)) is None:
             return None
-        told = {name: value for name, value in engine.report.items() if name in _REPORTED}
+        reported = {name: value for name, value in engine.report.items() if name in _REPORTED}
         return EngineView(
             engine_id=engine_id,
-            **told | ({"status": "busy"} if engine.holds is not None else {}),
+            **reported | ({"status": "busy"} if engine.holds is not None else {}),
             current_job=engine.holds,
             online=engine.online,
             last_seen=engine.last_seen,
@@ -90,16 +91,16 @@ class Engines:
         )
 
     def all(self) -> list[EngineView]:
-        """Give every engine as it is at this moment."""
+        """Return every engine as it is at this moment."""
         return [view for engine_id in self._engines if (view := self.get(engine_id)) is not None]
 
     def snapshot(self) -> EnginesSnapshot:
-        """Give what `restore` takes."""
+        """Return what `restore` takes."""
         return self._engines
 
     @classmethod
     def restore(cls, snapshot: EnginesSnapshot) -> Self:
-        """Give back what gave this snapshot."""
+        """Restore the engines from a snapshot."""
         engines = cls()
         engines._engines = snapshot
         engines._holder = {it.holds: name for name, it in snapshot.items() if it.holds is not None}
@@ -107,7 +108,7 @@ class Engines:
 
     def apply(self, recorded: Recorded) -> None:
         """Fold one event."""
-        match recorded.event:  # the usual ones first: patterns are tried in order
+        match recorded.event:  # the most frequent first: patterns are tried in order
             case events.JobSubmitted():
                 pass
             case events.EngineSeen() | events.JobProgressed():
@@ -179,7 +180,7 @@ class Engines:
             self._release(event.job_id)
             engine.holds, self._holder[event.job_id] = event.job_id, event.engine_id
             engine.online = True
-            if event.rule == ASKED_BY_NAME:  # else somebody else has asked for it
+            if event.rule == ASKED_BY_NAME:  # otherwise the engine was not the caller
                 engine.last_seen = at
 
     def _release(self, job_id: str) -> None:

@@ -1,8 +1,8 @@
-"""Which events concern a job or an engine: what `GET /jobs/{id}/events` has to look up.
+"""Which events concern a job or an engine, for `GET /jobs/{id}/events`.
 
 The events themselves stay in the log. Each name has a chain: the seq of its newest event, and for
-every event the seq of the one before it in the same chain. That is 16 bytes an event, however many
-jobs and engines share them out.
+every event the seq of the previous event in the same chain. This takes 16 bytes an event, however
+many jobs and engines there are.
 """
 
 from array import array
@@ -16,7 +16,11 @@ __all__ = ["History", "HistorySnapshot"]
 
 
 class _Chains:
-    """`newest` of each name; `earlier[n]` is for seq n + 1, 0 where a chain begins or none runs."""
+    """The chains of one kind of name.
+
+    `newest` has the newest seq of each name. `earlier[n]` belongs to seq n + 1 and is the previous
+    seq of its chain, or 0 if there is none.
+    """
 
     def __init__(self, newest: dict[str, int], earlier: bytes = b"") -> None:
         self.newest = newest
@@ -33,7 +37,10 @@ class _Chains:
 
 
 class HistorySnapshot(msgspec.Struct, frozen=True):
-    """What a snapshot holds of it; the chains are unsigned 64-bit integers of this machine."""
+    """The part of a snapshot that holds the history.
+
+    The chains are unsigned 64-bit integers in this machine's byte order.
+    """
 
     jobs: dict[str, int]
     earlier_of_job: bytes
@@ -52,16 +59,16 @@ class History:
         self._chains = (("job_id", jobs), ("engine_id", engines))
 
     def of_job(self, job_id: str) -> list[int]:
-        """Give the seqs of a job's events, oldest first."""
+        """Return the seqs of a job's events, oldest first."""
         return self._jobs.of(job_id)
 
     def of_engine(self, engine_id: str) -> list[int]:
-        """Give the seqs of an engine's events, oldest first; also of one since forgotten."""
+        """Return the seqs of an engine's events, oldest first; also of one since forgotten."""
         return self._engines.of(engine_id)
 
     def apply(self, recorded: Recorded) -> None:
-        """Fold one event: put its seq at the end of the chains of its job and its engine."""
-        # Asked of every event there ever was, so this does without functions of its own.
+        """Fold one event: append its seq to the chains of its job and its engine."""
+        # This runs for every event of the log, so it makes no calls to helper functions.
         for field, chains in self._chains:
             before = 0
             if (name := getattr(recorded.event, field, None)) is not None:
@@ -70,7 +77,7 @@ class History:
             chains.earlier.append(before)
 
     def snapshot(self) -> HistorySnapshot:
-        """Give what `restore` takes."""
+        """Return what `restore` takes."""
         return HistorySnapshot(
             self._jobs.newest,
             self._jobs.earlier.tobytes(),
@@ -80,7 +87,7 @@ class History:
 
     @classmethod
     def restore(cls, snapshot: HistorySnapshot) -> Self:
-        """Give back what gave this snapshot."""
+        """Restore the history from a snapshot."""
         history = cls()
         history._put(
             _Chains(snapshot.jobs, snapshot.earlier_of_job),

@@ -21,10 +21,10 @@ STATUSES: Final = frozenset({"pending", "assigned"}) | FINAL
 class JobView(msgspec.Struct, frozen=True, gc=False):
     """A job on the wire: the nine fields of protocol.md in its order, then this project's own.
 
-    `job_size` is in MB, `progress` in percent. `attempt` counts the assignments so far, the
-    present one included. `error_message` is that of the newest failure; a re-queued job is not
-    assigned `not_before`. `submitted_at` and `finished_at` are event times (UTC). A job from
-    another dispatcher may lack all but the first nine.
+    `job_size` is in MB, `progress` in percent. `attempt` counts the assignments so far, including
+    the present one. `error_message` is that of the newest failure. A re-queued job is not assigned
+    before `not_before`. `submitted_at` and `finished_at` are event times (UTC). A job from another
+    dispatcher may lack all but the first nine fields.
     """
 
     job_id: str
@@ -46,7 +46,7 @@ class JobView(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def final(self) -> bool:
-        """Whether nothing can happen to the job any more."""
+        """Whether nothing more can happen to the job."""
         return self.status in FINAL
 
 
@@ -58,24 +58,25 @@ class Jobs:
         self._numbers: dict[str, int] = {}
 
     def get(self, job_id: str) -> JobView | None:
-        """Give one job, or `None` if it does not exist."""
+        """Return one job, or `None` if it does not exist."""
         return self._views.get(job_id)
 
     def all(self) -> list[JobView]:
-        """Give every job as it is at this moment."""
+        """Return every job as it is at this moment."""
         return list(self._views.values())
 
     def after(self, job_id: str | None) -> Iterator[JobView]:
-        """Give the jobs submitted after a given one (`None`: all), as they are now.
+        """Return the jobs submitted after a given one (`None`: all), as they are now.
 
-        To be used up before the next event is applied. `KeyError` if there is no such job.
+        Consume the iterator before the next event is applied. Raises `KeyError` if there is no such
+        job.
         """
         start = 0 if job_id is None else self._number(job_id) + 1
         return islice(self._views.values(), start, None)
 
     @classmethod
     def restore(cls, views: Iterable[JobView]) -> Self:
-        """Give back what `all` gave."""
+        """Restore the jobs from what `all` returned."""
         jobs = cls()
         jobs._views = {view.job_id: view for view in views}
         return jobs
@@ -92,7 +93,7 @@ class Jobs:
             self._views[job_id] = _submitted(event, recorded.at)
 
     def _number(self, job_id: str) -> int:
-        """Count the jobs before one; they are numbered when this is asked, for it seldom is."""
+        """Return how many jobs come before one. Jobs are numbered on demand, since this is rare."""
         if len(self._numbers) < len(self._views):
             start = len(self._numbers)
             for number, later in enumerate(islice(self._views, start, None), start):
@@ -104,7 +105,7 @@ def _submitted(event: events.JobSubmitted, at: datetime) -> JobView:
     return JobView(
         job_id=event.job_id,
         source_url=event.source_url,
-        target_codec=sys.intern(event.target_codec),  # there are few of them, and very many jobs
+        target_codec=sys.intern(event.target_codec),  # few codecs, very many jobs
         job_size=event.job_size,
         status="pending",
         assigned_engine=None,
@@ -116,9 +117,9 @@ def _submitted(event: events.JobSubmitted, at: datetime) -> JobView:
     )
 
 
-# Hot where a log is replayed: patterns that capture, and calls with **, would take twice as long.
+# Hot in a replay: patterns that capture, and calls with **, would take twice as long.
 def _changed(view: JobView, event: Event, at: datetime) -> JobView:
-    """Give a job as it is after an event that concerns it."""
+    """Return a job as it is after an event that concerns it."""
     match event:
         case events.JobAssigned():
             return replace(
@@ -191,7 +192,7 @@ def _changed(view: JobView, event: Event, at: datetime) -> JobView:
 
 
 def as_submitted(job: JobView) -> JobView:
-    """Give a job as it was when it had just been submitted."""
+    """Return a job as it was just after it was submitted."""
     return replace(
         job,
         status="pending",

@@ -1,1 +1,1 @@
-"""Every rule, and nothing else: no I/O, no clock, no event loop."""
+"""The business rules: no I/O, no clock, no event loop."""

@@ -1,11 +1,12 @@
-"""How an attempt ends without an output, and who may answer for it.
+"""How an attempt ends without an output, and which answers to it are accepted.
 
 Laws:
-- Every failure counts against the job's `max_retries`, whoever noticed it: a job that kills
-  engines comes to an end too. Only an engine that an operator took away costs the job nothing.
-- A failure counts against the engine only if the job has not failed elsewhere before: then the
-  job is the likelier culprit, and bad jobs must not block a farm of good engines.
-- An answer that names its engine or attempt is taken only from the present holder.
+- Every failure counts against the job's `max_retries`, whoever detected it, so that a job that
+  crashes engines also comes to an end. Only an attempt that ends because an operator removed its
+  engine costs the job nothing.
+- A failure counts against the engine only if the job has not failed on another engine before.
+  Otherwise the job is the likelier cause, and bad jobs must not block a farm of good engines.
+- An answer that names its engine or attempt is accepted only from the present holder.
 """
 
 import zlib
@@ -27,7 +28,7 @@ _MAX_DOUBLINGS: Final = 40
 def attempt_ended(  # noqa: PLR0913, PLR0917 - the rules need all of it
     fleet: Fleet, job: Job, cause: Cause, message: str, at: datetime, policy: Policy
 ) -> list[Event]:
-    """Re-queue the job or end it, and block its engine if that has failed too often."""
+    """Re-queue the job or fail it for good, and block its engine after too many failures."""
     if cause == "engine_forgotten":
         return [JobRequeued(job.job_id, job.holder, job.attempt, job.retries, message, cause=cause)]
     engine = None if job.holder is None else fleet.engines[job.holder]
@@ -64,9 +65,9 @@ def attempt_ended(  # noqa: PLR0913, PLR0917 - the rules need all of it
 
 
 def late_answer(job: Job, answer: CompleteJob | FailJob) -> str | None:
-    """Say why an answer is not the present holder's.
+    """Return why an answer does not come from the present holder.
 
-    `None` if it is, or if it does not say whose it is.
+    `None` if it does, or if it names neither an engine nor an attempt.
     """
     if answer.engine_id is None and answer.attempt is None:
         return None
@@ -83,7 +84,7 @@ def late_answer(job: Job, answer: CompleteJob | FailJob) -> str | None:
 
 
 def _not_before(job_id: str, retries: int, at: datetime, policy: Policy) -> datetime | None:
-    """Double the pause with each failure; jobs that failed together do not return together."""
+    """Return when the pause ends. It doubles with each failure; jitter spreads the jobs out."""
     if policy.retry_backoff_s <= 0:
         return None
     pause_s = policy.retry_backoff_s * 2.0 ** min(retries - 1, _MAX_DOUBLINGS)

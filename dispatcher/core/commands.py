@@ -1,9 +1,9 @@
-"""What somebody wishes to happen.
+"""Commands: requests that something should happen.
 
-A command has been checked for shape (types and ranges, see `api.bodies`); whether it may be
-granted, given what has happened so far, is for `decider` to say. Its time and its caller travel
-beside it and are recorded with whatever events follow (see `dispatcher`). What the passing of time
-brings about (see `deadlines`) is a command too.
+The shape of a command (types and ranges) has been checked before, see `api.bodies`. `decider`
+decides whether to accept it, given all past events. Its time and its caller are passed beside it
+and recorded with the resulting events (see `dispatcher`). When a deadline passes, it issues a
+command too (see `deadlines`).
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who wishes it: the name of a key, and the id of the request that carried it, if one did."""
+    """The caller: the name of its key, and the id of the request that it sent, if it sent one."""
 
     name: str
     request_id: str | None = None
@@ -40,8 +40,8 @@ class Caller(msgspec.Struct, frozen=True):
 class SubmitJob(msgspec.Struct, frozen=True):
     """Queue a job (protocol.md 1.1). `job_size` is in MB, `priority` 0 to 100.
 
-    A job that comes without a `job_id` is given one that follows from the time. A second submission
-    with the same `idempotency_key` is the first one again.
+    A job without a `job_id` is given one that is derived from the time. A second submission with
+    the same `idempotency_key` stands for the first one.
     """
 
     job_id: str | None
@@ -54,10 +54,10 @@ class SubmitJob(msgspec.Struct, frozen=True):
 
 
 class ReportHeartbeat(msgspec.Struct, frozen=True):
-    """Register an engine or refresh what it says of itself (protocol.md 2.1).
+    """Register an engine or update what it reports about itself (protocol.md 2.1).
 
-    `report` is everything that the engine sent of itself, save its id; what it sent of the job in
-    hand stands apart, with `progress` in percent.
+    `report` is everything that the engine sent about itself, except its id. The other fields are
+    what it sent about its current job; `progress` is in percent.
     """
 
     engine_id: str
@@ -68,7 +68,7 @@ class ReportHeartbeat(msgspec.Struct, frozen=True):
 
 
 class ReportBenchmark(msgspec.Struct, frozen=True):
-    """Note how long an engine's benchmark took, in seconds."""
+    """Record how long an engine's benchmark took, in seconds."""
 
     engine_id: str
     benchmark_time: float
@@ -87,7 +87,7 @@ class CompleteJob(msgspec.Struct, frozen=True):
 
 
 class FailJob(msgspec.Struct, frozen=True):
-    """Note that an attempt failed (protocol.md 2.4); see `CompleteJob` for the other fields."""
+    """Record that an attempt failed (protocol.md 2.4); see `CompleteJob` for the other fields."""
 
     job_id: str
     error_message: str
@@ -96,9 +96,9 @@ class FailJob(msgspec.Struct, frozen=True):
 
 
 class AssignJob(msgspec.Struct, frozen=True):
-    """Give out a job: to the engine named, or to the one that fits best (protocol.md 2.5).
+    """Assign a job to the named engine, or to the one that fits best (protocol.md 2.5).
 
-    With `resume`, an engine that still holds a job is told that one again.
+    With `resume`, an engine that still holds a job is given that job again.
     """
 
     engine_id: str | None = None
@@ -106,44 +106,44 @@ class AssignJob(msgspec.Struct, frozen=True):
 
 
 class CancelJob(msgspec.Struct, frozen=True):
-    """Give a job up, whoever holds it."""
+    """Cancel a job, whether or not an engine holds it."""
 
     job_id: str
 
 
 class RetryJob(msgspec.Struct, frozen=True):
-    """Put a failed or cancelled job back."""
+    """Put a failed or cancelled job back in the queue."""
 
     job_id: str
 
 
 class DrainEngine(msgspec.Struct, frozen=True):
-    """Let an engine finish its job and give it no more."""
+    """Let an engine finish its job, and assign it no more."""
 
     engine_id: str
 
 
 class ResumeEngine(msgspec.Struct, frozen=True):
-    """Give a drained or blocked engine jobs again."""
+    """Let a drained or blocked engine have jobs again."""
 
     engine_id: str
 
 
 class ForgetEngine(msgspec.Struct, frozen=True):
-    """Take an engine off the list."""
+    """Remove an engine from the list."""
 
     engine_id: str
 
 
 class LoseEngine(msgspec.Struct, frozen=True):
-    """Time's own: the engine has been silent for a whole lease."""
+    """Issued by a deadline: the engine has been silent for a whole lease."""
 
     engine_id: str
     silent_s: float
 
 
 class TimeOutJob(msgspec.Struct, frozen=True):
-    """Time's own: the attempt has taken `after_s` and may take no longer."""
+    """Issued by a deadline: the attempt has taken `after_s`, the longest that it may take."""
 
     job_id: str
     attempt: int
@@ -151,7 +151,7 @@ class TimeOutJob(msgspec.Struct, frozen=True):
 
 
 class ReleaseJob(msgspec.Struct, frozen=True):
-    """Time's own: a re-queued job's pause is over."""
+    """Issued by a deadline: the pause of a re-queued job is over."""
 
     job_id: str
 

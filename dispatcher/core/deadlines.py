@@ -1,12 +1,13 @@
-"""What is due when: leases, time-outs and pauses.
+"""Deadlines: leases, time-outs and pauses.
 
 Laws:
-- What is due becomes a command like any other, and only its events change anything.
-- Time is a monotonic clock's, in seconds, and is given: a wall clock that jumps expires nothing.
-- Nothing expires for the dispatcher's own absence. After it was down, stood still, or could not
-  write its log, every engine has one whole lease to be heard again.
-- Deadlines follow from what was decided, whether or not it is durable yet: an engine that has been
-  heard is not lost because the disk is slow. One that proves to be about nothing does nothing.
+- A deadline that passes issues a command like any other. Only the resulting events change state.
+- Times are seconds of a monotonic clock, and are passed in. A wall clock that jumps expires
+  nothing.
+- Nothing expires because the dispatcher itself was absent. After it was down, stalled, or could not
+  write its log, every engine has one whole lease to be heard from again.
+- Deadlines follow from decided events, durable or not: an engine that was heard from is not lost
+  because the disk is slow. A deadline that no longer applies does nothing.
 """
 
 import heapq
@@ -23,7 +24,7 @@ from dispatcher.core.policy import Policy
 __all__ = ["TIMED", "Deadlines", "Due"]
 
 Due = LoseEngine | TimeOutJob | ReleaseJob
-"""What the passing of time can wish for."""
+"""The commands that a deadline can issue."""
 
 TIMED: Final[frozenset[type[Event]]] = frozenset(
     {
@@ -43,40 +44,40 @@ TIMED: Final[frozenset[type[Event]]] = frozenset(
 
 
 class Deadlines:
-    """Deadlines by name; the newest deadline of a name counts."""
+    """Deadlines by name. A new deadline replaces an older one of the same name."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._due: dict[str, tuple[float, Due]] = {}
         self._heap: list[tuple[float, str]] = []
-        self._ended: dict[str, tuple[float, Due]] = {}  # bounds of attempts that ended of late
+        self._ended: dict[str, tuple[float, Due]] = {}  # time-outs of recently ended attempts
 
     def restart(self, fleet: Fleet, at: datetime, now_s: float) -> None:
-        """Begin anew: a lease for every engine that counts as online, and what jobs wait for.
+        """Start over: a lease for each online engine, a time-out for each attempt, and all pauses.
 
-        An attempt that had its bound before keeps it, even if its end was decided and then could
-        not be recorded.
+        An attempt that already had a time-out keeps it, even if its end was decided but could not
+        be recorded.
         """
-        bounds = self._ended | self._due
+        timeouts = self._ended | self._due
         self._due, self._heap, self._ended = {}, [], {}
         for engine in fleet.engines.values():
             if engine.online:
-                self._lease(engine.engine_id, now_s)
+                self._set_lease(engine.engine_id, now_s)
             if engine.holds is not None:
                 job, name = fleet.jobs[engine.holds], _job(engine.holds)
-                self._bound(job.job_id, job.attempt, now_s)
-                before = bounds.get(name)
-                if before is not None and before[1] == self._due[name][1]:
-                    self._set(name, *before)
+                self._set_timeout(job.job_id, job.attempt, now_s)
+                earlier = timeouts.get(name)
+                if earlier is not None and earlier[1] == self._due[name][1]:
+                    self._set(name, *earlier)
         for job_id, not_before in fleet.queue.paused.items():
-            self._release_in(job_id, (not_before - at).total_seconds(), now_s)
+            self._set_release(job_id, (not_before - at).total_seconds(), now_s)
 
     def notice(self, event: Event, at: datetime, now_s: float) -> None:
-        """Set and clear what an event means for the time to come."""
-        match event:  # the usual ones first: patterns are tried in order
+        """Set and clear deadlines according to an event."""
+        match event:  # the most frequent first: patterns are tried in order
             case events.JobAssigned(job_id, engine_id, attempt):
-                self._lease(engine_id, now_s)
-                self._bound(job_id, attempt, now_s)
+                self._set_lease(engine_id, now_s)
+                self._set_timeout(job_id, attempt, now_s)
             case (
                 events.JobCompleted(job_id)
                 | events.JobFailedPermanently(job_id)
@@ -89,19 +90,19 @@ class Deadlines:
                 | events.EngineBenchmarked(engine_id)
                 | events.JobProgressed(engine_id=engine_id)
             ):
-                self._lease(engine_id, now_s)
+                self._set_lease(engine_id, now_s)
             case events.EngineForgotten(engine_id):
                 self._due.pop(_engine(engine_id), None)
             case events.JobRequeued(job_id):
                 self._attempt_ended(job_id)
                 if event.not_before is not None:
                     pause_s = (event.not_before - at).total_seconds()
-                    self._release_in(job_id, pause_s, now_s)
+                    self._set_release(job_id, pause_s, now_s)
             case _:
                 pass
 
     def take_due(self, now_s: float) -> Due | None:
-        """Take the first of what is due, if anything is."""
+        """Remove and return the next command that is due, or `None`."""
         while self._heap and self._heap[0][0] <= now_s:
             _, name = heapq.heappop(self._heap)
             if (due := self._due.get(name)) is None:
@@ -111,17 +112,17 @@ class Deadlines:
                 if isinstance(due[1], TimeOutJob):
                     self._ended[name] = due
                 return due[1]
-            heapq.heappush(self._heap, (due[0], name))  # it was put off since it came here
+            heapq.heappush(self._heap, (due[0], name))  # it was postponed since it was pushed
         return None
 
     def renew_leases(self, now_s: float) -> None:
-        """Give every engine that has a lease a whole one."""
+        """Give every engine that has a lease a whole new one."""
         for _, due in list(self._due.values()):
             if isinstance(due, LoseEngine):
-                self._lease(due.engine_id, now_s)
+                self._set_lease(due.engine_id, now_s)
 
     def settled(self) -> None:
-        """Note that all that was decided is durable, so that no attempt that ended comes back."""
+        """Note that all decisions are durable, so that no ended attempt can come back."""
         self._ended.clear()
 
     def _attempt_ended(self, job_id: str) -> None:
@@ -132,21 +133,21 @@ class Deadlines:
     def _set(self, name: str, due_s: float, due: Due) -> None:
         known = self._due.get(name)
         self._due[name] = (due_s, due)
-        # A name that is on the heap with an earlier time will be put off when that time comes.
+        # If the heap has the name with an earlier time, `take_due` postpones it then.
         if known is None or due_s < known[0]:
             heapq.heappush(self._heap, (due_s, name))
 
-    def _lease(self, engine_id: str, now_s: float) -> None:
+    def _set_lease(self, engine_id: str, now_s: float) -> None:
         lease_s = self._policy.lease_s
         self._set(_engine(engine_id), now_s + lease_s, LoseEngine(engine_id, lease_s))
 
-    def _bound(self, job_id: str, attempt: int, now_s: float) -> None:
+    def _set_timeout(self, job_id: str, attempt: int, now_s: float) -> None:
         timeout_s = self._policy.job_timeout_s
         if timeout_s > 0:
             self._set(_job(job_id), now_s + timeout_s, TimeOutJob(job_id, attempt, timeout_s))
 
-    def _release_in(self, job_id: str, after_s: float, now_s: float) -> None:
-        # No longer than any pause, even if the clock was set back meanwhile.
+    def _set_release(self, job_id: str, after_s: float, now_s: float) -> None:
+        # At most the longest pause, even if the clock was set back in the meantime.
         pause_s = min(max(0.0, after_s), LONGEST_BACKOFF_S)
         self._set(_job(job_id), now_s + pause_s, ReleaseJob(job_id))
 

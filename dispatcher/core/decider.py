@@ -1,8 +1,8 @@
 """All the rules of the protocol.
 
-`decide(fleet, command, at, policy)` gives what follows from a command: the events that happen,
-which may be none, and the reply to whoever gave it. It changes nothing and knows no clock: `at` is
-the time of the command. `fleet.evolve` makes the events true. How attempts end is in `attempts`.
+`decide(fleet, command, at, policy)` returns what follows from a command: the resulting events, if
+any, and the reply to the caller. It changes nothing and reads no clock: `at` is the time of the
+command. `fleet.evolve` applies the events. How attempts end is in `attempts`.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class Decision(NamedTuple):
 
 
 def decide(fleet: Fleet, command: Command, at: datetime, policy: Policy) -> Decision:
-    """Say what follows from a command, given all that has happened so far."""
+    """Return what follows from a command, given all past events."""
     match command:
         case commands.SubmitJob():
             return _submit(fleet, command, at, policy)
@@ -74,7 +74,7 @@ def decide(fleet: Fleet, command: Command, at: datetime, policy: Policy) -> Deci
 
 
 def held_by(fleet: Fleet, command: commands.AssignJob) -> JobIs | None:
-    """Give the job that an engine which asks to resume holds already, if it holds one."""
+    """Return the job that an engine already holds, if it holds one and asks to resume."""
     if not command.resume or command.engine_id is None:
         return None
     engine = fleet.engines.get(command.engine_id)
@@ -86,17 +86,17 @@ def _refused(reason: Reason) -> Decision:
 
 
 def _submit(fleet: Fleet, command: commands.SubmitJob, at: datetime, policy: Policy) -> Decision:
-    """Queue a job, or recognise one that was queued with the same key."""
+    """Queue a job, or return the one that was queued with the same key."""
     job_id, key = command.job_id, command.idempotency_key
     if job_id is None:
         job_id = _free_id(fleet, at)
     elif job_id in fleet.jobs:
         return _refused(Reason.JOB_ID_TAKEN)
     if key is not None and (first := fleet.idempotent.get(key)) is not None:
-        if _asks_for(command) != _asks_for(first):
+        if _content(command) != _content(first):
             return _refused(Reason.KEY_REUSED)
         return Decision((), JobIs(first.job_id, is_new=False))
-    arrived_at = max(at, fleet.newest)  # a clock that is set back lets no job pass earlier ones
+    arrived_at = max(at, fleet.newest)  # no job passes earlier ones if the clock is set back
     submitted = events.JobSubmitted(
         job_id=job_id,
         source_url=command.source_url,
@@ -112,19 +112,19 @@ def _submit(fleet: Fleet, command: commands.SubmitJob, at: datetime, policy: Pol
 
 
 def _free_id(fleet: Fleet, at: datetime) -> str:
-    """Make an id of protocol.md's form `{microseconds}_{counter}` that no job has yet."""
+    """Return an unused id of the form `{microseconds}_{counter}` (protocol.md)."""
     micros, counter = microseconds(at), 0
     while (job_id := f"{micros}_{counter}") in fleet.jobs:
         counter += 1
     return job_id
 
 
-def _asks_for(it: commands.SubmitJob | events.JobSubmitted) -> tuple[object, ...]:
+def _content(it: commands.SubmitJob | events.JobSubmitted) -> tuple[object, ...]:
     return it.source_url, it.target_codec, it.job_size, it.max_retries, it.priority
 
 
 def _assign(fleet: Fleet, command: commands.AssignJob) -> Decision:
-    """Give out at most one job, or say again which one an engine that resumes has."""
+    """Assign at most one job. An engine that resumes is given the job that it holds."""
     if command.engine_id is None:
         choice = choose_any(fleet)
     elif (engine := fleet.engines.get(command.engine_id)) is None:
@@ -143,7 +143,7 @@ def _assign(fleet: Fleet, command: commands.AssignJob) -> Decision:
 def _heartbeat(
     fleet: Fleet, command: commands.ReportHeartbeat, at: datetime, policy: Policy
 ) -> Decision:
-    """Merge: a field that is absent keeps its last value, and only what is new is recorded."""
+    """Merge a report: absent fields keep their last values, and only changes are recorded."""
     engine = fleet.engines.get(command.engine_id)
     if engine is None:
         happened: list[Event] = [events.EngineReported(command.engine_id, command.report)]
@@ -162,7 +162,7 @@ def _heartbeat(
 
 
 def _orders(fleet: Fleet, engine: Engine, command: commands.ReportHeartbeat) -> Orders:
-    """Tell an engine what it can't know: that its job is not its own any more, or to take none."""
+    """Tell an engine that the job it named is no longer its own, and whether it is drained."""
     named = command.current_job
     is_its_own = named is None or (
         engine.holds == named and command.attempt in {None, fleet.jobs[named].attempt}
@@ -180,7 +180,7 @@ def _progress(fleet: Fleet, engine: Engine, command: commands.ReportHeartbeat) -
 
 
 def _same(old: object, new: object) -> bool:
-    """Compare JSON values: `True == 1` in Python, but not to a reader of JSON."""
+    """Compare JSON values: `True == 1` in Python, but not in JSON."""
     if isinstance(old, str) or isinstance(new, str):
         return old == new
     return old == new and msgspec.json.encode(old) == msgspec.json.encode(new)
@@ -215,7 +215,7 @@ def _about_a_job(
 def _complete(job: Job, command: commands.CompleteJob) -> Decision:
     """Accept the output for any job that is not final: late work is still finished work.
 
-    An engine that says which attempt it answers for is held to it.
+    An answer that names its engine or attempt must come from the present holder.
     """
     if job.status == "completed" and job.output_url == command.output_url:
         return Decision((), DONE)
@@ -230,7 +230,7 @@ def _complete(job: Job, command: commands.CompleteJob) -> Decision:
 def _fail(
     fleet: Fleet, job: Job, command: commands.FailJob, at: datetime, policy: Policy
 ) -> Decision:
-    """Re-queue until `max_retries` failures have been counted; 0 and 1 both allow one attempt."""
+    """Re-queue the job until `max_retries` failures are counted; 0 and 1 both allow one attempt."""
     if (why := late_answer(job, command)) is not None:
         return _too_late(command, "fail", why)
     if job.final:
@@ -245,7 +245,7 @@ def _too_late(
     kind: Literal["complete", "fail"],
     why: str,
 ) -> Decision:
-    """Refuse a late answer, and have the refusal recorded."""
+    """Refuse a late answer, and record the refusal."""
     refusal = events.AnswerRefused(answer.job_id, answer.engine_id, answer.attempt, kind, why)
     return Decision((refusal,), Refused(Reason.NOT_THE_HOLDER, why))
 
@@ -281,7 +281,7 @@ def _when_due(
     at: datetime,
     policy: Policy,
 ) -> list[Event]:
-    """Do what is due, unless what it is about has changed in the meantime."""
+    """Apply a deadline, unless its engine or job has changed in the meantime."""
     match command:
         case commands.LoseEngine(engine_id, silent_s):
             engine = fleet.engines.get(engine_id)

@@ -1,19 +1,20 @@
-"""The dispatcher without a loop, a disk or a clock: commands, ticks and hang-ups in, effects out.
+"""The dispatcher without an event loop, a disk or a clock: calls go in, effects come out.
 
-    take(command) ─► decide ─► evolve the fleet ─► set deadlines ─► serve who waits ─► [Effect, …]
-    tick()        ─► what is due, as commands of its own
+    take(command) ─► decide ─► evolve the fleet ─► set deadlines ─► serve waiters ─► [Effect, …]
+    tick()        ─► the same, for a command that is due
 
-Whoever drives it gives the time and carries out the effects, in their order: `serving.service`
-with a log and real time, `simulation` with a made-up farm. Neither decides anything.
+The driver passes the time and carries out the effects, in order. There are two drivers:
+`serving.service` with a log and real time, `simulation` with a simulated farm. Neither makes
+decisions.
 
 Laws:
-- Each call is one whole step: what it decides is true in the fleet when it returns, and whoever
-  waits for what has become possible has it in the same step.
+- Each call is one whole step. When it returns, its decisions are applied to the fleet, and waiting
+  requests have been given the work that became available.
 - The fleet may be ahead of the log by the effects that are not yet durable. If those are lost,
-  `restart` begins again from what the log has.
-- A ticket is answered once: with the `Settle` that carries it, or never if its caller hung up.
-- `tick` is called only when all that was decided is durable, so that an engine whose heartbeat
-  waits for the disk is never lost for it; a late tick is the dispatcher's own absence.
+  `restart` starts over from the state in the log.
+- A ticket is answered once, by the `Settle` that carries it, or never if its caller hung up.
+- `tick` is called only when all decisions are durable, so that no engine is lost while its
+  heartbeat waits for the disk. A late tick counts as the dispatcher's own absence.
 """
 
 from collections.abc import Hashable, Sequence
@@ -33,18 +34,18 @@ from dispatcher.core.waiting import Waiter, Waiting
 __all__ = ["TICK_S", "Dispatcher", "Effect", "Settle", "StoodStill", "Wait"]
 
 TICK_S: Final = 0.25
-"""How often it is to be ticked."""
+"""The interval between ticks."""
 STALL_S: Final = 2.0
-"""A tick that comes so much too late means that the dispatcher itself stood still."""
+"""A tick that is later than this means that the dispatcher itself stalled."""
 ITSELF: Final = Caller("dispatcher")
-"""The caller of what the dispatcher does of its own accord."""
+"""The caller of the commands that the dispatcher issues itself."""
 
 
 class Settle(NamedTuple):
-    """Make these records durable, then give the reply to the ticket; `None` is nobody's.
+    """Make these records durable, then send the reply to the ticket, if there is one.
 
-    Without records the reply still waits for all that was decided before it. `command` is what it
-    answers; whoever only waits for what was decided has none.
+    Without records, the reply still waits until all earlier decisions are durable. `command` is the
+    command that is answered. It is `None` if the caller only waits for earlier decisions.
     """
 
     command: Command | None
@@ -54,14 +55,14 @@ class Settle(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """There is nothing to answer yet: call `end_wait` when so many seconds are over."""
+    """There is no answer yet: call `end_wait` after this many seconds."""
 
     ticket: Hashable
     seconds: float
 
 
 class StoodStill(NamedTuple):
-    """A tick came so many seconds too late, and all leases have begun anew."""
+    """A tick came this many seconds late, and all leases were renewed."""
 
     seconds: float
 
@@ -70,9 +71,9 @@ Effect = Settle | Wait | StoodStill
 
 
 class Dispatcher:
-    """The fleet, who waits for work, and what is due. Times are `at` (UTC) and `now_s` (monotonic).
+    """The fleet, the requests that wait for work, and the deadlines.
 
-    `seq` is that of the newest event decided.
+    Times are `at` (UTC) and `now_s` (monotonic). `seq` is that of the newest event decided.
     """
 
     def __init__(self, policy: Policy = DEFAULT_POLICY, tick_s: float = TICK_S) -> None:
@@ -86,23 +87,23 @@ class Dispatcher:
         self._is_closed = False
 
     def waiting(self) -> list[Hashable]:
-        """List the tickets of the asks that wait for work, whoever has waited longest first."""
+        """List the tickets of the requests that wait for work, the longest wait first."""
         return [*self._waiting.by_ticket]
 
     def restart(self, fleet: Fleet, seq: int, *, at: datetime, now_s: float) -> list[Effect]:
-        """Begin, or begin again, with a fleet that is durable up to `seq`. It is ours from now on.
+        """Start, or start over, with a fleet that is durable up to `seq`; take ownership of it.
 
-        Who waits goes on waiting, and is served if the fleet has a job for him.
+        Waiting requests go on waiting, and are served if the fleet has a job for them.
         """
         self.fleet, self.seq = fleet, seq
         self._next_tick_s = now_s + self._tick_s
         self._deadlines.restart(fleet, at, now_s)
         effects: list[Effect] = []
         for waiter in self._waiting.all():
-            self._try(waiter, at, now_s, effects)
+            self._serve(waiter, at, now_s, effects)
         return effects
 
-    def take(  # noqa: PLR0913 - a command, who gave it, and when
+    def take(  # noqa: PLR0913 - a command, its caller, and its times
         self,
         command: Command,
         caller: Caller,
@@ -112,7 +113,7 @@ class Dispatcher:
         ticket: Hashable | None = None,
         wait_s: float = 0.0,
     ) -> list[Effect]:
-        """Take a command in. An ask that finds no job waits up to `wait_s` for one."""
+        """Carry out a command. An `AssignJob` that finds no job waits up to `wait_s` for one."""
         decision = decide(self.fleet, command, at, self._policy)
         if (
             wait_s > 0
@@ -128,9 +129,9 @@ class Dispatcher:
         return effects
 
     def tick(self, *, at: datetime, now_s: float) -> list[Effect]:
-        """Let time have passed: at most one thing that is due is done, so call it until it is none.
+        """Let time pass. A call carries out at most one due command; repeat it until it has none.
 
-        In between the effects are made durable, and engines can be heard.
+        Between calls, the effects are made durable, and engines can be heard.
         """
         effects: list[Effect] = []
         lag_s = now_s - self._next_tick_s
@@ -145,20 +146,20 @@ class Dispatcher:
         return effects
 
     def end_wait(self, ticket: Hashable) -> list[Effect]:
-        """Answer an ask whose time is over. One that was answered already is none of these."""
+        """Answer a request whose wait is over. Do nothing if it was answered already."""
         waiter = self._waiting.leave(ticket)
         return [] if waiter is None else [self._without_work(waiter)]
 
     def hang_up(self, ticket: Hashable) -> None:
-        """Forget an ask whose caller is gone."""
+        """Forget a request whose caller is gone."""
         self._waiting.leave(ticket)
 
     def close(self) -> list[Effect]:
-        """Answer everybody who waits, and let nobody wait from now on."""
+        """Answer all waiting requests, and let no request wait from now on."""
         self._is_closed = True
         return self._dismiss(self._waiting.all())
 
-    def _settle(  # noqa: PLR0913, PLR0917 - all that there is to a step
+    def _settle(  # noqa: PLR0913, PLR0917 - the parts of a step
         self,
         decision: Decision,
         command: Command,
@@ -168,11 +169,11 @@ class Dispatcher:
         now_s: float,
         effects: list[Effect],
     ) -> None:
-        """Make a decision true, and serve those for whom it has made something possible."""
+        """Apply a decision, and serve the waiting requests for which it makes work available."""
         happened = decision.events
         news: Sequence[Event] = ()
         if self._waiting.by_ticket:
-            news = [event for event in happened if not self._is_known(event)]
+            news = [event for event in happened if not self._is_routine(event)]
         records = []
         for event in happened:
             self.seq += 1
@@ -183,20 +184,20 @@ class Dispatcher:
         effects.append(Settle(command, records, decision.reply, ticket))
         for event in news:
             if isinstance(event, events.EngineLost | events.EngineForgotten):
-                # An ask from before the engine fell silent is no sign of life.
+                # A request from before the engine fell silent is no sign of life.
                 effects += self._dismiss(self._waiting.of_engine(event.engine_id))
             for waiter in self._waiting.concerned(self.fleet, event):
-                self._try(waiter, at, now_s, effects)
+                self._serve(waiter, at, now_s, effects)
 
-    def _is_known(self, event: Event) -> bool:
-        """Whether an event is a sign of life of an engine that is known to live: most are."""
+    def _is_routine(self, event: Event) -> bool:
+        """Whether an event only shows that an online engine is alive, as most events do."""
         if type(event) is not events.EngineSeen:
             return False
         engine = self.fleet.engines.get(event.engine_id)
         return engine is not None and engine.online
 
-    def _try(self, waiter: Waiter, at: datetime, now_s: float, effects: list[Effect]) -> None:
-        """Give a waiter a job, if there is one for him."""
+    def _serve(self, waiter: Waiter, at: datetime, now_s: float, effects: list[Effect]) -> None:
+        """Assign a job to a waiting request, if there is one for it."""
         decision = decide(self.fleet, waiter.command, at, self._policy)
         if decision.events:
             caller, ticket = waiter.caller, waiter.ticket

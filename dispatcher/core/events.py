@@ -1,11 +1,11 @@
-"""What can have happened on the farm.
+"""The events that can happen on the farm.
 
 Laws:
-- An event is a fact: past tense, frozen, complete. It holds what was decided, never what has yet
+- An event is a fact: past tense, frozen, complete. It holds what was decided, never what is still
   to be decided, so that a replay needs no rules and no clock.
-- The name under which an event is recorded lives in `codec` and never changes.
-- Events are the only way in which anything changes. `fleet` folds them into what decisions need,
-  `projections` into what readers see.
+- The name under which an event is recorded is in `log.serialization` and never changes.
+- Only events change state. `fleet` folds them into the state that decisions need, `projections`
+  into what readers see.
 """
 
 from datetime import datetime
@@ -42,21 +42,21 @@ __all__ = [
 ]
 
 Cause = Literal["reported", "engine_silent", "timed_out", "engine_restarted", "engine_forgotten"]
-"""What ended an attempt: the engine said so, or one of the dispatcher's own observations."""
+"""Why an attempt ended: the engine reported it, or the dispatcher observed it."""
 
 
 FINAL: Final = frozenset({"completed", "failed_permanently", "cancelled"})
 """The states of a job in which nothing more can happen to it, unless it is retried."""
 
 ASKED_BY_NAME: Final = "asked by name"
-"""The rule of an assignment for which the engine itself has asked."""
+"""The rule of an assignment that the engine itself asked for."""
 
 
 class JobSubmitted(msgspec.Struct, frozen=True, gc=False):
-    """A client handed in a job. `job_size` is in MB (protocol.md 1.1).
+    """A client submitted a job. `job_size` is in MB (protocol.md 1.1).
 
     `arrived_at` is the time of submission, but never before that of an earlier job, even if the
-    clock was set back. `waits_since` is its place in the queue: `arrived_at`, put back for its
+    clock was set back. `waits_since` gives its place in the queue: `arrived_at`, moved back for its
     priority.
     """
 
@@ -74,8 +74,8 @@ class JobSubmitted(msgspec.Struct, frozen=True, gc=False):
 class JobAssigned(msgspec.Struct, frozen=True, gc=False):
     """A job was given to an engine.
 
-    `attempt` counts the assignments of this job from 1 and tells one from the next.
-    `rule` is the rule of `scheduling` that chose the engine, out of those `considered`.
+    `attempt` numbers the assignments of this job from 1. `rule` is the rule of `scheduling` that
+    chose the engine from those `considered`.
     """
 
     job_id: str
@@ -95,10 +95,10 @@ class JobCompleted(msgspec.Struct, frozen=True, gc=False):
 
 
 class JobRequeued(msgspec.Struct, frozen=True, gc=False):
-    """An attempt ended without an output and the job waits for the next one.
+    """An attempt ended without an output, and the job waits for the next one.
 
-    `retries` counts this failure too, if it is one. `blames_engine` says whether it counts
-    against the engine. With `not_before`, the job waits for `JobReleased` first.
+    `retries` includes this attempt if it counts as a failure. `blames_engine` says whether it
+    counts against the engine. With `not_before`, the job waits for `JobReleased` first.
     """
 
     job_id: str
@@ -112,7 +112,7 @@ class JobRequeued(msgspec.Struct, frozen=True, gc=False):
 
 
 class JobFailedPermanently(msgspec.Struct, frozen=True, gc=False):
-    """An attempt failed and it was the last one; see `JobRequeued` for the fields."""
+    """The last attempt of a job failed; see `JobRequeued` for the fields."""
 
     job_id: str
     engine_id: str | None
@@ -124,13 +124,13 @@ class JobFailedPermanently(msgspec.Struct, frozen=True, gc=False):
 
 
 class JobReleased(msgspec.Struct, frozen=True, gc=False):
-    """A re-queued job's pause is over, and it may be assigned again."""
+    """The pause of a re-queued job is over, and it may be assigned again."""
 
     job_id: str
 
 
 class JobProgressed(msgspec.Struct, frozen=True, gc=False):
-    """An engine told, with a heartbeat, how far it has come; `progress` is in percent."""
+    """An engine reported its progress with a heartbeat; `progress` is in percent."""
 
     job_id: str
     engine_id: str
@@ -139,7 +139,7 @@ class JobProgressed(msgspec.Struct, frozen=True, gc=False):
 
 
 class JobCancelled(msgspec.Struct, frozen=True, gc=False):
-    """A client gave the job up. `engine_id` is the engine that held it, if one did."""
+    """A client cancelled the job. `engine_id` is the engine that held it, if one did."""
 
     job_id: str
     engine_id: str | None
@@ -147,7 +147,7 @@ class JobCancelled(msgspec.Struct, frozen=True, gc=False):
 
 
 class JobRetried(msgspec.Struct, frozen=True, gc=False):
-    """A client put a failed or cancelled job back, with all its retries."""
+    """A client put a failed or cancelled job back in the queue, with all its retries."""
 
     job_id: str
 
@@ -155,8 +155,8 @@ class JobRetried(msgspec.Struct, frozen=True, gc=False):
 class AnswerRefused(msgspec.Struct, frozen=True, gc=False):
     """An engine's answer came too late and changed nothing.
 
-    `engine_id` and `attempt` are those that the answer carried, `answer` is `complete` or `fail`,
-    `reason` what the engine was told.
+    `engine_id` and `attempt` are those that the answer named. `answer` is `complete` or `fail`.
+    `reason` is the text that the engine was sent.
     """
 
     job_id: str
@@ -167,11 +167,11 @@ class AnswerRefused(msgspec.Struct, frozen=True, gc=False):
 
 
 class EngineReported(msgspec.Struct, frozen=True, gc=False):
-    """A heartbeat that told something new.
+    """A heartbeat reported something new.
 
-    `report` has only the fields that are new or differ from the engine's earlier reports, under
-    the names of protocol.md 2.1, and any others that the engine sent. An engine's first heartbeat
-    is always recorded so, even when it says nothing but its id.
+    `report` has only the fields that are new or differ from the engine's earlier reports, under the
+    names of protocol.md 2.1, and any others that the engine sent. An engine's first heartbeat is
+    always recorded like this, even if it reports nothing but its id.
     """
 
     engine_id: str
@@ -179,7 +179,7 @@ class EngineReported(msgspec.Struct, frozen=True, gc=False):
 
 
 class EngineSeen(msgspec.Struct, frozen=True, gc=False):
-    """A heartbeat that only repeated what was known: the engine is alive."""
+    """A heartbeat only repeated what was known: the engine is alive."""
 
     engine_id: str
 
@@ -192,33 +192,33 @@ class EngineBenchmarked(msgspec.Struct, frozen=True, gc=False):
 
 
 class EngineLost(msgspec.Struct, frozen=True, gc=False):
-    """An engine was silent for a whole lease and counts as offline until it is heard again."""
+    """An engine was silent for a whole lease. It is offline until it is heard from again."""
 
     engine_id: str
     silent_s: float
 
 
 class EngineBlocked(msgspec.Struct, frozen=True, gc=False):
-    """An engine failed too many different jobs in a row and gets no more until it is resumed."""
+    """An engine failed too many different jobs in a row. It gets no more until it is resumed."""
 
     engine_id: str
     reason: str
 
 
 class EngineDrained(msgspec.Struct, frozen=True, gc=False):
-    """An operator wants the engine to finish its job and take no more."""
+    """An operator drained the engine: it finishes its job and gets no more."""
 
     engine_id: str
 
 
 class EngineResumed(msgspec.Struct, frozen=True, gc=False):
-    """An operator lets a drained or blocked engine have jobs again."""
+    """An operator let a drained or blocked engine have jobs again."""
 
     engine_id: str
 
 
 class EngineForgotten(msgspec.Struct, frozen=True, gc=False):
-    """An operator took the engine off the list."""
+    """An operator removed the engine from the list."""
 
     engine_id: str
 
@@ -246,12 +246,12 @@ Event = (
 
 
 class Recorded(msgspec.Struct, frozen=True, gc=False):
-    """An event in its place in the log.
+    """An event with its position in the log.
 
-    `seq` counts from 1 without gaps; it alone gives the order. `at` is the wall clock (UTC) when
-    the command came in, which may step back when the clock is set. `actor` names who asked: the
+    `seq` counts from 1 without gaps, and alone defines the order. `at` is the wall-clock time (UTC)
+    when the command came in. It may step back when the clock is set. `actor` is the caller: the
     name of the key that the request carried. `request_id` is that of the request (`X-Request-ID`),
-    `None` for what the dispatcher did of its own accord.
+    or `None` for what the dispatcher did itself.
     """
 
     seq: int
@@ -262,12 +262,12 @@ class Recorded(msgspec.Struct, frozen=True, gc=False):
 
 
 def job_of(event: Event) -> str | None:
-    """Name the job that an event concerns, if it concerns one."""
+    """Return the id of the job that an event concerns, or `None`."""
     job_id: str | None = getattr(event, "job_id", None)
     return job_id
 
 
 def engine_of(event: Event) -> str | None:
-    """Name the engine that an event concerns, if it concerns one."""
+    """Return the id of the engine that an event concerns, or `None`."""
     engine_id: str | None = getattr(event, "engine_id", None)
     return engine_id

@@ -1,4 +1,4 @@
-"""Why a job is where it is: the rules of `scheduling`, asked instead of applied."""
+"""Why a job is in its present state, by the rules of `scheduling`."""
 
 from typing import assert_never
 
@@ -11,7 +11,7 @@ __all__ = ["explain"]
 
 
 def explain(fleet: Fleet, job_id: str) -> Explanation | None:
-    """Explain a job; `None` if there is none."""
+    """Explain the state of a job; `None` if there is no such job."""
     if (job := fleet.jobs.get(job_id)) is None:
         return None
     if job.status == "pending":

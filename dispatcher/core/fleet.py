@@ -1,11 +1,11 @@
 """The state that decisions need, and no more.
 
 Laws:
-- `evolve` is the only thing that changes a `Fleet`. It changes it in place (a farm can hold a
-  million jobs), so a fleet has one owner and is never shared.
-- `evolve` is total: it refuses no fact. An event about a job or an engine that was never heard
-  of changes nothing.
-- A job is held by at most one engine, an engine holds at most one job, and both sides say so.
+- Only `evolve` changes a `Fleet`. It changes it in place, because a farm can hold a million jobs.
+  So a fleet has one owner and is never shared.
+- `evolve` is total: it rejects no event. An event about a job or an engine that does not exist
+  changes nothing.
+- A job is held by at most one engine, an engine holds at most one job, and the two agree.
 - Every pending job is in the queue exactly once, and no other job is.
 """
 
@@ -24,15 +24,15 @@ from dispatcher.core.queue import Queue
 
 __all__ = ["Engine", "Fleet", "evolve", "microseconds"]
 
-_MB_A_GB = 1000
+_MB_PER_GB = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 class Engine(msgspec.Struct):
-    """An engine as the rules see it: all that it reported, and how it has fared.
+    """An engine as the rules see it: all that it reported, and its record.
 
-    `failures` are the different jobs that it has failed since its last success.
+    `failures` are the different jobs that it failed since it last succeeded or was resumed.
     """
 
     engine_id: str
@@ -45,36 +45,36 @@ class Engine(msgspec.Struct):
 
     @property
     def idle(self) -> bool:
-        """Whether it does nothing: it holds no job and does not say that it is busy."""
+        """Whether it holds no job and does not report that it is busy."""
         return self.holds is None and self.report.get("status") != "busy"
 
     @property
     def trusted(self) -> bool:
-        """Whether it may have jobs: it is neither drained nor blocked."""
+        """Whether it may be given jobs: it is neither drained nor blocked."""
         return not self.drained and self.blocked is None
 
     @property
     def codecs(self) -> list[str] | None:
-        """The codecs that it declares; `None` if it declares none and so takes any."""
+        """The codecs that it declares; `None` if it declares none and so accepts any."""
         return self.report.get("supported_codecs") or None
 
     @property
     def benchmark_time(self) -> float | None:
-        """Seconds that its benchmark took, if it has told; less is faster."""
+        """Seconds that its benchmark took, if it has reported that; less is faster."""
         return self.report.get("benchmark_time")
 
     @property
     def streams(self) -> bool:
-        """Whether it can work from a URL without fetching the file first."""
+        """Whether it can work from a URL without downloading the file first."""
         return self.report.get("streaming_support") is True
 
     @property
     def room_mb(self) -> float:
-        """How large a source it can take: any, if it streams or has told of no limit."""
+        """The largest source that it can take: unlimited if it streams or reported no limit."""
         storage_gb: float | None = self.report.get("storage_capacity_gb")
         if self.streams or storage_gb is None:
             return math.inf
-        return round(storage_gb * _MB_A_GB, 6)  # 1.001 GB hold 1001 MB, whatever doubles say
+        return round(storage_gb * _MB_PER_GB, 6)  # 1.001 GB is exactly 1001 MB
 
     def takes(self, codec: str) -> bool:
         """Whether it may be given a job for `codec`."""
@@ -83,10 +83,10 @@ class Engine(msgspec.Struct):
 
 
 class Fleet(msgspec.Struct):
-    """All jobs and engines, in the order in which they came, and the queue.
+    """All jobs and engines, in order of arrival, and the queue.
 
-    `newest` is the latest time at which a job arrived. `idempotent` finds a submission by the
-    key that it carried.
+    `newest` is the latest arrival time of a job. `idempotent` maps an idempotency key to the
+    submission that carried it.
     """
 
     jobs: dict[str, Job] = {}
@@ -98,7 +98,7 @@ class Fleet(msgspec.Struct):
 
 def evolve(fleet: Fleet, event: Event) -> None:
     """Fold one event into the fleet."""
-    match event:  # the usual ones first: patterns are tried in order
+    match event:  # the most frequent first: patterns are tried in order
         case events.JobSubmitted():
             _submitted(fleet, event)
         case events.JobAssigned():
@@ -189,7 +189,7 @@ def _submitted(fleet: Fleet, event: events.JobSubmitted) -> None:
     if event.job_id in fleet.jobs:
         return
     place = Place(microseconds(event.waits_since or _EPOCH), len(fleet.jobs))
-    codec = sys.intern(event.target_codec)  # there are few of them, and very many jobs
+    codec = sys.intern(event.target_codec)  # few codecs, very many jobs
     job = Job(event.job_id, codec, event.job_size, event.max_retries, place)
     fleet.jobs[job.job_id] = job
     fleet.queue.add(job)
@@ -199,7 +199,7 @@ def _submitted(fleet: Fleet, event: events.JobSubmitted) -> None:
 
 
 def microseconds(at: datetime) -> int:
-    """Count the microseconds since the epoch, exactly."""
+    """Return the microseconds since the epoch, exactly."""
     return (at - _EPOCH) // _MICROSECOND
 
 
@@ -237,7 +237,7 @@ def _attempt_failed(fleet: Fleet, event: events.JobRequeued | events.JobFailedPe
 
 
 def _released(fleet: Fleet, job_id: str) -> Job | None:
-    """Take a job from its holder, who is idle at once, and out of the queue, wherever it is."""
+    """Take a job from its holder, which becomes idle at once, and out of the queue."""
     if (job := fleet.jobs.get(job_id)) is None:
         return None
     if job.holder is not None:

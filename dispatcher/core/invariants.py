@@ -1,12 +1,12 @@
-"""What is true of a fleet, whatever has happened to it.
+"""Invariants of a fleet.
 
-These look at everything, so they take a while: tests ask after every step or at their end, the
-simulation now and then. A server does not ask.
+The checks look at everything, so they take a while. Tests run them after every step or at the end,
+the simulation now and then. A server does not run them.
 
 Laws:
-- Whatever was folded, in whatever order: `check_fleet` and `check_choices` hold.
-- If the rules decided it: `check_jobs` holds too, and `check_decided` when a step is whole.
-- Folding the same events gives the same: `check_same`.
+- Whatever events were folded, in whatever order: `check_fleet` and `check_choices` hold.
+- If the rules decided the events: `check_jobs` holds too, and `check_decided` after a whole step.
+- Folding the same events gives the same fleet: `check_same`.
 """
 
 import math
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class ViolationError(AssertionError):
-    """Something that must never be. `names` are the jobs and engines that it is about."""
+    """An invariant is violated. `names` are the jobs and engines that it is about."""
 
     def __init__(self, what: str, *names: str | None) -> None:
         super().__init__(what)
@@ -37,12 +37,14 @@ class ViolationError(AssertionError):
 
 
 def check_fleet(fleet: Fleet) -> None:
-    """Check who holds what, and the queue."""
+    """Check that jobs and engines agree on who holds what, and check the queue."""
     held = {job.job_id: job.holder for job in fleet.jobs.values() if job.holder is not None}
     holds = {e.holds: e.engine_id for e in fleet.engines.values() if e.holds is not None}
     if held != holds or len(set(held.values())) != len(held):
-        odd = sorted(set(held.items()) ^ set(holds.items())) or sorted(held.items())
-        raise ViolationError(f"the two sides differ on who holds what: {odd[:3]}", *odd[0])
+        mismatches = sorted(set(held.items()) ^ set(holds.items())) or sorted(held.items())
+        raise ViolationError(
+            f"the two sides differ on who holds what: {mismatches[:3]}", *mismatches[0]
+        )
     for job in fleet.jobs.values():
         if (job.holder is not None) != (job.status == "assigned"):
             what = f"job {job.job_id} is {job.status}, and its holder is {job.holder}"
@@ -51,7 +53,7 @@ def check_fleet(fleet: Fleet) -> None:
 
 
 def check_jobs(fleet: Fleet) -> None:
-    """Check that no job failed more often than it may, and that each has what its status means."""
+    """Check that no job has too many failures, and that its fields agree with its status."""
     for job in fleet.jobs.values():
         most = max(job.max_retries, 1) - (not job.final)
         if (
@@ -63,7 +65,7 @@ def check_jobs(fleet: Fleet) -> None:
 
 
 def check_decided(fleet: Fleet) -> None:
-    """Check all of it, and that no engine was lost with a job still in its hands."""
+    """Check the fleet and its jobs, and that no offline engine still holds a job."""
     check_fleet(fleet)
     check_jobs(fleet)
     for engine in fleet.engines.values():
@@ -73,9 +75,9 @@ def check_decided(fleet: Fleet) -> None:
 
 
 def check_choices(fleet: Fleet, *, at_most: int | None = None) -> None:
-    """Compare what the queue finds for each engine with a look at every pending job.
+    """Compare what the queue finds for each engine with a scan of every pending job.
 
-    Of the idle engines only the first `at_most` are looked at, if that is given.
+    If `at_most` is given, only that many idle and that many busy engines are checked.
     """
     in_line = _in_line(fleet)
     idle = (engine for engine in fleet.engines.values() if engine.idle)
@@ -93,7 +95,7 @@ def check_choices(fleet: Fleet, *, at_most: int | None = None) -> None:
 
 
 def check_same(live: Fleet, rebuilt: Fleet) -> None:
-    """Check that folding the events gives the fleet that was live."""
+    """Check that folding the events gives the same fleet as the live one."""
     if (job_id := _differing(live.jobs, rebuilt.jobs)) is not None:
         raise ViolationError("folding the events gives another fleet", job_id)
     if (engine_id := _differing(live.engines, rebuilt.engines)) is not None:
@@ -117,8 +119,8 @@ def _check_queue(fleet: Fleet) -> None:
     queued = sorted(fleet.queue)
     pending = sorted(job.job_id for job in fleet.jobs.values() if job.status == "pending")
     if queued != pending or len(fleet.queue) != len(pending):
-        odd_one = min(set(queued) ^ set(pending), default=next(iter(queued), None))
-        raise ViolationError("what is queued is not what is pending", odd_one)
+        mismatch = min(set(queued) ^ set(pending), default=next(iter(queued), None))
+        raise ViolationError("what is queued is not what is pending", mismatch)
     in_line = _in_line(fleet)
     first = fleet.queue.first(None, lambda _: Sizes(-1.0, math.inf))
     due = in_line[0] if in_line else None
@@ -130,7 +132,7 @@ def _check_queue(fleet: Fleet) -> None:
 
 
 def _in_line(fleet: Fleet) -> list[Job]:
-    """Sort the jobs that wait and are in no pause."""
+    """Return the pending jobs that are not in a pause, in order."""
     jobs = (job for job in fleet.jobs.values() if job.status == "pending")
     in_line = (job for job in jobs if job.job_id not in fleet.queue.paused)
     return sorted(in_line, key=lambda job: job.place)

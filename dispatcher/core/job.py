@@ -1,8 +1,8 @@
 """A job as the rules see it.
 
-Of these there are very many, and none can be part of a cycle: the garbage collector, which would
-hold everything up to look at each, need not know of them (`gc=False`). Nor need a snapshot hold
-what is as at first (`omit_defaults`).
+There are very many jobs, and none can be part of a reference cycle. So the garbage collector, which
+would pause the process to look at each, does not track them (`gc=False`). A snapshot omits the
+fields that have their default values (`omit_defaults`).
 """
 
 from typing import Final, Literal
@@ -19,18 +19,18 @@ NO_ENGINES: Final = frozenset[str]()
 
 
 class Place(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
-    """Where a job stands: microseconds since the epoch, then the order of submission."""
+    """A job's place in the queue: microseconds since the epoch, then the order of submission."""
 
     waits_since_us: int
     number: int
 
 
 class Job(msgspec.Struct, gc=False, omit_defaults=True):
-    """A job as the rules see it: what says who may have it, and how far it has come.
+    """A job as the rules see it: what decides who may have it, and its progress.
 
-    `attempt`, `last_holder`, `rule` and `considered` are those of its newest assignment, also
-    when that is over; `error_message` is that of its newest failure. `failed_by` are the engines
-    on which it has failed since it was submitted or retried.
+    `attempt`, `last_holder`, `rule` and `considered` are those of its newest assignment, even after
+    that has ended. `error_message` is that of its newest failure. `failed_by` are the engines on
+    which it has failed since it was submitted or retried.
     """
 
     job_id: str
@@ -52,5 +52,5 @@ class Job(msgspec.Struct, gc=False, omit_defaults=True):
 
     @property
     def final(self) -> bool:
-        """Whether nothing can happen to the job any more, unless it is retried."""
+        """Whether nothing more can happen to the job, unless it is retried."""
         return self.status in FINAL

@@ -1,13 +1,13 @@
-"""What the rules of the core say against an event, if it is the next one.
+"""Which rule of the core an event would break as the next one of a log.
 
-`fleet.evolve` refuses nothing, so a log that was tampered with folds as quietly as a true one. Who
-audits a log asks for the `breach` of each event before it is folded.
+`fleet.evolve` rejects nothing, so a log that was tampered with folds without an error. An audit
+calls `breach` for each event before folding it.
 
 Laws:
-- What `decider` decides is no breach, under any policy: a log does not hold the settings, so
-  nothing here leans on them; nor on the wording of a reason, nor on what only `api` checks.
-- The events of one outcome are judged one by one: what is asked of each holds between them too.
-- Rules that can be asked (`scheduling`, `attempts`) are asked, and not written down again.
+- What `decider` decides is no breach, under any policy. A log does not hold the settings, so no
+  check depends on them, on the wording of a reason, or on what only `api` checks.
+- The events of one decision are checked one by one: each check holds between them too.
+- Rules that can be called (`scheduling`, `attempts`) are called, and not written again.
 """
 
 from typing import Final, assert_never, cast
@@ -30,7 +30,7 @@ _NO_PAUSE_NO_BLOCK: Final = Policy(retry_backoff_s=0, block_after=0)
 
 
 def breach(fleet: Fleet, event: Event) -> str | None:
-    """Say which rule the event breaks if it is the next one; `None` if it may be."""
+    """Describe the rule that the event breaks if it is the next one; `None` if it breaks none."""
     match event:
         case events.JobSubmitted():
             return _submitted(fleet, event)
@@ -43,8 +43,8 @@ def breach(fleet: Fleet, event: Event) -> str | None:
         case events.JobProgressed(job_id, _, _, progress):
             if (found := _not_the_holders(fleet, event, "progresses")) is not None:
                 return found
-            stands_still = fleet.jobs[job_id].progress == progress
-            return f"job {job_id} is at {progress} % already" if stands_still else None
+            is_unchanged = fleet.jobs[job_id].progress == progress
+            return f"job {job_id} is at {progress} % already" if is_unchanged else None
         case events.JobRequeued():
             return _ended(fleet, event, "is re-queued")
         case events.JobFailedPermanently():
@@ -88,7 +88,7 @@ def _submitted(fleet: Fleet, event: events.JobSubmitted) -> str | None:
 
 
 def _assigned(fleet: Fleet, event: events.JobAssigned) -> str | None:
-    """Find what forbids the assignment, or whose turn it was instead."""
+    """Describe what forbids the assignment, or which assignment was due instead."""
     job, engine = fleet.jobs.get(event.job_id), fleet.engines.get(event.engine_id)
     if job is None:
         return _no_job(event.job_id)
@@ -121,7 +121,7 @@ def _not_the_holders(
     event: events.JobCompleted | events.JobCancelled | events.JobProgressed | _Ended,
     verb: str,
 ) -> str | None:
-    """Compare the engine and attempt with the job's; one that waits has no engine."""
+    """Compare the event's engine and attempt with the job's; a waiting job has no engine."""
     if (job := fleet.jobs.get(event.job_id)) is None:
         return _no_job(event.job_id)
     if job.final:
@@ -138,7 +138,7 @@ def _not_the_holders(
 
 
 def _ended(fleet: Fleet, event: _Ended, verb: str) -> str | None:
-    """Compare cause, retries, verdict and blame with what `attempts` makes of such an end."""
+    """Compare cause, retries, outcome and blame with what `attempts` returns for such an end."""
     if (found := _not_the_holders(fleet, event, verb)) is not None:
         return found
     job, cause = fleet.jobs[event.job_id], event.cause
@@ -205,7 +205,7 @@ def _of_an_engine(engine: Engine, event: Event) -> str | None:
 
 
 def _lost_with_a_job(engine: Engine) -> str | None:
-    """Say so if the engine was lost and holds a job still: that is taken from it at once."""
+    """Describe a lost engine that still holds a job: losing it must take the job at once."""
     if engine.online or engine.holds is None:
         return None
     return f"engine {engine.engine_id} was lost, but job {engine.holds} was not taken from it"

@@ -1,11 +1,11 @@
-"""The lives of jobs and engines, as tables.
+"""The life cycles of jobs and engines, as tables.
 
-A row says which event takes what from which states to which. `fleet` looks up here what an event
-makes of a job, `legality` from where it may come, and the pictures in docs/architecture.md are
-drawn from it.
+A row says which event leads from which states to which. `fleet` looks up in `STATUS_AFTER` what an
+event makes of a job. The diagrams in docs/architecture.md are drawn from the tables, and a test
+checks that `legality` agrees with them.
 
-An engine has a life in each of two respects: whether it is there, and whether it may have jobs.
-Whether it is busy follows from the jobs: the holder of an assigned job is.
+An engine has two life cycles: whether it is present, and whether it may be given jobs. Whether it
+is busy follows from the jobs: the holder of an assigned job is.
 """
 
 from typing import Final, Literal, NamedTuple
@@ -32,7 +32,7 @@ EngineState = Literal["online", "offline", "trusted", "drained", "blocked", "dra
 
 
 class Step(NamedTuple):
-    """An event takes what is in one of these states to one of those; `()` is not to be there."""
+    """An event leads from one of the states `before` to one of `after`; `()` is non-existence."""
 
     event: type[Event]
     before: tuple[JobState | EngineState, ...]
@@ -82,14 +82,14 @@ STATUS_AFTER: Final[dict[type[Event], JobStatus]] = {
     events.JobCancelled: "cancelled",
     events.JobRetried: "pending",
 }
-"""What an event makes of the job that it is about, wherever it finds it."""
+"""The status that an event gives to its job, whatever it was before."""
 
 MAY_HAPPEN_TO: Final = {step.event: frozenset(step.before) for step in JOB_LIFE}
-"""In which states of a job an event may find it."""
+"""The states of a job in which an event may happen."""
 
 
 def diagram(life: tuple[Step, ...]) -> str:
-    """Draw a life as a Mermaid state diagram, one arrow for each pair of states."""
+    """Draw a life cycle as a Mermaid state diagram, one arrow for each pair of states."""
     arrows: dict[tuple[str, str], list[str]] = {}
     for event, before, after in life:
         for start in before or ("[*]",):

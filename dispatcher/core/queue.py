@@ -1,14 +1,15 @@
-"""The order in which waiting jobs are owed an engine.
+"""The order in which pending jobs are assigned.
 
 Laws:
-- A job that waits is here exactly once; a job that does not wait is not here.
-- What tells a job's line and place is not changed while it is here.
-- A job's place is fixed when it is submitted, so a job that is re-queued comes back to it.
-- Jobs stand in lines: those of a line have the same codec, have failed on the same engines, and
-  are of about the same size. Which engine may take which line is for `scheduling` to say.
-- To add, remove, or find the first job costs O(log n) in the jobs that wait, times the lines of
-  the codecs asked for. Only for an engine that cannot stream, the jobs of the one line whose
-  sizes lie on both sides of its storage are looked through one by one, up to the first that fits.
+- A pending job is here exactly once. No other job is here.
+- The fields that define a job's line and place do not change while it is here.
+- A job's place is fixed when it is submitted, so a job that is re-queued returns to it.
+- Jobs stand in lines. The jobs of a line have the same codec, have failed on the same engines, and
+  are of about the same size. `scheduling` decides which engine may take which line.
+- Adding, removing, or finding the first job costs O(log n) in the pending jobs, times the lines of
+  the codecs asked for. There is one exception, for an engine that cannot stream: in the one line
+  whose sizes lie on both sides of its storage, jobs are scanned one by one, up to the first that
+  fits.
 - A job in its pause after a failure is here, but in no line.
 """
 
@@ -45,10 +46,9 @@ class Sizes(msgspec.Struct, frozen=True):
 
 
 class Queue:
-    """Waiting jobs, in order, in lines.
+    """Pending jobs, in order, in lines.
 
-    `paused` has the jobs that are in their pause, and when that is over; `add` and `remove` alone
-    change it.
+    `paused` maps the jobs that are in their pause to its end. Only `add` and `remove` change it.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Queue:
         self.paused: dict[str, datetime] = {}
 
     def add(self, job: Job, not_before: datetime | None = None) -> None:
-        """Put a job in its place; with `not_before` it is in its pause until it is added again."""
+        """Put a job in its place. With `not_before`, it is in its pause until it is added again."""
         if not_before is not None:
             self.paused[job.job_id] = not_before
         else:
@@ -67,7 +67,7 @@ class Queue:
 
     @classmethod
     def restore(cls, waiting: Iterable[Job], paused: Mapping[str, datetime]) -> Self:
-        """Make a queue of jobs, some of them in their pause; faster than to add one by one."""
+        """Build a queue of jobs, some of them in their pause. Faster than adding each."""
         queue = cls()
         lines: dict[QueueLine, list[Job]] = {}
         for job in waiting:
@@ -80,7 +80,7 @@ class Queue:
         return queue
 
     def remove(self, job: Job) -> None:
-        """Take out a job, which must be here as it was when it was added."""
+        """Remove a job, which must be here and unchanged since it was added."""
         if self.paused.pop(job.job_id, None) is not None:
             return
         line, lines = _line(job), self._codecs[job.codec]
@@ -94,7 +94,7 @@ class Queue:
     def first(
         self, codecs: Iterable[str] | None, sizes_of: Callable[[QueueLine], Sizes | None]
     ) -> Job | None:
-        """Find the first job in one of `codecs` (`None`: in any) of a size that its line admits."""
+        """Return the first job in one of `codecs` (`None`: any) of a size that its line admits."""
         best: Job | None = None
         for line, jobs in self._lines(codecs):
             if (sizes := sizes_of(line)) is None:
@@ -105,11 +105,11 @@ class Queue:
         return best
 
     def ahead_of(self, place: Place) -> int:
-        """Count the jobs in line before a place."""
+        """Count the jobs in line ahead of a place."""
         return sum(jobs.bisect_key_left(place) for _, jobs in self._lines())
 
     def __iter__(self) -> Iterator[str]:
-        """Give every waiting job once, line by line, then those in their pause."""
+        """Yield the id of every pending job once, line by line, then of those in their pause."""
         for _, jobs in self._lines():
             for job in jobs:
                 yield job.job_id

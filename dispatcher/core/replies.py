@@ -1,7 +1,7 @@
-"""What the core answers, as data: the reply to a command, and why a job is where it is.
+"""What the core replies, as data: replies to commands, and explanations of a job's state.
 
-How a reply is worded on the wire is for `api` to say. A reply names jobs and engines by their ids:
-whoever renders it looks them up in the projections once the command's events are durable.
+`api` decides how a reply is worded on the wire. A reply names jobs and engines by their ids. The
+code that renders it looks them up in the projections once the command's events are durable.
 """
 
 from enum import Enum
@@ -27,7 +27,7 @@ __all__ = [
 
 
 class Reason(Enum):
-    """Why a command was refused, in the words of the protocol where it has any."""
+    """Why a command was refused, in the protocol's own words where it has any."""
 
     JOB_NOT_FOUND = "Job not found"
     ENGINE_NOT_FOUND = "Engine not found"
@@ -39,7 +39,7 @@ class Reason(Enum):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """A rule says no, and nothing changes but that a late answer is recorded.
+    """A rule refuses the command. Nothing changes, except that a late answer is recorded.
 
     `detail` replaces the general text of the reason.
     """
@@ -49,18 +49,19 @@ class Refused(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """What the caller is told."""
+        """The text for the caller."""
         return self.detail or self.reason.value
 
 
 class Done(msgspec.Struct, frozen=True):
-    """What was asked for is so, whether or not it took an event."""
+    """The requested state holds, whether or not that took an event."""
 
 
 class JobIs(msgspec.Struct, frozen=True):
-    """The job that a submission made or an ask was given.
+    """The job that a submission made, or that was assigned.
 
-    Not `is_new`: the same submission made it earlier, or the engine that resumes holds it already.
+    It is not `is_new` if the same submission made it earlier, or if the engine that resumes already
+    holds it.
     """
 
     job_id: str
@@ -68,7 +69,7 @@ class JobIs(msgspec.Struct, frozen=True):
 
 
 class NoWork(msgspec.Struct, frozen=True):
-    """There is no job to give out."""
+    """There is no job to assign."""
 
 
 class Requeued(msgspec.Struct, frozen=True):
@@ -80,10 +81,10 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """What an engine is told with the answer to its heartbeat.
+    """What an engine is told in reply to its heartbeat.
 
-    `cancel` is the job that it named as its own and that is not, or not in that attempt. With
-    `drain` it takes no more.
+    `cancel` is the job that it named as its own, if it does not hold that job, or not in that
+    attempt. With `drain` it gets no more jobs.
     """
 
     cancel: str | None = None
@@ -97,7 +98,7 @@ NO_WORK: Final = NoWork()
 
 
 class EngineAnswer(msgspec.Struct, frozen=True):
-    """What stands between an engine and the job: an `obstacle` and what it means.
+    """What keeps an engine from being given the job: an `obstacle` and its meaning.
 
     Both are null for an engine that would be given the job as soon as its turn comes.
     """
@@ -108,11 +109,12 @@ class EngineAnswer(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """Why a job is where it is.
+    """Why a job is in its present state.
 
-    `because` says it in a sentence. For a pending job, `place` is its place in the queue from 1
-    (null in its pause after a failure), `waiting` how many wait, and `engines` tells of each
-    engine. For one that was assigned, `rule` chose `engine_id` out of those `considered`.
+    `because` explains it in a sentence. For a pending job, `place` is its place in the queue from 1
+    (null in its pause after a failure), `waiting` is the number of pending jobs, and `engines` has
+    an entry for each engine. For a job that was assigned, `rule` is the rule that chose `engine_id`
+    from those `considered`.
     """
 
     job_id: str

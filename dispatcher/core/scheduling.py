@@ -1,14 +1,14 @@
 """Which job goes to which engine (protocol.md 2.5).
 
 Laws:
-- Jobs go out in the order of the queue, among those that the engine can do. An engine that asks
-  by name gets work for itself only.
-- Without a name the first job that any idle engine can do is taken, and the engine is chosen by
-  the job's size: a small job goes to the slowest engine, so that the fast ones are free for the
-  large.
-- What keeps an engine from a job is said, and explained, by `obstacle`. To find a job without
-  asking about each, `choose_for` puts the same question to whole lines of the queue; a property
-  in the tests holds the two together.
+- Jobs are assigned in the order of the queue, among those that the engine can do. An engine that
+  asks by name gets work for itself only.
+- Without a name, the first job that any idle engine can do is taken, and the job's size decides
+  which engine gets it. A small job goes to the slowest engine, so that the fast ones stay free for
+  large jobs.
+- `obstacle` says, and explains, what keeps an engine from a job. `choose_for` applies the same
+  conditions to whole lines of the queue, so that it need not look at each job. A property test
+  checks that the two agree.
 - A job is not given again to an engine that failed it while another could be given it.
 """
 
@@ -35,15 +35,15 @@ __all__ = [
 ]
 
 MEDIUM_MB = 50.0
-"""From this size a job goes to the fastest engine instead of the slowest."""
+"""From this size, a job goes to the fastest engine instead of the slowest."""
 LARGE_MB = 100.0
-"""From this size a job is better streamed than fetched first."""
+"""From this size, a job is better streamed than fetched first."""
 CONSIDERED = 20
-"""How many of the engines that could have had a job are noted with its assignment, at most."""
+"""The most engines that are recorded with an assignment as able to take the job."""
 
 
 class Obstacle(Enum):
-    """What can stand between an engine and a job, and what is said of it."""
+    """What can keep an engine from being given a job, and the text that explains it."""
 
     BACKOFF = "the job is in its pause after a failure"
     CODEC = "it does not encode the job's codec"
@@ -56,7 +56,7 @@ class Obstacle(Enum):
 
 
 class Choice(NamedTuple):
-    """A job, the engine that is to do it, the rule that says so, and who else could have."""
+    """A job, the engine that gets it, the rule that chose it, and the engines considered."""
 
     job: Job
     engine: Engine
@@ -65,13 +65,13 @@ class Choice(NamedTuple):
 
 
 def choose_for(fleet: Fleet, engine: Engine) -> Choice | None:
-    """Choose a job for the engine that asks, or `None` if it may have none or nothing fits."""
+    """Choose a job for the engine that asks; `None` if it may have none or none fits."""
     job = _first_for(fleet, engine)
     return None if job is None else Choice(job, engine, ASKED_BY_NAME, ())
 
 
 def choose_any(fleet: Fleet) -> Choice | None:
-    """Choose a job and an idle engine for it; engines without a benchmark are passed over."""
+    """Choose a job and an idle engine for it. Engines without a benchmark are skipped."""
     ready = [
         engine
         for engine in fleet.engines.values()
@@ -88,10 +88,10 @@ def choose_any(fleet: Fleet) -> Choice | None:
 
 
 def obstacle(fleet: Fleet, engine: Engine, job: Job, *, is_asking: bool = True) -> Obstacle | None:
-    """Say what keeps an engine from being given a pending job.
+    """Return what keeps an engine from being given a pending job, or `None`.
 
-    Of several, the one that will last the longest comes first. An engine that `is_asking` is
-    there, whether or not it has sent heartbeats.
+    If there are several obstacles, it is the one that will last the longest. An engine that
+    `is_asking` counts as online, whether or not it has sent heartbeats.
     """
     size_mb, codec = job.size_mb, job.codec
     found: Obstacle | None = None
@@ -117,7 +117,7 @@ def obstacle(fleet: Fleet, engine: Engine, job: Job, *, is_asking: bool = True) 
 
 
 def may_free_jobs(report: Iterable[str]) -> bool:
-    """Say whether news of these fields can make an engine unfit for jobs that were kept for it."""
+    """Return whether a report of these fields can make an engine unfit for jobs kept for it."""
     return not _FITNESS.isdisjoint(report)
 
 
@@ -125,7 +125,7 @@ _FITNESS: Final = frozenset({"supported_codecs", "storage_capacity_gb", "streami
 
 
 def _first_for(fleet: Fleet, engine: Engine) -> Job | None:
-    """Find the first job that nothing keeps an engine from."""
+    """Return the first job that an engine may be given."""
     if not engine.idle or not engine.trusted:
         return None
     room_mb = engine.room_mb
@@ -133,7 +133,7 @@ def _first_for(fleet: Fleet, engine: Engine) -> Job | None:
 
 
 def _sizes_of(fleet: Fleet, engine: Engine, room_mb: float, line: QueueLine) -> Sizes | None:
-    """Say which sizes of a line of its codecs the engine may have: `obstacle`, by the line."""
+    """Return which sizes of a line of its codecs the engine may have: `obstacle` for a line."""
     over = -1.0
     if engine.engine_id in line.failed_by:
         over = _room_elsewhere(fleet, line.codec, line.failed_by)
@@ -141,7 +141,7 @@ def _sizes_of(fleet: Fleet, engine: Engine, room_mb: float, line: QueueLine) -> 
 
 
 def _room_elsewhere(fleet: Fleet, codec: str, failed_by: frozenset[str]) -> float:
-    """Say how large a job for `codec` could be and still go to an engine not in `failed_by`."""
+    """Return how large a job for `codec` can be and still go to an engine not in `failed_by`."""
     return max(
         (
             engine.room_mb
@@ -156,7 +156,7 @@ def _room_elsewhere(fleet: Fleet, codec: str, failed_by: frozenset[str]) -> floa
 
 
 def _by_size(size_mb: float, engines: list[Engine]) -> tuple[Engine, str]:
-    """Pick by speed; of equals, the engine that registered first."""
+    """Choose by speed. Of equals, take the engine that registered first."""
 
     def slowness(engine: Engine) -> float:
         return engine.benchmark_time or 0.0

@@ -1,10 +1,11 @@
-"""Who waits for work: asks that found no job and are kept open (`wait_s` of `POST /assign_job/`).
+"""Requests for work that found no job and are kept open (`wait_s` of `POST /assign_job/`).
 
 Laws:
-- Whoever has waited longest is tried first.
-- A job that becomes ready concerns those who may have it, until one has taken it, and nobody else.
-- A change of an engine concerns its own asks and those for any engine, unless jobs were kept for
-  that engine: then it concerns everybody.
+- The request that has waited longest is tried first.
+- A job that becomes ready concerns the requests that may have it, until one has taken it, and no
+  others.
+- A change of an engine concerns its own requests and those for any engine, unless jobs were kept
+  for that engine: then it concerns all requests.
 """
 
 from collections.abc import Hashable, Iterator
@@ -21,7 +22,7 @@ __all__ = ["Waiter", "Waiting"]
 
 
 class Waiter(msgspec.Struct, frozen=True, eq=False):
-    """An ask that waits. `ticket` is whoever is to be answered, in the caller's own terms."""
+    """A waiting request. `ticket` says whom to answer, in the driver's own terms."""
 
     command: AssignJob
     caller: Caller
@@ -29,7 +30,7 @@ class Waiter(msgspec.Struct, frozen=True, eq=False):
 
 
 class Waiting:
-    """Everybody who waits, in order of arrival."""
+    """All waiting requests, in order of arrival."""
 
     def __init__(self) -> None:
         self.by_ticket: dict[Hashable, Waiter] = {}
@@ -41,14 +42,14 @@ class Waiting:
         return len(self.by_ticket)
 
     def join(self, waiter: Waiter) -> None:
-        """Begin to wait."""
+        """Add a waiting request."""
         self._joined += 1
         self._places[waiter] = self._joined
         self.by_ticket[waiter.ticket] = waiter
         self._by_engine.setdefault(waiter.command.engine_id, {})[waiter] = None
 
     def leave(self, ticket: Hashable) -> Waiter | None:
-        """Wait no more; gives who that was, `None` if nobody who waits has this ticket."""
+        """Remove and return a waiting request; `None` if none has this ticket."""
         if (waiter := self.by_ticket.pop(ticket, None)) is not None:
             del self._places[waiter]
             of_engine = self._by_engine[waiter.command.engine_id]
@@ -58,22 +59,22 @@ class Waiting:
         return waiter
 
     def of_engine(self, engine_id: str) -> list[Waiter]:
-        """List the asks of one engine."""
+        """List the waiting requests of one engine."""
         return [*self._by_engine.get(engine_id, ())]
 
     def concerned(self, fleet: Fleet, event: Event) -> Iterator[Waiter]:
-        """Give those for whom there may be a job now that the fleet has folded this event.
+        """Yield the requests for which there may be a job now that the fleet has folded this event.
 
-        Whoever is given one leaves before the next is asked for.
+        A request that is given a job leaves before the next one is yielded.
         """
         match event:
             case (
                 events.JobSubmitted(job_id) | events.JobReleased(job_id) | events.JobRetried(job_id)
             ):
-                yield from self._able(fleet, job_id)
+                yield from self._eligible(fleet, job_id)
             case events.JobRequeued(job_id, engine_id):
-                yield from self._able(fleet, job_id)
-                yield from self._near(engine_id)
+                yield from self._eligible(fleet, job_id)
+                yield from self._of_engine_or_any(engine_id)
             case (
                 events.JobCompleted(engine_id=engine_id)
                 | events.JobCancelled(engine_id=engine_id)
@@ -82,9 +83,9 @@ class Waiting:
                 | events.EngineBenchmarked(engine_id=engine_id)
                 | events.EngineResumed(engine_id=engine_id)
             ):
-                yield from self._near(engine_id)
+                yield from self._of_engine_or_any(engine_id)
             case events.EngineReported(engine_id, report) if not may_free_jobs(report):
-                yield from self._near(engine_id)
+                yield from self._of_engine_or_any(engine_id)
             case (
                 events.EngineReported()
                 | events.EngineBlocked()
@@ -92,17 +93,17 @@ class Waiting:
                 | events.EngineLost()
                 | events.EngineForgotten()
             ):
-                # Jobs that were kept for this engine may now go back to one that failed them.
+                # Jobs that were kept for this engine may now return to one that failed them.
                 yield from self.all()
             case _:
                 pass
 
     def all(self) -> list[Waiter]:
-        """List everybody, whoever has waited longest first."""
+        """List all waiting requests, the longest wait first."""
         return [*self.by_ticket.values()]
 
-    def _able(self, fleet: Fleet, job_id: str) -> Iterator[Waiter]:
-        """Give those who may have a job, until somebody has taken it."""
+    def _eligible(self, fleet: Fleet, job_id: str) -> Iterator[Waiter]:
+        """Yield the requests that may have a job, until one has taken it."""
         for waiter in self.all():
             job, engine_id = fleet.jobs.get(job_id), waiter.command.engine_id
             if job is None or job.status != "pending":
@@ -111,12 +112,12 @@ class Waiting:
             if engine_id is None or (engine is not None and obstacle(fleet, engine, job) is None):
                 yield waiter
 
-    def _near(self, engine_id: str | None) -> list[Waiter]:
-        """List whom a change of this engine concerns.
+    def _of_engine_or_any(self, engine_id: str | None) -> list[Waiter]:
+        """List the requests that a change of this engine concerns.
 
-        Every heartbeat may come by here, so nobody else is looked at.
+        Every heartbeat may call this, so it looks at no other requests.
         """
-        near = [*self._by_engine.get(None, ())]
+        found = [*self._by_engine.get(None, ())]
         if engine_id is not None:
-            near += self._by_engine.get(engine_id, ())
-        return sorted(near, key=self._places.__getitem__)
+            found += self._by_engine.get(engine_id, ())
+        return sorted(found, key=self._places.__getitem__)

@@ -1,11 +1,11 @@
-"""The log: ordered, append-only, one total order over everything that happened.
+"""The log: append-only, with one total order over all events.
 
 Laws, which every log keeps and `tests/log/test_log_contract.py` checks:
 - `seq` counts from 1 without gaps.
-- What `append` returned from is durable and is never changed or lost.
+- When `append` has returned, its batch is durable and is never changed or lost.
 - A batch is appended whole or not at all.
-- `append` takes a batch only on top of the head that the caller has seen. That is what will let
-  several dispatchers share a distributed log: the one that loses the race reads on and decides
+- `append` accepts a batch only on top of the head that the caller has seen. This will let several
+  dispatchers share a distributed log: the one that loses the race reads the new events and decides
   again.
 - A log is a Merkle tree of its entries' lines, and `tree` is that tree at `head`.
 """
@@ -24,11 +24,11 @@ __all__ = ["Log", "LogError", "WrongHeadError", "decoded"]
 
 
 class LogError(DispatcherError):
-    """The log can't be opened, read or written; the text names it, the rule and what to do."""
+    """The log can't be opened, read or written; the text names it, the rule and the remedy."""
 
 
 class WrongHeadError(LogError):
-    """A batch was decided on top of a head that is not, or is no longer, the log's."""
+    """A batch was decided on top of a head that is not, or is no longer, the log's head."""
 
     def __init__(self, expected: int, actual: int) -> None:
         super().__init__(
@@ -46,52 +46,52 @@ class Log(Protocol):
 
     @property
     def tree(self) -> Frontier:
-        """The tree over all durable events; not to be changed."""
+        """The tree over all durable events; do not change it."""
 
     async def append(self, batch: Sequence[LogEntry], expected_head: int) -> None:
-        """Make a batch durable, with seqs that follow `expected_head` without a gap.
+        """Make a batch durable. Its seqs must follow `expected_head` without a gap.
 
-        `WrongHeadError` if the log stands elsewhere, `LogError` if it can't be written.
+        Raises `WrongHeadError` if the log has another head, `LogError` if it can't be written.
         """
 
     def entries(
         self, after: int = 0, upto: int | None = None
     ) -> AsyncGenerator[list[LogEntry], None]:
-        """Give the entries after a seq and up to another (by default the head), in pages.
+        """Yield the entries after a seq and up to another (by default the head), in pages.
 
-        Who stops before the end closes it (`contextlib.aclosing`).
+        A caller that stops before the end closes the generator (`contextlib.aclosing`).
         """
 
     async def page(
         self, after: int, limit: int, *, upto: int | None = None, event_type: str | None = None
     ) -> list[LogEntry]:
-        """Give the first `limit` entries after a seq; of one type, if one is named."""
+        """Return the first `limit` entries after a seq; of one type, if a type is given."""
 
     async def pick(self, seqs: Sequence[int]) -> list[LogEntry]:
-        """Give the entries with these seqs, oldest first."""
+        """Return the entries with these seqs, oldest first."""
 
     async def seq_at(self, moment: datetime) -> int:
-        """Give the seq of the last event that is not younger than `moment`; 0 if there is none."""
+        """Return the seq of the last event that is not later than `moment`; 0 if there is none."""
 
     async def subtree_hashes(self, wanted: Sequence[Subtree]) -> list[bytes]:
-        """Give the roots of perfect subtrees of the tree, in the order asked for."""
+        """Return the roots of perfect subtrees of the tree, in the order asked for."""
 
     async def recover(self) -> None:
-        """After a failed `append`: find the true head and see that the log takes writes again.
+        """After a failed `append`, find the true head and check that the log accepts writes again.
 
-        `LogError` while it does not.
+        Raises `LogError` if it does not.
         """
 
     async def close(self) -> None:
-        """Let go of the log. What was appended is already safe."""
+        """Close the log. Appended events are already safe."""
 
 
 def decoded(entries: Sequence[LogEntry]) -> list[Recorded]:
-    """Decode a page of entries; `LogError` names the first that is no event."""
+    """Decode a page of entries. Its `LogError` names the first one that is no event."""
     page: list[Recorded] = []
     try:
         for entry in entries:
-            page.append(serialization.decode(entry))  # noqa: PERF401 - the length tells which one it was
+            page.append(serialization.decode(entry))  # noqa: PERF401 - the length tells which one failed
     except serialization.UndecodableError as error:
         seq = entries[len(page)].seq
         raise LogError(f"seq {seq} can't be read: {error}; run `dispatcher audit`") from error

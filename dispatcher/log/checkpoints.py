@@ -1,12 +1,12 @@
-"""Signed checkpoints: how long the log is and what its tree's root is, under the log's own key.
+"""Signed checkpoints: the log's length and its tree's root, signed with the log's own key.
 
 The text is a C2SP tlog-checkpoint in a C2SP signed note, with Ed25519 (https://c2sp.org).
 
 Laws:
-- One key file, one log: whoever starts first makes it, and everybody has that one.
-- The private key stands in its file and in memory. It is in no text, no error and no repr.
-- A size, a hash and an id have one spelling, and any other is refused. Signatures by others beside
-  the log's own are ignored.
+- One key file, one log: the first process to start creates it, and all others use that one.
+- The private key is only in its file and in memory. It is in no text, no error and no repr.
+- A size, a hash and an id have one spelling, and any other is refused. Signatures by keys other
+  than the log's own are ignored.
 """
 
 import base64
@@ -37,11 +37,12 @@ __all__ = [
 ]
 
 _ED25519: Final = b"\x01"
-"""The signature type, which a key's text and its id begin with."""
+"""The signature type: the first byte of an encoded key, and part of the hash that is its id."""
 _KEY_BYTES: Final = 32
 _ID_BYTES: Final = 4
 _NOTE_LIMIT: Final = 1 << 20
-"""Characters of a note, at most: room for far more signatures than the 16 to be put up with."""
+"""The most characters of a note: room for far more than the 16 signatures that must be
+tolerated."""
 _KEY_FILE_LIMIT: Final = 4096
 _SIZE_LIMIT: Final = 1 << 64
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,19}")
@@ -49,11 +50,11 @@ _SIGNATURE_LINE: Final = re.compile(r"— (\S+) (\S+)")
 
 
 class CheckpointError(DispatcherError, ValueError):
-    """A checkpoint is malformed, or not signed as it should be."""
+    """A checkpoint is malformed, or not signed as required."""
 
 
 class CheckpointKeyError(DispatcherError):
-    """The key to sign with can't be read or made, or others can read it."""
+    """The signing key can't be read or created, or others can read it."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -65,7 +66,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """What is signed."""
+        """The text that is signed."""
         return f"{self.origin}\n{self.size}\n{_to_base64(self.root)}\n"
 
 
@@ -82,8 +83,8 @@ class Signer:
 
     @classmethod
     def parse(cls, text: str) -> "Signer":
-        """Read a private key, PRIVATE+KEY+name+id+base64. `CheckpointKeyError` if it is none."""
-        # What is no key may still have a part of one in it, so no error shows any of it.
+        """Parse a private key, PRIVATE+KEY+name+id+base64. `CheckpointKeyError` if malformed."""
+        # A malformed key may still contain part of a real one, so no error shows any of it.
         match text.split("+", 4):
             case ["PRIVATE", "KEY", name, key_id, encoded]:
                 material = _from_base64(encoded)
@@ -98,9 +99,10 @@ class Signer:
 
     @classmethod
     def load_or_create(cls, path: Path) -> "Signer":
-        """Read the key file, or make a key and its file if there is none.
+        """Read the key file, or create a key and its file if there is none.
 
-        `CheckpointKeyError` if neither can be done, or if others than the owner could read it.
+        Raises `CheckpointKeyError` if neither succeeds, or if others than the owner could read the
+        file.
         """
         try:
             text = _read_key_file(path)
@@ -118,11 +120,11 @@ class Signer:
 
     @property
     def verifier_key(self) -> str:
-        """The public key, to be given to whoever verifies: name+id+base64."""
+        """The public key for verifiers: name+id+base64."""
         return f"{self.origin}+{self._key_id.hex()}+{_to_base64(_ED25519 + self._public)}"
 
     def sign(self, checkpoint: Checkpoint) -> str:
-        """Give the note: the checkpoint's text and its signature."""
+        """Return the note: the checkpoint's text and its signature."""
         if checkpoint.origin != self.origin:
             raise ValueError(f"the key of {self.origin} signs nothing for {checkpoint.origin}")
         text = checkpoint.text
@@ -142,19 +144,19 @@ class _Note(NamedTuple):
 
 
 def parse_checkpoint(note: str) -> Checkpoint:
-    """Read what a note says, whoever signed it. `CheckpointError` if it is no checkpoint."""
+    """Parse a note, whoever signed it. Raises `CheckpointError` if it is no checkpoint."""
     return _checkpoint_of(_parse_note(note).text)
 
 
 def verify_checkpoint(note: str, verifier_key: str) -> Checkpoint:
-    """Read what a note says if this key has signed it. `CheckpointError` if it has not."""
+    """Parse a note that this key has signed. Raises `CheckpointError` if it has not."""
     name, key_id, public = _parse_verifier_key(verifier_key)
     parsed = _parse_note(note)
-    ours = [it.signature for it in parsed.signatures if (it.name, it.key_id) == (name, key_id)]
-    if not ours:
+    matching = [it.signature for it in parsed.signatures if (it.name, it.key_id) == (name, key_id)]
+    if not matching:
         raise CheckpointError(f"the checkpoint has no signature by {name}+{key_id.hex()}")
     try:
-        for signature in ours:
+        for signature in matching:
             public.verify(signature, parsed.text.encode())
     except InvalidSignature:
         raise CheckpointError(f"the checkpoint's signature by {name} is not good") from None
@@ -162,7 +164,7 @@ def verify_checkpoint(note: str, verifier_key: str) -> Checkpoint:
 
 
 def _checkpoint_of(text: str) -> Checkpoint:
-    """Read a note's text. What follows the first three lines is for others."""
+    """Parse a note's text. What follows the first three lines is ignored."""
     lines = text.removesuffix("\n").split("\n")
     match lines:
         case [origin, size, root, *_] if all(lines):
@@ -171,10 +173,10 @@ def _checkpoint_of(text: str) -> Checkpoint:
             raise CheckpointError("a checkpoint has at least three lines, none of them empty")
     if not _SIZE.fullmatch(size) or int(size) >= _SIZE_LIMIT:
         raise CheckpointError(f"the checkpoint's size is no number of events: {size[:40]!r}")
-    hashed = _from_base64(root)
-    if hashed is None or len(hashed) != HASH_BYTES:
+    root_hash = _from_base64(root)
+    if root_hash is None or len(root_hash) != HASH_BYTES:
         raise CheckpointError(f"the checkpoint's root is not {HASH_BYTES} bytes in base64")
-    return Checkpoint(origin, int(size), hashed)
+    return Checkpoint(origin, int(size), root_hash)
 
 
 def _parse_note(note: str) -> _Note:
@@ -212,9 +214,9 @@ def _parse_verifier_key(text: str) -> tuple[str, bytes, Ed25519PublicKey]:
 
 
 def _read_key_file(path: Path) -> str | None:
-    """Read a key file that nobody else can; None if there is none."""
+    """Read a key file that only its owner can read; `None` if there is none."""
     try:
-        # Non-blocking, for a pipe would keep the dispatcher from starting.
+        # Non-blocking, since opening a pipe would keep the dispatcher from starting.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
@@ -235,20 +237,20 @@ def _read_key_file(path: Path) -> str | None:
 
 
 def _write_key_file(path: Path, text: str) -> None:
-    """Make a key file, unless there is one by now.
+    """Create a key file, unless there is one by now.
 
-    It is complete before it has its name, and the name is given once: of several processes that
-    start together, all find the same key.
+    It is complete before it gets its name, and the name is given only once. So processes that start
+    together all find the same key.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         files.write(path, text.encode(), draft, mode=0o600, replace=False)
     except FileExistsError:
-        files.sync_folder(path.parent)  # the other one may not have come to it yet
+        files.sync_folder(path.parent)  # the other process may not have synced it yet
 
 
 def _generated() -> str:
-    """Give the text of a new private key, named after its public one."""
+    """Return the text of a new private key, with a name derived from its public key."""
     key = Ed25519PrivateKey.generate()
     public = key.public_key().public_bytes_raw()
     name = f"transcoding-dispatcher/{hashlib.sha256(public).hexdigest()[:8]}"
@@ -267,7 +269,7 @@ def _is_name(text: str) -> bool:
 def _is_clean(text: str) -> bool:
     """Whether it is UTF-8 without control characters."""
     try:
-        return min(text.encode(), default=0x20) >= 0x20  # noqa: PLR2004 - the first that is none
+        return min(text.encode(), default=0x20) >= 0x20  # noqa: PLR2004 - the first that is no control character
     except UnicodeEncodeError:
         return False
 
@@ -277,7 +279,7 @@ def _to_base64(data: bytes) -> str:
 
 
 def _from_base64(text: str) -> bytes | None:
-    """Decode what `_to_base64` wrote; None if it did not write it."""
+    """Decode what `_to_base64` wrote; `None` for any other text."""
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

@@ -1,9 +1,9 @@
-"""The SQLite file of a log: its marks, its schema, and how it comes to be.
+"""The SQLite file of a log: its identification, its schema, and its creation.
 
 Laws:
-- A file is looked at before it is opened, so that what is not ours is not touched.
-- A new log is made whole under another name and then moved into place: there is no moment at
-  which half a log stands there.
+- A file is examined before it is opened, so that a file of another program is not touched.
+- A new log is completed under another name and then moved into place. There is never half a log
+  under the final name.
 """
 
 import sqlite3
@@ -77,13 +77,13 @@ CREATE TRIGGER subtrees_are_never_replaced BEFORE INSERT ON subtrees
 
 
 def check(path: Path) -> int | None:
-    """Give the schema version of the log at `path`; `None` if nothing (or an empty file) is there.
+    """Return the schema version of the log at `path`; `None` for no file or an empty one.
 
-    `LogError` if something else stands there, or there can't be a log there. Only reads.
+    Raises `LogError` if something else is there, or if no log can be there. Only reads.
     """
     if path.is_dir():
         raise LogError(f"{path}: is a directory; a log is a file in one, such as {path}/events.db")
-    if path.exists() and not path.is_file():  # a device or a pipe: not even to be opened
+    if path.exists() and not path.is_file():  # a device or a pipe must not be opened
         raise LogError(f"{path}: is no regular file, so it can be no log; name another with --db")
     if not path.parent.is_dir():
         raise LogError(f"{path}: the directory {path.parent} does not exist; make it first")
@@ -113,7 +113,7 @@ def check(path: Path) -> int | None:
 
 
 def _committed_version(path: Path, version: int) -> int:
-    """Give the schema version with what was committed, but not yet moved from the WAL."""
+    """Return the schema version, including commits that are still in the WAL."""
     path = path.resolve()
     if not path.with_name(path.name + "-wal").exists():
         return version
@@ -126,7 +126,7 @@ def _committed_version(path: Path, version: int) -> int:
 
 
 def create(path: Path) -> None:
-    """Make an empty log. Call it with the lock held."""
+    """Create an empty log. The caller holds the lock."""
     draft = path.with_name(path.name + ".new")
     try:
         with files.drafted(path, draft), closing(sqlite3.connect(draft)) as connection:
@@ -142,5 +142,5 @@ def create(path: Path) -> None:
 
 
 async def write_header(connection: aiosqlite.Connection) -> None:
-    """Write what stands there already: the smallest real write, to see whether writes work."""
+    """Rewrite the present value: the smallest real write, to test whether writes work."""
     await connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -1,10 +1,10 @@
-"""The Merkle tree of a log (RFC 9162, 2.1): one root for all of it, short proofs for any of it.
+"""The Merkle tree of a log (RFC 9162, 2.1): one root for the whole log, short proofs for parts.
 
 Laws:
-- Nothing here reads or writes: leaves come in as hashes, and what a proof needs of a stored tree is
-  named, not fetched. A perfect subtree never changes once its last leaf is in, so it may be kept.
-- A proof is what RFC 9162 defines and no other: one that is longer, shorter or otherwise made is
-  refused. Nothing that a forger hands in raises.
+- Nothing here reads or writes. Leaves come in as hashes. What a proof needs from a stored tree is
+  named, not fetched. A perfect subtree never changes once its last leaf is in, so it may be stored.
+- A proof is exactly what RFC 9162 defines. One that is longer, shorter or otherwise made is
+  refused. No forged input raises an exception.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ HASH_BYTES: Final = 32
 EMPTY_ROOT: Final = hashlib.sha256().digest()
 """The root of a tree without leaves."""
 KEPT_LEVEL: Final = 8
-"""Subtrees from this level up are worth keeping: those of 256 leaves and more."""
+"""Subtrees from this level up are worth storing: those of 256 leaves and more."""
 _SIZE_LIMIT: Final = 1 << 64
 """RFC 9162 counts leaves in 64 bits; it also bounds the work that a forged proof can make."""
 
@@ -47,11 +47,11 @@ class Subtree(NamedTuple):
 
 
 Span = list[Subtree]
-"""The perfect pieces of a run of leaves, largest first. `span_root` makes one hash of theirs."""
+"""The perfect subtrees of a run of leaves, largest first. `span_root` makes one hash of theirs."""
 
 
 def leaf_hash(line: bytes) -> bytes:
-    """Hash a leaf. The prefix keeps a leaf from passing for a node."""
+    """Hash a leaf. The prefix keeps a leaf from being taken for a node."""
     return hashlib.sha256(b"\x00" + line).digest()
 
 
@@ -61,7 +61,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 def span_root(hashes: Sequence[bytes]) -> bytes:
-    """Fold the roots of a span's pieces, from the right, into the root of the span."""
+    """Fold the roots of a span's subtrees, from the right, into the root of the span."""
     if not hashes:
         return EMPTY_ROOT
     *others, root = hashes
@@ -71,10 +71,10 @@ def span_root(hashes: Sequence[bytes]) -> bytes:
 
 
 class Frontier:
-    """The right edge of a tree, which is all that it takes to append: O(log n) to keep or copy.
+    """The right edge of a tree, which suffices to append. Storing or copying it takes O(log n).
 
-    `roots` are those of its perfect subtrees, largest first, as `subtrees(0, size)` names them;
-    the size and they give the frontier back.
+    `roots` are those of its perfect subtrees, largest first, as `subtrees(0, size)` names them. The
+    frontier can be rebuilt from its size and its roots.
     """
 
     __slots__ = ("_roots", "_size")
@@ -89,7 +89,7 @@ class Frontier:
 
     @property
     def size(self) -> int:
-        """How many leaves the tree has."""
+        """The number of leaves in the tree."""
         return self._size
 
     @property
@@ -98,13 +98,13 @@ class Frontier:
         return tuple(self._roots)
 
     def copy(self) -> "Frontier":
-        """Give one that grows on its own."""
+        """Return a copy that grows independently."""
         return Frontier(self._size, self._roots)
 
     def append(self, leaf: bytes, from_level: int = 0) -> list[tuple[Subtree, bytes]]:
-        """Append the hash of a leaf; give the subtrees of at least `from_level` that it completes.
+        """Append a leaf's hash; return the subtrees of at least `from_level` that it completes.
 
-        That of level 0 is the leaf itself.
+        The subtree of level 0 is the leaf itself.
         """
         level, root, completed = 0, leaf, []
         while True:
@@ -118,12 +118,15 @@ class Frontier:
         return completed
 
     def root(self) -> bytes:
-        """Give the root of the whole tree."""
+        """Return the root of the whole tree."""
         return span_root(self._roots)
 
 
 class Growth(NamedTuple):
-    """What lines add to a tree: it is then `frontier`; `subtrees` are level, number and root."""
+    """What lines add to a tree, which then is `frontier`.
+
+    `subtrees` are level, number and root.
+    """
 
     frontier: Frontier
     leaf_hashes: list[bytes]
@@ -131,7 +134,7 @@ class Growth(NamedTuple):
 
 
 def grow(frontier: Frontier, lines: Iterable[bytes]) -> Growth:
-    """Give what a tree becomes with these lines; `frontier` itself stays as it is."""
+    """Return what a tree becomes with these lines; `frontier` itself is not changed."""
     grown = frontier.copy()
     leaf_hashes, completed = [], []
     for text in lines:
@@ -143,9 +146,9 @@ def grow(frontier: Frontier, lines: Iterable[bytes]) -> Growth:
 
 
 def subtrees(begin: int, end: int) -> Span:
-    """Name the perfect pieces of leaves [begin, end), as they hang together in a tree.
+    """Return the perfect subtrees that together have the leaves [begin, end) of a tree.
 
-    Only such runs do that begin at a multiple of a power of two that they don't exceed in length.
+    `begin` must be a multiple of a power of two that is not less than the number of leaves.
     """
     length = end - begin
     if begin < 0 or length < 0 or (length and begin % (1 << (length - 1).bit_length())):
@@ -159,10 +162,10 @@ def subtrees(begin: int, end: int) -> Span:
 
 
 def inclusion(index: int, size: int) -> list[Span]:
-    """Name what proves that leaf `index` is in the tree of `size` leaves (2.1.3.1).
+    """Return what proves that leaf `index` is in the tree of `size` leaves (2.1.3.1).
 
-    O(log n) pieces in all, as of the spans only one, that which reaches the end of the tree, may
-    have more than one.
+    These are O(log n) subtrees in all: only one of the spans, the one that reaches the end of the
+    tree, may have more than one.
     """
     if not 0 <= index < size:
         raise ValueError(f"a tree of {size} leaves has no leaf {index}")
@@ -181,7 +184,7 @@ def inclusion(index: int, size: int) -> list[Span]:
 
 
 def consistency(old: int, new: int) -> list[Span]:
-    """Name what proves that the tree of `new` leaves begins with that of `old` (2.1.4.1)."""
+    """Return what proves that the tree of `new` leaves begins with that of `old` (2.1.4.1)."""
     if not 0 < old <= new:
         raise ValueError(f"there is no consistency proof from {old} to {new} leaves")
     path: list[Span] = []
@@ -194,7 +197,7 @@ def consistency(old: int, new: int) -> list[Span]:
         else:
             path.append(subtrees(begin, middle))
             begin = middle
-    if begin:  # else what is left is the old tree, whose root the verifier has
+    if begin:  # otherwise the rest is the old tree, whose root the verifier has
         path.append(subtrees(begin, end))
     path.reverse()
     return path
@@ -203,7 +206,7 @@ def consistency(old: int, new: int) -> list[Span]:
 def verify_inclusion(
     leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes
 ) -> bool:
-    """Tell whether a path proves that a leaf's hash stands at `index` below `root` (2.1.3.2)."""
+    """Return whether a path proves that a leaf's hash is at `index` below `root` (2.1.3.2)."""
     if not (0 <= index < size < _SIZE_LIMIT and _are_hashes([leaf, root, *path])):
         return False
     at, last = index, size - 1
@@ -224,10 +227,10 @@ def verify_inclusion(
 def verify_consistency(
     old: int, new: int, old_root: bytes, new_root: bytes, path: Sequence[bytes]
 ) -> bool:
-    """Tell whether a path proves that the tree of `new_root` begins with that of `old_root`.
+    """Return whether a path proves that the tree of `new_root` begins with that of `old_root`.
 
-    By 2.1.4.2. A tree is consistent with itself, and that takes an empty path. Of the empty tree
-    nothing can be proved.
+    The algorithm is that of 2.1.4.2. A tree is consistent with itself, which takes an empty path.
+    Nothing can be proved of the empty tree.
     """
     if not (0 < old <= new < _SIZE_LIMIT and _are_hashes([old_root, new_root, *path])):
         return False
@@ -238,7 +241,7 @@ def verify_consistency(
     at, last = old - 1, new - 1
     while at & 1:
         at, last = at >> 1, last >> 1
-    is_perfect = at == 0  # the old tree is one subtree of the new, and its root the proof's start
+    is_perfect = at == 0  # the old tree is a subtree of the new, and the proof starts at its root
     start, *siblings = (old_root, *path) if is_perfect else path
     old_reached = new_reached = start
     for sibling in siblings:
@@ -256,7 +259,10 @@ def verify_consistency(
 
 
 def _middle(begin: int, end: int) -> int:
-    """Where RFC 9162 splits leaves [begin, end): after the largest power of two below all."""
+    """Return where RFC 9162 splits leaves [begin, end).
+
+    This is after the largest power of two that is smaller than their number.
+    """
     return begin + (1 << (end - begin - 1).bit_length() - 1)
 
 

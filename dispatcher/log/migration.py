@@ -1,8 +1,8 @@
-"""Logs of older schemas, read as they stand and brought up to the present one.
+"""Migration of a log from an older schema to the present one.
 
 Laws:
-- What an event was stays as it was: seq, time, type, actor and data are carried over unchanged.
-- A log is migrated in one transaction, by its one writer: it is of the old schema or of the new.
+- Events stay as they were: seq, time, type, actor and data are carried over unchanged.
+- A log is migrated in one transaction, by its one writer. It has either the old schema or the new.
 - A log that is only read is never migrated.
 """
 
@@ -28,27 +28,28 @@ __all__ = ["migrate"]
 logger = logging.getLogger(__name__)
 
 
-class _GivenUpError(Exception):
-    """Whoever wanted the migration does so no more."""
+class _CancelledError(Exception):
+    """The caller of the migration was cancelled."""
 
 
 async def migrate(path: Path, version: int, progress: Progress = silent) -> None:
-    """Bring the log at `path` up from an older schema. Call it with the lock held.
+    """Migrate the log at `path` from an older schema. The caller holds the lock.
 
-    It is done in a thread, which calls `progress`. Who is cancelled returns when all is undone.
+    The migration runs in a thread, which calls `progress`. A caller that is cancelled returns when
+    everything is undone.
     """
-    is_given_up = Event()
+    is_cancelled = Event()
 
-    def tell(done: int, of: int) -> None:
-        if is_given_up.is_set():
-            raise _GivenUpError
+    def report(done: int, of: int) -> None:
+        if is_cancelled.is_set():
+            raise _CancelledError
         progress(done, of)
 
-    migrating = asyncio.create_task(asyncio.to_thread(_migrate, path, version, tell))
+    migrating = asyncio.create_task(asyncio.to_thread(_migrate, path, version, report))
     try:
         await asyncio.shield(migrating)
     finally:
-        is_given_up.set()
+        is_cancelled.set()
         await asyncio.gather(migrating, return_exceptions=True)
 
 
@@ -103,7 +104,7 @@ def _entry(seq: int, time: str, *rest: Any) -> LogEntry:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """Split a script; `executescript` would end the transaction."""
+    """Split a script into statements; `executescript` would end the transaction."""
     statement = ""
     for part in script.splitlines(keepends=True):
         statement += part

@@ -1,10 +1,10 @@
-"""Connections to the file of a log, and those that read it: lent to one reader at a time.
+"""Connections to the file of a log, and a pool of those that read it.
 
 Laws:
-- At most `READERS` read at once; whoever comes then waits.
-- A connection that was given back well is kept, and lent again before any older one. One on which
-  a read failed, or was given up, is closed.
-- After `close` none is kept. A thread belongs to each, and would keep the process from ending.
+- At most `READERS` read at once. Further readers wait.
+- A connection that is returned without an error is kept, and lent again before any older one. A
+  connection whose read failed or was cancelled is closed.
+- After `close` none is kept. Each has a thread, which would keep the process from ending.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from dispatcher.log import LogError
 __all__ = ["READERS", "Readers", "connect", "told"]
 
 READERS: Final = 8
-"""Connections that read at once; each has a thread."""
+"""The most connections that read at once; each has a thread."""
 BUSY_S: Final = 5.0
 
 
@@ -36,7 +36,7 @@ class Readers:
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[aiosqlite.Connection]:
-        """Lend a connection for the block. `LogError` if it can't be had or a read fails."""
+        """Lend a connection for the block. Raises `LogError` if there is none or a read fails."""
         async with self._free:
             reader = self._kept.pop() if self._kept else await connect(self._path, read_only=True)
             try:
@@ -52,19 +52,19 @@ class Readers:
                 self._kept.append(reader)
 
     async def close(self) -> None:
-        """Close what is kept, and from now on whatever is given back."""
+        """Close the kept connections, and from now on each one that is returned."""
         self._is_closed = True
         while self._kept:
             await self._kept.pop().close()
 
 
 async def connect(path: Path, *, read_only: bool) -> aiosqlite.Connection:
-    """Open a connection of its own. `LogError` if it can't be had."""
+    """Open a new connection. Raises `LogError` if that fails."""
     try:
         return await aiosqlite.connect(
             f"{path.as_uri()}?mode={'ro' if read_only else 'rw'}",
             uri=True,
-            isolation_level=None,  # no transaction begins but by BEGIN
+            isolation_level=None,  # only BEGIN begins a transaction
             timeout=BUSY_S,
         )
     except sqlite3.Error as error:
@@ -72,5 +72,5 @@ async def connect(path: Path, *, read_only: bool) -> aiosqlite.Connection:
 
 
 def told(path: Path, verb: str, error: sqlite3.Error) -> LogError:
-    """Tell what SQLite could not do with the log."""
+    """Return a `LogError` for an operation on the log that SQLite could not do."""
     return LogError(f"{path}: can't be {verb}: {error}")

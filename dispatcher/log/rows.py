@@ -1,4 +1,4 @@
-"""The rows of a log: how entries are put into them, and what to ask for to have them back."""
+"""The rows of a log: the statements that insert entries, and the columns that read them."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -16,17 +16,17 @@ COLUMNS: Final = {
     1: "seq, time, type, 1, actor, NULL, data",
     2: "seq, time, type, version, actor, request_id, data",
 }
-"""What to SELECT of a log of each schema, to have what a `LogEntry` has."""
+"""The columns to SELECT for a `LogEntry`, by the schema of the log."""
 
 PAGE: Final = 2_000
-"""Events a read: a few milliseconds of decoding, so that the event loop is never held long."""
+"""Events a read. Decoding them takes a few milliseconds, so the event loop is never held long."""
 
 _INSERTED_ROWS: Final = 128
-"""Rows a statement. The compiled statement of each length is kept, and a long one is large."""
+"""Rows a statement. A compiled statement is kept for each length, and a long one is large."""
 
 
 def appending(batch: Sequence[LogEntry], growth: Growth) -> list[Statement]:
-    """Make the statements that add a batch, and what the tree grows by, as the schema has them."""
+    """Return the statements that add a batch and the growth of the tree, in the present schema."""
     events = [
         (
             entry.seq,
@@ -44,13 +44,13 @@ def appending(batch: Sequence[LogEntry], growth: Growth) -> list[Statement]:
 
 
 def inserts(table: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[Statement]:
-    """Make statements, with their values, that insert many rows each.
+    """Yield statements, with their values, that insert many rows each.
 
-    SQLite's thread must have the interpreter for every statement, and waits for it where there is
-    much to do: with a statement a row, the dispatcher does a tenth less.
+    SQLite's thread needs the GIL for every statement, and waits for it under load. With one
+    statement a row, the dispatcher does a tenth less work.
     """
     for first in range(0, len(rows), _INSERTED_ROWS):
-        some = rows[first : first + _INSERTED_ROWS]
-        marks = f"({', '.join('?' * len(some[0]))})"
-        statement = f"INSERT INTO {table} VALUES {', '.join([marks] * len(some))}"  # noqa: S608
-        yield statement, tuple(chain.from_iterable(some))
+        chunk = rows[first : first + _INSERTED_ROWS]
+        placeholders = f"({', '.join('?' * len(chunk[0]))})"
+        statement = f"INSERT INTO {table} VALUES {', '.join([placeholders] * len(chunk))}"  # noqa: S608
+        yield statement, tuple(chain.from_iterable(chunk))

@@ -1,17 +1,17 @@
-"""Recorded events to entries of a log and back.
+"""Conversion of recorded events to log entries and back.
 
 Laws:
-- A name in `NAMES` is for ever: logs out there hold it.
-- What is decoded equals what was encoded, so that a replay gives what was live.
-- An entry has one line, `line(entry)`: the bytes that the log's tree is made of, and what the
-  API, the stream and an export show. An old entry keeps its line, whatever this version would
-  write today.
+- A name in `NAMES` is permanent: existing logs hold it.
+- What is decoded equals what was encoded, so that a replay gives the live state.
+- An entry has one line, `line(entry)`: the bytes that the log's tree is built from, and that the
+  API, the stream and an export show. An old entry keeps its line, even if this version would write
+  another today.
 
-How to change the fields of an event: change the class in `events`, raise its number in `VERSIONS`,
-and add to `_UPCASTERS` a function that turns the fields of the version before into the new ones.
-The steps are chained, so nothing older needs to be touched. A field that is added with a default
-that is true of all the past needs none of this. Then put a log that has the old version into
-`tests/log/golden`, where it must replay for ever.
+To change the fields of an event, change the class in `events`, raise its number in `VERSIONS`, and
+add to `_UPCASTERS` a function that converts the fields of the previous version to the new ones. The
+steps are chained, so older ones need no change. A new field needs none of this if its default is
+true of all past events. Then put a log that has the old version into `tests/log/golden`, where it
+must replay forever.
 """
 
 from collections.abc import Callable, Iterable
@@ -59,17 +59,17 @@ NAMES: Final[dict[type[Event], str]] = {
     events.EngineForgotten: "engine_forgotten",
 }
 VERSIONS: Final[dict[str, int]] = dict.fromkeys(NAMES.values(), 1)
-"""The version of the fields of each event, as this code writes them."""
+"""The version of each event's fields that this code writes."""
 
 _UPCASTERS: Final[dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]]] = {}
-"""From a name and an older version: what makes the fields of the next version of them."""
+"""For a name and an older version: the function that returns the fields of the next version."""
 
 
 class LogEntry(msgspec.Struct, frozen=True, gc=False):
-    """A recorded event as it stands in a log; see `events.Recorded` for the meaning.
+    """A recorded event as it is stored in a log; see `events.Recorded` for the meaning.
 
-    `time` is RFC 3339 in UTC with microseconds, `type` a name of `NAMES`, `version` that of the
-    fields in `data`, which is a JSON object.
+    `time` is RFC 3339 in UTC with microseconds. `type` is a name of `NAMES`. `version` is that of
+    the fields in `data`, which is a JSON object.
     """
 
     seq: int
@@ -82,11 +82,11 @@ class LogEntry(msgspec.Struct, frozen=True, gc=False):
 
 
 class UndecodableError(ValueError):
-    """What stands in a log is no event that this version knows."""
+    """The content of a log is not an event that this version knows."""
 
 
 class _Head(msgspec.Struct, frozen=True, gc=False):
-    """What a line begins with."""
+    """The fields at the start of a line."""
 
     seq: int
     time: str
@@ -109,7 +109,7 @@ _decoders: Final[dict[str, msgspec.json.Decoder[Any]]] = {
 
 
 def encode(recorded: Recorded) -> LogEntry:
-    """Make the entry of an event."""
+    """Return the entry of an event."""
     name = NAMES[type(recorded.event)]
     return LogEntry(
         recorded.seq,
@@ -123,12 +123,12 @@ def encode(recorded: Recorded) -> LogEntry:
 
 
 def encode_all(records: Iterable[Recorded]) -> list[LogEntry]:
-    """Make the entries of many events."""
+    """Return the entries of many events."""
     return [encode(recorded) for recorded in records]
 
 
 def decode(entry: LogEntry) -> Recorded:
-    """Give back the event that `encode` took, of whatever version. `UndecodableError` if none."""
+    """Return the event of an entry of any version. Raises `UndecodableError` if it is none."""
     return Recorded(
         entry.seq,
         decode_time(entry.time),
@@ -139,21 +139,21 @@ def decode(entry: LogEntry) -> Recorded:
 
 
 def line(entry: LogEntry) -> bytes:
-    """Give an entry's line: one JSON object, without a line end (docs/log.md, "The line").
+    """Return an entry's line: one JSON object, without a line end (docs/log.md, "The line").
 
-    It is the entry's own data with what the log knows of it put before, byte for byte.
+    It is the entry's own data, byte for byte, with the entry's other fields put before it.
     """
     head = _Head(entry.seq, entry.time, entry.type, entry.version, entry.actor, entry.request_id)
     return _encoder.encode(head)[:-1] + b"," + entry.data[1:]
 
 
 def lines(entries: Iterable[LogEntry]) -> list[bytes]:
-    """Give the lines of many entries."""
+    """Return the lines of many entries."""
     return [line(entry) for entry in entries]
 
 
 def parse_line(text: bytes) -> LogEntry:
-    """Give back the entry that has this line. `UndecodableError` if none has."""
+    """Return the entry that has this line. Raises `UndecodableError` if there is none."""
     try:
         head = _head_decoder.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -176,12 +176,12 @@ def parse_line(text: bytes) -> LogEntry:
 
 
 def encode_time(at: datetime) -> str:
-    """Give a UTC time as RFC 3339 text with microseconds, which sorts by time."""
+    """Format a UTC time as RFC 3339 text with microseconds, which sorts by time."""
     return at.isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def decode_time(text: str) -> datetime:
-    """Give back the time that `encode_time` took. `UndecodableError` if it is none."""
+    """Parse a time that `encode_time` wrote. Raises `UndecodableError` for any other text."""
     if len(text) != _TIME_LENGTH or text[-1] != "Z":
         raise UndecodableError(f"{text!r} is no time as the log has it, {_TIME_FORM}")
     try:

@@ -1,14 +1,15 @@
 """The log in a SQLite file.
 
 Laws:
-- One connection writes, and it alone checkpoints; a lock keeps a second dispatcher away. (SQLite
+- One connection writes, and only it checkpoints. A lock keeps a second dispatcher out. (SQLite
   before 3.51.3 can corrupt a WAL that two connections write or reset at once.)
 - `synchronous=FULL`: a commit has returned only when it is on disk. One commit carries a whole
-  batch, which makes that cheap.
-- On the writer, what a statement gives is read to its end: one that is not would hold up commits.
-- The table guards itself: triggers refuse UPDATE, DELETE and any seq but the next one, so that
-  not even the sqlite3 shell rewrites history by accident.
-- Readers open the file read-only, read short pages, and so never hold the writer up.
+  batch, which makes this cheap.
+- The writer reads the result of every statement to its end, since an unfinished one would delay
+  commits.
+- The table guards itself: triggers refuse UPDATE, DELETE and any seq but the next one, so that not
+  even the sqlite3 shell rewrites history by accident.
+- Readers open the file read-only and read short pages, so they never delay the writer.
 """
 
 import asyncio
@@ -36,15 +37,15 @@ __all__ = ["SqliteLog"]
 
 
 class SqliteLog:
-    """A `dispatcher.log.Log` in one file. Make it with `open` or `open_for_reading`."""
+    """A `dispatcher.log.Log` in one file. Use `open` or `open_for_reading` to create one."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - `open` and `open_for_reading` are there to be called
+    def __init__(  # noqa: PLR0913, PLR0917 - callers use `open` or `open_for_reading`
         self,
         path: Path,
         writer: aiosqlite.Connection | None,
         lock: FileLock | None,
         head: int,
-        tree: Frontier | LogError,  # or why there is none to be had
+        tree: Frontier | LogError,  # or why there is none
         schema: int = SCHEMA_VERSION,
     ) -> None:
         self.path = path
@@ -64,11 +65,11 @@ class SqliteLog:
 
     @classmethod
     async def open(cls, path: Path, migrating: Progress = silent) -> Self:
-        """Open the log for writing, and make it if there is none.
+        """Open the log for writing, and create it if there is none.
 
-        One of an older schema is brought up; `migrating` is called, from a thread, with the events
-        done and the events there are. `LogError` if the path can't be a log of ours or another
-        dispatcher has it; then nothing has been touched.
+        A log of an older schema is migrated. `migrating` is then called, from a thread, with the
+        number of events done and the total. Raises `LogError` if the path can't be a log of ours or
+        another dispatcher has it; then nothing has been touched.
         """
         path = path.resolve()
         check(path)
@@ -83,7 +84,7 @@ class SqliteLog:
             lock.release()
             raise
         try:
-            head = await _head(writer)  # first, since this fails where there is no log of ours
+            head = await _head(writer)  # first, since this fails if the file is no log of ours
             tree = await read_frontier(writer, head)
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "recursive_triggers=ON"):
                 await writer.execute_fetchall(f"PRAGMA {pragma}")
@@ -98,9 +99,9 @@ class SqliteLog:
 
     @classmethod
     async def open_for_reading(cls, path: Path) -> Self:
-        """Open the log to read it only, whether or not a dispatcher is writing to it.
+        """Open the log for reading only, whether or not a dispatcher is writing to it.
 
-        Whoever opens a log closes it, with `close` or `async with`: its readers have threads.
+        The caller must close it, with `close` or `async with`, because its readers have threads.
         """
         path = path.resolve()
         if (schema := check(path)) is None:
@@ -176,12 +177,12 @@ class SqliteLog:
         async with self._readers.lend() as reader:
             for first in range(0, len(oldest_first), PAGE):
                 wanted = oldest_first[first : first + PAGE]
-                marks = ", ".join("?" * len(wanted))
-                found += await self._select(reader, f"seq IN ({marks}) ORDER BY seq", wanted)
+                placeholders = ", ".join("?" * len(wanted))
+                found += await self._select(reader, f"seq IN ({placeholders}) ORDER BY seq", wanted)
         return found
 
     async def seq_at(self, moment: datetime) -> int:
-        """Find the end of a past; see `Log.seq_at`."""
+        """Find the last event at a time; see `Log.seq_at`."""
         async with self._readers.lend() as reader:
             rows = await reader.execute_fetchall(
                 "SELECT seq FROM events WHERE time <= ? AND seq <= ? ORDER BY seq DESC LIMIT 1",
@@ -207,10 +208,10 @@ class SqliteLog:
             raise told(self.path, "written", error) from error
 
     async def close(self) -> None:
-        """Fold the WAL into the file, close it and let the next dispatcher in."""
+        """Checkpoint the WAL into the file, close it, and release the lock."""
         await self._readers.close()
         if self._writer is not None:
-            # A log that can't be checkpointed now (a full disk) is still whole: the WAL has it.
+            # If the checkpoint fails (a full disk), the log is still whole: the WAL has the rest.
             with suppress(sqlite3.Error):
                 await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
             await self._writer.close()
@@ -222,18 +223,18 @@ class SqliteLog:
     async def _select(
         self, reader: aiosqlite.Connection, where: str, values: Sequence[Any]
     ) -> list[LogEntry]:
-        query = f"SELECT {self._columns} FROM events WHERE {where}"  # noqa: S608 - our own words
+        query = f"SELECT {self._columns} FROM events WHERE {where}"  # noqa: S608 - constants
         try:
             return [LogEntry(*row) for row in await reader.execute_fetchall(query, values)]
         except sqlite3.OperationalError as error:
             if "UTF-8" not in str(error):
                 raise
-            raise await self._no_text(reader, query, values) from error
+            raise await self._text_error(reader, query, values) from error
 
-    async def _no_text(
+    async def _text_error(
         self, reader: aiosqlite.Connection, query: str, values: Sequence[Any]
     ) -> LogError:
-        """Find the first event that has something else where text should be."""
+        """Find the first event with a value that should be text and is not."""
         reader.text_factory = bytes
         for seq, *columns in await reader.execute_fetchall(query, values):
             for column in columns:
@@ -247,7 +248,7 @@ class SqliteLog:
 def _lock(log_path: Path) -> FileLock:
     """Lock a file beside the log, and not the log itself.
 
-    To close any descriptor of a file drops the process's POSIX locks on it, which SQLite needs.
+    Closing any descriptor of a file drops the process's POSIX locks on it, which SQLite needs.
     """
     path = log_path.with_name(log_path.name + ".lock")
     try:
@@ -265,17 +266,17 @@ def _lock(log_path: Path) -> FileLock:
 
 
 async def _transact(writer: aiosqlite.Connection, statements: Sequence[Statement]) -> None:
-    """Carry out statements in one transaction; whatever raises, `recover` is due.
+    """Execute statements in one transaction. After any exception, `recover` must be called.
 
-    It is begun and committed by name: a commit that SQLite makes of its own accord is put off, and
-    what is wrong with it never told, where another statement has not been read to its end.
+    BEGIN and COMMIT are explicit. While another statement has not been read to its end, SQLite
+    postpones an automatic commit, and never reports an error in it.
     """
-    if len(statements) == 1:  # handed over with what goes around it: three turns of a thread in one
+    if len(statements) == 1:  # queue all three at once: one round trip to the thread
         (only,) = statements
         done = await asyncio.gather(
             writer.execute("BEGIN"),
             writer.execute(*only),
-            writer.execute("COMMIT"),  # of nothing, if the one before has failed
+            writer.execute("COMMIT"),  # commits nothing if the statement failed
             return_exceptions=True,
         )
         for error in done:
@@ -289,10 +290,10 @@ async def _transact(writer: aiosqlite.Connection, statements: Sequence[Statement
 
 
 async def _sync_wal(writer: aiosqlite.Connection) -> None:
-    """See that what is in the WAL is on disk before anybody is shown it.
+    """Ensure that the content of the WAL is on disk before it is shown to anyone.
 
-    A dispatcher that was killed in a commit may have left events there that only the kernel's
-    cache has yet. A checkpoint syncs the WAL first; that it may then lack room does no harm.
+    A dispatcher that was killed during a commit may have left events there that are only in the
+    kernel's cache. A checkpoint syncs the WAL first. If it then lacks room, that does no harm.
     """
     try:
         await writer.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
@@ -309,7 +310,7 @@ async def _head(connection: aiosqlite.Connection) -> int:
 async def _readers_tree(
     path: Path, reader: aiosqlite.Connection, head: int, schema: int
 ) -> Frontier | LogError:
-    """Give the tree, if there is a whole one; who reads a damaged log may need no tree."""
+    """Return the tree if it is whole, or else the error: reading a damaged log may need no tree."""
     if schema < FIRST_WITH_TREE:
         return LogError(f"{path}: is of an older schema, which has no tree; serve it once")
     try:

@@ -1,11 +1,11 @@
-"""The log's Merkle tree in SQLite (RFC 9162, 2.1): one leaf an event, the hash of its line.
+"""The log's Merkle tree in SQLite (RFC 9162, 2.1): a leaf is the hash of an event's line.
 
 Laws:
-- A batch's leaf hashes, and the roots of the perfect subtrees that it completes, are written in
-  the batch's own transaction: the tree is never ahead of the events, nor behind.
-- Subtrees of fewer than 256 leaves are not kept: their leaves stand in at most 256 neighbouring
-  rows. So the tree costs an event its 32 bytes and little more, and no proof, and no start,
-  hashes more than a few hundred leaves.
+- A batch's leaf hashes, and the roots of the perfect subtrees that it completes, are written in the
+  batch's own transaction. So the tree is neither ahead of the events nor behind them.
+- Subtrees of fewer than 256 leaves are not stored, since their leaves are in at most 256
+  neighbouring rows. So the tree costs 32 bytes an event and little more, and neither a proof nor a
+  start hashes more than a few hundred leaves.
 """
 
 import aiosqlite
@@ -17,12 +17,12 @@ __all__ = ["read_frontier", "read_subtree"]
 
 
 async def read_frontier(connection: aiosqlite.Connection, size: int) -> Frontier:
-    """Give the tree's frontier as it was with `size` leaves."""
+    """Return the tree's frontier as it was with `size` leaves."""
     return Frontier(size, [await read_subtree(connection, it) for it in subtrees(0, size)])
 
 
 async def read_subtree(connection: aiosqlite.Connection, wanted: Subtree) -> bytes:
-    """Give the root of one perfect subtree."""
+    """Return the root of one perfect subtree."""
     if wanted.level >= KEPT_LEVEL:
         rows = await connection.execute_fetchall(
             "SELECT hash FROM subtrees WHERE level = ? AND number = ?", wanted

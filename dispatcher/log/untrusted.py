@@ -1,8 +1,8 @@
-"""The file of a log as it stands, for those who take nothing in it on trust.
+"""The file of a log as it is, for readers that trust nothing in it.
 
 Laws:
-- It is only read, in one transaction: one moment of a log that may be growing.
-- What stands in a row is given out as it is, however wrong.
+- The file is only read, in one transaction, which sees one moment of a log that may be growing.
+- The content of a row is returned as it is, however wrong.
 """
 
 import re
@@ -20,14 +20,15 @@ from dispatcher.log.serialization import LogEntry
 __all__ = ["READ_ERRORS", "Row", "UntrustedLog", "opened"]
 
 READ_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
-"""What reading can raise; the second where SQLite quotes what is damaged and no text any more."""
+"""The errors that reading can raise. The second occurs when SQLite quotes damaged text that is no
+longer UTF-8."""
 
 _LAYOUT: Final = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
 _MOST_FAULTS: Final = 5
 
 
 class Row(NamedTuple):
-    """A row of the events as SQLite gives it: text as bytes, but there may be anything."""
+    """A row of the events as SQLite returns it. Text is bytes, but any value may be there."""
 
     seq: Any
     time: Any
@@ -39,47 +40,47 @@ class Row(NamedTuple):
     leaf_hash: Any
 
     def entry(self) -> LogEntry:
-        """Make the entry that stands in it; `ValueError` if it holds no text, or no number."""
+        """Return the entry in the row. Raises `ValueError` if a value is no text, or no number."""
         if not (isinstance(self.version, int) and isinstance(self.data, bytes)):
-            raise ValueError("it holds no JSON, or no version of it")  # noqa: TRY004 - as text
+            raise ValueError("it holds no JSON, or no version of it")  # noqa: TRY004 - as for text
         request_id = None if self.request_id is None else _decoded(self.request_id)
         time, name, actor = map(_decoded, (self.time, self.type, self.actor))
         return LogEntry(self.seq, time, name, self.version, actor, request_id, self.data)
 
 
 class UntrustedLog:
-    """An opened log; any method may raise `READ_ERRORS`. Make it with `opened`."""
+    """An open log; any method may raise `READ_ERRORS`. Use `opened` to create one."""
 
     def __init__(self, connection: sqlite3.Connection, schema: int) -> None:
         self._connection = connection
         columns = {row[1] for row in connection.execute("PRAGMA table_info(events)")}
         self.claimed_schema: Final = schema
-        # A file that has a tree is held to it, whatever else it says.
+        # A file that has a tree must agree with it, whatever schema it claims.
         self.has_tree: Final = schema >= FIRST_WITH_TREE or b"leaf_hash" in columns
 
     def head(self) -> int:
-        """Give the largest seq; 0 if there is none."""
+        """Return the largest seq; 0 if there is none."""
         (head,) = self._connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
         return head if isinstance(head, int) else 0
 
     def rows(self) -> Iterator[Row]:
-        """Give all events in the order of seq; without a tree their leaf hash is `None`."""
-        former = f"{COLUMNS[FIRST_WITH_TREE - 1]}, NULL"
-        columns = f"{COLUMNS[SCHEMA_VERSION]}, leaf_hash" if self.has_tree else former
-        rows = self._connection.execute(f"SELECT {columns} FROM events ORDER BY seq")  # noqa: S608 - our own words
+        """Yield all events in order of seq. Without a tree, their leaf hash is `None`."""
+        without_tree = f"{COLUMNS[FIRST_WITH_TREE - 1]}, NULL"
+        columns = f"{COLUMNS[SCHEMA_VERSION]}, leaf_hash" if self.has_tree else without_tree
+        rows = self._connection.execute(f"SELECT {columns} FROM events ORDER BY seq")  # noqa: S608 - constants
         return map(Row._make, rows)
 
     def subtrees(self) -> dict[Any, Any]:
-        """Give the hashes that are kept of the tree, by level and number."""
+        """Return the stored hashes of the tree, by level and number."""
         rows = self._connection.execute("SELECT level, number, hash FROM subtrees")
         return {(level, number): root for level, number, root in rows}
 
     def changes_of_layout(self) -> Iterator[str]:
-        """Compare tables and triggers with those that a log is made with."""
-        with closing(sqlite3.connect(":memory:")) as made:
-            made.executescript(SCHEMA)
-            made.text_factory = bytes
-            expected = _layout(made)
+        """Compare tables and triggers with those of a new log; yield the differences."""
+        with closing(sqlite3.connect(":memory:")) as fresh:
+            fresh.executescript(SCHEMA)
+            fresh.text_factory = bytes
+            expected = _layout(fresh)
         found = _layout(self._connection)
         for what in sorted(expected.keys() | found.keys()):
             if what not in found:
@@ -90,15 +91,15 @@ class UntrustedLog:
                 yield f"the {what} was changed"
 
     def damage(self) -> Iterator[str]:
-        """Give what SQLite itself finds wrong with the file."""
-        for (told,) in self._connection.execute(f"PRAGMA integrity_check({_MOST_FAULTS})"):
-            if told != b"ok":
-                yield told.decode(errors="replace")
+        """Yield what SQLite itself finds wrong with the file."""
+        for (finding,) in self._connection.execute(f"PRAGMA integrity_check({_MOST_FAULTS})"):
+            if finding != b"ok":
+                yield finding.decode(errors="replace")
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[UntrustedLog]:
-    """Open the log at `path`. `LogError` if there is none, or none that can be read at all."""
+    """Open the log at `path`. Raises `LogError` if there is none, or if it can't be read at all."""
     if (schema := check(path)) is None:
         raise LogError(f"{path}: there is no log here; name one with --db")
     with closing(_connected(path.resolve())) as connection:
@@ -112,10 +113,10 @@ def opened(path: Path) -> Iterator[UntrustedLog]:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    """Connect to read only; to a log in a directory that can't be written to, as it stands.
+    """Connect read-only, even if the log's directory can't be written to.
 
-    SQLite needs files beside a log that is in WAL mode, and leaves them there empty, unless it may
-    take the log for unchanging. It may where nothing of it stands in the other file.
+    For a log in WAL mode, SQLite needs files beside it, and leaves them there empty, unless the log
+    is opened as immutable. That is allowed only if the WAL file holds nothing of the log.
     """
     connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
     try:
@@ -137,7 +138,7 @@ def _unreadable(path: Path, error: Exception) -> LogError:
 
 
 def _layout(connection: sqlite3.Connection) -> dict[str, str]:
-    """Give what a file is made of, by kind and name; comments and spaces don't count."""
+    """Return the SQL of tables and triggers, by kind and name, without comments and spaces."""
     return {
         f"{_text(kind)} {_text(name)}": re.sub(r"(--[^\n]*|\s)+", " ", _text(sql))
         for kind, name, sql in connection.execute(_LAYOUT)
@@ -146,7 +147,7 @@ def _layout(connection: sqlite3.Connection) -> dict[str, str]:
 
 def _decoded(value: Any) -> str:
     if not isinstance(value, bytes):
-        raise ValueError("it holds no text")  # noqa: TRY004 - like bytes that are no UTF-8
+        raise ValueError("it holds no text")  # noqa: TRY004 - as for bytes that are not UTF-8
     return value.decode()
 
 

@@ -1,1 +1,1 @@
-"""What follows from a log: states, snapshots of them, moments."""
+"""What follows from a log: states, snapshots of states, and moments."""

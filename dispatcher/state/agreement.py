@@ -1,4 +1,4 @@
-"""That readers see what the rules see: the projections and the fleet of one moment agree."""
+"""A check that the projections and the fleet of one moment agree."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ __all__ = ["check_shown"]
 
 
 def check_shown(fleet: Fleet, projections: Projections) -> None:
-    """Check that the projections show of each job and engine what the fleet has."""
+    """Check that the projections show each job and engine as the fleet has it."""
     if [view.job_id for view in projections.jobs.all()] != list(fleet.jobs):
         raise ViolationError("readers and the rules know different jobs")
     for view in projections.jobs.all():
@@ -57,8 +57,8 @@ def _check_engine(view: EngineView, fleet: Fleet) -> None:
 
 
 def _raise_if_different(name: str, shown: Mapping[str, tuple[object, object]]) -> None:
-    for field, (seen, true) in shown.items():
-        if seen != true:
+    for field, (shown_value, true_value) in shown.items():
+        if shown_value != true_value:
             raise ViolationError(
-                f"readers see {field} {seen!r} of {name}, the rules {true!r}", name
+                f"readers see {field} {shown_value!r} of {name}, the rules {true_value!r}", name
             )

@@ -1,4 +1,4 @@
-"""Naming a moment of the log's past: by a seq, or by a time."""
+"""References to a moment of the log's past: a seq or a time."""
 
 import re
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from dispatcher.log import Log
 __all__ = ["MomentError", "check_reached", "parse_moment", "seq_of"]
 
 _SEQ: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
-# RFC 3339; a plus that nobody has escaped arrives in a query as a space.
+# RFC 3339; an unescaped plus in a query arrives as a space.
 _TIME: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,6})?[0-9]*"
     r"([Zz]|[-+ ][0-9]{2}:[0-9]{2})",
@@ -20,11 +20,11 @@ _RULE: Final = "must be a seq or a time of RFC 3339, such as 2026-11-22T09:30:00
 
 
 class MomentError(DispatcherError, ValueError):
-    """A text names no moment, or one that has not come yet."""
+    """A text is not a moment, or names one that has not come yet."""
 
 
 def parse_moment(text: str) -> int | datetime:
-    """Read a seq, or a time of RFC 3339."""
+    """Parse a seq or an RFC 3339 time."""
     if _SEQ.fullmatch(text) is not None:
         return int(text)
     match = _TIME.fullmatch(text)
@@ -39,15 +39,15 @@ def parse_moment(text: str) -> int | datetime:
 
 
 def check_reached(moment: int | datetime, head: int) -> None:
-    """Raise `MomentError` for a seq that the log has not reached; a time may be any."""
+    """Raise `MomentError` for a seq that the log has not reached. Any time is accepted."""
     if isinstance(moment, int) and moment > head:
         raise MomentError(f"must be at most {head}, the log's last seq")
 
 
 async def seq_of(moment: int | datetime, log: Log, head: int) -> int:
-    """Give the seq of a moment: itself, or that of the last event recorded by that time.
+    """Return the seq of a moment; for a time, that of the last event recorded by then.
 
-    To find a time may mean to go over the whole log.
+    Finding a time may scan the whole log.
     """
     if isinstance(moment, datetime):
         return min(await log.seq_at(moment), head)

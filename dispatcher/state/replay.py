@@ -1,4 +1,4 @@
-"""What a log says was true at a seq."""
+"""The state that follows from a log at a seq."""
 
 import gc
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ __all__ = ["Origin", "State", "fold", "replay"]
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Make a state without the garbage collector, which would go over all of it again and again.
+    """Turn off the garbage collector while a state is built, since it would scan it repeatedly.
 
-    There is nothing to collect: all that is made here is kept. It makes a start twice as fast.
+    There is nothing to collect, because everything built here is kept. A start is twice as fast.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -38,7 +38,7 @@ class State:
 
     @property
     def seq(self) -> int:
-        """The seq of the newest event in it."""
+        """The seq of the newest event folded."""
         return self.projections.seq
 
     def apply(self, recorded: Recorded) -> None:
@@ -48,10 +48,10 @@ class State:
 
 
 class Origin(Protocol):
-    """Where a replay may begin; see `snapshots`."""
+    """A source of states to start a replay from; see `snapshots`."""
 
     async def newest(self, log: Log, upto: int) -> State | None:
-        """Give a state that was true of the log at `upto` or not long before."""
+        """Return a state of the log at `upto` or not long before, or `None`."""
 
 
 async def replay(
@@ -61,9 +61,9 @@ async def replay(
     *,
     origin: Origin | None = None,
 ) -> State:
-    """Fold a log, up to and with seq `at` (`None`: all of it), from `origin` or from nothing.
+    """Fold a log up to and including seq `at` (`None`: all of it), from `origin` or from the start.
 
-    `LogError` if the log does not reach that far.
+    Raises `LogError` if the log does not reach that far.
     """
     upto = log.head if at is None else at
     if upto > log.head:
@@ -75,7 +75,7 @@ async def replay(
 
 
 async def fold(log: Log, into: State | Projections, upto: int, progress: Progress = silent) -> None:
-    """Fold what comes after what is folded already, up to and with seq `upto`."""
+    """Fold the events after those already folded, up to and including seq `upto`."""
     async with aclosing(log.entries(into.seq, upto)) as pages:
         async for page in pages:
             for recorded in decoded(page):

@@ -1,12 +1,12 @@
-"""States of the past on disk, so that nobody has to replay the whole log.
+"""Snapshots: past states on disk, so that a start need not replay the whole log.
 
 Laws:
-- A snapshot is a shortcut and never evidence: whatever it says follows from the log, and without
-  it everything is the same, only slower.
-- It is used only if it is whole (checksum), was folded by this very code (fold version), and
-  belongs to this very log (the tree's frontier at its seq). Any other is passed over.
+- A snapshot is a shortcut and never evidence. All that it says follows from the log. Without it
+  everything is the same, only slower.
+- It is used only if it is whole (checksum), was folded by exactly this code (fold version), and
+  belongs to exactly this log (the tree's frontier at its seq). Any other is skipped.
 - It appears under its name whole or not at all.
-- Of old ones, ever fewer are kept the older they are; the newest two always.
+- The older the snapshots, the fewer are kept. The newest two are always kept.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 EVERY: Final = 50_000
-"""Events between two snapshots, unless the operator says otherwise."""
+"""Events between two snapshots, unless the operator sets another number."""
 
 _FORMAT: Final = 1
 _NAME: Final = re.compile(r"([0-9]{12,19})\.snapshot")
@@ -62,11 +62,11 @@ logger = logging.getLogger(__name__)
 
 
 class SnapshotError(DispatcherError):
-    """A snapshot is not to be used; the text says why."""
+    """A snapshot can't be used or written; the text says why."""
 
 
 class FleetSnapshot(msgspec.Struct, frozen=True):
-    """A fleet; its queue follows from its jobs. `paused` says of jobs when their pause is over."""
+    """A fleet. Its queue follows from its jobs. `paused` maps jobs to the end of their pause."""
 
     jobs: list[Job]
     engines: list[Engine]
@@ -76,7 +76,7 @@ class FleetSnapshot(msgspec.Struct, frozen=True):
 
 
 class _Body(msgspec.Struct, frozen=True):
-    """`tree` is the frontier of the log's tree at this seq."""
+    """The body of a snapshot. `tree` is the frontier of the log's tree at this seq."""
 
     tree: tuple[bytes, ...]
     fleet: FleetSnapshot
@@ -84,7 +84,7 @@ class _Body(msgspec.Struct, frozen=True):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """The first line of a snapshot; the rest of the file is the body, with this checksum."""
+    """The first line of a snapshot. The rest of the file is the body, with this checksum."""
 
     format: int
     fold: str
@@ -92,7 +92,7 @@ class Header(msgspec.Struct, frozen=True):
     sha256: str
 
 
-# JSON and not a binary form: it holds all that the log's own JSON can hold, and as fast.
+# JSON and not a binary format: it can hold all that the log's JSON can hold, and is as fast.
 _encode = msgspec.json.Encoder().encode
 _body_decoder = msgspec.json.Decoder(_Body)
 _header_decoder = msgspec.json.Decoder(Header)
@@ -105,10 +105,10 @@ _FOLDING: Final = (
 
 
 def _fold_version() -> str:
-    """Name the code that folds by its own text, so that no change to it can be forgotten."""
+    """Return a version of the folding code: a hash of its source, so that no change is missed."""
     digest = hashlib.sha256()
     for module in _FOLDING:
-        assert module.__file__ is not None  # noqa: S101 - modules of ours are files
+        assert module.__file__ is not None  # noqa: S101 - our modules are files
         digest.update(Path(module.__file__).read_bytes())
     return f"{digest.hexdigest()[:16]}-{sys.byteorder}"
 
@@ -117,24 +117,24 @@ FOLD: Final = _fold_version()
 
 
 def encode(state: State, tree: Frontier) -> bytes:
-    """Give a state as a snapshot: the same bytes for the same state. `tree` is of its size."""
+    """Encode a state as a snapshot. Equal states give equal bytes. `tree` has the state's size."""
     body = _encode(_Body(tree.roots, _fleet_snapshot(state.fleet), state.projections.snapshot()))
     header = Header(_FORMAT, FOLD, state.seq, hashlib.sha256(body).hexdigest())
     return _encode(header) + b"\n" + body
 
 
 def decode(snapshot: bytes) -> tuple[State, Frontier]:
-    """Give back what `encode` took. `SnapshotError` if it is damaged or of another version."""
+    """Decode a snapshot. Raises `SnapshotError` if it is damaged or of another version."""
     header = _header(snapshot)
     end = snapshot.index(b"\n")
     if (header.format, header.fold) != (_FORMAT, FOLD):
         raise SnapshotError("it was made by another version of the dispatcher")
     body_bytes = memoryview(snapshot)[end + 1 :]
-    with ThreadPoolExecutor(1) as beside:  # hashing lets go of the interpreter, so it costs nothing
-        digest = beside.submit(hashlib.sha256, body_bytes)
+    with ThreadPoolExecutor(1) as pool:  # hashing releases the GIL: no extra time
+        hashing = pool.submit(hashlib.sha256, body_bytes)
 
         def is_damaged() -> bool:
-            return digest.result().hexdigest() != header.sha256
+            return hashing.result().hexdigest() != header.sha256
 
         try:
             body = _body_decoder.decode(body_bytes)
@@ -151,7 +151,7 @@ def decode(snapshot: bytes) -> tuple[State, Frontier]:
 
 
 def header_of(path: Path) -> Header:
-    """Read what a snapshot says of itself. `SnapshotError` if that is damaged, `OSError` too."""
+    """Read the header of a snapshot. Raises `SnapshotError` if it is damaged, or `OSError`."""
     with path.open("rb") as file:
         return _header(file.read(_HEADER_LIMIT_BYTES))
 
@@ -164,14 +164,14 @@ def _header(snapshot: bytes) -> Header:
 
 
 class Snapshots:
-    """The snapshots beside a log."""
+    """The snapshots of a log, in a directory beside it."""
 
     def __init__(self, log_path: Path, every: int = EVERY) -> None:
         self.directory = log_path.with_name(log_path.name + ".snapshots")
         self._every = every
 
     async def newest(self, log: Log, upto: int) -> State | None:
-        """Give the newest good one that is not younger than `upto`, or `None`."""
+        """Return the state of the newest valid snapshot at or before `upto`, or `None`."""
         for seq, path in self.found():
             if seq <= upto:
                 try:
@@ -181,17 +181,17 @@ class Snapshots:
         return None
 
     def due_after(self, seq: int) -> int:
-        """Give the seq from which on the next snapshot after one of `seq` is due."""
+        """Return the seq from which the next snapshot after one at `seq` is due."""
         return (seq // self._every + 1) * self._every
 
     def write(self, state: State, tree: Frontier) -> Path:
-        """Write a snapshot and drop what is not needed any more. `SnapshotError` if it can't be."""
+        """Write a snapshot, and delete old ones. Raises `SnapshotError` if it can't be written."""
         path = self.directory / f"{state.seq:012}.snapshot"
         draft = path.with_suffix(f".{os.getpid()}.new")
         try:
             self.directory.mkdir(exist_ok=True)
-            for left in self.directory.glob("*.new"):  # by a writer that was killed: there is one
-                left.unlink(missing_ok=True)
+            for leftover in self.directory.glob("*.new"):  # by a killed writer: there is only one
+                leftover.unlink(missing_ok=True)
             files.write(path, encode(state, tree), draft)
         except OSError as error:
             raise SnapshotError(f"{path}: can't be written: {error.strerror}") from error
@@ -199,7 +199,7 @@ class Snapshots:
         return path
 
     def found(self) -> Iterator[tuple[int, Path]]:
-        """Give what is there, newest first."""
+        """Yield the seq and path of each snapshot, newest first."""
         try:
             paths = sorted(self.directory.iterdir(), reverse=True)
         except OSError:
@@ -209,12 +209,12 @@ class Snapshots:
                 yield int(match[1]), path
 
     def _thin_out(self, newest: int) -> None:
-        """Drop each without which the gap is still no longer than it is old.
+        """Delete each snapshot whose removal leaves a gap no longer than the gap is old.
 
-        Gaps only get older, so that stays true. Of three neighbours that are left, the oldest is
-        more than twice as old as the youngest, so there are O(log n).
+        Gaps only get older, so this stays true. Of three neighbours that are kept, the oldest is
+        more than twice as old as the youngest, so O(log n) are kept.
         """
-        found = [it for it in self.found() if it[0] <= newest]  # others are of a log now replaced
+        found = [it for it in self.found() if it[0] <= newest]  # others are of a replaced log
         seqs = [*(seq for seq, _ in found), 0]
         younger = seqs[min(1, len(found))]
         for (seq, path), older in zip(found[2:], seqs[3:], strict=False):
@@ -241,7 +241,7 @@ def _fleet_snapshot(of: Fleet) -> FleetSnapshot:
 
 
 def _in_one_order(job: Job) -> Job:
-    """Give what is encoded in the same way by every process, as a set of names is not."""
+    """Return the job in a form that every process encodes alike; a set has no fixed order."""
     if len(job.failed_by) <= 1:
         return job
     return msgspec.structs.replace(job, failed_by=sorted(job.failed_by))
