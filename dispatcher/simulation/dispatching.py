@@ -228,7 +228,7 @@ class Dispatcher:
             self._network.reply(call, reply)
 
     def _happen(self, recorded: Recorded) -> None:
-        """Enter an event in the ledger, and fold it a second time to compare with the live fleet."""
+        """Enter an event in the ledger, and fold it again to compare with the live fleet."""
         event, folded, now_us = recorded.event, self._folded, self._agenda.now_us
         self._ledger.before(folded, event)
         # Half of all events are heartbeats without news of online engines. They change nothing.
