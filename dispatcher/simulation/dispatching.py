@@ -69,13 +69,13 @@ class Dispatcher:
         self._digest = hashlib.sha256()
         self._is_up = True
         self._life = 0
-        self._still_until_us = 0
-        # Folded from the events alone. The projections lag behind by the events of the tail.
+        self._stalled_until_us = 0
+        # Folded from the events alone. The projections lag behind by the events in `_tail`.
         self._folded = Fleet()
         self._projections = Projections()
         self._submitted: dict[str, JobSubmitted] = {}  # a fleet does not keep all of these fields
         self._tail: list[Recorded] = []
-        self._core.restart(Fleet(), 0, at=self._wall(), now_s=agenda.seconds())
+        self._core.restart(Fleet(), 0, at=self._wall_time(), now_s=agenda.seconds())
         agenda.after(TICK_S, self._tick, self._life)
 
     @property
@@ -97,14 +97,14 @@ class Dispatcher:
         """Handle a call."""
         if not self._is_up:
             self._network.refuse(call)
-        elif self._agenda.now_us < self._still_until_us:
-            self._agenda.at(self._still_until_us, self.receive, call)
+        elif self._agenda.now_us < self._stalled_until_us:
+            self._agenda.at(self._stalled_until_us, self.receive, call)
         else:
             self._carry_out(
                 self._core.take(
                     call.command,
                     Caller(call.sender.name),
-                    at=self._wall(),
+                    at=self._wall_time(),
                     now_s=self._agenda.seconds(),
                     ticket=call,
                     wait_s=call.wait_s,
@@ -118,7 +118,7 @@ class Dispatcher:
     def stand_still(self, seconds: float) -> None:
         """Stall for a while, without noticing."""
         until_us = self._agenda.now_us + int(seconds * MICROS)
-        self._still_until_us = max(self._still_until_us, until_us)
+        self._stalled_until_us = max(self._stalled_until_us, until_us)
 
     def go_down(self, seconds: float) -> None:
         """Die, and restart after a while."""
@@ -136,7 +136,7 @@ class Dispatcher:
         check_decided(self.fleet)
         if len(self.fleet.queue) <= PENDING:
             check_choices(self.fleet, at_most=CHOICES)
-        if self._is_up and self._agenda.now_us > self._still_until_us + SLACK_S * MICROS:
+        if self._is_up and self._agenda.now_us > self._stalled_until_us + SLACK_S * MICROS:
             self._ledger.overdue(self.fleet, self._agenda.seconds(), SLACK_S)
 
     def check_replay(self) -> None:
@@ -158,32 +158,32 @@ class Dispatcher:
         """Restart the core with the folded fleet. The fleet that was live is folded from now on."""
         self.check()
         was_live, seq = self._core.fleet, self._core.seq
-        self._is_up, self._still_until_us = True, 0
+        self._is_up, self._stalled_until_us = True, 0
         self._core = Core(self._policy, TICK_S)
-        self._core.restart(self._folded, seq, at=self._wall(), now_s=self._agenda.seconds())
+        self._core.restart(self._folded, seq, at=self._wall_time(), now_s=self._agenda.seconds())
         self._folded = was_live
         self._ledger.leases_begin(self._agenda.seconds())
         self._agenda.after(TICK_S, self._tick, self._life)
 
-    def _wall(self) -> datetime:
+    def _wall_time(self) -> datetime:
         return START + timedelta(microseconds=self._agenda.now_us + self.jump_us)
 
     def _tick(self, life: int) -> None:
         """Let the core do what is due, until nothing is due any more."""
         if life != self._life:
             return
-        if self._agenda.now_us < self._still_until_us:
-            self._agenda.at(self._still_until_us, self._tick, life)
+        if self._agenda.now_us < self._stalled_until_us:
+            self._agenda.at(self._stalled_until_us, self._tick, life)
             return
-        while effects := self._core.tick(at=self._wall(), now_s=self._agenda.seconds()):
+        while effects := self._core.tick(at=self._wall_time(), now_s=self._agenda.seconds()):
             self._carry_out(effects)
         self._agenda.after(TICK_S, self._tick, life)
 
     def _end_wait(self, life: int, call: Hashable) -> None:
         if life != self._life:
             return
-        if self._agenda.now_us < self._still_until_us:
-            self._agenda.at(self._still_until_us, self._end_wait, life, call)
+        if self._agenda.now_us < self._stalled_until_us:
+            self._agenda.at(self._stalled_until_us, self._end_wait, life, call)
         else:
             self._carry_out(self._core.end_wait(call))
 
@@ -213,7 +213,7 @@ class Dispatcher:
         if records and type(records[0].event) is not EngineSeen:
             self._ledger.answered(settle)
         for recorded in records:
-            self._happen(recorded)
+            self._apply(recorded)
 
     def _reply(self, settle: Settle) -> None:
         command, reply, call = settle.command, settle.reply, settle.ticket
@@ -227,8 +227,8 @@ class Dispatcher:
         else:
             self._network.reply(call, reply)
 
-    def _happen(self, recorded: Recorded) -> None:
-        """Enter an event in the ledger, and fold it a second time to compare with the live fleet."""
+    def _apply(self, recorded: Recorded) -> None:
+        """Enter an event in the ledger, and fold it again to compare with the live fleet."""
         event, folded, now_us = recorded.event, self._folded, self._agenda.now_us
         self._ledger.before(folded, event)
         # Half of all events are heartbeats without news of online engines. They change nothing.
@@ -242,5 +242,7 @@ class Dispatcher:
         self._digest.update(msgspec.json.encode(entry))
         if is_news:
             self._tail.append(recorded)
-            true = START + timedelta(microseconds=now_us)
-            self._seen(msgspec.structs.replace(recorded, at=true) if self.jump_us else recorded)
+            true_time = START + timedelta(microseconds=now_us)
+            self._seen(
+                msgspec.structs.replace(recorded, at=true_time) if self.jump_us else recorded
+            )

@@ -31,7 +31,7 @@ class Ledger:
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
         self._attempts: dict[str, int] = {}
-        self._most: dict[str, int] = {}
+        self._max_failures: dict[str, int] = {}
         self._holders: dict[str, str] = {}
         self._held: dict[str, str] = {}
         self._final: dict[str, str] = {}
@@ -51,7 +51,7 @@ class Ledger:
                 self._heard_s[engine_id] = now_s
                 self._check_holder(event)
             case events.JobSubmitted(job_id, max_retries=max_retries):
-                self._attempts[job_id], self._most[job_id] = 0, max(max_retries, 1)
+                self._attempts[job_id], self._max_failures[job_id] = 0, max(max_retries, 1)
             case events.JobAssigned():
                 self._assigned(event, now_s)
             case events.JobCompleted(job_id):
@@ -82,7 +82,7 @@ class Ledger:
             if isinstance(reply, Refused) and not isinstance(event, events.AnswerRefused):
                 raise ViolationError(f"a refusal changed something: {event}", *_names(command))
             if isinstance(command, CompleteJob | FailJob | ReportHeartbeat):
-                _same_attempt(command, event)
+                _check_attempt(command, event)
         if isinstance(command, AssignJob) and len(records) > 1:
             raise ViolationError(f"one ask gave {len(records)} jobs", *_names(command))
 
@@ -131,7 +131,7 @@ class Ledger:
             raise ViolationError(what, job_id, engine_id)
         self._check_holder(event)
         if isinstance(event, events.JobRequeued | events.JobFailedPermanently):
-            most = self._most[job_id] - (status is None)
+            most = self._max_failures[job_id] - (status is None)
             if event.retries > most:
                 what = f"job {job_id} has {event.retries} retries, and may have {most}"
                 raise ViolationError(what, job_id, engine_id)
@@ -195,9 +195,9 @@ class Ledger:
                 )
 
 
-def _same_attempt(said: CompleteJob | FailJob | ReportHeartbeat, event: Event) -> None:
+def _check_attempt(command: CompleteJob | FailJob | ReportHeartbeat, event: Event) -> None:
     """Check that the attempt that ended or went on is the one that the engine named."""
-    if isinstance(said, ReportHeartbeat) and not isinstance(event, events.JobProgressed):
+    if isinstance(command, ReportHeartbeat) and not isinstance(event, events.JobProgressed):
         return  # a heartbeat of a new process ends the attempt of the one before
     if isinstance(
         event,
@@ -205,12 +205,12 @@ def _same_attempt(said: CompleteJob | FailJob | ReportHeartbeat, event: Event) -
         | events.JobCompleted
         | events.JobRequeued
         | events.JobFailedPermanently,
-    ) and ((event.engine_id, event.attempt) != (said.engine_id, said.attempt)):
+    ) and ((event.engine_id, event.attempt) != (command.engine_id, command.attempt)):
         raise ViolationError(
-            f"what engine {said.engine_id} said of attempt {said.attempt} of job {event.job_id} "
-            f"was taken for attempt {event.attempt} on engine {event.engine_id}",
+            f"what engine {command.engine_id} said of attempt {command.attempt} of job "
+            f"{event.job_id} was taken for attempt {event.attempt} on engine {event.engine_id}",
             event.job_id,
-            said.engine_id,
+            command.engine_id,
             event.engine_id,
         )
 

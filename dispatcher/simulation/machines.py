@@ -108,10 +108,10 @@ class Machine(Endpoint):
         self._plan, self._agenda, self._network, self._story = world
         self._rng = rng
         self._spent = spent
-        self._still_until_us = 0
+        self._stalled_until_us = 0
         self._is_drained = False
-        self._is_unsure = True
-        self._asking: Call | None = None
+        self._may_hold_job = True
+        self._open_request: Call | None = None
         self._report: dict[str, Any] = {
             "engine_type": "transcoder",
             "supported_codecs": built.codecs,
@@ -129,8 +129,8 @@ class Machine(Endpoint):
         self.is_on = True
         self.life += 1
         self._is_drained = False
-        self._is_unsure = True
-        self._asking = None
+        self._may_hold_job = True
+        self._open_request = None
         self._report = self._report | {"instance": f"{self.name}/{self.life}"}
         self._idle_beat = ReportHeartbeat(self.name, self._report)
         self._note(f"starts, with {self._current_job()}")
@@ -148,9 +148,9 @@ class Machine(Endpoint):
         self.is_on = False
         self.life += 1
         self._note(f"dies, with {self._current_job()}{', and forgets it' if forgets else ''}")
-        if self._asking is not None and hung_up is not None:
-            hung_up(self._asking)
-        self._asking = None
+        if self._open_request is not None and hung_up is not None:
+            hung_up(self._open_request)
+        self._open_request = None
         if self.task is not None and self.task.answer is None:
             self._spent(self.task.worked_s(self._agenda.now_us), "crashed")
         if forgets:
@@ -162,7 +162,7 @@ class Machine(Endpoint):
         """Stall for a while, and then go on as if nothing had happened."""
         self._note(f"stands still for {seconds:.1f} s, with {self._current_job()}")
         still_us = int(seconds * MICROS)
-        self._still_until_us = max(self._still_until_us, self._agenda.now_us + still_us)
+        self._stalled_until_us = max(self._stalled_until_us, self._agenda.now_us + still_us)
         if self.task is not None and self.task.answer is None:
             self.task.began_us += still_us
             self.task.ends_us += still_us
@@ -195,10 +195,10 @@ class Machine(Endpoint):
 
     def _ask(self) -> None:
         """Ask for a job."""
-        if self.task is None and self._asking is None and not self._is_drained:
-            self._asking = call = Call(
+        if self.task is None and self._open_request is None and not self._is_drained:
+            self._open_request = call = Call(
                 self,
-                AssignJob(self.name, resume=self.always_resumes or self._is_unsure),
+                AssignJob(self.name, resume=self.always_resumes or self._may_hold_job),
                 self._on_assigned,
                 self._on_request_lost,
                 self._plan.wait_s,
@@ -206,7 +206,7 @@ class Machine(Endpoint):
             self._network.send(call)
 
     def _on_assigned(self, answer: Assignment | Refused | NoWork) -> None:
-        self._asking, self._is_unsure = None, False
+        self._open_request, self._may_hold_job = None, False
         if isinstance(answer, Assignment):
             self._begin(answer.job, answer.attempt)
         elif isinstance(answer, Refused):  # it was forgotten: its next heartbeat registers it
@@ -215,7 +215,7 @@ class Machine(Endpoint):
             self._after(POLL_S, self._ask)
 
     def _on_request_lost(self) -> None:
-        self._asking, self._is_unsure = None, True
+        self._open_request, self._may_hold_job = None, True
         self._after(PAUSE_S, self._ask)
 
     def _begin(self, job: JobSubmitted, attempt: int) -> None:
@@ -278,8 +278,8 @@ class Machine(Endpoint):
         """Make a call unless this process has died. If the engine is stalled, make it later."""
         if life != self.life:
             return
-        if self._agenda.now_us < self._still_until_us:
-            self._agenda.at(self._still_until_us, self.run, life, call, *args)
+        if self._agenda.now_us < self._stalled_until_us:
+            self._agenda.at(self._stalled_until_us, self.run, life, call, *args)
         else:
             call(*args)
 

@@ -17,14 +17,14 @@ _BARS = " ▁▂▃▄▅▆▇█"
 
 def as_json(plan: Plan, outcome: Outcome, took_s: float) -> bytes:
     """Return everything as one JSON object."""
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "plan": plan,
         "heartbeat_s": plan.beats_every_s,
         "lease_s": plan.leased_s,
         "outcome": outcome,
         "took_s": round(took_s, 3),
     }
-    return msgspec.json.format(msgspec.json.encode(told), indent=2)
+    return msgspec.json.format(msgspec.json.encode(report), indent=2)
 
 
 def show(console: Console, plan: Plan, outcome: Outcome, took_s: float) -> None:
@@ -64,7 +64,7 @@ def _rows(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
     submitted = sum(hour.submitted for hour in hours)
     completed = [hour.completed for hour in hours]
     worked_s = sum(day.worked_s.values()) or 1.0
-    thrown = (fate for fate in day.worked_s if fate not in {"useful", "under way"})
+    wasted = (fate for fate in day.worked_s if fate not in {"useful", "under way"})
     return [
         ("jobs submitted", f"{submitted:,} (at most {outcome.jobs_per_hour:,.0f} an hour)"),
         *((status.replace("_", " "), f"{count:,}") for status, count in day.jobs.items()),
@@ -76,7 +76,7 @@ def _rows(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
         ("utilisation of engines", f"{day.utilisation:.1%}"),
         ("", ""),
         ("work thrown away", f"{day.thrown_away:.2%} of {worked_s / 3600:,.0f} engine hours"),
-        *((f"  {fate}", f"{day.worked_s[fate] / 3600:,.1f} h") for fate in thrown),
+        *((f"  {fate}", f"{day.worked_s[fate] / 3600:,.1f} h") for fate in wasted),
         ("attempts retried", f"{day.retried_attempts:,}"),
         ("late answers refused", f"{day.late_answers:,}"),
         ("engines lost", f"{day.lost_engines:,} times"),
