@@ -17,6 +17,7 @@ from dispatcher.core.commands import Command
 from dispatcher.core.events import Cause, Event
 from dispatcher.core.fleet import Engine, Fleet, microseconds
 from dispatcher.core.job import Job
+from dispatcher.core.lifecycles import MAY_HAPPEN_TO
 from dispatcher.core.policy import Policy
 from dispatcher.core.replies import (
     DONE,
@@ -205,7 +206,7 @@ def _about_a_job(
                 return _refused(Reason.JOB_IS_FINAL)
             return Decision((events.JobCancelled(job.job_id, job.holder, job.attempt),), DONE)
         case commands.RetryJob():
-            if job.status not in {"failed_permanently", "cancelled"}:
+            if job.status not in MAY_HAPPEN_TO[events.JobRetried]:
                 return _refused(Reason.JOB_NOT_RETRYABLE)
             return Decision((events.JobRetried(job.job_id),), DONE)
         case _:

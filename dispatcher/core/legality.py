@@ -20,6 +20,7 @@ from dispatcher.core.commands import FailJob
 from dispatcher.core.events import ASKED_BY_NAME, Event
 from dispatcher.core.fleet import Engine, Fleet
 from dispatcher.core.job import Job
+from dispatcher.core.lifecycles import MAY_HAPPEN_TO
 from dispatcher.core.policy import Policy
 from dispatcher.core.scheduling import choose_any, choose_for, obstacle
 
@@ -168,7 +169,7 @@ def _of_a_job(fleet: Fleet, job: Job, event: Event) -> str | None:
     match event:
         case events.JobReleased() if job.job_id not in fleet.queue.paused:
             return f"job {job.job_id} is released, but is in no pause"
-        case events.JobRetried() if job.status not in {"failed_permanently", "cancelled"}:
+        case events.JobRetried() if job.status not in MAY_HAPPEN_TO[events.JobRetried]:
             return f"job {job.job_id} is retried, but is {_status(job)}"
         case events.AnswerRefused(_, engine_id, attempt):
             if late_answer(job, FailJob(job.job_id, "", engine_id, attempt)) is None:

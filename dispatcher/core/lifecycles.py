@@ -8,7 +8,7 @@ An engine has two life cycles: whether it is present, and whether it may be give
 is busy follows from the jobs: the holder of an assigned job is.
 """
 
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, cast
 
 from dispatcher.core import events
 from dispatcher.core.events import Event
@@ -74,15 +74,8 @@ STANDING: Final = (
     Step(events.EngineForgotten, ("trusted", "drained", "blocked", "drained and blocked"), ()),
 )
 
-STATUS_AFTER: Final[dict[type[Event], JobStatus]] = {
-    events.JobAssigned: "assigned",
-    events.JobCompleted: "completed",
-    events.JobRequeued: "pending",
-    events.JobFailedPermanently: "failed_permanently",
-    events.JobCancelled: "cancelled",
-    events.JobRetried: "pending",
-}
-"""The status that an event gives to its job, whatever it was before."""
+STATUS_AFTER: Final = {step.event: cast("JobStatus", step.after[0]) for step in JOB_LIFE}
+"""The status that each event gives its job. The first state of `after` is always a status."""
 
 MAY_HAPPEN_TO: Final = {step.event: frozenset(step.before) for step in JOB_LIFE}
 """The states of a job in which an event may happen."""

@@ -18,7 +18,7 @@ import aiosqlite
 
 from dispatcher.log import LogError
 
-__all__ = ["READERS", "Readers", "connect", "told"]
+__all__ = ["READERS", "Readers", "connect", "log_error"]
 
 READERS: Final = 8
 """The most connections that read at once; each has a thread."""
@@ -44,7 +44,7 @@ class Readers:
             except BaseException as error:
                 await reader.close()
                 if isinstance(error, sqlite3.Error):
-                    raise told(self._path, "read", error) from error
+                    raise log_error(self._path, "read", error) from error
                 raise
             if self._is_closed:
                 await reader.close()
@@ -68,9 +68,9 @@ async def connect(path: Path, *, read_only: bool) -> aiosqlite.Connection:
             timeout=BUSY_S,
         )
     except sqlite3.Error as error:
-        raise told(path, "opened", error) from error
+        raise log_error(path, "opened", error) from error
 
 
-def told(path: Path, verb: str, error: sqlite3.Error) -> LogError:
+def log_error(path: Path, verb: str, error: sqlite3.Error) -> LogError:
     """Return a `LogError` for an operation on the log that SQLite could not do."""
     return LogError(f"{path}: can't be {verb}: {error}")

@@ -27,7 +27,7 @@ from dispatcher.log import LogError, WrongHeadError, serialization
 from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA_VERSION, check, create, write_header
 from dispatcher.log.merkle import Frontier, Subtree, grow
 from dispatcher.log.migration import migrate
-from dispatcher.log.readers import Readers, connect, told
+from dispatcher.log.readers import Readers, connect, log_error
 from dispatcher.log.rows import COLUMNS, PAGE, Statement, appending
 from dispatcher.log.serialization import LogEntry
 from dispatcher.log.tree import read_frontier, read_subtree
@@ -94,7 +94,7 @@ class SqliteLog:
             await writer.close()
             lock.release()
             if isinstance(error, sqlite3.Error):
-                raise told(path, "opened", error) from error
+                raise log_error(path, "opened", error) from error
             raise
 
     @classmethod
@@ -135,7 +135,7 @@ class SqliteLog:
         try:
             await _transact(self._writer, statements)
         except sqlite3.Error as error:
-            raise told(self.path, "written", error) from error
+            raise log_error(self.path, "written", error) from error
         self.head, self._tree = expected_head + len(batch), growth.frontier
 
     async def entries(
@@ -205,7 +205,7 @@ class SqliteLog:
             head = await _head(self._writer)
             self.head, self._tree = head, await read_frontier(self._writer, head)
         except sqlite3.Error as error:
-            raise told(self.path, "written", error) from error
+            raise log_error(self.path, "written", error) from error
 
     async def close(self) -> None:
         """Checkpoint the WAL into the file, close it, and release the lock."""
