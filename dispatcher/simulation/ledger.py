@@ -20,7 +20,7 @@ from dispatcher.core.replies import Refused
 __all__ = ["Ledger"]
 
 _End = events.JobCompleted | events.JobCancelled | events.JobFailedPermanently | events.JobRequeued
-_SAID_BY_ENGINES = (
+_TOLD_BY_ENGINES = (
     events.JobProgressed | events.JobCompleted | events.JobRequeued | events.JobFailedPermanently
 )
 
@@ -119,10 +119,7 @@ class Ledger:
 
     def _ended(
         self,
-        event: events.JobCompleted
-        | events.JobCancelled
-        | events.JobFailedPermanently
-        | events.JobRequeued,
+        event: _End,
         status: str | None,
     ) -> None:
         job_id, engine_id = event.job_id, event.engine_id
@@ -142,11 +139,7 @@ class Ledger:
 
     def _check_holder(
         self,
-        event: events.JobProgressed
-        | events.JobCompleted
-        | events.JobCancelled
-        | events.JobFailedPermanently
-        | events.JobRequeued,
+        event: events.JobProgressed | _End,
     ) -> None:
         job_id = event.job_id
         has = self._holders.get(job_id), self._attempts[job_id]
@@ -199,13 +192,9 @@ def _check_attempt(command: CompleteJob | FailJob | ReportHeartbeat, event: Even
     """Check that the attempt that ended or went on is the one that the engine named."""
     if isinstance(command, ReportHeartbeat) and not isinstance(event, events.JobProgressed):
         return  # a heartbeat of a new process ends the attempt of the one before
-    if isinstance(
-        event,
-        events.JobProgressed
-        | events.JobCompleted
-        | events.JobRequeued
-        | events.JobFailedPermanently,
-    ) and ((event.engine_id, event.attempt) != (command.engine_id, command.attempt)):
+    if isinstance(event, _TOLD_BY_ENGINES) and (
+        (event.engine_id, event.attempt) != (command.engine_id, command.attempt)
+    ):
         raise ViolationError(
             f"what engine {command.engine_id} said of attempt {command.attempt} of job "
             f"{event.job_id} was taken for attempt {event.attempt} on engine {event.engine_id}",
