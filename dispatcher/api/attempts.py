@@ -32,7 +32,7 @@ def assign_job(request: CommandRequest, body: bytes) -> Awaitable[Answer]:
     if wait_s == 0:
         return request.service.execute(ask, request.caller, render)
     return request.service.wait_for_work(
-        ask, request.caller, render, wait_s=wait_s, gone=request.is_gone
+        ask, request.caller, render, wait_s=wait_s, until_gone=request.until_gone
     )
 
 

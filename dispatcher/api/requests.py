@@ -35,7 +35,7 @@ class CommandRequest(NamedTuple):
         state = request.scope["state"]
         return cls(service_of(request), state["caller"], state["headers"], request.receive)
 
-    async def is_gone(self) -> None:
+    async def until_gone(self) -> None:
         """Return when the client has disconnected."""
         while (await self.receive())["type"] != "http.disconnect":
             pass

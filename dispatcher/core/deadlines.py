@@ -17,7 +17,7 @@ from typing import Final
 from dispatcher.core import events
 from dispatcher.core.attempts import LONGEST_BACKOFF_S
 from dispatcher.core.commands import LoseEngine, ReleaseJob, TimeOutJob
-from dispatcher.core.events import Event
+from dispatcher.core.events import Event, Recorded
 from dispatcher.core.fleet import Fleet
 from dispatcher.core.policy import Policy
 
@@ -50,7 +50,8 @@ class Deadlines:
         self._policy = policy
         self._due: dict[str, tuple[float, Due]] = {}
         self._heap: list[tuple[float, str]] = []
-        self._ended: dict[str, tuple[float, Due]] = {}  # time-outs of recently ended attempts
+        # The time-outs of attempts whose end is decided, and the seq from which it is durable.
+        self._ended: list[tuple[int, TimeOutJob, float]] = []
 
     def restart(self, fleet: Fleet, at: datetime, now_s: float) -> None:
         """Start over: a lease for each online engine, a time-out for each attempt, and all pauses.
@@ -58,32 +59,34 @@ class Deadlines:
         An attempt that already had a time-out keeps it, even if its end was decided but could not
         be recorded.
         """
-        timeouts = self._ended | self._due
-        self._due, self._heap, self._ended = {}, [], {}
+        earlier = {due: due_s for due_s, due in self._due.values() if isinstance(due, TimeOutJob)}
+        earlier |= {due: due_s for _, due, due_s in self._ended}
+        self._due, self._heap, self._ended = {}, [], []
         for engine in fleet.engines.values():
             if engine.online:
                 self._set_lease(engine.engine_id, now_s)
             if engine.holds is not None:
-                job, name = fleet.jobs[engine.holds], _job(engine.holds)
-                self._set_timeout(job.job_id, job.attempt, now_s)
-                earlier = timeouts.get(name)
-                if earlier is not None and earlier[1] == self._due[name][1]:
-                    self._set(name, *earlier)
+                job = fleet.jobs[engine.holds]
+                due = TimeOutJob(job.job_id, job.attempt, self._policy.job_timeout_s)
+                self._set_timeout(due, earlier.get(due, now_s + due.after_s))
         for job_id, not_before in fleet.queue.paused.items():
             self._set_release(job_id, (not_before - at).total_seconds(), now_s)
 
-    def notice(self, event: Event, at: datetime, now_s: float) -> None:
+    def notice(self, recorded: Recorded, now_s: float) -> None:
         """Set and clear deadlines according to an event."""
+        event, timeout_s = recorded.event, self._policy.job_timeout_s
         match event:  # the most frequent first: patterns are tried in order
             case events.JobAssigned(job_id, engine_id, attempt):
                 self._set_lease(engine_id, now_s)
-                self._set_timeout(job_id, attempt, now_s)
+                due = TimeOutJob(job_id, attempt, timeout_s)
+                self._set_timeout(due, now_s + timeout_s)
             case (
                 events.JobCompleted(job_id)
                 | events.JobFailedPermanently(job_id)
                 | events.JobCancelled(job_id)
             ):
-                self._attempt_ended(job_id)
+                self._attempt_ended(job_id, recorded.seq)
+                self._due.pop(_pause(job_id), None)
             case (
                 events.EngineReported(engine_id)
                 | events.EngineSeen(engine_id)
@@ -94,15 +97,15 @@ class Deadlines:
             case events.EngineForgotten(engine_id):
                 self._due.pop(_engine(engine_id), None)
             case events.JobRequeued(job_id):
-                self._attempt_ended(job_id)
+                self._attempt_ended(job_id, recorded.seq)
                 if event.not_before is not None:
-                    pause_s = (event.not_before - at).total_seconds()
+                    pause_s = (event.not_before - recorded.at).total_seconds()
                     self._set_release(job_id, pause_s, now_s)
             case _:
                 pass
 
-    def take_due(self, now_s: float) -> Due | None:
-        """Remove and return the next command that is due, or `None`."""
+    def take_due(self, now_s: float, seq: int) -> Due | None:
+        """Remove and return a command that is due, or `None`; `seq` is that of the newest event."""
         while self._heap and self._heap[0][0] <= now_s:
             _, name = heapq.heappop(self._heap)
             if (due := self._due.get(name)) is None:
@@ -110,7 +113,7 @@ class Deadlines:
             if due[0] <= now_s:
                 del self._due[name]
                 if isinstance(due[1], TimeOutJob):
-                    self._ended[name] = due
+                    self._ended.append((seq + 1, due[1], due[0]))
                 return due[1]
             heapq.heappush(self._heap, (due[0], name))  # it was postponed since it was pushed
         return None
@@ -121,14 +124,15 @@ class Deadlines:
             if isinstance(due, LoseEngine):
                 self._set_lease(due.engine_id, now_s)
 
-    def settled(self) -> None:
-        """Note that all decisions are durable, so that no ended attempt can come back."""
-        self._ended.clear()
+    def settled(self, durable_seq: int) -> None:
+        """Note what is durable: an attempt whose end is durable can't come back."""
+        if self._ended:
+            self._ended = [ended for ended in self._ended if ended[0] > durable_seq]
 
-    def _attempt_ended(self, job_id: str) -> None:
-        name = _job(job_id)
-        if (due := self._due.pop(name, None)) is not None:
-            self._ended[name] = due
+    def _attempt_ended(self, job_id: str, seq: int) -> None:
+        due_s, due = self._due.pop(_attempt(job_id), (0.0, None))
+        if isinstance(due, TimeOutJob):
+            self._ended.append((seq, due, due_s))
 
     def _set(self, name: str, due_s: float, due: Due) -> None:
         known = self._due.get(name)
@@ -141,20 +145,23 @@ class Deadlines:
         lease_s = self._policy.lease_s
         self._set(_engine(engine_id), now_s + lease_s, LoseEngine(engine_id, lease_s))
 
-    def _set_timeout(self, job_id: str, attempt: int, now_s: float) -> None:
-        timeout_s = self._policy.job_timeout_s
-        if timeout_s > 0:
-            self._set(_job(job_id), now_s + timeout_s, TimeOutJob(job_id, attempt, timeout_s))
+    def _set_timeout(self, due: TimeOutJob, due_s: float) -> None:
+        if due.after_s > 0:
+            self._set(_attempt(due.job_id), due_s, due)
 
     def _set_release(self, job_id: str, after_s: float, now_s: float) -> None:
         # At most the longest pause, even if the clock was set back in the meantime.
         pause_s = min(max(0.0, after_s), LONGEST_BACKOFF_S)
-        self._set(_job(job_id), now_s + pause_s, ReleaseJob(job_id))
+        self._set(_pause(job_id), now_s + pause_s, ReleaseJob(job_id))
 
 
 def _engine(engine_id: str) -> str:
     return f"engine {engine_id}"
 
 
-def _job(job_id: str) -> str:
-    return f"job {job_id}"
+def _attempt(job_id: str) -> str:
+    return f"attempt {job_id}"
+
+
+def _pause(job_id: str) -> str:
+    return f"pause {job_id}"

@@ -12,9 +12,11 @@ Laws:
   requests have been given the work that became available.
 - The fleet may be ahead of the log by the effects that are not yet durable. If those are lost,
   `restart` starts over from the state in the log.
-- A ticket is answered once, by the `Settle` that carries it, or never if its caller hung up.
-- `tick` is called only when all decisions are durable, so that no engine is lost while its
-  heartbeat waits for the disk. A late tick counts as the dispatcher's own absence.
+- A ticket is answered once: by the `Settle` that carries it, or by the driver if that is lost. It
+  is never answered if its caller hung up.
+- The driver waits until all that was decided is durable before it calls `tick`. So a disk that
+  hangs makes the tick late, and a late tick counts as the dispatcher's own absence, in which no
+  engine can be heard.
 """
 
 from collections.abc import Hashable, Sequence
@@ -45,10 +47,10 @@ class Settle(NamedTuple):
     """Make these records durable, then send the reply to the ticket, if there is one.
 
     Without records, the reply still waits until all earlier decisions are durable. `command` is the
-    command that is answered. It is `None` if the caller only waits for earlier decisions.
+    command that is answered.
     """
 
-    command: Command | None
+    command: Command
     records: Sequence[Recorded]
     reply: Reply
     ticket: Hashable | None
@@ -128,7 +130,7 @@ class Dispatcher:
         self._settle(decision, command, caller, ticket, at, now_s, effects)
         return effects
 
-    def tick(self, *, at: datetime, now_s: float) -> list[Effect]:
+    def tick(self, *, at: datetime, now_s: float, durable_seq: int) -> list[Effect]:
         """Let time pass. A call carries out at most one due command; repeat it until it has none.
 
         Between calls, the effects are made durable, and engines can be heard.
@@ -136,11 +138,11 @@ class Dispatcher:
         effects: list[Effect] = []
         lag_s = now_s - self._next_tick_s
         self._next_tick_s = now_s + self._tick_s
-        self._deadlines.settled()
+        self._deadlines.settled(durable_seq)
         if lag_s > STALL_S:
             self._deadlines.renew_leases(now_s)
             effects.append(StoodStill(lag_s))
-        if (command := self._deadlines.take_due(now_s)) is not None:
+        if (command := self._deadlines.take_due(now_s, self.seq)) is not None:
             decision = decide(self.fleet, command, at, self._policy)
             self._settle(decision, command, ITSELF, None, at, now_s, effects)
         return effects
@@ -177,10 +179,11 @@ class Dispatcher:
         records = []
         for event in happened:
             self.seq += 1
-            records.append(Recorded(self.seq, at, caller.name, event, caller.request_id))
+            recorded = Recorded(self.seq, at, caller.name, event, caller.request_id)
+            records.append(recorded)
             evolve(self.fleet, event)
             if type(event) in TIMED:
-                self._deadlines.notice(event, at, now_s)
+                self._deadlines.notice(recorded, now_s)
         effects.append(Settle(command, records, decision.reply, ticket))
         for event in news:
             if isinstance(event, events.EngineLost | events.EngineForgotten):

@@ -30,16 +30,13 @@ class Waiter(msgspec.Struct, frozen=True, eq=False):
 
 
 class Waiting:
-    """All waiting requests, in order of arrival."""
+    """All waiting requests, in order of arrival. `by_ticket` is changed here only."""
 
     def __init__(self) -> None:
         self.by_ticket: dict[Hashable, Waiter] = {}
         self._by_engine: dict[str | None, dict[Waiter, None]] = {}
         self._places: dict[Waiter, int] = {}
         self._joined = 0
-
-    def __len__(self) -> int:
-        return len(self.by_ticket)
 
     def join(self, waiter: Waiter) -> None:
         """Add a waiting request."""

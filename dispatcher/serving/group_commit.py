@@ -13,9 +13,10 @@ from typing import Final
 
 from dispatcher.core.dispatcher import Settle
 from dispatcher.core.events import Recorded
+from dispatcher.core.replies import JobIs
 from dispatcher.log import Log, LogError, serialization
 from dispatcher.log.serialization import LogEntry
-from dispatcher.serving.tickets import Ticket, UnavailableError
+from dispatcher.serving.tickets import UnavailableError, ticket_of
 
 __all__ = ["GroupCommit"]
 
@@ -41,36 +42,53 @@ class GroupCommit:
         self._log = log
         self._project = project
         self._recover = recover
-        self._queue: list[Settle] = []
+        self._queue: list[Settle | asyncio.Future[None]] = []
         self._work = asyncio.Event()
         self._committing = False
-        self.fault: UnavailableError | None = None
-        self.refusal: UnavailableError | None = None  # why no command is accepted now
+        self.fault: str | None = None
+        self.refusal: str | None = None  # why no command is accepted now
 
     def settle(self, settle: Settle) -> None:
         """Queue events with their reply, which is given once they and all earlier ones are durable.
 
-        During a fault a reply without events need not wait: whatever was not durable is undone.
+        During a fault, a reply without events need not wait: whatever was not durable is undone.
+        But one that names a job fails, since the job may be the engine's by what is undone.
         """
-        is_first = not (self._queue or self._committing)
-        if not settle.records and (self.fault is not None or is_first):
-            if isinstance(settle.ticket, Ticket):
-                settle.ticket.settle(settle)
-            return
-        self._queue.append(settle)
+        if settle.records or (self.fault is None and (self._queue or self._committing)):
+            self._put(settle)
+        elif (ticket := ticket_of(settle)) is not None:
+            if self.fault is not None and isinstance(settle.reply, JobIs):
+                ticket.fail(self.fault)
+            else:
+                ticket.settle(settle)
+
+    def durable(self) -> Awaitable[None]:
+        """Wait until all that is queued now is durable. `UnavailableError` if it can't be."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.fault is not None:
+            done.set_exception(UnavailableError(self.fault))
+        elif self._queue or self._committing:
+            self._put(done)
+        else:
+            done.set_result(None)
+        return done
+
+    def _put(self, item: Settle | asyncio.Future[None]) -> None:
+        self._queue.append(item)
         self._work.set()
         if len(self._queue) >= QUEUED_COMMANDS and self.refusal is None:
-            self.refusal = UnavailableError(
-                f"{QUEUED_COMMANDS} commands are waiting for the disk already"
-            )
+            self.refusal = f"{QUEUED_COMMANDS} commands are waiting for the disk already"
 
-    def refuse(self, fault: UnavailableError) -> None:
-        """Fail all waiting callers, and refuse new commands until `accept`."""
+    def refuse(self, fault: str) -> None:
+        """Fail all callers whose answers are queued, and refuse new commands until `accept`."""
         self.fault = self.refusal = fault
         queue, self._queue = self._queue, []
-        for settle in queue:
-            if isinstance(settle.ticket, Ticket):
-                settle.ticket.fail(fault)
+        for item in queue:
+            if isinstance(item, asyncio.Future):
+                if not item.done():
+                    item.set_exception(UnavailableError(fault))
+            elif (ticket := ticket_of(item)) is not None:
+                ticket.fail(fault)
 
     def accept(self) -> None:
         """Accept commands again."""
@@ -88,7 +106,7 @@ class GroupCommit:
                     await self._commit(batch)
                 except LogError as error:
                     self._queue = [*batch, *self._queue]
-                    self.refuse(UnavailableError(str(error)))
+                    self.refuse(str(error))
                     await self._recover(error)
                 except BaseException:
                     self._queue = [*batch, *self._queue]  # so that `refuse` fails it too
@@ -96,10 +114,10 @@ class GroupCommit:
                 finally:
                     self._committing = False
 
-    def _take_batch(self) -> list[Settle]:
+    def _take_batch(self) -> list[Settle | asyncio.Future[None]]:
         taken = events = 0
-        for settle in self._queue:
-            events += len(settle.records)
+        for item in self._queue:
+            events += 0 if isinstance(item, asyncio.Future) else len(item.records)
             if taken and events > BATCH_EVENTS:
                 break
             taken += 1
@@ -108,14 +126,19 @@ class GroupCommit:
             self.refusal = None
         return batch
 
-    async def _commit(self, batch: list[Settle]) -> None:
-        records = [recorded for settle in batch for recorded in settle.records]
+    async def _commit(self, batch: list[Settle | asyncio.Future[None]]) -> None:
+        settles = (item for item in batch if not isinstance(item, asyncio.Future))
+        records = [recorded for settle in settles for recorded in settle.records]
         entries = serialization.encode_all(records)
         if entries:
             await self._log.append(entries, expected_head=entries[0].seq - 1)
         durable = iter(entries)
-        for settle in batch:
-            for recorded in settle.records:
+        for item in batch:
+            if isinstance(item, asyncio.Future):
+                if not item.done():
+                    item.set_result(None)
+                continue
+            for recorded in item.records:
                 self._project(recorded, next(durable))
-            if isinstance(settle.ticket, Ticket):
-                settle.ticket.settle(settle)
+            if (ticket := ticket_of(item)) is not None:
+                ticket.settle(item)

@@ -1,7 +1,7 @@
 """The one place where commands become events, and events become what readers see.
 
     execute(command) → the core decides → effects → queue ─┐ one synchronous step
-                        group_commit: log.append(batch) ───┤ one transaction for the whole queue
+                        group_commit: log.append(batch) ───┤ one transaction, at most 1,000 events
                                 project → render  ◄────────┘
 
 All rules are in the core's `Dispatcher`. The service drives it with the wall clock, the loop's
@@ -14,7 +14,8 @@ Laws:
 - Every answer depends on durable events only: refusals, empty outcomes and reads of the projections
   all wait for, or show, committed events only.
 - The core is ahead of the log by the events that are being committed. If a commit fails, all
-  waiting callers get an error, and the core restarts from the log before the next decision.
+  callers whose answers are queued get an error, and the core restarts from the log before the next
+  decision. Callers that wait for work go on waiting.
 """
 
 import asyncio
@@ -30,7 +31,6 @@ from dispatcher.core.dispatcher import TICK_S, Dispatcher, Effect, Settle, Stood
 from dispatcher.core.events import Recorded
 from dispatcher.core.fleet import Fleet
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
-from dispatcher.core.replies import DONE
 from dispatcher.log import Log, LogError
 from dispatcher.log.serialization import LogEntry
 from dispatcher.progress import Progress, silent
@@ -91,7 +91,7 @@ class Service:
         self.feed.end()
         await self._stop_task(self._ticker)
         await self._becomes_durable()
-        self._commits.refuse(UnavailableError("the dispatcher is stopping"))
+        self._commits.refuse("the dispatcher is stopping")
         await self._stop_task(self._writer)
         if self.past is not None:
             is_whole = self._core.seq == self.projections.seq == self.log.head
@@ -101,7 +101,7 @@ class Service:
     @property
     def fault(self) -> str | None:
         """Why writes are refused at the moment, or `None` if they are accepted."""
-        return None if self._commits.fault is None else str(self._commits.fault)
+        return self._commits.fault
 
     def execute(self, command: Command, caller: Caller, render: Render[T]) -> Awaitable[T]:
         """Execute a command, and return an awaitable answer that waits until it is durable.
@@ -119,23 +119,23 @@ class Service:
         render: Render[T],
         *,
         wait_s: float,
-        gone: Callable[[], Coroutine[Any, Any, None]],
+        until_gone: Callable[[], Coroutine[Any, Any, None]],
     ) -> T:
         """Execute a request for work, and wait up to `wait_s` for a job if there is none.
 
-        `gone` returns when the caller has disconnected. See `execute` for the rest.
+        `until_gone` returns when the caller has disconnected. See `execute` for the rest.
         """
-        ticket, is_waiting = self._take(command, caller, render, wait_s)
-        if not is_waiting:
+        ticket, wait = self._take(command, caller, render, wait_s)
+        if wait is None:
             return await ticket.answer
 
         async def end_wait_when_gone() -> None:
-            await gone()
+            await until_gone()
             self._carry_out(self._core.end_wait(ticket))
 
         disconnect_watch = asyncio.create_task(end_wait_when_gone())
         try:
-            await asyncio.wait({ticket.answer}, timeout=wait_s)
+            await asyncio.wait({ticket.answer}, timeout=wait.seconds)
             if not ticket.answer.done():
                 self._carry_out(self._core.end_wait(ticket))
             return await ticket.answer
@@ -144,6 +144,8 @@ class Service:
             if not ticket.answer.done():  # this request was cancelled
                 self._core.hang_up(ticket)
                 ticket.answer.cancel()
+            elif not ticket.answer.cancelled():
+                ticket.answer.exception()  # nobody else may look at it
 
     def dismiss_waiters(self) -> None:
         """Answer all callers that wait for work, now or later, that there is none."""
@@ -155,17 +157,17 @@ class Service:
         `UnavailableError` while commands are refused: the core may be ahead of the log then.
         """
         if self._commits.refusal is not None:
-            raise self._commits.refusal
+            raise UnavailableError(self._commits.refusal)
         found = question(self._core.fleet)
-        await self._wait_until_durable()
+        await self._commits.durable()
         return found
 
     def _take(
         self, command: Command, caller: Caller, render: Render[T], wait_s: float = 0.0
-    ) -> tuple[Ticket[T], bool]:
-        """Let the core decide a command, carry out the effects, and say whether it waits."""
+    ) -> tuple[Ticket[T], Wait | None]:
+        """Let the core decide a command, carry out the effects, and return the wait if it waits."""
         if self._commits.refusal is not None:
-            raise self._commits.refusal
+            raise UnavailableError(self._commits.refusal)
         ticket = Ticket(render, self.projections, self._loop.create_future())
         effects = self._core.take(
             command,
@@ -176,7 +178,7 @@ class Service:
             wait_s=wait_s,
         )
         self._carry_out(effects)
-        return ticket, isinstance(effects[0], Wait)
+        return ticket, next((effect for effect in effects if isinstance(effect, Wait)), None)
 
     def _carry_out(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
@@ -217,25 +219,19 @@ class Service:
             await asyncio.sleep(TICK_S)
             # While the log hangs or fails, heartbeats can't be recorded, so no lease may expire.
             while await self._becomes_durable():
-                effects = self._core.tick(at=self._clock(), now_s=self._now_s())
+                effects = self._core.tick(
+                    at=self._clock(), now_s=self._now_s(), durable_seq=self.projections.seq
+                )
                 self._carry_out(effects)
                 if not effects:
                     break
 
-    async def _wait_until_durable(self) -> None:
-        """Wait until everything decided is durable. `UnavailableError` if it can't be."""
-        ticket = Ticket(lambda *_: None, self.projections, self._loop.create_future())
-        self._commits.settle(Settle(None, (), DONE, ticket))
-        await ticket.answer
-
     async def _becomes_durable(self) -> bool:
-        if self._commits.fault is not None:
-            return False
         try:
-            await self._wait_until_durable()
+            await self._commits.durable()
         except UnavailableError:
             return False
-        return True
+        return self._commits.fault is None
 
     def _start_task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start a task that runs until `_stop_task`."""
@@ -252,9 +248,7 @@ class Service:
         """Fail all waiting callers when the writer or the timers end without `close`."""
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         logger.critical("%s died; restart the dispatcher", task.get_name(), exc_info=error)
-        self._commits.refuse(
-            UnavailableError(f"the dispatcher's {task.get_name()} died: {error!r}")
-        )
+        self._commits.refuse(f"the dispatcher's {task.get_name()} died: {error!r}")
 
     async def _rebuild(self, progress: Progress = silent) -> list[Effect]:
         """Restart the core from the log, and bring the projections up to the log's head."""

@@ -10,7 +10,7 @@ from dispatcher.core.dispatcher import Settle
 from dispatcher.core.replies import Refused
 from projections import Projections
 
-__all__ = ["RefusedError", "Render", "Ticket", "UnavailableError"]
+__all__ = ["RefusedError", "Render", "Ticket", "UnavailableError", "ticket_of"]
 
 T = TypeVar("T")
 Render = Callable[[Settle, Projections], T]
@@ -30,7 +30,7 @@ class UnavailableError(Exception):
 
 
 class Ticket(msgspec.Struct, Generic[T], eq=False):
-    """A caller's place in the log's queue. `answer` is set when its turn comes.
+    """A caller that waits for its answer, which is set when the reply is durable.
 
     The answer is what `render` makes of the reply; `RefusedError` if a rule refuses the command,
     and `UnavailableError` if its events could not be recorded.
@@ -52,7 +52,14 @@ class Ticket(msgspec.Struct, Generic[T], eq=False):
         except Exception as error:  # noqa: BLE001 - it concerns the caller, not the writer
             self.answer.set_exception(error)
 
-    def fail(self, error: UnavailableError) -> None:
+    def fail(self, why: str) -> None:
         """Fail the answer, because the events could not be recorded."""
         if not self.answer.done():
-            self.answer.set_exception(error)
+            self.answer.set_exception(UnavailableError(why))
+
+
+def ticket_of(settle: Settle) -> Ticket[object] | None:
+    """Return the ticket that a `Settle` answers, if it answers one."""
+    if settle.ticket is None or isinstance(settle.ticket, Ticket):
+        return settle.ticket
+    raise TypeError(f"{settle.ticket!r} is no ticket of the service")

@@ -175,7 +175,9 @@ class Dispatcher:
         if self._agenda.now_us < self._stalled_until_us:
             self._agenda.at(self._stalled_until_us, self._tick, life)
             return
-        while effects := self._core.tick(at=self._wall_time(), now_s=self._agenda.seconds()):
+        while effects := self._core.tick(
+            at=self._wall_time(), now_s=self._agenda.seconds(), durable_seq=self._core.seq
+        ):
             self._carry_out(effects)
         self._agenda.after(TICK_S, self._tick, life)
 

@@ -35,7 +35,7 @@ class Story:
     def step(self, now_us: int, settle: Settle) -> None:
         """Record a command and its events, except plain heartbeats and requests without work."""
         command, records, reply, _ = settle
-        if not self.about or command is None:
+        if not self.about:
             return
         happened = [recorded.event for recorded in records]
         is_routine = isinstance(command, ReportHeartbeat | AssignJob) and all(

@@ -73,9 +73,9 @@ async def joined(
     for engine_id in engine_ids:
         if engine_id is not None:
             await beat(client, engine_id)
-        before = len(waiters)
+        before = len(waiters.by_ticket)
         requests.append(waiting(client, engine_id))
-        await until(lambda before=before: len(waiters) > before)  # type: ignore[misc]
+        await until(lambda before=before: len(waiters.by_ticket) > before)  # type: ignore[misc]
     return requests
 
 
@@ -92,7 +92,7 @@ async def test_a_job_goes_to_who_waits_for_it_without_another_request(
     job_id = await submitted(client)
     answer = await request
     assert (job_of(answer), answer.json()["assigned_engine"]) == (job_id, "e")
-    assert len(waiters) == 0
+    assert len(waiters.by_ticket) == 0
     assert happened(server) == ["engine_reported", "job_submitted", "job_assigned"]
 
 
@@ -113,7 +113,7 @@ async def test_a_waiter_that_may_not_have_the_job_is_passed_over(
     requests = await joined(many, waiters, "other", "drained", "e")
     job_id = await submitted(many)
     assert job_of(await requests[2]) == job_id
-    assert len(waiters) == 2
+    assert len(waiters.by_ticket) == 2
     await many.post("/engines/drained/resume")
     assert job_of(await answered_after(many, requests[1])) != job_id
     av1 = await submitted(many, target_codec="av1")
@@ -130,11 +130,11 @@ async def test_of_two_hundred_waiters_one_gets_the_job_and_the_others_still_wait
 ) -> None:
     await asyncio.gather(*(beat(many, f"e{n}") for n in range(200)))
     requests = [waiting(many, f"e{n}") for n in range(200)]
-    await until(lambda: len(waiters) == 200)
+    await until(lambda: len(waiters.by_ticket) == 200)
     job_id = await submitted(many)
     done, others = await asyncio.wait(requests, return_when=FIRST_COMPLETED)
     assert [job_of(request.result()) for request in done] == [job_id]
-    assert len(waiters) == len(others) == 199
+    assert len(waiters.by_ticket) == len(others) == 199
     assert happened(server).count("job_assigned") == 1
     job_ids = {await submitted(many) for _ in range(199)}
     assert {job_of(await request) for request in others} == job_ids
@@ -146,7 +146,7 @@ async def test_nobody_waits_when_there_is_a_job(
     await beat(client, "e")
     job_id = await submitted(client)
     assert job_of(await waiting(client, "e", 60)) == job_id
-    assert len(waiters) == 0
+    assert len(waiters.by_ticket) == 0
 
 
 async def test_an_engine_that_resumes_its_job_does_not_wait(
@@ -157,7 +157,7 @@ async def test_an_engine_that_resumes_its_job_does_not_wait(
     await assigned(client, "e")
     body = {"engine_id": "e", "resume": True, "wait_s": 60}
     assert job_of(await client.post("/assign_job/", json=body)) == job_id
-    assert len(waiters) == 0
+    assert len(waiters.by_ticket) == 0
 
 
 async def test_a_waiter_in_whose_time_nothing_comes_gets_204(
@@ -166,7 +166,7 @@ async def test_a_waiter_in_whose_time_nothing_comes_gets_204(
     await beat(client, "e")
     answer = await waiting(client, "e", 0.05)
     assert (answer.status_code, answer.content) == (204, b"")
-    assert len(waiters) == 0
+    assert len(waiters.by_ticket) == 0
     await submitted(client)
     assert happened(server) == ["engine_reported", "job_submitted"]
 
@@ -189,11 +189,11 @@ async def test_whatever_makes_a_job_ready_ends_the_wait(
         await many.delete(f"/jobs/{second}")
     else:
         second = first
-    before = len(waiters)
+    before = len(waiters.by_ticket)
     if what not in {"complete", "cancel", "beat"}:
         await beat(many, waits)
     request = waiting(many, waits)
-    await until(lambda: len(waiters) > before)
+    await until(lambda: len(waiters.by_ticket) > before)
     match what:
         case "complete":
             await many.post(f"/jobs/{first}/complete", json=OUTPUT)
@@ -239,10 +239,10 @@ async def test_a_waiter_whose_client_hung_up_is_given_nothing(
 ) -> None:
     await beat(client, "gone")
     async with a_raw_waiter(server, "gone") as connection:
-        await until(lambda: len(waiters) == 1)
+        await until(lambda: len(waiters.by_ticket) == 1)
         (request,) = await joined(client, waiters, "stays")
         connection.transport.abort()
-        await until(lambda: len(waiters) == 1)
+        await until(lambda: len(waiters.by_ticket) == 1)
     job_id = await submitted(client)
     assert job_of(await request) == job_id
     assert (await job_shown(client, job_id))["assigned_engine"] == "stays"
@@ -256,7 +256,7 @@ async def test_sigterm_answers_everybody_with_204_and_the_server_stops_within_tw
     async with client_of(server) as client:
         await asyncio.gather(*(beat(client, f"e{n}") for n in range(50)))
         requests = [waiting(client, f"e{n}", 60) for n in range(50)]
-        await until(lambda: len(made[-1]) == 50)
+        await until(lambda: len(made[-1].by_ticket) == 50)
         async with asyncio.timeout(2):
             await stop.aclose()
             answers = await asyncio.gather(*requests)

@@ -181,7 +181,7 @@ async def test_a_job_that_was_waited_for_is_recorded_with_the_request_that_waite
         waiting = asyncio.create_task(
             callers.rack.post("/assign_job/", json=asking, headers={ID: "waited"})
         )
-        await until(lambda: len(waiters) == 1)
+        await until(lambda: len(waiters.by_ticket) == 1)
         await callers.anna.post("/jobs/", json=JOB, headers={ID: "came"})
         assert (await waiting).headers[ID] == "waited"
     assert done_in(db)[1:] == [

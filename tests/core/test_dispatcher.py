@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from dispatcher.core import events
 from dispatcher.core.commands import (
     AssignJob,
     Caller,
@@ -19,12 +20,14 @@ from dispatcher.core.commands import (
     SubmitJob,
     TimeOutJob,
 )
+from dispatcher.core.deadlines import TIMED, Deadlines
 from dispatcher.core.dispatcher import Dispatcher, Effect, Settle, StoodStill, Wait
-from dispatcher.core.events import Event, JobAssigned
+from dispatcher.core.events import Event, JobAssigned, Recorded
 from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.policy import Policy
 from dispatcher.core.replies import NO_WORK, JobIs, Orders, Reason, Refused
-from tests.support.given import START, assigned, engine, job, requeued
+from dispatcher.log.serialization import NAMES
+from tests.support.given import START, assigned, completed, engine, failed, job, requeued
 
 LEASE: Final = Policy(lease_s=60.0)
 SOMEBODY: Final = Caller("somebody", "request 1")
@@ -58,9 +61,9 @@ class Driven:
 
     def tick(self) -> Sequence[Effect]:
         at = START + timedelta(seconds=self.now_s - 1000.0)
-        return self.core.tick(at=at, now_s=self.now_s)
+        return self.core.tick(at=at, now_s=self.now_s, durable_seq=self.core.seq)
 
-    def after(self, seconds: float) -> list[Command | None]:
+    def after(self, seconds: float) -> list[Command]:
         """Let time pass second by second, as it goes when nothing stands still; give what was due.
 
         All is made durable at once.
@@ -164,14 +167,76 @@ def test_an_attempt_keeps_its_bound_when_the_log_could_not_be_written() -> None:
     assert driven.after(1) == [TimeOutJob("a", 1, 900.0)]
 
 
-@pytest.mark.parametrize("end", [TimeOutJob("a", 1, 900.0), FailJob("a", "broke")], ids=str)
-def test_an_attempt_whose_end_could_not_be_recorded_keeps_its_bound_too(end: Command) -> None:
+@pytest.mark.parametrize("backoff_s", [0.0, 10.0])
+@pytest.mark.parametrize("is_assigned_again", [False, True])
+@pytest.mark.parametrize("is_timed_out", [False, True])
+def test_an_attempt_whose_end_could_not_be_recorded_keeps_its_bound_too(
+    backoff_s: float, *, is_assigned_again: bool, is_timed_out: bool
+) -> None:
+    policy = Policy(lease_s=1e9, job_timeout_s=900.0, retry_backoff_s=backoff_s)
+    driven = Driven(engine("e"), engine("f"), job("a"), assigned("a", "e"), policy=policy)
+    driven.after(899)
+    if is_timed_out:
+        driven.now_s += 1.0
+        (settle,) = driven.tick()
+        assert isinstance(settle, Settle)
+        assert settle.command == TimeOutJob("a", 1, 900.0)
+    else:
+        driven.take(FailJob("a", "broke"))
+    if is_assigned_again:
+        driven.take(AssignJob("f"))
+    driven.restart()  # without what was decided
+    driven.now_s += 1.0
+    assert [it.command for it in driven.tick() if isinstance(it, Settle)] == [
+        TimeOutJob("a", 1, 900.0)
+    ]
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, 900.0])
+def test_a_failure_that_could_not_be_recorded_is_forgotten_with_its_pause(timeout_s: float) -> None:
+    policy = Policy(lease_s=1e9, job_timeout_s=timeout_s, retry_backoff_s=10.0)
+    driven = Driven(engine("e"), job("a"), assigned("a", "e"), policy=policy)
+    driven.take(FailJob("a", "broke"))
+    driven.restart()
+    assert driven.core.fleet.engines["e"].holds == "a"
+    assert driven.after(20) == []
+
+
+def test_an_attempt_whose_end_is_durable_leaves_no_bound() -> None:
     policy = Policy(lease_s=1e9, job_timeout_s=900.0)
     driven = Driven(engine("e"), job("a"), assigned("a", "e"), policy=policy)
-    driven.after(899)
-    driven.take(end)
-    driven.restart()  # without what was decided
-    assert driven.after(1) == [TimeOutJob("a", 1, 900.0)]
+    driven.take(CompleteJob("a", "out"))
+    assert driven.core._deadlines._ended != []
+    driven.tick()
+    assert driven.core._deadlines._ended == []
+
+
+def test_events_that_are_not_timed_move_no_deadline() -> None:
+    """The dispatcher asks only about those that are."""
+    every: dict[type[Event], Event] = {
+        **{type(it): it for it in (job("a"), assigned("a", "e"), completed("a", "e"))},
+        **{type(it): it for it in (failed("a", "e"), engine("e"), requeued("a", "e"))},
+        events.JobReleased: events.JobReleased("a"),
+        events.JobProgressed: events.JobProgressed("a", "e", 1, 5.0),
+        events.JobCancelled: events.JobCancelled("a", "e", 1),
+        events.JobRetried: events.JobRetried("a"),
+        events.AnswerRefused: events.AnswerRefused("a", "e", 1, "fail", ""),
+        events.EngineSeen: events.EngineSeen("e"),
+        events.EngineBenchmarked: events.EngineBenchmarked("e", 1.0),
+        events.EngineLost: events.EngineLost("e", 60.0),
+        events.EngineBlocked: events.EngineBlocked("e", "why"),
+        events.EngineDrained: events.EngineDrained("e"),
+        events.EngineResumed: events.EngineResumed("e"),
+        events.EngineForgotten: events.EngineForgotten("e"),
+    }
+    assert set(every) == set(NAMES)
+    for kind, event in every.items():
+        deadlines = Deadlines(Policy(job_timeout_s=900.0))
+        deadlines.notice(Recorded(1, START, "tester", engine("e")), 0.0)
+        deadlines.notice(Recorded(2, START, "tester", assigned("a", "e")), 0.0)
+        before = dict(deadlines._due)
+        deadlines.notice(Recorded(3, START, "tester", event), 1.0)
+        assert (deadlines._due != before) == (kind in TIMED), kind
 
 
 # Waits

@@ -11,6 +11,7 @@ from dispatcher.core.events import JobAssigned, Recorded
 from dispatcher.log import LogError
 from dispatcher.serving import group_commit
 from dispatcher.serving.service import Service
+from dispatcher.serving.tickets import UnavailableError
 from projections import Projections
 from tests.support.in_flight import TESTER, asking, failure_of, submit, turns_of_the_loop, until
 from tests.support.watched_log import DISK_FULL, WatchedLog
@@ -28,7 +29,7 @@ def records_of(settled: Settle, _: Projections) -> Sequence[Recorded]:
 
 async def wait(service: Service, engine_id: str, wait_s: float = 60) -> Sequence[Recorded]:
     ask = AssignJob(engine_id)
-    return await service.wait_for_work(ask, TESTER, records_of, wait_s=wait_s, gone=never)
+    return await service.wait_for_work(ask, TESTER, records_of, wait_s=wait_s, until_gone=never)
 
 
 async def waiting(
@@ -53,7 +54,7 @@ async def test_a_waiter_whose_client_has_this_moment_hung_up_is_given_nothing(
         requests.append(asking(service, submit("a")))
 
     waits = asyncio.create_task(
-        service.wait_for_work(AssignJob("gone"), TESTER, records_of, wait_s=30, gone=gone)
+        service.wait_for_work(AssignJob("gone"), TESTER, records_of, wait_s=30, until_gone=gone)
     )
     await until(lambda: len(service._core.waiting()) == 1)
     hung_up.set()
@@ -145,3 +146,40 @@ async def test_who_waits_while_the_log_fails_has_the_job_that_is_left_over_after
     async with asyncio.timeout(5):
         (recorded,) = await second
     assert isinstance(recorded.event, JobAssigned)
+
+
+async def test_while_the_log_fails_a_wait_ends_in_no_job_that_is_undone(
+    service: Service, log: WatchedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two asks of one engine the first is given a job, and that can't be recorded."""
+    mended = asyncio.Event()
+    monkeypatch.setattr(log, "recover", mended.wait)
+    await asking(service, ReportHeartbeat("e", {}))
+    first = await waiting(service, "e")
+    again = asyncio.create_task(
+        service.wait_for_work(
+            AssignJob("e", resume=True), TESTER, records_of, wait_s=60, until_gone=never
+        )
+    )
+    await until(lambda: len(service._core.waiting()) == 2)
+    log.append_faults = [LogError(DISK_FULL)]
+    assert await failure_of(asking(service, submit("a"))) == DISK_FULL
+    assert await failure_of(first) == DISK_FULL
+    assert service.fault == DISK_FULL
+    service.dismiss_waiters()
+    assert await failure_of(again) == DISK_FULL
+    mended.set()
+    await until(lambda: service.fault is None)
+
+
+async def test_every_refusal_is_an_error_of_its_own(service: Service, log: WatchedLog) -> None:
+    """One error that is raised again and again would keep the frames of all its callers."""
+    service._commits.refuse("no")
+    errors = []
+    for _ in range(2):
+        with pytest.raises(UnavailableError) as told:
+            service.execute(submit("a"), TESTER, records_of)
+        errors.append(told.value)
+    assert errors[0] is not errors[1]
+    service._commits.accept()
+    assert log.head == 0

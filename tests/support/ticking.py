@@ -5,7 +5,7 @@ from typing import Final
 
 from dispatcher.core.commands import Command
 from dispatcher.core.deadlines import Deadlines
-from dispatcher.core.events import Event
+from dispatcher.core.events import Event, Recorded
 from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.policy import Policy
 from tests.support.given import START
@@ -20,16 +20,19 @@ class Ticking:
 
     def __init__(self, policy: Policy = LEASE) -> None:
         self.now_s = 1000.0
+        self.seq = 0
         self.deadlines = Deadlines(policy)
 
     def notice(self, *events: Event, at_s: float = 0.0) -> None:
         for event in events:
-            self.deadlines.notice(event, START + timedelta(seconds=at_s), self.now_s)
+            self.seq += 1
+            at = START + timedelta(seconds=at_s)
+            self.deadlines.notice(Recorded(self.seq, at, "tester", event), self.now_s)
 
     def due_after(self, seconds: float) -> list[Command]:
         self.now_s += seconds
         taken: list[Command] = []
-        while (due := self.deadlines.take_due(self.now_s)) is not None:
+        while (due := self.deadlines.take_due(self.now_s, self.seq)) is not None:
             taken.append(due)
         return taken
 

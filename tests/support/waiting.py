@@ -45,7 +45,7 @@ async def waiting(
     """Wait for work in a request of its own."""
     command = AssignJob(engine_id, resume)
     request = asyncio.create_task(
-        service.wait_for_work(command, TESTER, given_in, wait_s=wait_s, gone=gone)
+        service.wait_for_work(command, TESTER, given_in, wait_s=wait_s, until_gone=gone)
     )
     await turns_of_the_loop()
     return request
