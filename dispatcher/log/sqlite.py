@@ -10,6 +10,7 @@ Laws:
 - The table guards itself: triggers refuse UPDATE, DELETE and any seq but the next one, so that not
   even the sqlite3 shell rewrites history by accident.
 - Readers open the file read-only and read short pages, so they never delay the writer.
+- A batch is acknowledged only while the files under the log's names are the open ones; see `held`.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ import aiosqlite
 from dispatcher.locks import FileLock, LockHeldError
 from dispatcher.log import LogError, WrongHeadError, serialization
 from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA_VERSION, check, create, write_header
+from dispatcher.log.held import HeldFiles
 from dispatcher.log.merkle import Frontier, Subtree, grow
 from dispatcher.log.migration import migrate
 from dispatcher.log.readers import Readers, connect, log_error
@@ -47,6 +49,7 @@ class SqliteLog:
         head: int,
         tree: Frontier | LogError,  # or why there is none
         schema: int = SCHEMA_VERSION,
+        held: HeldFiles | None = None,
     ) -> None:
         self.path = path
         self.head = head
@@ -54,7 +57,8 @@ class SqliteLog:
         self._writer = writer
         self._lock = lock
         self._columns = COLUMNS[schema].replace("data", "CAST(data AS BLOB)")
-        self._readers = Readers(path)
+        self._held = held
+        self._readers = Readers(path, lambda: None if held is None else held.check())
 
     @property
     def tree(self) -> Frontier:
@@ -79,6 +83,7 @@ class SqliteLog:
                 create(path)
             elif schema < SCHEMA_VERSION:
                 await migrate(path, schema, migrating)
+            held = HeldFiles(path)
             writer = await connect(path, read_only=False)
         except BaseException:
             lock.release()
@@ -89,7 +94,9 @@ class SqliteLog:
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "recursive_triggers=ON"):
                 await writer.execute_fetchall(f"PRAGMA {pragma}")
             await _sync_wal(writer)
-            return cls(path, writer, lock, head, tree)
+            held.hold_wal()
+            held.check()
+            return cls(path, writer, lock, head, tree, held=held)
         except BaseException as error:
             await writer.close()
             lock.release()
@@ -126,7 +133,7 @@ class SqliteLog:
         """Commit a batch in one transaction; see `Log.append`."""
         if expected_head != self.head:
             raise WrongHeadError(expected_head, self.head)
-        if self._writer is None:
+        if self._writer is None or self._held is None:
             raise LogError(f"{self.path}: was opened for reading only")
         if self._writer.in_transaction:
             raise LogError(f"{self.path}: the last write was broken off; recover before the next")
@@ -136,6 +143,7 @@ class SqliteLog:
             await _transact(self._writer, statements)
         except sqlite3.Error as error:
             raise log_error(self.path, "written", error) from error
+        self._held.check()  # here, and not in the writer's thread, which would wait for the GIL
         self.head, self._tree = expected_head + len(batch), growth.frontier
 
     async def entries(
@@ -197,8 +205,9 @@ class SqliteLog:
 
     async def recover(self) -> None:
         """Roll back, try a real write, and take the head from the file; see `Log.recover`."""
-        if self._writer is None:
+        if self._writer is None or self._held is None:
             return
+        self._held.check()
         try:
             await self._writer.rollback()
             await write_header(self._writer)
