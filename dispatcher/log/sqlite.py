@@ -19,7 +19,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import aiosqlite
 
@@ -27,6 +27,7 @@ from dispatcher.locks import FileLock, LockHeldError
 from dispatcher.log import LogError, WrongHeadError, serialization
 from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA_VERSION, check, create, write_header
 from dispatcher.log.held import HeldFiles
+from dispatcher.log.layout import LAYOUT, changes_of_rules
 from dispatcher.log.merkle import Frontier, Subtree, grow
 from dispatcher.log.migration import migrate
 from dispatcher.log.readers import Readers, connect, log_error
@@ -36,6 +37,12 @@ from dispatcher.log.tree import read_frontier, read_subtree
 from dispatcher.progress import Progress, silent
 
 __all__ = ["SqliteLog"]
+
+_TRIGGERS: Final = "a trigger may have been added to it: see what `dispatcher audit` says"
+
+
+class _NotInsertedError(Exception):
+    """SQLite reported success, but not all rows were inserted."""
 
 
 class SqliteLog:
@@ -91,6 +98,7 @@ class SqliteLog:
         try:
             head = await _head(writer)  # first, since this fails if the file is no log of ours
             tree = await read_frontier(writer, head)
+            await _check_rules(path, writer)
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "recursive_triggers=ON"):
                 await writer.execute_fetchall(f"PRAGMA {pragma}")
             await _sync_wal(writer)
@@ -139,8 +147,11 @@ class SqliteLog:
             raise LogError(f"{self.path}: the last write was broken off; recover before the next")
         growth = grow(self.tree, serialization.lines(batch))
         statements = appending(batch, growth)
+        rows = len(batch) + len(growth.subtrees)
         try:
-            await _transact(self._writer, statements)
+            await _transact(self._writer, statements, rows)
+        except _NotInsertedError as error:
+            raise LogError(f"{self.path}: {error}; {_TRIGGERS}") from error
         except sqlite3.Error as error:
             raise log_error(self.path, "written", error) from error
         self._held.check()  # here, and not in the writer's thread, which would wait for the GIL
@@ -210,6 +221,7 @@ class SqliteLog:
         self._held.check()
         try:
             await self._writer.rollback()
+            await _check_rules(self.path, self._writer)
             await write_header(self._writer)
             head = await _head(self._writer)
             self.head, self._tree = head, await read_frontier(self._writer, head)
@@ -274,28 +286,50 @@ def _lock(log_path: Path) -> FileLock:
         ) from error
 
 
-async def _transact(writer: aiosqlite.Connection, statements: Sequence[Statement]) -> None:
-    """Execute statements in one transaction. After any exception, `recover` must be called.
+async def _transact(
+    writer: aiosqlite.Connection, statements: Sequence[Statement], rows: int
+) -> None:
+    """Execute statements that insert so many rows in one transaction.
 
+    Raises `_NotInsertedError` if they insert fewer. After any exception, `recover` must be called.
     BEGIN and COMMIT are explicit. While another statement has not been read to its end, SQLite
     postpones an automatic commit, and never reports an error in it.
     """
     if len(statements) == 1:  # queue all three at once: one round trip to the thread
         (only,) = statements
-        done = await asyncio.gather(
+        cursors = []
+        for result in await asyncio.gather(
             writer.execute("BEGIN"),
             writer.execute(*only),
             writer.execute("COMMIT"),  # commits nothing if the statement failed
             return_exceptions=True,
-        )
-        for error in done:
-            if isinstance(error, BaseException):
-                raise error
+        ):
+            if isinstance(result, BaseException):
+                raise result
+            cursors.append(result)
+        _check_inserted(cursors[1].rowcount, rows)
         return
     await writer.execute("BEGIN")
+    inserted = 0
     for statement, values in statements:
-        await writer.execute(statement, values)
+        inserted += (await writer.execute(statement, values)).rowcount
+    _check_inserted(inserted, rows)
     await writer.execute("COMMIT")
+
+
+def _check_inserted(inserted: int, rows: int) -> None:
+    """Count what was inserted: a trigger can have a row ignored, which is no error."""
+    if inserted != rows:
+        raise _NotInsertedError(f"took {inserted} of {rows} rows without an error")
+
+
+async def _check_rules(path: Path, connection: aiosqlite.Connection) -> None:
+    """Raise `LogError` unless the tables and triggers are those that a log is made with."""
+    if found := list(changes_of_rules(await connection.execute_fetchall(LAYOUT))):
+        raise LogError(
+            f"{path}: {'; '.join(map(str, found))}. What is written might not be kept: drop what "
+            "was added, or restore a backup (docs/restore.md)"
+        )
 
 
 async def _sync_wal(writer: aiosqlite.Connection) -> None:
