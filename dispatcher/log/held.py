@@ -4,12 +4,19 @@ Laws:
 - An open file can be moved, deleted or replaced, and can be written to all the same. What is then
   acknowledged is gone after the next start. So every batch is checked before it is acknowledged.
 - A file is known by its device and inode. The same file put back under its name is the same again.
+- A log has one name. By another one SQLite would not find its WAL, which has the newest events.
+- On Linux the file itself is locked, so it is in use under every name, also one in another mount.
+  The lock is flock's, which is independent of the POSIX locks that SQLite and its readers take.
+  (Elsewhere it may not be.) Closing any descriptor of a file drops the process's POSIX locks on it,
+  so the lock is taken before SQLite opens the file, and released after SQLite closed it.
 """
 
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
+from dispatcher.locks import FileLock, LockHeldError
 from dispatcher.log import LogError
 
 __all__ = ["HeldFiles"]
@@ -29,17 +36,26 @@ _WAL_REMEDY: Final = (
 class HeldFiles:
     """The file of the log at `path`, and from `hold_wal` on its WAL, as they were opened.
 
-    Create it before SQLite opens the file. Raises `LogError` as `check` does.
+    Create it before SQLite opens the file, and `release` it after SQLite closed it. Raises
+    `LogError` as `check` does, and if another dispatcher has the file.
     """
 
     def __init__(self, path: Path) -> None:
-        self._files: Final = dict[str, tuple[_File, str]]()  # text: `os.stat` takes it faster
-        self._hold(path, _LOG_REMEDY)
         self._path: Final = path
+        self._files: Final = dict[str, tuple[_File, str]]()  # text: `os.stat` takes it faster
+        self._lock = _lock(path) if sys.platform == "linux" else None
+        try:
+            status = path.stat() if self._lock is None else self._lock.status()
+            self._hold(path, status, _LOG_REMEDY)
+            self.check()
+        except BaseException:
+            self.release()
+            raise
 
     def hold_wal(self) -> None:
         """Hold the WAL too. SQLite has made it when the log has been read once."""
-        self._hold(self._path.with_name(self._path.name + "-wal"), _WAL_REMEDY)
+        wal = self._path.with_name(self._path.name + "-wal")
+        self._hold(wal, _status(str(wal), _WAL_REMEDY), _WAL_REMEDY)
 
     def check(self) -> None:
         """Raise `LogError` unless all files are under their names, and under no others.
@@ -47,19 +63,43 @@ class HeldFiles:
         It costs one system call a file.
         """
         for path, (file, remedy) in self._files.items():
-            if _found(path, remedy) != file:
+            status = _status(path, remedy)
+            if (status.st_dev, status.st_ino) != file:
                 raise LogError(
                     f"{path}: was replaced while the dispatcher had it open, and what it writes "
                     f"would be lost; {remedy}"
                 )
+            if status.st_nlink > 1:
+                raise LogError(
+                    f"{path}: is one file with {status.st_nlink} names (hard links), but a log has "
+                    "one: its newest events are in a file beside it, which SQLite finds by name. "
+                    f"Find the others with find -samefile {path}, and remove them"
+                )
 
-    def _hold(self, path: Path, remedy: str) -> None:
-        self._files[str(path)] = _found(str(path), remedy), remedy
+    def release(self) -> None:
+        """Let others have the file. Releasing it again does nothing."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def _hold(self, path: Path, status: os.stat_result, remedy: str) -> None:
+        self._files[str(path)] = (status.st_dev, status.st_ino), remedy
 
 
-def _found(path: str, remedy: str) -> _File:
+def _lock(path: Path) -> FileLock:
     try:
-        status = os.stat(path)  # noqa: PTH116 - a `Path` takes twice as long
+        return FileLock(path, is_own=False)
+    except LockHeldError as error:
+        raise LogError(
+            f"{path}: in use by another dispatcher, which has it under another name (a link, or a "
+            "mount); stop that one, or give this one a log of its own with --db"
+        ) from error
+    except OSError as error:
+        raise LogError(f"{path}: can't be opened and locked: {error.strerror}") from error
+
+
+def _status(path: str, remedy: str) -> os.stat_result:
+    try:
+        return os.stat(path)  # noqa: PTH116 - a `Path` takes twice as long
     except FileNotFoundError:
         raise LogError(
             f"{path}: was moved or deleted while the dispatcher had it open, and what it writes "
@@ -67,4 +107,3 @@ def _found(path: str, remedy: str) -> _File:
         ) from None
     except OSError as error:
         raise LogError(f"{path}: can't be looked at: {error.strerror}; {remedy}") from error
-    return status.st_dev, status.st_ino

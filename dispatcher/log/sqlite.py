@@ -16,7 +16,7 @@ Laws:
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -84,33 +84,30 @@ class SqliteLog:
         """
         path = path.resolve()
         check(path)
-        lock = _lock(path)
-        try:
+        async with AsyncExitStack() as undo:  # in reverse order
+            lock = _lock(path)
+            undo.callback(lock.release)
             if (schema := check(path)) is None:
                 create(path)
-            elif schema < SCHEMA_VERSION:
-                await migrate(path, schema, migrating)
             held = HeldFiles(path)
+            undo.callback(held.release)
+            if schema is not None and schema < SCHEMA_VERSION:
+                await migrate(path, schema, migrating)
             writer = await connect(path, read_only=False)
-        except BaseException:
-            lock.release()
-            raise
-        try:
-            head = await _head(writer)  # first, since this fails if the file is no log of ours
-            tree = await read_frontier(writer, head)
-            await _check_rules(path, writer)
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "recursive_triggers=ON"):
-                await writer.execute_fetchall(f"PRAGMA {pragma}")
-            await _sync_wal(writer)
+            undo.push_async_callback(writer.close)
+            try:
+                head = await _head(writer)  # first: this fails if the file is no log of ours
+                tree = await read_frontier(writer, head)
+                await _check_rules(path, writer)
+                for pragma in ("journal_mode=WAL", "synchronous=FULL", "recursive_triggers=ON"):
+                    await writer.execute_fetchall(f"PRAGMA {pragma}")
+                await _sync_wal(writer)
+            except sqlite3.Error as error:
+                raise log_error(path, "opened", error) from error
             held.hold_wal()
             held.check()
-            return cls(path, writer, lock, head, tree, held=held)
-        except BaseException as error:
-            await writer.close()
-            lock.release()
-            if isinstance(error, sqlite3.Error):
-                raise log_error(path, "opened", error) from error
-            raise
+            undo.pop_all()
+        return cls(path, writer, lock, head, tree, held=held)
 
     @classmethod
     async def open_for_reading(cls, path: Path) -> Self:
@@ -237,6 +234,8 @@ class SqliteLog:
                 await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
             await self._writer.close()
             self._writer = None
+        if self._held is not None:
+            self._held.release()
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -267,10 +266,7 @@ class SqliteLog:
 
 
 def _lock(log_path: Path) -> FileLock:
-    """Lock a file beside the log, and not the log itself.
-
-    Closing any descriptor of a file drops the process's POSIX locks on it, which SQLite needs.
-    """
+    """Lock a file beside the log, which can say who has it; see `held` for the log itself."""
     path = log_path.with_name(log_path.name + ".lock")
     try:
         return FileLock(path)

@@ -1,10 +1,14 @@
 """What is acknowledged is in the file that stands under the log's name."""
 
+import asyncio
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -14,6 +18,7 @@ from dispatcher.log.serialization import LogEntry
 from dispatcher.log.sqlite import SqliteLog
 from tests.support.given import START
 from tests.support.log_contents import encoded, entries_in
+from torturing.disk_faults import failure_of
 
 pytestmark = pytest.mark.anyio
 
@@ -199,3 +204,99 @@ async def test_a_batch_costs_one_look_at_each_file(
     monkeypatch.setattr(os, "stat", watched)
     await log.append(seen(*range(4, 204)), 3)
     assert looked == [str(log.path), str(wal(log))]
+
+
+# One file, one name, one dispatcher
+
+
+def hard_link(path: Path) -> Path:
+    link = path.with_name("link.db")
+    link.hardlink_to(path)
+    return link
+
+
+TWO_NAMES = "is one file with 2 names (hard links), but a log has one"
+
+
+async def test_a_log_with_two_names_is_not_opened(log: SqliteLog) -> None:
+    await log.close()
+    link = hard_link(log.path)
+    for path in (log.path, link):
+        with pytest.raises(LogError, match=re.escape(f"{path}: {TWO_NAMES}")):
+            await SqliteLog.open(path)
+    link.unlink()
+    await (await SqliteLog.open(log.path)).close()
+
+
+async def test_a_log_that_gets_another_name_takes_no_writes_until_that_is_removed(
+    log: SqliteLog,
+) -> None:
+    link = hard_link(log.path)
+    with pytest.raises(LogError, match=re.escape(f"{log.path}: {TWO_NAMES}")):
+        await log.append(seen(4), 3)
+    with pytest.raises(LogError, match=re.escape(TWO_NAMES)):
+        await log.recover()
+    link.unlink()
+    await log.recover()
+    await log.append(seen(log.head + 1), log.head)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has locks of both kinds")
+async def test_a_log_is_in_use_under_each_of_its_names(log: SqliteLog) -> None:
+    with pytest.raises(LogError) as told:
+        await SqliteLog.open(hard_link(log.path))
+    assert str(told.value) == (
+        f"{log.path.with_name('link.db')}: in use by another dispatcher, which has it under "
+        "another name (a link, or a mount); stop that one, or give this one a log of its own with "
+        "--db"
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has locks of both kinds")
+async def test_a_log_is_in_use_in_another_mount_too(log: SqliteLog, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "events.db").touch()
+    if refusal := failure_of("mount", "--bind", str(log.path), str(elsewhere / "events.db")):
+        pytest.skip(f"this machine does not let us mount: {refusal}")
+    try:
+        with pytest.raises(LogError, match="in use by another dispatcher, which has it under"):
+            await SqliteLog.open(elsewhere / "events.db")
+        await log.append(seen(4), 3)
+    finally:
+        assert not failure_of("umount", str(elsewhere / "events.db"))
+
+
+READER: Final = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+print(connection.execute("SELECT count(*) FROM events").fetchone()[0])
+connection.close()
+"""
+
+
+async def test_who_reads_and_goes_leaves_the_locks_and_the_wal_alone(log: SqliteLog) -> None:
+    """SQLite's own locks are in force: or the other process would take itself for the last one,
+    and delete the WAL."""
+    for _ in range(2):
+        found = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", READER, str(log.path)],
+            capture_output=True,
+            check=True,
+            timeout=30,
+        )
+        assert found.stdout == b"3\n"
+        assert wal(log).exists()
+    await log.append(seen(4), 3)
+
+
+async def test_the_file_is_let_go_when_the_log_is_closed_or_can_not_be_opened(db: Path) -> None:
+    log = await SqliteLog.open(db)
+    await log.close()
+    link = hard_link(db)
+    for _ in range(2):
+        with pytest.raises(LogError, match=re.escape(TWO_NAMES)):
+            await SqliteLog.open(link)
+    link.unlink()
+    await (await SqliteLog.open(db)).close()
