@@ -15,7 +15,7 @@ Laws:
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from pathlib import Path
@@ -75,12 +75,18 @@ class SqliteLog:
         return self._tree
 
     @classmethod
-    async def open(cls, path: Path, migrating: Progress = silent) -> Self:
+    async def open(
+        cls,
+        path: Path,
+        migrating: Progress = silent,
+        creating: Callable[[Path], None] = lambda _path: None,
+    ) -> Self:
         """Open the log for writing, and create it if there is none.
 
         A log of an older schema is migrated. `migrating` is then called, from a thread, with the
-        number of events done and the total. Raises `LogError` if the path can't be a log of ours or
-        another dispatcher has it; then nothing has been touched.
+        number of events done and the total. `creating` is called with the log's path before a new
+        log is created, and may raise a `LogError` of its own to prevent that. Raises `LogError` if
+        the path can't be a log of ours or another dispatcher has it; then nothing has been touched.
         """
         path = path.resolve()
         check(path)
@@ -88,6 +94,8 @@ class SqliteLog:
             lock = _lock(path)
             undo.callback(lock.release)
             if (schema := check(path)) is None:
+                _refuse_wal(path)
+                creating(path)
                 create(path)
             held = HeldFiles(path)
             undo.callback(held.release)
@@ -280,6 +288,17 @@ def _lock(log_path: Path) -> FileLock:
             f"{log_path}: can't make the lock file {path.name} beside it: {error.strerror}; "
             "the dispatcher needs a directory that it may write to"
         ) from error
+
+
+def _refuse_wal(log_path: Path) -> None:
+    """Refuse to make a new log beside the WAL of an older one: SQLite would read it into that."""
+    for suffix in ("-wal", "-journal"):
+        path = log_path.with_name(log_path.name + suffix)
+        if path.exists() and path.stat().st_size > 0:
+            raise LogError(
+                f"{path}: has events of a log that stood here, and would be read into a new one; "
+                "put that log back, or move this file to where it is now"
+            )
 
 
 async def _transact(
