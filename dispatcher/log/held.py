@@ -36,17 +36,20 @@ _WAL_REMEDY: Final = (
 class HeldFiles:
     """The file of the log at `path`, and from `hold_wal` on its WAL, as they were opened.
 
-    Create it before SQLite opens the file, and `release` it after SQLite closed it. Raises
-    `LogError` as `check` does, and if another dispatcher has the file.
+    `given` is the path as the operator gave it, which may go through symbolic links. It must lead
+    to the same file for as long, since the next start will follow it. Create this before SQLite
+    opens the file, and `release` it after SQLite closed it. Raises `LogError` as `check` does, and
+    if another dispatcher has the file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, given: Path) -> None:
         self._path: Final = path
         self._files: Final = dict[str, tuple[_File, str]]()  # text: `os.stat` takes it faster
         self._lock = _lock(path) if sys.platform == "linux" else None
         try:
             status = path.stat() if self._lock is None else self._lock.status()
-            self._hold(path, status, _LOG_REMEDY)
+            for name in (path, given.absolute()):  # mostly the same
+                self._hold(name, status, _LOG_REMEDY)
             self.check()
         except BaseException:
             self.release()

@@ -88,7 +88,7 @@ class SqliteLog:
         log is created, and may raise a `LogError` of its own to prevent that. Raises `LogError` if
         the path can't be a log of ours or another dispatcher has it; then nothing has been touched.
         """
-        path = path.resolve()
+        given, path = path, path.resolve()
         check(path)
         async with AsyncExitStack() as undo:  # in reverse order
             lock = _lock(path)
@@ -97,7 +97,7 @@ class SqliteLog:
                 _refuse_wal(path)
                 creating(path)
                 create(path)
-            held = HeldFiles(path)
+            held = HeldFiles(path, given)
             undo.callback(held.release)
             if schema is not None and schema < SCHEMA_VERSION:
                 await migrate(path, schema, migrating)
@@ -107,7 +107,8 @@ class SqliteLog:
                 head = await _head(writer)  # first: this fails if the file is no log of ours
                 tree = await read_frontier(writer, head)
                 await _check_rules(path, writer)
-                for pragma in ("journal_mode=WAL", "synchronous=FULL", "recursive_triggers=ON"):
+                await _use_wal(path, writer)
+                for pragma in ("synchronous=FULL", "recursive_triggers=ON"):
                     await writer.execute_fetchall(f"PRAGMA {pragma}")
                 await _sync_wal(writer)
             except sqlite3.Error as error:
@@ -344,6 +345,16 @@ async def _check_rules(path: Path, connection: aiosqlite.Connection) -> None:
         raise LogError(
             f"{path}: {'; '.join(map(str, found))}. What is written might not be kept: drop what "
             "was added, or restore a backup (docs/restore.md)"
+        )
+
+
+async def _use_wal(path: Path, writer: aiosqlite.Connection) -> None:
+    """Set the journal mode. Where SQLite can't, it reports no error, but the mode that stays."""
+    ((mode,),) = await writer.execute_fetchall("PRAGMA journal_mode=WAL")
+    if mode != "wal":
+        raise LogError(
+            f"{path}: can't have a WAL beside it (the journal mode stays {mode}); put the log on a "
+            "local file system"
         )
 
 

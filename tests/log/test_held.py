@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
+import aiosqlite
 import pytest
 
 from dispatcher.core.events import EngineSeen, Recorded
 from dispatcher.log import LogError
+from dispatcher.log import sqlite as sqlite_log
 from dispatcher.log.serialization import LogEntry
 from dispatcher.log.sqlite import SqliteLog
 from tests.support.given import START
@@ -179,6 +181,53 @@ async def test_what_was_in_a_deleted_wal_is_saved_when_the_log_is_closed(db: Pat
     deleted(wal(log))
     await log.close()
     assert (await in_file(db)) == seen(1, 2, 3)
+
+
+async def test_a_log_that_can_have_no_wal_is_not_opened(
+    db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's VFS without locks is like a file system without shared memory."""
+
+    async def without_shared_memory(path: Path, *, read_only: bool) -> aiosqlite.Connection:
+        assert not read_only
+        return await aiosqlite.connect(
+            f"{path.as_uri()}?vfs=unix-none", uri=True, isolation_level=None
+        )
+
+    monkeypatch.setattr(sqlite_log, "connect", without_shared_memory)
+    with pytest.raises(LogError) as told:
+        await SqliteLog.open(db)
+    assert str(told.value) == (
+        f"{db}: can't have a WAL beside it (the journal mode stays delete); put the log on a local "
+        "file system"
+    )
+
+
+# Symbolic links
+
+
+@pytest.mark.parametrize("linked", ["file", "folder"])
+async def test_a_symbolic_link_that_leads_elsewhere_is_a_log_that_was_replaced(
+    db: Path, linked: str
+) -> None:
+    other = db.parent.with_name("other")
+    shutil.copytree(db.parent, other)
+    for path in (db, other / db.name):
+        await (await SqliteLog.open(path)).close()
+    link = db.parent.with_name("link")
+    link.symlink_to(db if linked == "file" else db.parent)
+    given = link if linked == "file" else link / db.name
+    log = await SqliteLog.open(given)
+    await log.append(seen(1, 2, 3), 0)
+    link.unlink()
+    link.symlink_to(other / db.name if linked == "file" else other)
+    with pytest.raises(LogError, match=re.escape(f"{given}: was replaced while the dispatcher")):
+        await log.append(seen(4), 3)
+    link.unlink()
+    link.symlink_to(db if linked == "file" else db.parent)
+    await log.recover()
+    await log.append(seen(log.head + 1), log.head)
+    await log.close()
 
 
 # Readers
