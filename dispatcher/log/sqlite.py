@@ -13,13 +13,12 @@ Laws:
 - A batch is acknowledged only while the files under the log's names are the open ones; see `held`.
 """
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import aiosqlite
 
@@ -27,22 +26,16 @@ from dispatcher.locks import FileLock, LockHeldError
 from dispatcher.log import LogError, WrongHeadError, serialization
 from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA_VERSION, check, create, write_header
 from dispatcher.log.held import HeldFiles
-from dispatcher.log.layout import LAYOUT, changes_of_rules
 from dispatcher.log.merkle import Frontier, Subtree, grow
 from dispatcher.log.migration import migrate
 from dispatcher.log.readers import Readers, connect, log_error
-from dispatcher.log.rows import COLUMNS, PAGE, Statement, appending
+from dispatcher.log.rows import COLUMNS, PAGE, appending
 from dispatcher.log.serialization import LogEntry
 from dispatcher.log.tree import read_frontier, read_subtree
+from dispatcher.log.writing import NotInsertedError, check_rules, sync_wal, transact, use_wal
 from dispatcher.progress import Progress, silent
 
 __all__ = ["SqliteLog"]
-
-_TRIGGERS: Final = "a trigger may have been added to it: see what `dispatcher audit` says"
-
-
-class _NotInsertedError(Exception):
-    """SQLite reported success, but not all rows were inserted."""
 
 
 class SqliteLog:
@@ -106,11 +99,11 @@ class SqliteLog:
             try:
                 head = await _head(writer)  # first: this fails if the file is no log of ours
                 tree = await read_frontier(writer, head)
-                await _check_rules(path, writer)
-                await _use_wal(path, writer)
+                await check_rules(path, writer)
+                await use_wal(path, writer)
                 for pragma in ("synchronous=FULL", "recursive_triggers=ON"):
                     await writer.execute_fetchall(f"PRAGMA {pragma}")
-                await _sync_wal(writer)
+                await sync_wal(writer)
             except sqlite3.Error as error:
                 raise log_error(path, "opened", error) from error
             held.hold_wal()
@@ -155,9 +148,9 @@ class SqliteLog:
         statements = appending(batch, growth)
         rows = len(batch) + len(growth.subtrees)
         try:
-            await _transact(self._writer, statements, rows)
-        except _NotInsertedError as error:
-            raise LogError(f"{self.path}: {error}; {_TRIGGERS}") from error
+            await transact(self._writer, statements, rows)
+        except NotInsertedError as error:
+            raise LogError(f"{self.path}: {error}") from error
         except sqlite3.Error as error:
             raise log_error(self.path, "written", error) from error
         self._held.check()  # here, and not in the writer's thread, which would wait for the GIL
@@ -227,7 +220,7 @@ class SqliteLog:
         self._held.check()
         try:
             await self._writer.rollback()
-            await _check_rules(self.path, self._writer)
+            await check_rules(self.path, self._writer)
             await write_header(self._writer)
             head = await _head(self._writer)
             self.head, self._tree = head, await read_frontier(self._writer, head)
@@ -300,75 +293,6 @@ def _refuse_wal(log_path: Path) -> None:
                 f"{path}: has events of a log that stood here, and would be read into a new one; "
                 "put that log back, or move this file to where it is now"
             )
-
-
-async def _transact(
-    writer: aiosqlite.Connection, statements: Sequence[Statement], rows: int
-) -> None:
-    """Execute statements that insert so many rows in one transaction.
-
-    Raises `_NotInsertedError` if they insert fewer. After any exception, `recover` must be called.
-    BEGIN and COMMIT are explicit. While another statement has not been read to its end, SQLite
-    postpones an automatic commit, and never reports an error in it.
-    """
-    if len(statements) == 1:  # queue all three at once: one round trip to the thread
-        (only,) = statements
-        cursors = []
-        for result in await asyncio.gather(
-            writer.execute("BEGIN"),
-            writer.execute(*only),
-            writer.execute("COMMIT"),  # commits nothing if the statement failed
-            return_exceptions=True,
-        ):
-            if isinstance(result, BaseException):
-                raise result
-            cursors.append(result)
-        _check_inserted(cursors[1].rowcount, rows)
-        return
-    await writer.execute("BEGIN")
-    inserted = 0
-    for statement, values in statements:
-        inserted += (await writer.execute(statement, values)).rowcount
-    _check_inserted(inserted, rows)
-    await writer.execute("COMMIT")
-
-
-def _check_inserted(inserted: int, rows: int) -> None:
-    """Count what was inserted: a trigger can have a row ignored, which is no error."""
-    if inserted != rows:
-        raise _NotInsertedError(f"took {inserted} of {rows} rows without an error")
-
-
-async def _check_rules(path: Path, connection: aiosqlite.Connection) -> None:
-    """Raise `LogError` unless the tables and triggers are those that a log is made with."""
-    if found := list(changes_of_rules(await connection.execute_fetchall(LAYOUT))):
-        raise LogError(
-            f"{path}: {'; '.join(map(str, found))}. What is written might not be kept: drop what "
-            "was added, or restore a backup (docs/restore.md)"
-        )
-
-
-async def _use_wal(path: Path, writer: aiosqlite.Connection) -> None:
-    """Set the journal mode. Where SQLite can't, it reports no error, but the mode that stays."""
-    ((mode,),) = await writer.execute_fetchall("PRAGMA journal_mode=WAL")
-    if mode != "wal":
-        raise LogError(
-            f"{path}: can't have a WAL beside it (the journal mode stays {mode}); put the log on a "
-            "local file system"
-        )
-
-
-async def _sync_wal(writer: aiosqlite.Connection) -> None:
-    """Ensure that the content of the WAL is on disk before it is shown to anyone.
-
-    A dispatcher that was killed during a commit may have left events there that are only in the
-    kernel's cache. A checkpoint syncs the WAL first. If it then lacks room, that does no harm.
-    """
-    try:
-        await writer.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
-    except sqlite3.OperationalError as error:
-        if "full" not in str(error):
-            raise
 
 
 async def _head(connection: aiosqlite.Connection) -> int:
