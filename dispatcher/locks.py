@@ -22,6 +22,7 @@ __all__ = ["FileLock", "LockHeldError", "turn"]
 _PID_AT: Final = 1 if os.name == "nt" else 0
 """The offset of the process id in the file. Windows locks the first byte, which is unreadable."""
 _PID_BYTES: Final = 32
+_UNKNOWN: Final = "unknown"
 _TURN_POLL_S: Final = 0.01
 
 
@@ -38,18 +39,27 @@ class FileLock:
 
     Raises `LockHeldError` if another process holds it, and `OSError` if the file can't be opened or
     locked. The file is not removed on release: that would race with the next holder.
+
+    With `is_own=False` the file is one that has another purpose: it must exist, is not written to,
+    and so names no holder.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_own: bool = True) -> None:
         # Not with `filelock.FileLock`, which makes folders and does not name the holder.
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        fd = os.open(path, os.O_RDWR | (os.O_CREAT if is_own else 0), 0o644)
         try:
-            _lock(fd, path)
+            _lock(fd, path, is_own=is_own)
         except BaseException:
             os.close(fd)
             raise
         self._fd: int | None = fd
         _held.add(self)
+
+    def status(self) -> os.stat_result:
+        """Return the status of the locked file, whatever is at its path by now."""
+        if self._fd is None:
+            raise ValueError("the lock was released")
+        return os.fstat(self._fd)
 
     def release(self) -> None:
         """Release the lock. Releasing it again does nothing."""
@@ -79,9 +89,11 @@ def turn(path: Path) -> Iterator[None]:
                 path.unlink()
 
 
-def _lock(fd: int, path: Path) -> None:
+def _lock(fd: int, path: Path, *, is_own: bool) -> None:
     if not filelock.lock_descriptor(fd, blocking=False):
-        raise LockHeldError(path, _pid_in(fd))
+        raise LockHeldError(path, _pid_in(fd) if is_own else _UNKNOWN)
+    if not is_own:
+        return
     os.ftruncate(fd, 0)
     os.lseek(fd, _PID_AT, os.SEEK_SET)
     os.write(fd, f"{os.getpid()}\n".encode())
@@ -89,7 +101,7 @@ def _lock(fd: int, path: Path) -> None:
 
 def _pid_in(fd: int) -> str:
     os.lseek(fd, _PID_AT, os.SEEK_SET)
-    return os.read(fd, _PID_BYTES).decode(errors="replace").strip() or "unknown"
+    return os.read(fd, _PID_BYTES).decode(errors="replace").strip() or _UNKNOWN
 
 
 _held: Final = WeakSet[FileLock]()

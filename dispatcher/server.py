@@ -23,6 +23,7 @@ from dispatcher.progress import ProgressLines
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.keys import ApiKeys, KeysError
 from dispatcher.serving.service import Service
+from dispatcher.state.remains import key_path, refuse_remains
 from dispatcher.state.snapshots import EVERY
 
 __all__ = ["BODY_LIMIT_BYTES", "ListenError", "serve"]
@@ -60,23 +61,25 @@ async def serve(  # noqa: PLR0913
     policy: Policy = DEFAULT_POLICY,
     snapshot_every: int = EVERY,
     signing_key: Path | None = None,
+    new: bool = False,
     body_limit_bytes: int = BODY_LIMIT_BYTES,
     say: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then answer the requests under way and close the log.
 
     SIGHUP reloads the keys file. If `keys` is `None`, requests need no key. `say` is called with
-    each line for the operator. `signing_key` is by default next to the log. `LogError`,
-    `ListenError` and `CheckpointKeyError` say why the dispatcher can't start.
+    each line for the operator. `signing_key` is by default next to the log. Where an older log has
+    left something, a new one is made only with `new`. `LogError`, `ListenError` and
+    `CheckpointKeyError` say why the dispatcher can't start.
     """
     _raise_file_limit()
     listener = _listen(host, port)
     with listener, _on_signals(lambda: _reload_keys(keys, say), signal.SIGHUP):
-        log = await SqliteLog.open(db, ProgressLines(say, f"Bringing {db} up to its new schema"))
+        migrating = ProgressLines(say, f"Bringing {db} up to its new schema")
+        creating = _allow if new else refuse_remains
+        log = await SqliteLog.open(db, migrating, creating)
         try:
-            signer = _load_signer(
-                signing_key or log.path.with_name(log.path.name + ".key"), log, say
-            )
+            signer = _load_signer(signing_key or key_path(log.path), log, say)
             service = Service(log, policy, past=Past(log.path, snapshot_every))
             await service.start(ProgressLines(say, f"Replaying {db}"))
             try:
@@ -116,6 +119,10 @@ def _tuned_interpreter() -> Iterator[None]:
         sys.setswitchinterval(interval_s)
         gc.set_threshold(*thresholds)
         gc.unfreeze()
+
+
+def _allow(_path: Path) -> None:
+    """Let a new log be made whatever is there."""
 
 
 def _load_signer(path: Path, log: SqliteLog, say: Callable[[str], None]) -> Signer:

@@ -66,6 +66,9 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             show_default=False,
         ),
     ] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Begin a new log where an older one is missing.")
+    ] = False,
 ) -> None:
     """Run the dispatcher until SIGTERM or Ctrl-C."""
     log_plainly("%(asctime)s %(levelname)s %(message)s", logging.WARNING)
@@ -90,6 +93,7 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         ),
         snapshot_every=snapshot_every,
         signing_key=signing_key,
+        new=new,
         body_limit_bytes=body_limit_bytes or server.BODY_LIMIT_BYTES,
         say=say,
     )

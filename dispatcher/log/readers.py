@@ -4,12 +4,14 @@ Laws:
 - At most `READERS` read at once. Further readers wait.
 - A connection that is returned without an error is kept, and lent again before any older one. A
   connection whose read failed or was cancelled is closed.
+- A new connection is lent only if `check` finds the log where it was opened. Otherwise it would
+  read another file.
 - After `close` none is kept. Each has a thread, which would keep the process from ending.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -26,10 +28,11 @@ BUSY_S: Final = 5.0
 
 
 class Readers:
-    """The connections that read the log at `path`."""
+    """The connections that read the log at `path`. `check` raises `LogError` if it is not there."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, check: Callable[[], None] = lambda: None) -> None:
         self._path = path
+        self._check = check
         self._free = asyncio.Semaphore(READERS)
         self._kept: list[aiosqlite.Connection] = []
         self._is_closed = False
@@ -38,7 +41,7 @@ class Readers:
     async def lend(self) -> AsyncIterator[aiosqlite.Connection]:
         """Lend a connection for the block. Raises `LogError` if there is none or a read fails."""
         async with self._free:
-            reader = self._kept.pop() if self._kept else await connect(self._path, read_only=True)
+            reader = self._kept.pop() if self._kept else await self._connected()
             try:
                 yield reader
             except BaseException as error:
@@ -50,6 +53,15 @@ class Readers:
                 await reader.close()
             else:
                 self._kept.append(reader)
+
+    async def _connected(self) -> aiosqlite.Connection:
+        reader = await connect(self._path, read_only=True)
+        try:
+            self._check()
+        except LogError:
+            await reader.close()
+            raise
+        return reader
 
     async def close(self) -> None:
         """Close the kept connections, and from now on each one that is returned."""

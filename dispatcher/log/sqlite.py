@@ -10,12 +10,12 @@ Laws:
 - The table guards itself: triggers refuse UPDATE, DELETE and any seq but the next one, so that not
   even the sqlite3 shell rewrites history by accident.
 - Readers open the file read-only and read short pages, so they never delay the writer.
+- A batch is acknowledged only while the files under the log's names are the open ones; see `held`.
 """
 
-import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -25,12 +25,14 @@ import aiosqlite
 from dispatcher.locks import FileLock, LockHeldError
 from dispatcher.log import LogError, WrongHeadError, serialization
 from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA_VERSION, check, create, write_header
+from dispatcher.log.held import HeldFiles
 from dispatcher.log.merkle import Frontier, Subtree, grow
 from dispatcher.log.migration import migrate
 from dispatcher.log.readers import Readers, connect, log_error
-from dispatcher.log.rows import COLUMNS, PAGE, Statement, appending
+from dispatcher.log.rows import COLUMNS, PAGE, appending
 from dispatcher.log.serialization import LogEntry
 from dispatcher.log.tree import read_frontier, read_subtree
+from dispatcher.log.writing import NotInsertedError, check_rules, sync_wal, transact, use_wal
 from dispatcher.progress import Progress, silent
 
 __all__ = ["SqliteLog"]
@@ -47,6 +49,7 @@ class SqliteLog:
         head: int,
         tree: Frontier | LogError,  # or why there is none
         schema: int = SCHEMA_VERSION,
+        held: HeldFiles | None = None,
     ) -> None:
         self.path = path
         self.head = head
@@ -54,7 +57,8 @@ class SqliteLog:
         self._writer = writer
         self._lock = lock
         self._columns = COLUMNS[schema].replace("data", "CAST(data AS BLOB)")
-        self._readers = Readers(path)
+        self._held = held
+        self._readers = Readers(path, lambda: None if held is None else held.check())
 
     @property
     def tree(self) -> Frontier:
@@ -64,38 +68,48 @@ class SqliteLog:
         return self._tree
 
     @classmethod
-    async def open(cls, path: Path, migrating: Progress = silent) -> Self:
+    async def open(
+        cls,
+        path: Path,
+        migrating: Progress = silent,
+        creating: Callable[[Path], None] = lambda _path: None,
+    ) -> Self:
         """Open the log for writing, and create it if there is none.
 
         A log of an older schema is migrated. `migrating` is then called, from a thread, with the
-        number of events done and the total. Raises `LogError` if the path can't be a log of ours or
-        another dispatcher has it; then nothing has been touched.
+        number of events done and the total. `creating` is called with the log's path before a new
+        log is created, and may raise a `LogError` of its own to prevent that. Raises `LogError` if
+        the path can't be a log of ours or another dispatcher has it; then nothing has been touched.
         """
-        path = path.resolve()
+        given, path = path, path.resolve()
         check(path)
-        lock = _lock(path)
-        try:
+        async with AsyncExitStack() as undo:  # in reverse order
+            lock = _lock(path)
+            undo.callback(lock.release)
             if (schema := check(path)) is None:
+                _refuse_wal(path)
+                creating(path)
                 create(path)
-            elif schema < SCHEMA_VERSION:
+            held = HeldFiles(path, given)
+            undo.callback(held.release)
+            if schema is not None and schema < SCHEMA_VERSION:
                 await migrate(path, schema, migrating)
             writer = await connect(path, read_only=False)
-        except BaseException:
-            lock.release()
-            raise
-        try:
-            head = await _head(writer)  # first, since this fails if the file is no log of ours
-            tree = await read_frontier(writer, head)
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "recursive_triggers=ON"):
-                await writer.execute_fetchall(f"PRAGMA {pragma}")
-            await _sync_wal(writer)
-            return cls(path, writer, lock, head, tree)
-        except BaseException as error:
-            await writer.close()
-            lock.release()
-            if isinstance(error, sqlite3.Error):
+            undo.push_async_callback(writer.close)
+            try:
+                head = await _head(writer)  # first: this fails if the file is no log of ours
+                tree = await read_frontier(writer, head)
+                await check_rules(path, writer)
+                await use_wal(path, writer)
+                for pragma in ("synchronous=FULL", "recursive_triggers=ON"):
+                    await writer.execute_fetchall(f"PRAGMA {pragma}")
+                await sync_wal(writer)
+            except sqlite3.Error as error:
                 raise log_error(path, "opened", error) from error
-            raise
+            held.hold_wal()
+            held.check()
+            undo.pop_all()
+        return cls(path, writer, lock, head, tree, held=held)
 
     @classmethod
     async def open_for_reading(cls, path: Path) -> Self:
@@ -126,16 +140,20 @@ class SqliteLog:
         """Commit a batch in one transaction; see `Log.append`."""
         if expected_head != self.head:
             raise WrongHeadError(expected_head, self.head)
-        if self._writer is None:
+        if self._writer is None or self._held is None:
             raise LogError(f"{self.path}: was opened for reading only")
         if self._writer.in_transaction:
             raise LogError(f"{self.path}: the last write was broken off; recover before the next")
         growth = grow(self.tree, serialization.lines(batch))
         statements = appending(batch, growth)
+        rows = len(batch) + len(growth.subtrees)
         try:
-            await _transact(self._writer, statements)
+            await transact(self._writer, statements, rows)
+        except NotInsertedError as error:
+            raise LogError(f"{self.path}: {error}") from error
         except sqlite3.Error as error:
             raise log_error(self.path, "written", error) from error
+        self._held.check()  # here, and not in the writer's thread, which would wait for the GIL
         self.head, self._tree = expected_head + len(batch), growth.frontier
 
     async def entries(
@@ -197,10 +215,12 @@ class SqliteLog:
 
     async def recover(self) -> None:
         """Roll back, try a real write, and take the head from the file; see `Log.recover`."""
-        if self._writer is None:
+        if self._writer is None or self._held is None:
             return
+        self._held.check()
         try:
             await self._writer.rollback()
+            await check_rules(self.path, self._writer)
             await write_header(self._writer)
             head = await _head(self._writer)
             self.head, self._tree = head, await read_frontier(self._writer, head)
@@ -216,6 +236,8 @@ class SqliteLog:
                 await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
             await self._writer.close()
             self._writer = None
+        if self._held is not None:
+            self._held.release()
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -246,10 +268,7 @@ class SqliteLog:
 
 
 def _lock(log_path: Path) -> FileLock:
-    """Lock a file beside the log, and not the log itself.
-
-    Closing any descriptor of a file drops the process's POSIX locks on it, which SQLite needs.
-    """
+    """Lock a file beside the log, which can say who has it; see `held` for the log itself."""
     path = log_path.with_name(log_path.name + ".lock")
     try:
         return FileLock(path)
@@ -265,41 +284,15 @@ def _lock(log_path: Path) -> FileLock:
         ) from error
 
 
-async def _transact(writer: aiosqlite.Connection, statements: Sequence[Statement]) -> None:
-    """Execute statements in one transaction. After any exception, `recover` must be called.
-
-    BEGIN and COMMIT are explicit. While another statement has not been read to its end, SQLite
-    postpones an automatic commit, and never reports an error in it.
-    """
-    if len(statements) == 1:  # queue all three at once: one round trip to the thread
-        (only,) = statements
-        done = await asyncio.gather(
-            writer.execute("BEGIN"),
-            writer.execute(*only),
-            writer.execute("COMMIT"),  # commits nothing if the statement failed
-            return_exceptions=True,
-        )
-        for error in done:
-            if isinstance(error, BaseException):
-                raise error
-        return
-    await writer.execute("BEGIN")
-    for statement, values in statements:
-        await writer.execute(statement, values)
-    await writer.execute("COMMIT")
-
-
-async def _sync_wal(writer: aiosqlite.Connection) -> None:
-    """Ensure that the content of the WAL is on disk before it is shown to anyone.
-
-    A dispatcher that was killed during a commit may have left events there that are only in the
-    kernel's cache. A checkpoint syncs the WAL first. If it then lacks room, that does no harm.
-    """
-    try:
-        await writer.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
-    except sqlite3.OperationalError as error:
-        if "full" not in str(error):
-            raise
+def _refuse_wal(log_path: Path) -> None:
+    """Refuse to make a new log beside the WAL of an older one: SQLite would read it into that."""
+    for suffix in ("-wal", "-journal"):
+        path = log_path.with_name(log_path.name + suffix)
+        if path.exists() and path.stat().st_size > 0:
+            raise LogError(
+                f"{path}: has events of a log that stood here, and would be read into a new one; "
+                "put that log back, or move this file to where it is now"
+            )
 
 
 async def _head(connection: aiosqlite.Connection) -> int:

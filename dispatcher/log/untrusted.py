@@ -5,7 +5,6 @@ Laws:
 - The content of a row is returned as it is, however wrong.
 """
 
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from dispatcher.log import LogError
-from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA, SCHEMA_VERSION, check
+from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA_VERSION, check
+from dispatcher.log.layout import LAYOUT, changes
 from dispatcher.log.rows import COLUMNS
 from dispatcher.log.serialization import LogEntry
 
@@ -23,7 +23,6 @@ READ_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 """The errors that reading can raise. The second occurs when SQLite quotes damaged text that is no
 longer UTF-8."""
 
-_LAYOUT: Final = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
 _MOST_FAULTS: Final = 5
 
 
@@ -77,18 +76,7 @@ class UntrustedLog:
 
     def changes_of_layout(self) -> Iterator[str]:
         """Compare tables and triggers with those of a new log; yield the differences."""
-        with closing(sqlite3.connect(":memory:")) as fresh:
-            fresh.executescript(SCHEMA)
-            fresh.text_factory = bytes
-            expected = _layout(fresh)
-        found = _layout(self._connection)
-        for what in sorted(expected.keys() | found.keys()):
-            if what not in found:
-                yield f"the {what} was taken off the file"
-            elif what not in expected:
-                yield f"the {what} is none of a log's"
-            elif found[what] != expected[what]:
-                yield f"the {what} was changed"
+        yield from map(str, changes(self._connection.execute(LAYOUT)))
 
     def damage(self) -> Iterator[str]:
         """Yield what SQLite itself finds wrong with the file."""
@@ -137,19 +125,7 @@ def _unreadable(path: Path, error: Exception) -> LogError:
     return LogError(f"{path}: can't be read: {error}; restore it from a backup")
 
 
-def _layout(connection: sqlite3.Connection) -> dict[str, str]:
-    """Return the SQL of tables and triggers, by kind and name, without comments and spaces."""
-    return {
-        f"{_text(kind)} {_text(name)}": re.sub(r"(--[^\n]*|\s)+", " ", _text(sql))
-        for kind, name, sql in connection.execute(_LAYOUT)
-    }
-
-
 def _decoded(value: Any) -> str:
     if not isinstance(value, bytes):
         raise ValueError("it holds no text")  # noqa: TRY004 - as for bytes that are not UTF-8
     return value.decode()
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -83,6 +83,8 @@ class _VfsFile(apsw.VFSFile):
 class _Rows(list[tuple[Any, ...]]):
     """What a statement gave, where `sqlite3` would give a cursor."""
 
+    rowcount = -1
+
     def fetchall(self) -> list[tuple[Any, ...]]:
         return self
 
@@ -108,9 +110,12 @@ class _Connection:
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> _Rows:
         with _as_sqlite3():
             rows = self._apsw.execute(self._translate(sql), tuple(parameters)).fetchall()
+            changed = self._apsw.changes()
         if self.text_factory is bytes:
             rows = [tuple(it.encode() if isinstance(it, str) else it for it in r) for r in rows]
-        return _Rows(rows)
+        found = _Rows(rows)
+        found.rowcount = changed
+        return found
 
     def executescript(self, script: str) -> _Rows:
         with _as_sqlite3():

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import stamina
@@ -172,3 +173,17 @@ async def test_a_task_that_was_cancelled_from_outside_leaves_nobody_waiting(
         assert await in_commit == [1]
     async with asyncio.timeout(2):
         await service.close()
+
+
+async def test_a_log_that_is_moved_away_is_told_and_writes_resume_when_it_is_back(
+    service: Service, db: Path
+) -> None:
+    await asking(service, submit("kept"))
+    away = db.rename(db.with_name("away.db"))
+    told = await failure_of(asking(service, submit("lost")))
+    assert told.startswith(f"{db}: was moved or deleted while the dispatcher had it open")
+    assert service.fault == told
+    assert await failure_of(asking(service, submit("next"))) == told
+    away.rename(db)
+    await until(lambda: service.fault is None)
+    assert await asking(service, submit("next"))

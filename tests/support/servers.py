@@ -63,6 +63,7 @@ async def running(
     keys: ApiKeys | None = None,
     policy: Policy = DEFAULT_POLICY,
     body_limit_bytes: int = BODY_LIMIT_BYTES,
+    new: bool = False,
 ) -> AsyncIterator[Running]:
     """Serve until the block ends, then stop as an operator would: with SIGTERM.
 
@@ -85,6 +86,7 @@ async def running(
             keys or ApiKeys([Key.of(ACTOR, Role.OPERATOR, KEY)]),
             policy=policy,
             body_limit_bytes=body_limit_bytes,
+            new=new,
             say=say,
         )
     )
