@@ -17,6 +17,7 @@ import httpx2
 
 from dispatcher.api.app import BODY_LIMIT_BYTES
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
+from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, HttpLimits
 from dispatcher.server import serve
 from dispatcher.serving.keys import ApiKeys, Key, Role
 
@@ -63,6 +64,7 @@ async def running(
     keys: ApiKeys | None = None,
     policy: Policy = DEFAULT_POLICY,
     body_limit_bytes: int = BODY_LIMIT_BYTES,
+    http_limits: HttpLimits = DEFAULT_HTTP_LIMITS,
 ) -> AsyncIterator[Running]:
     """Serve until the block ends, then stop as an operator would: with SIGTERM.
 
@@ -85,6 +87,7 @@ async def running(
             keys or ApiKeys([Key.of(ACTOR, Role.OPERATOR, KEY)]),
             policy=policy,
             body_limit_bytes=body_limit_bytes,
+            http_limits=http_limits,
             say=say,
         )
     )
