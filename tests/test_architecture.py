@@ -29,7 +29,7 @@ ARROWS: Final[dict[str, set[str]]] = {
     "evidence": {"core", "projections", "log", "state", "client"},
     "simulation": {"core", "projections", "state", "evidence"},
     "cli": {
-        *("core", "projections", "log", "state", "serving", "server"),
+        *("core", "projections", "log", "state", "serving", "http_limits", "server"),
         *("client", "engine", "evidence", "simulation"),
     },
 }
