@@ -12,17 +12,19 @@ Laws:
 - No protocol but HTTP/1.1 is spoken. A request for another one (`Upgrade: h2c`) is answered as if
   it had not asked.
 - An error is never written into an answer. Where one is under way the connection is aborted.
-- Each connection is looked at once a second; there is no timer for a request.
+- Each connection is looked at once a second; there is no timer for a request, as uvicorn has one.
+  That pays for what is counted: a request takes no more time than with uvicorn alone.
 
-This depends on names of uvicorn that are not documented, so pyproject.toml permits one minor
-version of it, and `tests/test_http_protocol.py` names what it must have.
+`on_body`, `on_message_complete` and `on_response_complete` replace those of uvicorn, the others add
+to them. This depends on names of uvicorn that are not documented, so pyproject.toml permits one
+minor version of it, and `tests/test_http_protocol.py` names what it must have.
 """
 
 from collections.abc import Callable
-from enum import IntEnum
 from typing import Any, Final
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -39,12 +41,10 @@ PIECE: Final = 1_024
 _FRAMING: Final = {b"connection", b"content-length", b"transfer-encoding"}
 
 
-class _Stage(IntEnum):
-    """Which part of a request comes next."""
-
-    BEGINNING = 0
-    HEAD = 1
-    BODY = 2
+# Which part of a request comes next. An enumeration's members take twice as long to look up.
+_BEGINNING: Final = 0
+_HEAD: Final = 1
+_BODY: Final = 2
 
 
 class _TooManyHeadersError(Exception):
@@ -60,7 +60,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._head_bytes = entrance.limits.head_bytes
         self._max_headers = entrance.limits.headers
         self._address: str | None = None
-        self._stage = _Stage.BEGINNING
+        self._stage = _BEGINNING
         self._size = 0
         """Bytes parsed since the last part of a body or the last end of a head or request."""
         self._running: RequestResponseCycle | None = None
@@ -68,7 +68,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._is_held = False
         self._unparsed = b""
         self._since: int | None = None
-        """Since when the client owes the rest of a request."""
+        """Since when the client owes a request or the rest of one."""
         self._unsent = 0
         self._unread_since = 0
 
@@ -97,10 +97,6 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse it, in pieces, as far as requests don't have to wait."""
-        if self.timeout_keep_alive_task is not None:
-            self._unset_keepalive_if_required()
-        if self._since is None:
-            self._since = self._entrance.now
         if len(data) <= PIECE and not self._is_held:
             self._parse(data)
             if self.pipeline:
@@ -114,47 +110,58 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Start to count the time."""
-        self._stage = _Stage.HEAD
+        self._stage = _HEAD
         self._since = self._entrance.now
-        super().on_message_begin()
+        HttpToolsProtocol.on_message_begin(self)
 
     def on_headers_complete(self) -> None:
         """Start the request, with the headers that it has now and no others."""
         if len(self.headers) > self._max_headers:
             raise _TooManyHeadersError
-        self._stage = _Stage.BODY
+        self._stage = _BODY
         self._size = 0
-        super().on_headers_complete()
+        HttpToolsProtocol.on_headers_complete(self)
         if not self.pipeline:
             self._running = self.cycle
-        self.headers = self.headers.copy() if self.parser.should_upgrade() else []
+        self.headers = []
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
         self._size = 0
-        super().on_body(body)
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """End the request, unless it asks for another protocol: then its body is still to come."""
         if self.parser.should_upgrade():
             return
-        self._stage = _Stage.BEGINNING
+        self._stage = _BEGINNING
         self._size = 0
-        # uvicorn has no timer for the next request if the answer was there before the whole body.
-        self._since = self._entrance.now if self.cycle.response_complete else None
-        super().on_message_complete()
+        cycle = self.cycle
+        if cycle.response_complete:
+            self._since = self._entrance.now
+        else:
+            self._since = None
+            cycle.more_body = False
+            cycle.message_event.set()
 
     # What the answer calls
 
     def on_response_complete(self) -> None:
         """Start the next request if there is one, and parse on when none waits any more."""
+        if self.transport.is_closing():
+            return
+        self._since = self._entrance.now
+        self.flow.resume_reading()
         if self.pipeline:
-            self._running = self.pipeline[-1][0]
-        if self._since is not None:
-            self._since = self._entrance.now
-        super().on_response_complete()
-        if self._is_held and not self.pipeline and not self.transport.is_closing():
-            self._parse_on()
+            self._running, app = self.pipeline.pop()
+            self._start_asgi_task(self._running, app)
+            if self._is_held and not self.pipeline:
+                self._parse_on()
 
     # What the entrance calls
 
@@ -168,20 +175,21 @@ class LimitedProtocol(HttpToolsProtocol):
             self._entrance.refuse(Refusal.UNREAD)
             self._abort()
             return
-        if self._since is None or now - self._since <= limits.receive_s:
-            return
-        if self.transport.is_closing():
+        if self._since is None or self.transport.is_closing():
             return
         running = self._running
         if running is not None and not (running.response_complete or running.more_body):
             return  # it is the server's turn, and whatever else was sent waits for it
-        if self._stage is _Stage.BEGINNING:
+        is_between = self._stage == _BEGINNING and running is not None
+        if now - self._since <= (self.timeout_keep_alive if is_between else limits.receive_s):
+            return
+        if self._stage != _BEGINNING:
+            text = f"the request did not arrive within {limits.receive_s:g} s"
+            self._refuse(Refusal.SLOW, 408, text)
+            return
+        if not is_between:
             self._entrance.refuse(Refusal.SILENT)
-            self.transport.close()
-        else:
-            self._refuse(
-                Refusal.SLOW, 408, f"the request did not arrive within {limits.receive_s:g} s"
-            )
+        self.transport.close()
 
     # Parsing
 
@@ -230,11 +238,10 @@ class LimitedProtocol(HttpToolsProtocol):
         """
         lines = [
             b"%b: %b\r\n" % (name, value if name != b"connection" else _without_upgrade(value))
-            for name, value in self.headers
+            for name, value in self.scope["headers"]
             if name in _FRAMING
         ]
         version = self.parser.get_http_version().encode()
-        self.headers = []
         self.parser = httptools.HttpRequestParser(_AfterHead(self))
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
         self._parse(b"POST / HTTP/%b\r\n%b\r\n" % (version, b"".join(lines)))
@@ -248,7 +255,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Answer with an error and close, or abort if that would get into another answer."""
         self._entrance.refuse(refusal)
         running = self._running
-        if self._stage is _Stage.BODY:
+        if self._stage == _BODY:
             is_free = running is self.cycle and not self.cycle.response_started
         else:
             is_free = running is None or running.response_complete

@@ -32,13 +32,13 @@ def attributes_of(class_: type) -> set[str]:
         (
             HttpToolsProtocol,
             """connection_made connection_lost data_received on_message_begin on_headers_complete
-            on_body on_message_complete on_response_complete _unset_keepalive_if_required
-            connections cycle flow headers parser pipeline server_state timeout_keep_alive_task
-            transport""",
+            on_body on_message_complete on_response_complete
+            _start_asgi_task connections cycle flow headers parser pipeline server_state
+            timeout_keep_alive transport""",
         ),
         (
             RequestResponseCycle,
-            "disconnected message_event more_body response_complete response_started",
+            "body disconnected message_event more_body response_complete response_started",
         ),
         (FlowControl, "read_paused write_paused pause_reading resume_reading"),
         (ServerState, "connections default_headers"),
@@ -54,7 +54,11 @@ def test_uvicorn_has_the_names_that_the_limits_are_built_on(class_: type, names:
     ("function", "line"),
     [
         (HttpToolsProtocol.on_headers_complete, "self.pipeline.appendleft((self.cycle, app))"),
+        (HttpToolsProtocol.on_headers_complete, "on_response=self.on_response_complete"),
         (HttpToolsProtocol.on_response_complete, "cycle, app = self.pipeline.pop()"),
+        (HttpToolsProtocol.on_response_complete, "self._start_asgi_task(cycle, app)"),
+        (HttpToolsProtocol.on_body, "self.cycle.body += body"),
+        (HttpToolsProtocol.on_message_complete, "self.cycle.more_body = False"),
         (HttpToolsProtocol.on_message_begin, "self.headers = []"),
         (HttpToolsProtocol.on_message_begin, '"headers": self.headers,'),
         (HttpToolsProtocol.connection_lost, "self.cycle.disconnected = True"),

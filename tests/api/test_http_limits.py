@@ -38,9 +38,11 @@ class Watched:
         self.connections: set[LimitedProtocol] = set()
         self.most_waiting = 0
 
-    def pass_seconds(self, count: int = LATER) -> None:
+    async def pass_seconds(self, count: int = LATER) -> None:
+        """Let them pass, and see those off whose connections end."""
         for _ in range(count):
             self.entrance.sweep(self.connections)
+        await until(lambda: not any(it.transport.is_closing() for it in self.connections))
 
 
 @pytest.fixture
@@ -254,9 +256,9 @@ async def test_who_falls_silent_is_ended(
     async with connected(server) as stranger:
         await stranger.send(SILENT_STAGES[stage])
         await serves(client)
-        watched.pass_seconds(1)
+        await watched.pass_seconds(1)
         await serves(client)
-        watched.pass_seconds(11)
+        await watched.pass_seconds(11)
         answer = await stranger.end()
     last = answer.rpartition(b"HTTP/1.1 ")[2]
     if stage.startswith("half") and "without" not in stage:
@@ -271,9 +273,22 @@ async def test_the_time_is_10_seconds(server: Running, watched: Watched) -> None
     async with connected(server) as stranger:
         await stranger.send(b"GET /")
         await until(lambda: any(it._size for it in watched.connections))
-        watched.pass_seconds(10)
+        await watched.pass_seconds(10)
         await stranger.send(b"health HTTP/1.1\r\n\r\n")
         assert (await stranger.answer())[0] == 200
+
+
+async def test_a_connection_is_kept_for_5_seconds(server: Running, watched: Watched) -> None:
+    async with connected(server) as client:
+        for _ in range(3):
+            await client.send(b"GET /health HTTP/1.1\r\n\r\n")
+            assert (await client.answer())[0] == 200
+            await watched.pass_seconds(5)
+        await client.send(b"\r\n")
+        await watched.pass_seconds(1)
+        assert await client.end() == b""
+    watched.entrance.log_refusals()
+    assert not watched.entrance._refused
 
 
 async def test_a_server_sweeps_by_itself(db: Path) -> None:
@@ -294,7 +309,7 @@ async def test_a_long_poll_may_wait(
     async with connected(server) as engine:
         await engine.send(ask + body + b"\r\n")
         await serves_health(client)
-        watched.pass_seconds()
+        await watched.pass_seconds()
         await client.post("/jobs/", content=JOB)
         assert (await engine.answer())[0] == 200
 
@@ -308,7 +323,7 @@ async def test_a_stream_may_go_on(client: httpx2.AsyncClient, watched: Watched) 
     async with client.stream("GET", "/events/stream") as stream:
         lines = stream.aiter_lines()
         for _ in range(3):
-            watched.pass_seconds()
+            await watched.pass_seconds()
             await client.post("/jobs/", content=JOB)
             async for line in lines:
                 if line.startswith("data:"):
@@ -328,7 +343,7 @@ async def test_who_reads_nothing_of_an_answer_is_ended(
     writer.write(ask * 20)
     await until(lambda: any(it.flow.write_paused for it in watched.connections))
     await serves(client)
-    watched.pass_seconds(62)
+    await watched.pass_seconds(62)
     assert watched.entrance._refused[Refusal.UNREAD] == 1
     await until(lambda: not any(it.flow.write_paused for it in watched.connections))
     await serves(client)
@@ -392,7 +407,7 @@ async def test_what_waits_behind_a_long_poll_is_not_parsed(
     async with connected(server) as engine:
         await engine.send(ask + body + b"GET /health HTTP/1.1\r\n\r\n" * 2_000)
         await until(lambda: watched.most_waiting > 0)
-        watched.pass_seconds()
+        await watched.pass_seconds()
         await client.post("/jobs/", content=JOB)
         for _ in range(2_001):
             assert (await engine.answer())[0] == 200
