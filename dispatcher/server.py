@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,8 @@ import uvicorn
 from dispatcher.api.app import BODY_LIMIT_BYTES, create_app
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.errors import DispatcherError
+from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, Entrance, HttpLimits
+from dispatcher.http_protocol import LimitedProtocol
 from dispatcher.log.checkpoints import Signer
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.progress import ProgressLines
@@ -32,10 +35,13 @@ logger = logging.getLogger(__name__)
 
 FILES: Final = 4_096
 """A limit of open files below this is logged as a warning."""
+RESERVED_FILES: Final = 256
+"""Open files that are not left to connections: the log, its readers, the processes that answer."""
 COLLECT_AFTER_OBJECTS: Final = 20_000
 """The garbage collector's threshold: new objects since the last collection that start the next."""
 THREAD_TURN_S: Final = 0.0005
 """How long a thread runs before it yields to a waiting one."""
+TICKS_A_SECOND: Final = 10
 GRACE_S: Final = 1
 """How long the requests under way may take to end after SIGTERM."""
 
@@ -45,7 +51,18 @@ class ListenError(DispatcherError):
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that leaves the signals to `serve`."""
+    """A uvicorn server that leaves the signals to `serve`, and ends connections that are late."""
+
+    def __init__(self, config: uvicorn.Config, entrance: Entrance) -> None:
+        super().__init__(config)
+        self._entrance = entrance
+
+    async def on_tick(self, counter: int) -> bool:
+        """Sweep once a second; uvicorn calls this ten times a second."""
+        if counter % TICKS_A_SECOND == 0:
+            connections: set[LimitedProtocol] = self.server_state.connections  # type: ignore[assignment]
+            self._entrance.sweep(connections)
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -63,16 +80,18 @@ async def serve(  # noqa: PLR0913
     signing_key: Path | None = None,
     new: bool = False,
     body_limit_bytes: int = BODY_LIMIT_BYTES,
+    http_limits: HttpLimits = DEFAULT_HTTP_LIMITS,
     say: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then answer the requests under way and close the log.
 
     SIGHUP reloads the keys file. If `keys` is `None`, requests need no key. `say` is called with
     each line for the operator. `signing_key` is by default next to the log. Where an older log has
-    left something, a new one is made only with `new`. `LogError`, `ListenError` and
-    `CheckpointKeyError` say why the dispatcher can't start.
+    left something, a new one is made only with `new`. `http_limits` bound what a client can use up
+    before its key is checked; there are never more connections than open files permit. `LogError`,
+    `ListenError` and `CheckpointKeyError` say why the dispatcher can't start.
     """
-    _raise_file_limit()
+    entrance = Entrance(_within(_raise_file_limit(), http_limits))
     listener = _listen(host, port)
     with listener, _on_signals(lambda: _reload_keys(keys, say), signal.SIGHUP):
         migrating = ProgressLines(say, f"Bringing {db} up to its new schema")
@@ -84,7 +103,7 @@ async def serve(  # noqa: PLR0913
             await service.start(ProgressLines(say, f"Replaying {db}"))
             try:
                 app = create_app(service, keys, signer, body_limit_bytes=body_limit_bytes)
-                server = _create_server(app)
+                server = _create_server(app, entrance)
 
                 def stop() -> None:
                     service.dismiss_waiters()
@@ -95,6 +114,7 @@ async def serve(  # noqa: PLR0913
                     say(_greeting(listener, log))
                     await server.serve(sockets=[listener])
             finally:
+                entrance.log_refusals()
                 await service.close()
         finally:
             await log.close()
@@ -136,8 +156,11 @@ def _load_signer(path: Path, log: SqliteLog, say: Callable[[str], None]) -> Sign
     return signer
 
 
-def _raise_file_limit() -> None:
-    """Raise the limit of open files to its maximum: each stream and waiting engine uses one."""
+def _raise_file_limit() -> int | None:
+    """Raise the limit of open files to its maximum, and return it; `None` means that there is none.
+
+    Each stream and each waiting engine uses one.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -147,6 +170,15 @@ def _raise_file_limit() -> None:
             "(ulimit -n, LimitNOFILE)",
             hard,
         )
+    return None if hard == resource.RLIM_INFINITY else hard
+
+
+def _within(files: int | None, limits: HttpLimits) -> HttpLimits:
+    """Reduce the number of connections to what so many open files permit."""
+    if files is None:
+        return limits
+    room = max(files - RESERVED_FILES, files // 2)
+    return limits._replace(connections=min(limits.connections, room))
 
 
 class _NoCancellations(logging.Filter):
@@ -157,11 +189,12 @@ class _NoCancellations(logging.Filter):
         return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
-def _create_server(app: object) -> uvicorn.Server:
+def _create_server(app: object, entrance: Entrance) -> uvicorn.Server:
     logging.getLogger("uvicorn.error").addFilter(_NO_CANCELLATIONS)
     return _Server(
         uvicorn.Config(
             app,  # type: ignore[arg-type]
+            http=partial(LimitedProtocol, entrance),  # type: ignore[arg-type]  # is called
             loop="none",
             lifespan="off",
             ws="none",
@@ -170,7 +203,8 @@ def _create_server(app: object) -> uvicorn.Server:
             log_level="error",
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
-        )
+        ),
+        entrance,
     )
 
 

@@ -21,13 +21,15 @@ ARROWS: Final[dict[str, set[str]]] = {
     "state": {"core", "projections", "log"},
     "serving": {"core", "projections", "log", "state"},
     "api": {"core", "projections", "log", "state", "serving"},
-    "server": {"core", "log", "state", "serving", "api"},
+    "http_limits": set(),
+    "http_protocol": {"http_limits"},
+    "server": {"core", "log", "state", "serving", "api", "http_limits", "http_protocol"},
     "client": {"core", "projections", "log"},
     "engine": {"client", "projections"},
     "evidence": {"core", "projections", "log", "state", "client"},
     "simulation": {"core", "projections", "state", "evidence"},
     "cli": {
-        *("core", "projections", "log", "state", "serving", "server"),
+        *("core", "projections", "log", "state", "serving", "http_limits", "server"),
         *("client", "engine", "evidence", "simulation"),
     },
 }

@@ -12,6 +12,7 @@ from dispatcher.cli.options import ApiKey, Db
 from dispatcher.cli.output import log_plainly, say
 from dispatcher.client import is_sendable
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
+from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, HttpLimits
 from dispatcher.serving.keys import ApiKeys, Key, Role
 from dispatcher.state.snapshots import EVERY
 
@@ -40,6 +41,16 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
     body_limit_bytes: Annotated[
         int | None, typer.Option(help="The largest request body taken; by default 1 MiB.", min=1)
     ] = None,
+    receive_timeout_s: Annotated[
+        float, typer.Option(help="How long a whole request may take to arrive.", min=1, max=_MAX_S)
+    ] = DEFAULT_HTTP_LIMITS.receive_s,
+    max_connections: Annotated[
+        int,
+        typer.Option(help="The most connections at once; fewer if fewer files may be open.", min=1),
+    ] = DEFAULT_HTTP_LIMITS.connections,
+    max_connections_per_address: Annotated[
+        int, typer.Option(help="The most of them from one address; 0 for no limit.", min=0)
+    ] = DEFAULT_HTTP_LIMITS.connections_per_address,
     lease_s: Annotated[
         float, typer.Option(help="An engine silent for so long is offline.", min=0.1, max=_MAX_S)
     ] = DEFAULT_POLICY.lease_s,
@@ -95,6 +106,11 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         signing_key=signing_key,
         new=new,
         body_limit_bytes=body_limit_bytes or server.BODY_LIMIT_BYTES,
+        http_limits=HttpLimits(
+            receive_s=receive_timeout_s,
+            connections=max_connections,
+            connections_per_address=max_connections_per_address,
+        ),
         say=say,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

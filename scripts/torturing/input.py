@@ -1,4 +1,4 @@
-"""Whatever a client may send: requests drawn from the schema, requests mangled, too many at once.
+"""Whatever a client may send: drawn from the schema, mangled, too many at once, without an end.
 
 Law: what is sent is bounded and drawn from the seed; that an answer never comes is a failure too.
 """
@@ -25,6 +25,7 @@ from schemathesis.specs.openapi.checks import (
 
 from . import Outcome, Tell
 from .crowd import crowd
+from .head_flood import head_flood
 from .mangled import mangled
 from .serving import KEY, client_of, findings_in, serving
 
@@ -52,11 +53,12 @@ SCHEMA: Final = (
 
 
 async def run(rounds: int, seed: int, tell: Tell) -> list[Outcome]:
-    """Try requests from the schema, mangled ones, and a crowd."""
+    """Try requests from the schema, mangled ones, a crowd, and floods."""
     return [
         await _from_schema(rounds, seed, tell),
         await mangled(rounds, Random(f"mangled {seed}"), tell),  # noqa: S311 - no secret
         await crowd(tell),
+        await head_flood(rounds, tell),
     ]
 
 

@@ -17,6 +17,7 @@ import httpx2
 
 from dispatcher.api.app import BODY_LIMIT_BYTES
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
+from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, HttpLimits
 from dispatcher.server import serve
 from dispatcher.serving.keys import ApiKeys, Key, Role
 
@@ -64,6 +65,7 @@ async def running(
     policy: Policy = DEFAULT_POLICY,
     body_limit_bytes: int = BODY_LIMIT_BYTES,
     new: bool = False,
+    http_limits: HttpLimits = DEFAULT_HTTP_LIMITS,
 ) -> AsyncIterator[Running]:
     """Serve until the block ends, then stop as an operator would: with SIGTERM.
 
@@ -87,6 +89,7 @@ async def running(
             policy=policy,
             body_limit_bytes=body_limit_bytes,
             new=new,
+            http_limits=http_limits,
             say=say,
         )
     )
