@@ -41,12 +41,7 @@ class Answer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
         del scope, receive
-        await self.send(send)
-
-    async def send(self, send: Send, *more: tuple[bytes, bytes]) -> None:
-        """Send the response with additional headers."""
-        headers = [*self.headers, *more]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 

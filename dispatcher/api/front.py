@@ -102,10 +102,10 @@ class Front:
                 role = None
             else:
                 why = "" if secret else ": Missing 'X-API-Key' header."
-                return await text_answer(401, f"Unauthorized{why}").send(send, id_header)
+                return await _send(text_answer(401, f"Unauthorized{why}"), send, id_header)
         if given_id and not is_id:
             text = "Bad Request: 'X-Request-ID' must be 1 to 128 printable ASCII characters."
-            return await text_answer(400, text).send(send, id_header)
+            return await _send(text_answer(400, text), send, id_header)
         caller = Caller(name, request_id.decode())
         state = scope.setdefault("state", {})
         state["caller"], state["role"], state["headers"] = caller, role, headers
@@ -118,7 +118,7 @@ class Front:
             return None
         except Exception as error:  # noqa: BLE001 - handled as Litestar would handle it
             answer = answer_to(error, scope)
-        return await answer.send(send, id_header)
+        return await _send(answer, send, id_header)
 
     def _is_open(self, scope: HTTPScope) -> bool:
         return (scope["method"], f"/{scope['path'].strip('/')}") in self._open
@@ -157,6 +157,13 @@ class Front:
                 raise HttpError(413, TOO_LARGE)
             if not message["more_body"]:
                 return body
+
+
+async def _send(answer: Answer, send: Send, header: tuple[bytes, bytes]) -> None:
+    """Send a response with one more header."""
+    headers = [*answer.headers, header]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
 
 def _with_header(send: Send, header: tuple[bytes, bytes]) -> Send:

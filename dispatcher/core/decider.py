@@ -15,7 +15,7 @@ from dispatcher.core import commands, events
 from dispatcher.core.attempts import attempt_ended, late_answer
 from dispatcher.core.commands import Command
 from dispatcher.core.events import Cause, Event
-from dispatcher.core.fleet import Engine, Fleet, microseconds
+from dispatcher.core.fleet import EPOCH, MICROSECOND, Engine, Fleet
 from dispatcher.core.job import Job
 from dispatcher.core.lifecycles import MAY_HAPPEN_TO
 from dispatcher.core.policy import Policy
@@ -114,7 +114,7 @@ def _submit(fleet: Fleet, command: commands.SubmitJob, at: datetime, policy: Pol
 
 def _free_id(fleet: Fleet, at: datetime) -> str:
     """Return an unused id of the form `{microseconds}_{counter}` (protocol.md)."""
-    micros, counter = microseconds(at), 0
+    micros, counter = (at - EPOCH) // MICROSECOND, 0
     while (job_id := f"{micros}_{counter}") in fleet.jobs:
         counter += 1
     return job_id

@@ -12,7 +12,7 @@ Laws:
 import math
 import sys
 from datetime import UTC, datetime, timedelta
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 import msgspec
 
@@ -22,11 +22,11 @@ from dispatcher.core.job import NO_ENGINES, Job, Place
 from dispatcher.core.lifecycles import STATUS_AFTER
 from dispatcher.core.queue import Queue
 
-__all__ = ["Engine", "Fleet", "evolve", "microseconds"]
+__all__ = ["EPOCH", "MICROSECOND", "Engine", "Fleet", "evolve"]
 
 _MB_PER_GB = 1000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Engine(msgspec.Struct):
@@ -92,7 +92,7 @@ class Fleet(msgspec.Struct):
     jobs: dict[str, Job] = {}
     engines: dict[str, Engine] = {}
     queue: Queue = msgspec.field(default_factory=Queue)
-    newest: datetime = _EPOCH
+    newest: datetime = EPOCH
     idempotent: dict[str, events.JobSubmitted] = {}
 
 
@@ -188,19 +188,14 @@ def _engine_changed(
 def _submitted(fleet: Fleet, event: events.JobSubmitted) -> None:
     if event.job_id in fleet.jobs:
         return
-    place = Place(microseconds(event.waits_since or _EPOCH), len(fleet.jobs))
+    place = Place(((event.waits_since or EPOCH) - EPOCH) // MICROSECOND, len(fleet.jobs))
     codec = sys.intern(event.target_codec)  # few codecs, very many jobs
     job = Job(event.job_id, codec, event.job_size, event.max_retries, place)
     fleet.jobs[job.job_id] = job
     fleet.queue.add(job)
-    fleet.newest = max(fleet.newest, event.arrived_at or _EPOCH)
+    fleet.newest = max(fleet.newest, event.arrived_at or EPOCH)
     if event.idempotency_key is not None:
         fleet.idempotent.setdefault(event.idempotency_key, event)
-
-
-def microseconds(at: datetime) -> int:
-    """Return the microseconds since the epoch, exactly."""
-    return (at - _EPOCH) // _MICROSECOND
 
 
 def _assigned(fleet: Fleet, event: events.JobAssigned) -> None:
