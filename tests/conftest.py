@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from dispatcher.client import Client
 from dispatcher.core.policy import Policy
@@ -19,6 +19,11 @@ from tests.support.watched_log import WatchedLog
 # The same examples on every run, however slow the machine is.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
+# Without shrinking. To shrink a failing example can take longer than pytest's timeout, which ends
+# the whole run and shows no failure.
+settings.register_profile(
+    "unshrunk", settings.get_profile("repeatable"), phases=[Phase.explicit, Phase.generate]
+)
 
 
 fleets.watch()
