@@ -90,32 +90,28 @@ async def test_it_is_brought_up_to_the_present_schema_and_says_what_it_said(
     golden: Path, name: str
 ) -> None:
     before = select(golden, UNCHANGED)
-    log = await SqliteLog.open(golden)
-    assert select(golden, UNCHANGED) == before
-    assert (await replay(log)).projections.state() == state_of(name)
-    await log.close()
+    async with await SqliteLog.open(golden) as log:
+        assert select(golden, UNCHANGED) == before
+        assert (await replay(log)).projections.state() == state_of(name)
     assert check(golden) == SCHEMA_VERSION
 
 
 async def test_its_lines_and_its_root_are_what_they_were(golden: Path, name: str) -> None:
-    log = await SqliteLog.open(golden)
-    assert [serialization.line(entry) for entry in await entries_in(log)] == lines_of(name)
-    assert log.tree.root() == naive_root(lines_of(name))
-    assert f"{log.tree.root().hex()}\n" == (GOLDEN / f"{name}.root").read_text()
-    await log.close()
+    async with await SqliteLog.open(golden) as log:
+        assert [serialization.line(entry) for entry in await entries_in(log)] == lines_of(name)
+        assert log.tree.root() == naive_root(lines_of(name))
+        assert f"{log.tree.root().hex()}\n" == (GOLDEN / f"{name}.root").read_text()
 
 
 async def test_it_takes_appends(golden: Path, name: str) -> None:
-    log = await SqliteLog.open(golden)
-    head = log.head
-    more = [
-        Recorded(seq, START, "tester", EngineSeen("west"), "4711")
-        for seq in range(head + 1, head + 300)
-    ]
-    await log.append(encoded(*more), head)
-    await log.close()
-    log = await SqliteLog.open(golden)
-    assert await recorded_in(log, head) == more
-    lines = [*lines_of(name), *map(serialization.line, encoded(*more))]
-    assert log.tree.root() == naive_root(lines)
-    await log.close()
+    async with await SqliteLog.open(golden) as log:
+        head = log.head
+        more = [
+            Recorded(seq, START, "tester", EngineSeen("west"), "4711")
+            for seq in range(head + 1, head + 300)
+        ]
+        await log.append(encoded(*more), head)
+    async with await SqliteLog.open(golden) as log:
+        assert await recorded_in(log, head) == more
+        lines = [*lines_of(name), *map(serialization.line, encoded(*more))]
+        assert log.tree.root() == naive_root(lines)
