@@ -23,8 +23,9 @@ from dispatcher.core.events import (
     JobRetried,
     Recorded,
 )
-from projections import Projections
+from projections import Projections, ProjectionsSnapshot
 from projections.engines import EngineView
+from tests.log.golden.make import told
 from tests.support.given import assigned, completed, engine, failed, job, requeued
 from tests.support.strategies import reports
 
@@ -188,3 +189,16 @@ def test_an_engine_read_from_the_wire_is_the_engine_that_was_shown(report: dict[
     (view,) = projected(EngineReported("e", report)).engines.all()
     wire = msgspec.json.decode(msgspec.json.encode(view.wire()))
     assert EngineView.from_wire(wire).wire() == wire
+
+
+def test_a_snapshot_holds_every_read_model() -> None:
+    assert set(ProjectionsSnapshot.__struct_fields__) == set(vars(Projections()))
+
+
+def test_every_read_model_is_given_the_events() -> None:
+    projections = Projections()
+    for recorded in told():  # every kind of event is among them
+        projections.apply(recorded)
+    before, after = Projections().snapshot(), projections.snapshot()
+    for name in ProjectionsSnapshot.__struct_fields__:
+        assert getattr(before, name) != getattr(after, name), name
