@@ -5,9 +5,10 @@ import operator
 import tempfile
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, get_args
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -182,6 +183,25 @@ def test_what_was_shown_does_not_change_afterwards(history: list[Command], polic
             kept.append((view, repr(view)))
     for shown_once, told in kept:
         assert repr(shown_once) == told
+
+
+@pytest.mark.parametrize(
+    ("strategy", "union"),
+    [(any_commands, Command), (any_events, Event)],
+    ids=["commands", "events"],
+)
+def test_what_is_made_up_is_of_every_kind(
+    strategy: st.SearchStrategy[Command | Event], union: Any
+) -> None:
+    seen = set[type[Command | Event]]()
+
+    @settings(max_examples=1_000)
+    @given(strategy)
+    def look(made_up: Command | Event) -> None:
+        seen.add(type(made_up))
+
+    look()
+    assert seen == set(get_args(union))
 
 
 def test_the_histories_reach_every_kind_of_event() -> None:
