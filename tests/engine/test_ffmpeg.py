@@ -10,7 +10,7 @@ from typing import Final
 import imageio_ffmpeg
 import pytest
 
-from dispatcher.engine.codecs import CODECS
+from dispatcher.engine.codecs import CODECS, media_type_of
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, FfmpegMissingError, find_ffmpeg
 from tests.support.engines import program
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
@@ -106,6 +106,19 @@ def test_an_engine_without_the_extra_and_without_ffmpeg_says_which_command_insta
     )
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == f"dispatcher: {NO_FFMPEG}\n"
+
+
+# The table of codecs
+
+
+def test_no_two_codecs_share_a_name() -> None:
+    names = [name for codec in CODECS for name in codec.names]
+    assert len(set(names)) == len(names)
+
+
+def test_files_with_the_same_suffix_have_the_same_media_type() -> None:
+    for codec in CODECS:
+        assert media_type_of(codec.suffix) == codec.media_type, codec.names
 
 
 # Trying it
