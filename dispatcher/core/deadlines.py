@@ -53,11 +53,11 @@ class Deadlines:
         # The time-outs of attempts whose end is decided, and the seq from which it is durable.
         self._ended: list[tuple[int, TimeOutJob, float]] = []
 
-    def restart(self, fleet: Fleet, at: datetime, now_s: float) -> None:
+    def restart(self, fleet: Fleet, at: datetime, now_s: float, away_s: float = 0.0) -> None:
         """Start over: a lease for each online engine, a time-out for each attempt, and all pauses.
 
         An attempt that already had a time-out keeps it, even if its end was decided but could not
-        be recorded.
+        be recorded. The `away_s` for which no report was taken do not count.
         """
         earlier = {due: due_s for due_s, due in self._due.values() if isinstance(due, TimeOutJob)}
         earlier |= {due: due_s for _, due, due_s in self._ended}
@@ -68,7 +68,8 @@ class Deadlines:
             if engine.holds is not None:
                 job = fleet.jobs[engine.holds]
                 due = TimeOutJob(job.job_id, job.attempt, self._policy.job_timeout_s)
-                self._set_timeout(due, earlier.get(due, now_s + due.after_s))
+                due_s = earlier[due] + away_s if due in earlier else now_s + due.after_s
+                self._set_timeout(due, due_s)
         for job_id, not_before in fleet.queue.paused.items():
             self._set_release(job_id, (not_before - at).total_seconds(), now_s)
 
@@ -118,11 +119,13 @@ class Deadlines:
             heapq.heappush(self._heap, (due[0], name))  # it was postponed since it was pushed
         return None
 
-    def renew_leases(self, now_s: float) -> None:
-        """Give every engine that has a lease a whole new one."""
-        for _, due in list(self._due.values()):
+    def excuse(self, away_s: float, now_s: float) -> None:
+        """After an absence, renew all leases and put off all time-outs by as long as it took."""
+        for due_s, due in list(self._due.values()):
             if isinstance(due, LoseEngine):
                 self._set_lease(due.engine_id, now_s)
+            elif isinstance(due, TimeOutJob):
+                self._set_timeout(due, due_s + away_s)
 
     def settled(self, durable_seq: int) -> None:
         """Note what is durable: an attempt whose end is durable can't come back."""

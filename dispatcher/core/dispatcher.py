@@ -98,8 +98,9 @@ class Dispatcher:
         Waiting requests go on waiting, and are served if the fleet has a job for them.
         """
         self.fleet, self.seq = fleet, seq
+        away_s = max(0.0, now_s - self._next_tick_s)  # it is not ticked while the log fails
         self._next_tick_s = now_s + self._tick_s
-        self._deadlines.restart(fleet, at, now_s)
+        self._deadlines.restart(fleet, at, now_s, away_s)
         effects: list[Effect] = []
         for waiter in self._waiting.all():
             self._serve(waiter, at, now_s, effects)
@@ -140,7 +141,7 @@ class Dispatcher:
         self._next_tick_s = now_s + self._tick_s
         self._deadlines.settled(durable_seq)
         if lag_s > STALL_S:
-            self._deadlines.renew_leases(now_s)
+            self._deadlines.excuse(lag_s, now_s)
             effects.append(StoodStill(lag_s))
         if (command := self._deadlines.take_due(now_s, self.seq)) is not None:
             decision = decide(self.fleet, command, at, self._policy)

@@ -167,6 +167,27 @@ def test_an_attempt_keeps_its_bound_when_the_log_could_not_be_written() -> None:
     assert driven.after(1) == [TimeOutJob("a", 1, 900.0)]
 
 
+def test_the_time_that_the_dispatcher_stood_still_does_not_count_against_an_attempt() -> None:
+    policy = Policy(lease_s=1e9, job_timeout_s=900.0)
+    driven = Driven(engine("e"), job("a"), assigned("a", "e"), policy=policy)
+    driven.after(800)
+    driven.now_s += 3600.0
+    assert [type(effect) for effect in driven.tick()] == [StoodStill]
+    assert driven.tick() == []
+    assert driven.after(98) == []
+    assert driven.after(2) == [TimeOutJob("a", 1, 900.0)]
+
+
+def test_the_time_that_the_log_could_not_be_written_does_not_count_either() -> None:
+    policy = Policy(lease_s=1e9, job_timeout_s=900.0)
+    driven = Driven(engine("e"), job("a"), assigned("a", "e"), policy=policy)
+    driven.after(800)
+    driven.now_s += 3600.0
+    driven.restart()
+    assert driven.after(98) == []
+    assert driven.after(2) == [TimeOutJob("a", 1, 900.0)]
+
+
 @pytest.mark.parametrize("backoff_s", [0.0, 10.0])
 @pytest.mark.parametrize("is_assigned_again", [False, True])
 @pytest.mark.parametrize("is_timed_out", [False, True])
