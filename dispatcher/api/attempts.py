@@ -1,6 +1,7 @@
 """The routes for engines that take and finish jobs (protocol.md 2.3 to 2.5)."""
 
 from collections.abc import Awaitable
+from functools import partial
 from typing import Final
 
 from litestar import post
@@ -9,7 +10,7 @@ from dispatcher.api import bodies
 from dispatcher.api.answers import Answer
 from dispatcher.api.errors import HttpError
 from dispatcher.api.replies import render
-from dispatcher.api.requests import CommandRequest
+from dispatcher.api.requests import CommandRequest, until_gone
 from dispatcher.api.routes import command
 from dispatcher.api.schemas import ASSIGNMENT, FAILURE, OUTPUT
 from dispatcher.core.replies import Reason
@@ -32,7 +33,7 @@ def assign_job(request: CommandRequest, body: bytes) -> Awaitable[Answer]:
     if wait_s == 0:
         return request.service.execute(ask, request.caller, render)
     return request.service.wait_for_work(
-        ask, request.caller, render, wait_s=wait_s, until_gone=request.until_gone
+        ask, request.caller, render, wait_s=wait_s, until_gone=partial(until_gone, request.receive)
     )
 
 

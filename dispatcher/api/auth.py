@@ -4,6 +4,7 @@ A route says what it needs where it is declared (`routes`). If it says nothing, 
 call it. `front` identifies the caller.
 """
 
+from functools import cache
 from typing import Any, Final, Literal
 
 from litestar import Request
@@ -20,6 +21,7 @@ Needs = Role | Literal["any key", "no key"]
 """What a route requires of its callers. A role admits that role and operators only."""
 
 
+@cache
 def roles_for(needs: Needs) -> frozenset[Role | None]:
     """Return the roles that may call a route; `None` stands for a caller without a key."""
     if needs == NO_KEY:

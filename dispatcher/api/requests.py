@@ -8,7 +8,13 @@ from litestar.types import Receive
 from dispatcher.core.commands import Caller
 from dispatcher.serving.service import Service
 
-__all__ = ["CommandRequest", "service_of"]
+__all__ = ["CommandRequest", "service_of", "until_gone"]
+
+
+async def until_gone(receive: Receive) -> None:
+    """Return when the client has disconnected."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def service_of(request: Request[Any, Any, Any]) -> Service:
@@ -34,8 +40,3 @@ class CommandRequest(NamedTuple):
         """Make it from a request that came through Litestar."""
         state = request.scope["state"]
         return cls(service_of(request), state["caller"], state["headers"], request.receive)
-
-    async def until_gone(self) -> None:
-        """Return when the client has disconnected."""
-        while (await self.receive())["type"] != "http.disconnect":
-            pass

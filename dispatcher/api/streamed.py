@@ -6,6 +6,8 @@ from contextlib import aclosing
 
 from litestar.types import Receive, Scope, Send
 
+from dispatcher.api.requests import until_gone
+
 __all__ = ["Streamed"]
 
 
@@ -34,7 +36,7 @@ class Streamed:
             first = await anext(pieces, b"")
             await send({"type": "http.response.start", "status": 200, "headers": self._headers})
             sending = asyncio.create_task(_send(first, pieces, send))
-            disconnecting = asyncio.create_task(_wait_for_disconnect(receive))
+            disconnecting = asyncio.create_task(until_gone(receive))
             try:
                 await asyncio.wait({sending, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -50,8 +52,3 @@ async def _send(piece: bytes, pieces: AsyncGenerator[bytes, None], send: Send) -
     async for later in pieces:
         await send({"type": "http.response.body", "body": later, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -5,7 +5,8 @@ Laws:
 - Times are seconds of a monotonic clock, and are passed in. A wall clock that jumps expires
   nothing.
 - Nothing expires because the dispatcher itself was absent. After it was down, stalled, or could not
-  write its log, every engine has one whole lease to be heard from again.
+  write its log, every engine has one whole lease to be heard from again, and the absence does not
+  count against an attempt. (After a restart of the process, attempts have their whole time again.)
 - Deadlines follow from decided events, durable or not: an engine that was heard from is not lost
   because the disk is slow. A deadline that no longer applies does nothing.
 """

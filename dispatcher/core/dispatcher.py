@@ -64,7 +64,7 @@ class Wait(NamedTuple):
 
 
 class StoodStill(NamedTuple):
-    """A tick came this many seconds late, and all leases were renewed."""
+    """A tick came this many seconds late: leases were renewed, and time-outs put off by as long."""
 
     seconds: float
 

@@ -3,8 +3,8 @@
 Laws:
 - Events are appended in the order in which they were decided. A command's events are never split.
 - A caller is answered when its events, and all earlier ones, are durable and projected.
-- If a batch can't be appended, all waiting callers get an error, and new commands are refused until
-  `accept`.
+- If a batch can't be appended, all callers whose answers are queued get an error, and new commands
+  are refused until `accept`.
 """
 
 import asyncio

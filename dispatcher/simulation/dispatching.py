@@ -148,9 +148,7 @@ class Dispatcher:
     def _project(self) -> None:
         for recorded in self._tail:
             self._projections.engines.apply(recorded)
-            if not isinstance(
-                recorded.event, EngineSeen
-            ):  # most events are these, and they change no job
+            if not isinstance(recorded.event, EngineSeen):  # most are these: they change no job
                 self._projections.jobs.apply(recorded)
         self._tail.clear()
 
