@@ -25,7 +25,7 @@ from dispatcher.engine.codecs import media_type_of
 from dispatcher.engine.delivery import Delivery, DeliveryError
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError
 from dispatcher.engine.journal import Journal, JournalEntry
-from dispatcher.engine.sources import SourceError, open_source
+from dispatcher.engine.sources import SourceError, Sources
 from dispatcher.engine.workspace import Workspace, file_name
 from projections.jobs import JobView
 
@@ -50,19 +50,21 @@ class Settings(msgspec.Struct, frozen=True):
 class Agent:
     """An engine that works for one dispatcher."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - all that an agent works with
         self,
         client: Client,
         ffmpeg: Ffmpeg,
         workspace: Workspace,
         delivery: Delivery,
         settings: Settings,
+        sources: Sources,
     ) -> None:
         self._client = client
         self._ffmpeg = ffmpeg
         self._workspace = workspace
         self._delivery = delivery
         self._settings = settings
+        self._sources = sources
         self._id = workspace.engine_id
         self._instance = uuid.uuid4().hex
         self._journal = Journal(workspace.path / "journal.json")
@@ -231,11 +233,11 @@ class Agent:
         if job.target_codec not in self._ffmpeg.encoders:
             raise FfmpegError(f"engine {self._id} can't encode {job.target_codec}")
         codec, _ = self._ffmpeg.encoders[job.target_codec]
-        source = await open_source(
-            job.source_url, job.job_size, folder, streams=self._ffmpeg.streams
-        )
         output = folder / f"output{codec.suffix}"
-        await self._ffmpeg.transcode(source, job.target_codec, output, self._progressed)
+        async with self._sources.opened(
+            job.source_url, job.job_size, folder, streams=self._ffmpeg.streams
+        ) as source:
+            await self._ffmpeg.transcode(source, job.target_codec, output, self._progressed)
         return await self._deliver(self._record(JournalEntry(job, "transcoded", str(output))))
 
     def _progressed(self, percent: float) -> None:
