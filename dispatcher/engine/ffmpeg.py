@@ -10,7 +10,6 @@ Laws:
 
 import asyncio
 import os
-import re
 import shutil
 import signal
 import time
@@ -19,11 +18,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
+from dispatcher.engine.causes import known_in
 from dispatcher.engine.codecs import CODECS, Codec, Encoder
 from dispatcher.engine.confined import FAILED, NOT_FOUND
 from dispatcher.engine.demuxers import media_demuxers
+from dispatcher.engine.encoding import Abilities, NoFilmError, encoding_of
+from dispatcher.engine.ffmpeg_errors import FfmpegError, FfmpegLimitError, FfmpegMissingError
+from dispatcher.engine.hdr import Light, is_hdr, light_of
 from dispatcher.engine.sandbox import Access, FfmpegLimits, Sandbox, sandboxes
-from dispatcher.errors import DispatcherError
+from dispatcher.engine.streams import Source, Stream, may_be_still, source_of
 
 __all__ = [
     "Ffmpeg",
@@ -36,9 +39,11 @@ __all__ = [
 
 STALL_S: Final = 30
 """How long a network source may send nothing."""
+_CHUNK_BYTES: Final = 65_536
 _TAIL_BYTES: Final = 4_096
+_REPORT_BYTES: Final = 1_000_000
+"""Of a report on a source, so much is kept: it lists streams, chapters and tags."""
 _TAIL_LINES: Final = 8
-_DURATION: Final = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
 # What ffmpeg says, or dies of, when a limit of its sandbox may be the reason.
 _OVER_LIMIT: Final = (
     *("Cannot allocate memory", "Resource temporarily unavailable", "bad_alloc"),
@@ -48,22 +53,6 @@ _DEATHS_OF_LIMITS: Final = ("SIGKILL", "SIGABRT", "SIGSEGV", "SIGXCPU")
 _NO_ACCESS: Final = Access()
 _DEFAULT_LIMITS: Final = FfmpegLimits()
 _PROXIES: Final = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
-
-
-class FfmpegMissingError(DispatcherError):
-    """There is no usable ffmpeg."""
-
-
-class FfmpegError(DispatcherError):
-    """ffmpeg failed. The text has its exit status and last lines, `printed` a few more."""
-
-    def __init__(self, text: str, printed: str = "") -> None:
-        super().__init__(text)
-        self.printed = printed
-
-
-class FfmpegLimitError(FfmpegError):
-    """ffmpeg failed, perhaps because it reached a limit of this engine. The text names them."""
 
 
 class Input(NamedTuple):
@@ -107,6 +96,7 @@ class Ffmpeg(NamedTuple):
     protocols: frozenset[str]
     demuxers: tuple[str, ...]
     sandbox: Sandbox
+    abilities: Abilities
 
     @classmethod
     async def probe(cls, path: Path, limits: FfmpegLimits = _DEFAULT_LIMITS) -> "Ffmpeg":
@@ -125,12 +115,21 @@ class Ffmpeg(NamedTuple):
             raise FfmpegMissingError(f"{path} is no ffmpeg: {fault}") from fault
         try:
             listed = (await _run([str(path), "-v", "error", "-demuxers"], sandbox)).splitlines()
+            filters = await _run([str(path), "-v", "error", "-filters"], sandbox)
+            codecs = await _run([str(path), "-v", "error", "-codecs"], sandbox)
         except FfmpegError as error:
             raise FfmpegMissingError(f"{path} is no ffmpeg: {error}") from error
         protocols = told.split("Output:")[0]
         # A line is "D   mov,mp4,m4a  QuickTime"; a "d" after the D marks a device.
         names = [f[1] for line in listed if len(f := line.split(maxsplit=2)) > 1 and f[0] == "D"]
-        unproven = cls(path, {}, frozenset(protocols.split()), tuple(names), sandbox)
+        unproven = cls(
+            path,
+            {},
+            frozenset(protocols.split()),
+            tuple(names),
+            sandbox,
+            _abilities(filters, codecs),
+        )
         turns = asyncio.Semaphore(os.cpu_count() or 1)
         with TemporaryDirectory(prefix="dispatcher-probe-") as folder:
             found = await asyncio.gather(
@@ -166,11 +165,12 @@ class Ffmpeg(NamedTuple):
         codec_name: str,
         output: Path,
         progress: Callable[[float], None] = lambda _: None,
-    ) -> None:
-        """Transcode into a new file. Raises `FfmpegError` if that fails.
+    ) -> list[str]:
+        """Transcode into a new file; gives what of the source is not in it as it was, in sentences.
 
-        Takes the first video stream that is not a cover picture, and all audio. `progress` is
-        called with the percentage done, if the source's length is known.
+        Raises `FfmpegError` if that fails, as `NoFilmError` if there is no film in the source.
+        Takes the first video stream that moves, and all that goes with it. `progress` is called
+        with the percentage done, if the source's length is known.
         """
         codec, encoder = self.encoders[codec_name]
         is_web = source.proxy_port is not None
@@ -186,9 +186,12 @@ class Ffmpeg(NamedTuple):
             output.absolute().parent,
             source.proxy_port,
         )
-        length_us = await self._length_us(
-            [*opening, "-v", "info", "-i", source.url], access, source.inherits
-        )
+        asking = _Asking(opening, source, access, self.sandbox)
+        found = await asking.source()
+        film = await asking.film(found)
+        light = await asking.light(film) if film is not None and is_hdr(film) else None
+        encoding = encoding_of(found, film, codec, encoder, self.abilities, light)
+        length_us = round((found.duration_s or 0) * 1_000_000)
 
         def on_line(line: str) -> None:
             name, _, value = line.partition("=")
@@ -196,12 +199,13 @@ class Ffmpeg(NamedTuple):
                 progress(min(100.0, round(int(value) * 100 / length_us, 1)))
 
         await _run(
-            [*opening, "-v", "error", "-nostats", "-progress", "pipe:1", "-i", source.url,
-             "-map", "0:V:0", "-map", "0:a?", *_encode(codec, encoder, output)],
+            [*opening, "-v", "error", "-nostats", "-progress", "pipe:1",
+             *encoding.input_options, "-i", source.url, *encoding.options, *_into(output)],
             self.sandbox, access, source.inherits, on_line,
         )  # fmt: skip
         if not _is_written(output):
             raise FfmpegError("ffmpeg ended well but wrote no output")
+        return encoding.changes
 
     async def _first_working(
         self, codec: Codec, folder: Path, turns: asyncio.Semaphore
@@ -224,30 +228,86 @@ class Ffmpeg(NamedTuple):
             str(self.path), "-hide_banner", "-nostdin", "-v", "error",
             "-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d={length_s}",
             "-f", "lavfi", "-i", f"sine=f=440:d={length_s}",
-            "-map", "0:v", "-map", "1:a", *_encode(codec, encoder, output),
+            "-map", "0:v", "-map", "1:a", *_test_card(codec, encoder), *_into(output),
         ]  # fmt: skip
         await _run(command, self.sandbox, Access(folder=output.parent))
 
-    async def _length_us(
-        self, command: Sequence[str], access: Access, inherits: Sequence[int]
-    ) -> int | None:
-        """Return a source's length, if known. ffmpeg fails as it has no output: ignore that."""
+
+class _Asking(NamedTuple):
+    """How ffmpeg is asked about a source: what it has, and what it begins with."""
+
+    opening: Sequence[str]
+    input: Input
+    access: Access
+    sandbox: Sandbox
+
+    async def source(self) -> Source:
+        """Return what the source has. ffmpeg fails, as it has no output: ignore that."""
         try:
-            await _run(command, self.sandbox, access, inherits)
+            await self._run("info")
         except FfmpegError as error:
-            if match := _DURATION.search(error.printed):
-                hours, minutes, seconds = match.groups()
-                return round((int(hours) * 3600 + int(minutes) * 60 + float(seconds)) * 1_000_000)
+            if (found := source_of(error.printed)) is not None:
+                return found
+            known = known_in(error.printed)
+            if known and known.cause == "source_bad":
+                raise FfmpegError(known.sentence, error.printed, cause="source_bad") from error
+            raise
+        raise FfmpegError("ffmpeg ended well but told nothing of the source")
+
+    async def film(self, source: Source) -> Stream | None:
+        """Return the first video stream that moves; `None` if there is none but cover pictures.
+
+        Raises `NoFilmError` if all are still pictures.
+        """
+        pictures = [it for it in source.of_kind("video") if not it.is_cover]
+        for stream in pictures:
+            if not may_be_still(source, stream) or await self._moves(stream):
+                return stream
+        if pictures:
+            raise NoFilmError("is a still picture")
         return None
 
+    async def light(self, film: Stream) -> Light:
+        """Return what the first picture tells of its light."""
+        first = ("-map", f"0:{film.index}", "-filter:v:0", "showinfo", "-frames:v", "1")
+        _, told = await self._run("info", *first, "-f", "null", "-")
+        return light_of(told)
 
-def _encode(codec: Codec, encoder: Encoder, output: Path) -> list[str]:
-    # Most encoders need an even width and height: crop the last row or column of an odd source.
-    shape = f"crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0,format={codec.pixels}"
+    async def _moves(self, stream: Stream) -> bool:
+        two = ("-map", f"0:{stream.index}", "-c", "copy", "-frames:v", "2")
+        printed, _ = await self._run("error", *two, "-f", "framecrc", "pipe:1")
+        return sum(not line.startswith("#") for line in printed.splitlines()) > 1
+
+    async def _run(self, level: str, *output: str) -> tuple[str, str]:
+        command = [*self.opening, "-v", level, "-i", self.input.url, *output]
+        return await _run_told(
+            command, self.sandbox, self.access, self.input.inherits, kept=_REPORT_BYTES
+        )
+
+
+def _abilities(filters: str, codecs: str) -> Abilities:
+    """Read `ffmpeg -filters` and `ffmpeg -codecs`: a line has flags, a name and a text."""
+    lines = [line.split(maxsplit=2) for line in codecs.splitlines()]
+    return Abilities(
+        frozenset(it[1] for line in filters.splitlines() if len(it := line.split()) > 1),
+        frozenset(it[1] for it in lines if len(it) > 1 and it[0].startswith("D")),
+    )
+
+
+def _test_card(codec: Codec, encoder: Encoder) -> list[str]:
+    """Return the options that encode ffmpeg's own picture and tone."""
+    shape = [] if not encoder.pixels else ["-pix_fmt", encoder.pixels[0]]
+    params = [] if encoder.params is None or not encoder.params[1] else encoder.params
+    sound = codec.container.sound[0]
     return [
-        "-c:v", encoder.name, *encoder.options, "-vf", shape, *codec.audio, "-sn", "-dn",
-        *codec.container_options, "-f", codec.muxer, "-y", f"file:{output}",
-    ]  # fmt: skip
+        *("-c:v", encoder.name, *encoder.options, *params, *shape),
+        *("-c:a", sound.encoder, *sound.options),
+        *(*codec.container.options, "-f", codec.container.muxer),
+    ]
+
+
+def _into(output: Path) -> list[str]:
+    return ["-y", f"file:{output}"]
 
 
 def _is_written(output: Path) -> bool:
@@ -265,6 +325,19 @@ async def _run(
 
     If `on_line` is given, it is called with each line as it comes, and the result is empty.
     """
+    printed, _ = await _run_told(command, sandbox, access, inherits, on_line)
+    return printed
+
+
+async def _run_told(  # noqa: PLR0913, PLR0917 - as `_run`
+    command: Sequence[str],
+    sandbox: Sandbox,
+    access: Access,
+    inherits: Sequence[int],
+    on_line: Callable[[str], None] | None = None,
+    kept: int = _TAIL_BYTES,
+) -> tuple[str, str]:
+    """Run ffmpeg as `_run` does, and return also so many of the last bytes of its stderr."""
     try:
         process = await asyncio.create_subprocess_exec(
             *sandbox.around(command, access),
@@ -277,14 +350,14 @@ async def _run(
             start_new_session=True,
         )
     except (OSError, ValueError) as error:  # ValueError: an argument with a NUL
-        raise FfmpegError(f"{command[0]} can't be started: {error}") from error
+        raise FfmpegError(f"{command[0]} can't be started: {error}", cause="engine") from error
     assert process.stdout is not None  # noqa: S101
     assert process.stderr is not None  # noqa: S101
     printed = asyncio.create_task(_lines(process.stdout, on_line))
     tail = b""
     try:
-        while chunk := await process.stderr.read(_TAIL_BYTES):
-            tail = (tail + chunk)[-_TAIL_BYTES:]
+        while chunk := await process.stderr.read(_CHUNK_BYTES):
+            tail = (tail + chunk)[-kept:]
         status = await process.wait()
         lines = await printed
     finally:
@@ -294,7 +367,7 @@ async def _run(
             await asyncio.shield(process.wait())
     if status != 0:
         raise _failure(command[0], status, tail.decode(errors="replace"), sandbox.limits)
-    return "\n".join(lines)
+    return "\n".join(lines), tail.decode(errors="replace")
 
 
 async def _lines(stream: asyncio.StreamReader, on_line: Callable[[str], None] | None) -> list[str]:
@@ -307,16 +380,18 @@ async def _lines(stream: asyncio.StreamReader, on_line: Callable[[str], None] | 
 
 def _failure(program: str, status: int, said: str, limits: FfmpegLimits) -> FfmpegError:
     if status in {FAILED, NOT_FOUND} and said.startswith("can't be "):
-        return FfmpegError(f"{program} {said.strip()}")
+        return FfmpegError(f"{program} {said.strip()}", cause="engine")
     how = f"exit status {status}" if status > 0 else signal.Signals(-status).name
-    lines = [f"ffmpeg failed ({how}):", *said.splitlines()[-_TAIL_LINES:]]
+    known = known_in(said)
+    head = f"ffmpeg failed ({how}):" + (f" {known.sentence}" if known else "")
+    lines = [head, *said.splitlines()[-_TAIL_LINES:]]
     if how not in _DEATHS_OF_LIMITS and not any(text in said for text in _OVER_LIMIT):
-        return FfmpegError("\n".join(lines), said)
+        return FfmpegError("\n".join(lines), said, cause=known.cause if known else "unknown")
     lines.append(
         f"The limits of this engine: --max-memory-mb {limits.memory_mb}, "
         f"--max-cpu-hours {limits.cpu_hours:g}, --max-megapixels {limits.megapixels:g}"
     )
-    return FfmpegLimitError("\n".join(lines), said)
+    return FfmpegLimitError("\n".join(lines), said, cause="engine")
 
 
 def _environment(proxy_port: int | None) -> dict[str, str]:

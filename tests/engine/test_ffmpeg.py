@@ -118,7 +118,7 @@ def test_no_two_codecs_share_a_name() -> None:
 
 def test_files_with_the_same_suffix_have_the_same_media_type() -> None:
     for codec in CODECS:
-        assert media_type_of(codec.suffix) == codec.media_type, codec.names
+        assert media_type_of(codec.suffix) == codec.container.media_type, codec.names
 
 
 # Trying it

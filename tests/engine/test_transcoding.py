@@ -26,7 +26,7 @@ MAKES: Final = {  # what ffmpeg calls the video and the audio that are in the ou
     "mpeg4": ("mpeg4", "aac"),
     "mpeg2": ("mpeg2video", "mp2"),
     "theora": ("theora", "vorbis"),
-    "prores": ("prores", "pcm_s16le"),
+    "prores": ("prores", "pcm_s24le"),
     "ffv1": ("ffv1", "flac"),
 }
 CODEC_NAMES: Final = [codec.names[0] for codec in CODECS]
@@ -69,7 +69,8 @@ async def test_every_codec_takes_odd_sides_and_other_pixel_formats(
     await ffmpeg.transcode(local(clips.odd), codec, tmp_path / "output")
     found = found_in(tmp_path / "output")
     assert found.video == MAKES[codec][0]
-    assert found.size == "96x64"
+    keeps_odd_sides = codec in {"vp8", "vp9", "prores", "ffv1"}
+    assert found.size == ("97x65" if keeps_odd_sides else "98x66")
 
 
 @pytest.mark.parametrize("codec", CODEC_NAMES)
@@ -90,9 +91,10 @@ async def test_every_codec_takes_surround_sound(
 ) -> None:
     await ffmpeg.transcode(local(clips.surround), codec, tmp_path / "output")
     found = found_in(tmp_path / "output")
-    assert (found.video, found.audio) == MAKES[codec]
+    video, audio = MAKES[codec]
+    assert (found.video, found.audio) == (video, "ac3" if audio == "mp2" else audio)
     assert found.channels is not None
-    assert found.channels.startswith("stereo" if codec == "mpeg2" else "5.1")
+    assert found.channels.startswith("5.1")
 
 
 @pytest.mark.parametrize("codec", CODEC_NAMES)
@@ -117,25 +119,19 @@ async def test_a_name_that_looks_like_an_option_is_taken_for_a_file(
 # What is refused
 
 
-async def test_audio_alone_fails_with_ffmpegs_last_lines(
-    ffmpeg: Ffmpeg, clips: Clips, tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("sound", "the source has sound only"),
+        ("cover", "the source has sound with a cover picture"),
+        ("junk", "the source is no media file"),
+    ],
+)
+async def test_what_is_no_film_fails_in_one_plain_sentence(
+    name: str, found: str, ffmpeg: Ffmpeg, clips: Clips, tmp_path: Path
 ) -> None:
-    told = await failure_of(ffmpeg, local(clips.sound), tmp_path / "output")
-    assert told.startswith("ffmpeg failed (exit status ")
-    assert "matches no streams" in told
-
-
-async def test_a_cover_picture_is_no_video(ffmpeg: Ffmpeg, clips: Clips, tmp_path: Path) -> None:
-    told = await failure_of(ffmpeg, local(clips.cover), tmp_path / "output")
-    assert "matches no streams" in told
-
-
-async def test_junk_fails_with_ffmpegs_last_lines(
-    ffmpeg: Ffmpeg, clips: Clips, tmp_path: Path
-) -> None:
-    told = await failure_of(ffmpeg, local(clips.junk), tmp_path / "output")
-    assert told.startswith("ffmpeg failed (exit status ")
-    assert "Invalid data found when processing input" in told
+    told = await failure_of(ffmpeg, local(getattr(clips, name)), tmp_path / "output")
+    assert told == f"no video stream: {found}"
 
 
 async def test_of_what_ffmpeg_says_only_the_last_lines_are_told(
@@ -161,7 +157,7 @@ async def test_an_ffmpeg_that_writes_nothing_has_failed(
 ) -> None:
     lazy = ffmpeg._replace(path=program(tmp_path / "ffmpeg"))
     told = await failure_of(lazy, local(clips.plain), tmp_path / "output")
-    assert told == "ffmpeg ended well but wrote no output"
+    assert told == "ffmpeg ended well but told nothing of the source"
 
 
 @pytest.mark.parametrize("name", ["concat", "playlist"])

@@ -1,0 +1,226 @@
+"""The arguments with which ffmpeg makes an output of a source: a function of what the source has.
+
+Laws:
+- What a source has is kept where the codec and the container can.
+- What is left out or not as it was is told in plain sentences. It does not fail the job.
+- A source without a film fails, before anything is encoded.
+"""
+
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from typing import Final, NamedTuple
+
+from dispatcher.engine.codecs import Codec, Container, Encoder
+from dispatcher.engine.ffmpeg_errors import FfmpegError
+from dispatcher.engine.hdr import Light
+from dispatcher.engine.picture import picture_of
+from dispatcher.engine.sound import sound_of
+from dispatcher.engine.streams import Source, Stream
+
+__all__ = ["Abilities", "Encoding", "NoFilmError", "encoding_of"]
+
+_TEXT: Final = frozenset(
+    [
+        "ass",
+        "eia_608",
+        "jacosub",
+        "microdvd",
+        "mov_text",
+        "mpl2",
+        "pjs",
+        "realtext",
+        "sami",
+        "srt",
+        "ssa",
+        "stl",
+        "subrip",
+        "subviewer",
+        "subviewer1",
+        "text",
+        "ttml",
+        "vplayer",
+        "webvtt",
+        "arib_caption",
+    ]
+)
+"""Subtitles that are text. The others are pictures."""
+_QUICKTIME: Final = frozenset({"mp4", "mov"})
+# QuickTime's own names of languages that have two in ISO 639-2.
+_MACINTOSH: Final = {
+    "bod": "tib",
+    "cze": "ces",
+    "deu": "ger",
+    "ell": "gre",
+    "fas": "per",
+    "fre": "fra",
+    "hye": "arm",
+    "isl": "ice",
+    "kat": "geo",
+    "mkd": "mac",
+    "msa": "may",
+    "mya": "bur",
+    "nld": "dut",
+    "rum": "ron",
+    "slo": "slk",
+    "sqi": "alb",
+    "swe": "sve",
+    "zho": "chi",
+}
+# mkvtoolnix counts what is in a stream; of the output that would be false.
+_COUNTS: Final = ("BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "DURATION", "_STATISTICS_")
+
+
+class NoFilmError(FfmpegError):
+    """The source has no film. The text says what it has instead."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(f"no video stream: the source {found}", cause="source_bad")
+
+
+class Abilities(NamedTuple):
+    """The filters that an ffmpeg has, and the codecs that it can decode."""
+
+    filters: AbstractSet[str]
+    decodes: AbstractSet[str]
+
+
+class Encoding(NamedTuple):
+    """Arguments before the input and for the output, and what of the source is not as it was."""
+
+    input_options: list[str]
+    options: list[str]
+    changes: list[str]
+
+
+def encoding_of(  # noqa: PLR0913, PLR0917 - all that decides
+    source: Source,
+    film: Stream | None,
+    codec: Codec,
+    encoder: Encoder,
+    abilities: Abilities,
+    light: Light | None = None,
+) -> Encoding:
+    """Return the arguments for one of a source's video streams and all that goes with it.
+
+    Raises `NoFilmError` if there is no such stream, and `FfmpegError` if it can't be encoded.
+    """
+    if film is None:
+        raise NoFilmError(_instead_of_film(source))
+    if not _is_decodable(film, abilities):
+        raise FfmpegError(
+            f"the film's codec, {film.tag or film.codec}, can't be decoded by this ffmpeg",
+            cause="engine",
+        )
+    picture = picture_of(film, encoder, abilities.filters, light or Light())
+    container, changes = codec.container, [*picture.changes]
+    maps, options = [f"0:{film.index}"], [*picture.options]
+    sounds = 0
+    for stream in source.of_kind("audio"):
+        if _is_decodable(stream, abilities):
+            sound = sound_of(stream, container.sound, sounds)
+            maps.append(f"0:{stream.index}")
+            options += sound.options
+            changes += sound.changes
+            sounds += 1
+        else:
+            changes.append(_left_out(stream, f"{_codec_name(stream)} can't be decoded"))
+    texts = 0
+    for stream in source.of_kind("subtitle"):
+        if how := _subtitle_codec(stream, container, abilities):
+            maps.append(f"0:{stream.index}")
+            options += [f"-c:s:{texts}", how]
+            texts += 1
+        else:
+            changes.append(
+                _left_out(stream, f"{_codec_name(stream)} has no place in {_name(codec)}")
+            )
+    for stream in source.of_kind("attachment"):
+        if stream.codec in container.copies:
+            maps.append(f"0:{stream.index}")
+            options += ["-c:t", "copy"]
+        else:
+            changes.append(_left_out(stream, f"{_name(codec)} has no attachments of its kind"))
+    changes += _others_left_out(source, film, container, codec)
+    return Encoding(
+        picture.input_options,
+        [
+            *(word for it in maps for word in ("-map", it)),
+            *options,
+            *("-map_metadata", "0", *_tags(source, maps, container)),
+            *("-max_muxing_queue_size", "4096", *container.options, "-f", container.muxer),
+        ],
+        changes,
+    )
+
+
+def _is_decodable(stream: Stream, abilities: Abilities) -> bool:
+    if stream.kind == "audio" and not (stream.sample_rate and stream.channels):
+        return False  # ffmpeg has not found a packet that it understands
+    return stream.codec in abilities.decodes
+
+
+def _subtitle_codec(stream: Stream, container: Container, abilities: Abilities) -> str:
+    if stream.codec in container.copies:
+        return "copy"
+    is_text = stream.codec in _TEXT and stream.codec in abilities.decodes
+    return container.text if is_text else ""
+
+
+def _others_left_out(
+    source: Source, film: Stream, container: Container, codec: Codec
+) -> Iterator[str]:
+    for stream in source.streams:
+        if stream.kind == "video" and stream.index != film.index:
+            why = "it is a cover picture" if stream.is_cover else "it is not the first film"
+            yield _left_out(stream, why)
+        elif stream.kind in {"data", "unknown"} and not _is_made_anew(source, stream, container):
+            yield _left_out(stream, f"{_codec_name(stream)} is neither picture, sound nor text")
+    if source.chapters and not container.has_chapters:
+        yield f"{source.chapters} chapters left out: {_name(codec)} has none"
+
+
+def _is_made_anew(source: Source, stream: Stream, container: Container) -> bool:
+    """Whether a data stream is what ffmpeg makes of the chapters or of a time code."""
+    if stream.tag == "tmcd":
+        return container.muxer in _QUICKTIME
+    return stream.tag == "text" and source.chapters > 0
+
+
+def _tags(source: Source, maps: list[str], container: Container) -> Iterator[str]:
+    streams = {f"0:{stream.index}": stream for stream in source.streams}
+    for place, stream in enumerate(streams[it] for it in maps):
+        for name in stream.tags:
+            if name.startswith(_COUNTS):
+                yield from (f"-metadata:s:{place}", f"{name}=")
+        if stream.title and container.muxer in _QUICKTIME:
+            # Where players look for the title of a track.
+            yield from (f"-metadata:s:{place}", f"handler_name={stream.title}")
+        if container.muxer == "mov" and stream.language in _MACINTOSH:
+            yield from (f"-metadata:s:{place}", f"language={_MACINTOSH[stream.language]}")
+        if stream.kind in {"audio", "subtitle"}:
+            # Else ffmpeg makes the first of a kind the default one.
+            flags = "+".join(sorted(it.replace(" ", "_") for it in stream.dispositions))
+            yield from (f"-disposition:{place}", flags or "0")
+
+
+def _instead_of_film(source: Source) -> str:
+    if source.of_kind("video"):
+        return "has sound with a cover picture"
+    if source.of_kind("audio"):
+        return "has sound only"
+    if source.streams:
+        kinds = sorted({stream.kind for stream in source.streams})
+        return f"has only {' and '.join(kinds)} streams"
+    return "has no streams"
+
+
+def _left_out(stream: Stream, why: str) -> str:
+    return f"{stream.described} left out: {why}"
+
+
+def _codec_name(stream: Stream) -> str:
+    return stream.tag or stream.codec if stream.codec in {"none", ""} else stream.codec
+
+
+def _name(codec: Codec) -> str:
+    return codec.container.suffix.removeprefix(".")

@@ -1,0 +1,28 @@
+"""What can go wrong with ffmpeg and what it makes."""
+
+from dispatcher.engine.source_errors import Cause
+from dispatcher.errors import DispatcherError
+
+__all__ = ["FfmpegError", "FfmpegLimitError", "FfmpegMissingError"]
+
+
+class FfmpegMissingError(DispatcherError):
+    """There is no usable ffmpeg."""
+
+
+class FfmpegError(DispatcherError):
+    """ffmpeg failed. The text has its exit status and last lines, `printed` a few more.
+
+    `cause` says who could mend it.
+    """
+
+    cause: Cause = "unknown"
+
+    def __init__(self, text: str, printed: str = "", *, cause: Cause = "unknown") -> None:
+        super().__init__(text)
+        self.printed = printed
+        self.cause = cause
+
+
+class FfmpegLimitError(FfmpegError):
+    """ffmpeg failed, perhaps because it reached a limit of this engine. The text names them."""
