@@ -16,11 +16,13 @@ from dispatcher.core.commands import (
     CompleteJob,
     FailJob,
     ReportBenchmark,
+    ReportedCause,
     ReportHeartbeat,
     SubmitJob,
 )
 
 __all__ = [
+    "CAUSES",
     "MAX_INTEGER",
     "MAX_KEY",
     "MAX_PERCENT",
@@ -44,6 +46,14 @@ MAX_KEY: Final = 255
 MAX_PERCENT: Final = 100.0
 MAX_DEPTH: Final = 64
 """How deep the fields that an engine adds may nest; SQLite's JSON functions have a limit too."""
+
+CAUSES: Final[dict[str, ReportedCause]] = {
+    "source_bad": "source_bad",
+    "source_away": "source_away",
+    "engine": "engine_at_fault",
+    "unknown": "reported",
+}
+"""What an engine can say of the cause of a failure, and the cause that is recorded."""
 
 _decoder = msgspec.json.Decoder()
 
@@ -131,7 +141,7 @@ def benchmark(fields: dict[str, Any]) -> ReportBenchmark:
 def completion(body: bytes, job_id: str) -> CompleteJob:
     """Parse protocol.md 2.3."""
     fields = json_object(body)
-    return CompleteJob(job_id, _string(fields, "output_url"), *_holder(fields))
+    return CompleteJob(job_id, _string(fields, "output_url"), *_sender(fields))
 
 
 def failure(body: bytes, job_id: str) -> FailJob:
@@ -139,7 +149,14 @@ def failure(body: bytes, job_id: str) -> FailJob:
     fields = json_object(body)
     if "error_message" not in fields:
         _bad("'error_message' is missing.")
-    return FailJob(job_id, _string(fields, "error_message"), *_holder(fields))
+    error_message = _string(fields, "error_message")
+    sender = _sender(fields)
+    wire_cause = fields.get("cause", "unknown")
+    if not isinstance(wire_cause, str) or (cause := CAUSES.get(wire_cause)) is None:
+        _bad(f"'cause' must be one of {', '.join(map(repr, CAUSES))}.")
+    if not isinstance(given_back := fields.get("given_back", False), bool):
+        _bad("'given_back' must be a boolean.")
+    return FailJob(job_id, error_message, *sender, "given_back" if given_back else cause)
 
 
 def assignment(body: bytes) -> tuple[AssignJob, float]:
@@ -159,14 +176,16 @@ def assignment(body: bytes) -> tuple[AssignJob, float]:
     wait_s = _number(fields, "wait_s", 0.0)
     if wait_s > MAX_WAIT_S:
         _bad(f"'wait_s' must be at most {MAX_WAIT_S}.")
-    return AssignJob(fields.get("engine_id"), resume), wait_s
+    instance = _string(fields, "instance") if "instance" in fields else None
+    return AssignJob(fields.get("engine_id"), resume, instance), wait_s
 
 
-def _holder(fields: dict[str, Any]) -> tuple[str | None, int | None]:
-    """Return the engine id and the attempt that a report names, or `None` for each."""
+def _sender(fields: dict[str, Any]) -> tuple[str | None, int | None, str | None]:
+    """Return the engine, the attempt and the instance that a report names, or `None` for each."""
     return (
         _string(fields, "engine_id") if "engine_id" in fields else None,
         _integer(fields, "attempt") if "attempt" in fields else None,
+        _string(fields, "instance") if "instance" in fields else None,
     )
 
 

@@ -24,7 +24,9 @@ from projections.engines import EngineFields
 __all__ = ["HANDLERS"]
 
 
-@command(post, "/engines/heartbeat", needs=Role.ENGINE, answers={200: str}, body=HEARTBEAT)
+@command(
+    post, "/engines/heartbeat", needs=Role.ENGINE, answers={200: str, 409: str}, body=HEARTBEAT
+)
 def heartbeat(request: CommandRequest, body: bytes) -> Awaitable[Answer]:
     """Register an engine, or refresh what it says of itself."""
     return request.service.execute(bodies.heartbeat(body), request.caller, render)

@@ -7,7 +7,14 @@ from typing import Final
 
 from litestar.openapi.spec import OpenAPIType, Parameter, Reference, Schema
 
-from dispatcher.api.bodies import MAX_INTEGER, MAX_KEY, MAX_PERCENT, MAX_PRIORITY, MAX_WAIT_S
+from dispatcher.api.bodies import (
+    CAUSES,
+    MAX_INTEGER,
+    MAX_KEY,
+    MAX_PERCENT,
+    MAX_PRIORITY,
+    MAX_WAIT_S,
+)
 from projections.jobs import STATUSES
 
 __all__ = [
@@ -58,13 +65,19 @@ HEARTBEAT: Final = _body(
     progress=Schema(type=OpenAPIType.NUMBER, minimum=0, maximum=MAX_PERCENT, description="percent"),
 )
 BENCHMARK: Final = _body(["engine_id", "benchmark_time"], engine_id=_STRING, benchmark_time=_AMOUNT)
-OUTPUT: Final = _body(["output_url"], output_url=_STRING, engine_id=_STRING, attempt=_count())
+_SENDER: Final = {"engine_id": _STRING, "attempt": _count(), "instance": _STRING}
+OUTPUT: Final = _body(["output_url"], output_url=_STRING, **_SENDER)
 FAILURE: Final = _body(
-    ["error_message"], error_message=_STRING, engine_id=_STRING, attempt=_count()
+    ["error_message"],
+    error_message=_STRING,
+    **_SENDER,
+    cause=Schema(type=OpenAPIType.STRING, enum=list(CAUSES), default="unknown"),
+    given_back=Schema(type=OpenAPIType.BOOLEAN, default=False),
 )
 ASSIGNMENT: Final = _body(
     [],
     engine_id=_STRING,
+    instance=_STRING,
     resume=_BOOLEAN,
     wait_s=Schema(type=OpenAPIType.NUMBER, minimum=0, maximum=MAX_WAIT_S, default=0),
 )

@@ -57,6 +57,12 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
     job_timeout_s: Annotated[
         float, typer.Option(help="How long one attempt may take; 0 for ever.", min=0, max=_MAX_S)
     ] = DEFAULT_POLICY.job_timeout_s,
+    stall_timeout_s: Annotated[
+        float,
+        typer.Option(
+            help="How long one attempt may show no progress; 0 for ever.", min=0, max=_MAX_S
+        ),
+    ] = DEFAULT_POLICY.stall_timeout_s,
     priority_point_s: Annotated[
         float, typer.Option(help="What a point of priority is worth in waiting.", min=0, max=_MAX_S)
     ] = DEFAULT_POLICY.priority_point_s,
@@ -64,9 +70,30 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         float,
         typer.Option(help="The pause after a first failure; doubles with each.", min=0, max=_MAX_S),
     ] = DEFAULT_POLICY.retry_backoff_s,
+    max_losses: Annotated[
+        int, typer.Option(help="Fail a job that lost its engine so often; 0 for never.", min=0)
+    ] = DEFAULT_POLICY.max_losses,
+    source_patience_s: Annotated[
+        float,
+        typer.Option(
+            help="How long a job may pause because its source is away.", min=0, max=_MAX_S
+        ),
+    ] = DEFAULT_POLICY.source_patience_s,
     block_after: Annotated[
         int, typer.Option(help="Block an engine that fails so many jobs in a row.", min=0)
     ] = DEFAULT_POLICY.block_after,
+    block_for_s: Annotated[
+        float,
+        typer.Option(
+            help="Let a blocked engine try a job after so long, doubled each time; 0 for never.",
+            min=0,
+            max=_MAX_S,
+        ),
+    ] = DEFAULT_POLICY.block_for_s,
+    forget_engine_after_s: Annotated[
+        float,
+        typer.Option(help="Forget an engine offline for so long; 0 for never.", min=0, max=_MAX_S),
+    ] = DEFAULT_POLICY.forget_engine_after_s,
     snapshot_every: Annotated[
         int, typer.Option(help="Events between two snapshots.", min=100)
     ] = EVERY,
@@ -98,9 +125,14 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         policy=Policy(
             lease_s=lease_s,
             job_timeout_s=job_timeout_s,
+            stall_timeout_s=stall_timeout_s,
             priority_point_s=priority_point_s,
             retry_backoff_s=retry_backoff_s,
+            max_losses=max_losses,
+            source_patience_s=source_patience_s,
             block_after=block_after,
+            block_for_s=block_for_s,
+            forget_engine_after_s=forget_engine_after_s,
         ),
         snapshot_every=snapshot_every,
         signing_key=signing_key,

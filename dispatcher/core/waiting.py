@@ -79,6 +79,7 @@ class Waiting:
                 | events.EngineSeen(engine_id=engine_id)
                 | events.EngineBenchmarked(engine_id=engine_id)
                 | events.EngineResumed(engine_id=engine_id)
+                | events.EngineReplaced(engine_id=engine_id)
             ):
                 yield from self._of_engine_or_any(engine_id)
             case events.EngineReported(engine_id, report) if not may_free_jobs(report):
@@ -86,6 +87,7 @@ class Waiting:
             case (
                 events.EngineReported()
                 | events.EngineBlocked()
+                | events.EngineUnblocked()
                 | events.EngineDrained()
                 | events.EngineLost()
                 | events.EngineForgotten()

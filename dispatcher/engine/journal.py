@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from dispatcher import files
+from dispatcher.client import FailureCause
 from projections.jobs import JobView
 
 __all__ = ["Journal", "JournalEntry", "Stage"]
@@ -21,11 +22,17 @@ logger = logging.getLogger(__name__)
 
 
 class JournalEntry(msgspec.Struct, frozen=True):
-    """The current job. `result` depends on the stage: the output's path, its URL, or the error."""
+    """The current job. `result` depends on the stage: the output's path, its URL, or the error.
+
+    For the stage `failed`: its `cause`, and whether the job is `given_back` because the engine was
+    stopped.
+    """
 
     job: JobView
     stage: Stage
     result: str = ""
+    cause: FailureCause = "unknown"
+    given_back: bool = False
 
 
 class Journal:

@@ -178,7 +178,7 @@ class Service:
             wait_s=wait_s,
         )
         self._carry_out(effects)
-        return ticket, effects[0] if isinstance(effects[0], Wait) else None
+        return ticket, effects[-1] if isinstance(effects[-1], Wait) else None
 
     def _carry_out(self, effects: Sequence[Effect]) -> None:
         for effect in effects:

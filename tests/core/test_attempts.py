@@ -15,7 +15,7 @@ from dispatcher.core.commands import (
 from dispatcher.core.events import (
     AnswerRefused,
     EngineForgotten,
-    EngineLost,
+    EngineReplaced,
     EngineReported,
     EngineSeen,
     JobFailedPermanently,
@@ -23,13 +23,32 @@ from dispatcher.core.events import (
     JobRequeued,
     JobRetried,
 )
+from dispatcher.core.policy import Policy
 from dispatcher.core.replies import Reason
-from tests.support.given import OUTPUT, assigned, completed, engine, failed, given, job, requeued
+from tests.support.given import (
+    OUTPUT,
+    START,
+    assigned,
+    completed,
+    engine,
+    failed,
+    given,
+    job,
+    lost,
+    requeued,
+)
 
 HELD = (job("a"), engine("e", instance="1"), assigned("a", "e"))
 PASSED_ON = (*HELD, requeued("a", "e"), engine("f"), assigned("a", "f", attempt=2))
 SILENT = "engine e has been silent for 60 s"
 RESTARTED = "engine e was restarted and no longer has the job"
+LOST_WITH_IT = requeued(
+    "a", "e", retries=0, error=SILENT, cause="engine_silent", blames=False, losses=1
+)
+RESTARTED_WITHOUT_IT = requeued(
+    "a", "e", retries=0, error=RESTARTED, cause="engine_restarted", blames=False, losses=1
+)
+REPLACED = EngineReplaced("e", "2", "1", START)
 
 
 # Leases
@@ -37,21 +56,19 @@ RESTARTED = "engine e was restarted and no longer has the job"
 
 def test_the_job_of_a_silent_engine_is_requeued() -> None:
     story = given(*HELD).when(LoseEngine("e", 60.0))
-    story.then(
-        EngineLost("e", 60.0), requeued("a", "e", error=SILENT, cause="engine_silent", blames=True)
-    )
+    story.then(lost("e"), LOST_WITH_IT)
     assert not story.fleet.engines["e"].online
     assert story.fleet.jobs["a"].status == "pending"
 
 
-def test_a_job_whose_retries_are_used_up_ends_with_its_silent_engine() -> None:
+def test_the_loss_of_its_engine_uses_up_no_retry_of_a_job() -> None:
     given(job("a", max_retries=1), engine("e"), assigned("a", "e")).when(
         LoseEngine("e", 60.0)
-    ).then(EngineLost("e", 60.0), failed("a", "e", error=SILENT, cause="engine_silent"))
+    ).then(lost("e"), LOST_WITH_IT)
 
 
 def test_a_job_that_kills_engines_comes_to_an_end() -> None:
-    story = given(job("killer", max_retries=3), *map(engine, "efgh"))
+    story = given(job("killer", max_retries=3), *map(engine, "efgh"), policy=Policy(max_losses=3))
     for attempt, engine_id in enumerate("efg", 1):
         story.when(AssignJob(engine_id)).then(assigned("killer", engine_id, attempt))
         story.when(LoseEngine(engine_id, 60.0))
@@ -61,7 +78,7 @@ def test_a_job_that_kills_engines_comes_to_an_end() -> None:
 
 
 def test_an_engine_that_falls_silent_without_a_job_is_only_lost() -> None:
-    given(engine("e")).when(LoseEngine("e", 2.5)).then(EngineLost("e", 2.5))
+    given(engine("e")).when(LoseEngine("e", 2.5)).then(lost("e", 2.5))
 
 
 def test_an_attempt_that_takes_too_long_ends() -> None:
@@ -94,7 +111,7 @@ def test_a_stale_timer_does_nothing(stale: Command) -> None:
     story = given(
         *PASSED_ON,
         engine("lost"),
-        EngineLost("lost", 60.0),
+        lost("lost"),
         job("waits"),
         job("done"),
         assigned("done", "e"),
@@ -175,7 +192,8 @@ def test_an_answer_to_an_unknown_job_is_refused_before_all_else() -> None:
 def test_an_engine_that_restarted_without_its_job_loses_it_at_once() -> None:
     given(*HELD).when(ReportHeartbeat("e", {"instance": "2"})).then(
         EngineReported("e", {"instance": "2"}),
-        requeued("a", "e", error=RESTARTED, cause="engine_restarted"),
+        REPLACED,
+        RESTARTED_WITHOUT_IT,
     )
 
 
@@ -183,13 +201,14 @@ def test_an_engine_that_restarted_with_another_job_in_hand_loses_its_own() -> No
     story = given(*HELD).when(ReportHeartbeat("e", {"instance": "2"}, "b", 1, 5.0))
     story.then(
         EngineReported("e", {"instance": "2"}),
-        requeued("a", "e", error=RESTARTED, cause="engine_restarted"),
+        REPLACED,
+        RESTARTED_WITHOUT_IT,
     )
 
 
 def test_an_engine_that_restarted_and_has_its_job_keeps_it() -> None:
     story = given(*HELD).when(ReportHeartbeat("e", {"instance": "2"}, "a", 1))
-    story.then(EngineReported("e", {"instance": "2"}))
+    story.then(EngineReported("e", {"instance": "2"}), REPLACED)
     assert story.fleet.engines["e"].holds == "a"
 
 
@@ -200,7 +219,7 @@ def test_an_engine_that_did_not_restart_keeps_a_job_that_it_does_not_speak_of() 
 
 def test_an_engine_that_restarts_with_nothing_assigned_loses_nothing() -> None:
     given(engine("e", instance="1")).when(ReportHeartbeat("e", {"instance": "2"})).then(
-        EngineReported("e", {"instance": "2"})
+        EngineReported("e", {"instance": "2"}), REPLACED
     )
 
 

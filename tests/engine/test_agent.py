@@ -217,7 +217,7 @@ async def test_a_job_of_an_engine_that_is_stopped_is_reported_and_leaves_nothing
             await engine.life
         await origin.left.wait()
     job = await dispatcher.job(submitted.job_id)
-    assert (job.status, job.retries, job.error_message) == ("pending", 1, STOPPED)
+    assert (job.status, job.retries, job.error_message) == ("pending", 0, STOPPED)
     assert files_below(tmp_path / "work") == []
     assert files_below(engine.outputs) == []
 
@@ -284,7 +284,7 @@ async def test_an_engine_that_does_not_know_of_the_job_that_its_id_held_has_lost
     assert await dispatcher.assign("engine") is not None
     async with at_work(server.url, ffmpeg, tmp_path):
         job = await final(dispatcher, submitted.job_id)
-    assert (job.status, job.attempt, job.retries) == ("completed", 2, 1)
+    assert (job.status, job.attempt, job.retries) == ("completed", 2, 0)
 
 
 async def test_an_output_that_is_not_wanted_any_more_is_removed(

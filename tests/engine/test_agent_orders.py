@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.client import Client
+from dispatcher.engine.agent import EngineReplacedError
 from dispatcher.engine.ffmpeg import Ffmpeg
 from dispatcher.engine.sources import STREAM_FROM_MB
 from tests.support.engines import at_work, eventually, files_below, final
@@ -210,12 +211,16 @@ async def test_an_engine_that_is_stopped_reports_its_job_as_its_holder(
             engine.agent.stop()
             await asyncio.wait_for(engine.life, 30)
         (report,) = (one for one in between.asked if one.target.endswith("/fail"))
-    assert json.loads(report.body) == {
+    told = json.loads(report.body)
+    assert len(told.pop("instance")) == 32
+    assert told == {
         "error_message": "engine engine was stopped during the job",
         "engine_id": "engine",
         "attempt": 1,
+        "given_back": True,
     }
-    assert (await dispatcher.job(submitted.job_id)).status == "pending"
+    job = await dispatcher.job(submitted.job_id)
+    assert (job.status, job.retries) == ("pending", 0), "it costs the job nothing"
     assert files_below(engine.workspace.path) == []
 
 
@@ -236,7 +241,29 @@ async def test_an_engine_that_is_stopped_while_it_delivers_does_not_wait_for_the
             engine.agent.stop()
             await asyncio.wait_for(engine.life, 10)
     job = await dispatcher.job(submitted.job_id)
-    assert (job.status, job.retries) == ("pending", 1)
+    assert (job.status, job.retries) == ("pending", 0)
+
+
+async def test_of_two_machines_with_one_id_the_newest_works_and_the_other_ends_with_the_reason(
+    server: Running, dispatcher: Client, ffmpeg: Ffmpeg, clips: Clips, tmp_path: Path
+) -> None:
+    held = Held(clips.plain)
+    async with web(held) as origin:
+        submitted = await dispatcher.submit(f"{origin.url}/clip.mp4", "mpeg4", max_retries=1)
+        async with at_work(server.url, ffmpeg, tmp_path / "first", heartbeat_s=0.05) as first:
+            await held.asked_for.wait()
+            first.dead = True  # it ends by itself
+            async with at_work(server.url, ffmpeg, tmp_path / "clone") as clone:
+                with pytest.raises(EngineReplacedError, match="took over engine engine") as told:
+                    await asyncio.wait_for(first.life, 30)
+                held.go_on.set()
+                job = await final(dispatcher, submitted.job_id)
+                assert not clone.life.done()
+        first.workspace.release()
+    assert (job.status, job.retries, job.attempt) == ("completed", 0, 2)
+    assert told.value.exit_code == 5
+    (engine,) = await dispatcher.engines()
+    assert len(engine.fenced_instances) == 1
 
 
 async def test_a_finished_job_is_reported_although_the_journal_can_not_be_written(

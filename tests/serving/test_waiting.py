@@ -16,9 +16,10 @@ from dispatcher.core.commands import (
     ReportHeartbeat,
     ResumeEngine,
 )
-from dispatcher.core.decider import Decision, decide
+from dispatcher.core.decider import decide
 from dispatcher.core.fleet import Fleet
 from dispatcher.core.policy import Policy
+from dispatcher.core.replies import Decision
 from dispatcher.log import LogError
 from dispatcher.serving.service import Service
 from tests.support.in_flight import asking, failure_of, held_up, submit, turns_of_the_loop, until
