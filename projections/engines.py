@@ -35,7 +35,7 @@ class EngineFields(msgspec.Struct, frozen=True):
     drained: bool = False
     blocked: str | None = None
     blocked_until: datetime | None = None
-    fenced_instances: tuple[str, ...] = ()
+    fenced_instances: list[str] = []
 
 
 class EngineView(EngineFields, frozen=True):
@@ -65,7 +65,7 @@ class _Engine(msgspec.Struct):
     drained: bool = False
     blocked: str | None = None
     blocked_until: datetime | None = None
-    fenced_instances: tuple[str, ...] = ()
+    fenced_instances: list[str] = []
     holds: str | None = None
 
 
@@ -174,7 +174,7 @@ class Engines:
             return
         match event:
             case events.EngineFenced(_, instance):
-                engine.fenced_instances = (*engine.fenced_instances, instance)
+                engine.fenced_instances = [*engine.fenced_instances, instance]
             case events.EngineLost():
                 engine.online = False
             case events.EngineBlocked(_, reason, until):
@@ -185,7 +185,7 @@ class Engines:
                 engine.drained = True
             case events.EngineResumed():
                 engine.drained, engine.blocked, engine.blocked_until = False, None, None
-                engine.fenced_instances = ()
+                engine.fenced_instances = []
             case events.EngineForgotten(engine_id):
                 if engine.holds is not None:
                     self._release(engine.holds)

@@ -7,7 +7,7 @@ while it holds a job. Neither would end.
 Laws:
 - An engine that asks by name throughout a whole lease while it holds a job no longer has it. It
   asks throughout if no gap between its requests is longer than half a lease; a request that waits
-  counts for as long as it may wait.
+  counts for as long as it may wait. After a quarter of a lease, the suspicion is recorded.
 - An engine that has ever told an instance, or told its job since the dispatcher started, is never
   suspected: its heartbeats say what it has. Neither is one that reports that it is busy.
 - Times are seconds of a monotonic clock, and are passed in.
@@ -64,12 +64,15 @@ class Asking:
             or now_s - last.until_s > self._lease_s / 2
         ):
             self._series[engine_id] = _Series(job_id, attempt, now_s, until_s)
-            return None if engine.asks else NoticeAsking(engine_id, job_id)
+            return None
+        self._series[engine_id] = last._replace(until_s=max(last.until_s, until_s))
         asked_s = now_s - last.since_s
+        if not engine.asks:
+            suspicious = asked_s >= self._lease_s / 4
+            return NoticeAsking(engine_id, job_id) if suspicious else None
         if asked_s >= self._lease_s:
             del self._series[engine_id]
             return TakeBackJob(engine_id, job_id, self._lease_s)
-        self._series[engine_id] = last._replace(until_s=max(last.until_s, until_s))
         return None
 
     def _tells(self, engine: Engine) -> bool:

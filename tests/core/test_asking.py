@@ -65,6 +65,7 @@ def test_each_of_its_requests_before_is_told_that_there_is_no_work() -> None:
 def test_why_tells_of_it_meanwhile() -> None:
     driven = Driven(*HELD)
     assert because(driven) == "engine e holds it, attempt 1"
+    assert poll(driven, 15.0) == [], "a request may be sent twice"
     poll(driven, 10.0)
     assert because(driven) == (
         "engine e holds it, attempt 1; but the engine asked for other work, and if it does so for "

@@ -30,7 +30,7 @@ from tests.support.servers import client_of, events_in, running
 pytestmark = pytest.mark.anyio
 
 LEASE_S = 0.5
-POLICY = Policy(lease_s=LEASE_S)
+POLICY = Policy(lease_s=LEASE_S, max_losses=2)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ async def test_a_silent_engines_job_runs_elsewhere_and_its_late_answer_is_refuse
     await beat(client, "other")
     await offline(client, "silent", "other")
     job = await job_shown(client, job_id)
-    assert (job["status"], job["assigned_engine"], job["retries"]) == ("pending", None, 1)
+    assert (job["status"], job["assigned_engine"], job["retries"]) == ("pending", None, 0)
     assert job["error_message"] == "engine silent has been silent for 0.5 s"
     assert (await assigned(client, "other"))["attempt"] == 2
 
@@ -101,13 +101,15 @@ async def test_heartbeats_keep_the_lease(client: httpx2.AsyncClient, db: Path) -
 async def test_a_job_whose_engines_all_fall_silent_comes_to_an_end(
     client: httpx2.AsyncClient,
 ) -> None:
-    job_id = await submitted(client, max_retries=2)
+    job_id = await submitted(client, max_retries=1)
     for engine_id in ("e", "f"):
         await beat(client, engine_id)
         await assigned(client, engine_id)
         await offline(client, engine_id)
     job = await job_shown(client, job_id)
-    assert (job["status"], job["retries"]) == ("failed_permanently", 2)
+    assert (job["status"], job["retries"]) == ("failed_permanently", 0)
+    why = (await client.get(f"/jobs/{job_id}/why")).json()["because"]
+    assert why.startswith("its engines were lost 2 times; the last was: engine f")
     assert job["error_message"] == "engine f has been silent for 0.5 s"
 
 

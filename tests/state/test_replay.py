@@ -16,9 +16,12 @@ from dispatcher.core.commands import (
     AssignJob,
     CancelJob,
     Command,
+    CompleteJob,
     FailJob,
+    ReleaseJob,
     ReportHeartbeat,
     SubmitJob,
+    UnblockEngine,
 )
 from dispatcher.core.decider import decide
 from dispatcher.core.events import Event, JobRetried, Recorded
@@ -46,6 +49,12 @@ beginnings = st.sampled_from(
         [*UNDER_WAY, FailJob("a", "")],
         [*UNDER_WAY, CancelJob("a")],
         [*UNDER_WAY, ReportHeartbeat("a", {}, "a", 1, 50.0)],
+        [*UNDER_WAY, FailJob("a", "", cause="engine_at_fault"), UnblockEngine("a")],
+        [*UNDER_WAY, FailJob("a", "", cause="source_away"), ReleaseJob("a")],
+        [
+            *(*UNDER_WAY, FailJob("a", "", cause="source_away"), ReportHeartbeat("", {})),
+            *(ReleaseJob("a"), AssignJob(""), CompleteJob("a", "u")),
+        ],
     ]
 )
 
