@@ -30,7 +30,9 @@ from dispatcher.core.replies import (
     Reply,
     Requeued,
 )
+from dispatcher.core.reports import is_too_large
 from dispatcher.core.scheduling import choose_any, choose_for
+from dispatcher.core.texts import shortened
 
 __all__ = ["Decision", "decide", "held_by"]
 
@@ -147,11 +149,15 @@ def _heartbeat(
     """Merge a report: absent fields keep their last values, and only changes are recorded."""
     engine = fleet.engines.get(command.engine_id)
     if engine is None:
+        if is_too_large({}, command.report):
+            return _refused(Reason.REPORT_TOO_LARGE)
         happened: list[Event] = [events.EngineReported(command.engine_id, command.report)]
         return Decision(happened, Orders(cancel=command.current_job))
     orders = _orders(fleet, engine, command)
     known = engine.report
     news = {k: v for k, v in command.report.items() if k not in known or not _same(known[k], v)}
+    if news and is_too_large(known, news):
+        return _refused(Reason.REPORT_TOO_LARGE)
     happened = [events.EngineReported(command.engine_id, news)] if news else []
     if "instance" in news and engine.holds not in {None, command.current_job}:
         job = fleet.jobs[engine.holds or ""]
@@ -236,7 +242,8 @@ def _fail(
         return _too_late(command, "fail", why)
     if job.final:
         return _refused(Reason.JOB_IS_FINAL)
-    happened = attempt_ended(fleet, job, "reported", command.error_message, at, policy)
+    message = shortened(command.error_message)
+    happened = attempt_ended(fleet, job, "reported", message, at, policy)
     is_requeued = isinstance(happened[0], events.JobRequeued)
     return Decision(happened, Requeued() if is_requeued else Ended())
 

@@ -27,7 +27,7 @@ from dispatcher.core import events
 from dispatcher.core.commands import AssignJob, Caller, Command
 from dispatcher.core.deadlines import TIMED, Deadlines
 from dispatcher.core.decider import Decision, decide, held_by
-from dispatcher.core.events import Event, Recorded
+from dispatcher.core.events import Event, Recorded, job_of
 from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.core.replies import NO_WORK, Reply
@@ -116,7 +116,10 @@ class Dispatcher:
         ticket: Hashable | None = None,
         wait_s: float = 0.0,
     ) -> list[Effect]:
-        """Carry out a command. An `AssignJob` that finds no job waits up to `wait_s` for one."""
+        """Carry out a command. An `AssignJob` that finds no job waits up to `wait_s` for one.
+
+        If too many wait for the same engine then, the oldest of them is answered; see `waiting`.
+        """
         decision = decide(self.fleet, command, at, self._policy)
         if (
             wait_s > 0
@@ -125,8 +128,8 @@ class Dispatcher:
             and ticket is not None
             and not self._is_closed
         ):
-            self._waiting.join(Waiter(command, caller, ticket))
-            return [Wait(ticket, wait_s)]
+            replaced = self._waiting.join(Waiter(command, caller, ticket))
+            return [Wait(ticket, wait_s), *self._dismiss([] if replaced is None else [replaced])]
         effects: list[Effect] = []
         self._settle(decision, command, caller, ticket, at, now_s, effects)
         return effects
@@ -160,7 +163,7 @@ class Dispatcher:
     def close(self) -> list[Effect]:
         """Answer all waiting requests, and let no request wait from now on."""
         self._is_closed = True
-        return self._dismiss(self._waiting.all())
+        return self._dismiss([*self._waiting.by_ticket.values()])
 
     def _settle(  # noqa: PLR0913, PLR0917 - the parts of a step
         self,
@@ -190,6 +193,9 @@ class Dispatcher:
             if isinstance(event, events.EngineLost | events.EngineForgotten):
                 # A request from before the engine fell silent is no sign of life.
                 effects += self._dismiss(self._waiting.of_engine(event.engine_id))
+        # First whoever may have a job that is back, in their order; then whom only the engine
+        # concerns that had it.
+        for event in sorted(news, key=lambda event: job_of(event) is None):
             for waiter in self._waiting.concerned(self.fleet, event):
                 self._serve(waiter, at, now_s, effects)
 
