@@ -28,7 +28,6 @@ from .crowd import crowd
 from .head_flood import head_flood
 from .mangled import mangled
 from .serving import KEY, client_of, findings_in, serving
-from .starvation import key_starvation
 
 __all__ = ["LONG", "SHORT", "run"]
 
@@ -54,13 +53,12 @@ SCHEMA: Final = (
 
 
 async def run(rounds: int, seed: int, tell: Tell) -> list[Outcome]:
-    """Try requests from the schema, mangled ones, a crowd, floods, and greedy keys."""
+    """Try requests from the schema, mangled ones, a crowd, and floods."""
     return [
         await _from_schema(rounds, seed, tell),
         await mangled(rounds, Random(f"mangled {seed}"), tell),  # noqa: S311 - no secret
         await crowd(tell),
         await head_flood(rounds, tell),
-        await key_starvation(rounds, tell),
     ]
 
 

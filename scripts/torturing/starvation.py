@@ -22,7 +22,10 @@ from . import Outcome, Tell
 from .serving import HOST, KEY, Served, client_of, findings_in, serving
 from .wire import GONE, Wire
 
-__all__ = ["CLIENTS", "PAGES", "POLLS", "ROUNDS", "key_starvation"]
+__all__ = ["CLIENTS", "LONG", "PAGES", "POLLS", "ROUNDS", "SHORT", "run"]
+
+LONG: Final = 20
+SHORT: Final = 1
 
 CLIENTS: Final = 16
 """Connections that ask about the past without a pause."""
@@ -30,11 +33,13 @@ POLLS: Final = 1_500
 """Requests for work of one engine that are open at once."""
 PAGES: Final = 30
 """Pages of events, and as many lists of jobs, of which nothing is read."""
-ROUNDS: Final = 5
+ROUNDS: Final = 3
 """What the operator asks for in a round of the torture, one after the other."""
 FILLED: Final = 150
 """Jobs in the log, with long texts, so that a page is large."""
-ANSWER_S: Final = 30
+ANSWER_S: Final = 60
+AGAIN_S: Final = 5
+"""When a poll or a page that was answered is asked for again."""
 GROWTH_KB: Final = 160 << 10
 """What the shares of three keys, so many connections and the allocator may take."""
 
@@ -47,8 +52,9 @@ _TEXT: Final = "x" * 30_000
 _JOB: Final = {"source_url": f"http://media/{_TEXT}", "target_codec": "vp9", "max_retries": 1}
 
 
-async def key_starvation(rounds: int, tell: Tell) -> Outcome:
+async def run(rounds: int, seed: int, tell: Tell) -> list[Outcome]:
     """Let the greedy keys in, and ask beside them, so many times `ROUNDS`."""
+    del seed  # nothing is left to chance
     begun = time.monotonic()
     with TemporaryDirectory(prefix="torture-") as name:
         db, keys = Path(name, "events.db"), Path(name, "keys.toml")
@@ -66,7 +72,8 @@ async def key_starvation(rounds: int, tell: Tell) -> Outcome:
             if (code := await server.stop()) != 0:
                 failures.append(f"stopped with exit code {code}")
         failures += findings_in(db)
-    return Outcome("Key starvation", STARVATION, rounds, time.monotonic() - begun, facts, failures)
+    took_s = time.monotonic() - begun
+    return [Outcome("Key starvation", STARVATION, rounds, took_s, facts, failures)]
 
 
 async def _starved(
@@ -175,12 +182,12 @@ class _Greed:
             wire.close()
 
     async def _poll(self, body: dict[str, Any]) -> None:
-        """Wait for work, and ask again with some patience: to be greedy is no flood of requests."""
+        """Wait for work, and ask again after a while: to be greedy is no flood of requests."""
         wire = await Wire.to(self._port, self._engine)
         try:
             self.told["poll"] += 1
             await wire.ask("POST", "/assign_job/", body)
-            await asyncio.sleep(1)
+            await asyncio.sleep(AGAIN_S)
         finally:
             wire.close()
 
@@ -192,6 +199,6 @@ class _Greed:
             writer.write(head.encode())
             self.told["page"] += 1
             status = await reader.readline()
-            await asyncio.sleep(ANSWER_S if b" 200 " in status else 0.2)
+            await asyncio.sleep(ANSWER_S if b" 200 " in status else AGAIN_S)
         finally:
             writer.transport.abort()
