@@ -103,7 +103,7 @@ async def engine_events(request: Request[Any, Any, Any], engine_id: FromPath[str
     "/events",
     **declared(
         needs=Role.OPERATOR,
-        answers={200: list[EventLine], 503: str},
+        answers={200: list[EventLine], 429: str, 503: str},
         parameters=[_AFTER, _PAGE, *_FILTERS],
     ),
 )
