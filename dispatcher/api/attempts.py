@@ -24,7 +24,7 @@ __all__ = ["HANDLERS"]
     post,
     "/assign_job",
     needs=Role.ENGINE,
-    answers={200: JobView, 204: None, 404: str, 409: str},
+    answers={200: JobView, 204: None, 404: str, 409: str, 429: str},
     body=ASSIGNMENT,
 )
 def assign_job(request: CommandRequest, body: bytes) -> Awaitable[Answer]:

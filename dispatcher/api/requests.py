@@ -3,12 +3,13 @@
 from typing import Any, NamedTuple, Self
 
 from litestar import Request
-from litestar.types import Receive
+from litestar.types import Receive, Scope
 
 from dispatcher.core.commands import Caller
+from dispatcher.serving.quotas import Asker, Holding
 from dispatcher.serving.service import Service
 
-__all__ = ["CommandRequest", "service_of", "until_gone"]
+__all__ = ["CommandRequest", "asker_of", "holding_of", "service_of", "until_gone"]
 
 
 async def until_gone(receive: Receive) -> None:
@@ -21,6 +22,18 @@ def service_of(request: Request[Any, Any, Any]) -> Service:
     """Return the service of the application."""
     service: Service = request.app.state.service
     return service
+
+
+def asker_of(request: Request[Any, Any, Any]) -> Asker:
+    """Return whose share a request uses."""
+    asker: Asker = request.scope["state"]["asker"]
+    return asker
+
+
+def holding_of(scope: Scope) -> Holding:
+    """Return what a request holds of its key's share of unread answers. `front` ends it."""
+    holding: Holding = scope["state"]["holding"]
+    return holding
 
 
 class CommandRequest(NamedTuple):

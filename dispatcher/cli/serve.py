@@ -14,6 +14,7 @@ from dispatcher.client import is_sendable
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, HttpLimits
 from dispatcher.serving.keys import ApiKeys, Key, Role
+from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits
 from dispatcher.state.snapshots import EVERY
 
 __all__ = ["serve"]
@@ -51,6 +52,15 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
     max_connections_per_address: Annotated[
         int, typer.Option(help="The most of them from one address; 0 for no limit.", min=0)
     ] = DEFAULT_HTTP_LIMITS.connections_per_address,
+    max_questions_per_key: Annotated[
+        int, typer.Option(help="The most `as_of` at once of a client's or engine's key.", min=1)
+    ] = DEFAULT_KEY_LIMITS.questions,
+    max_polls_per_key: Annotated[
+        int, typer.Option(help="The most requests for work of one key that wait.", min=1)
+    ] = DEFAULT_KEY_LIMITS.polls,
+    max_unread_mib_per_key: Annotated[
+        int, typer.Option(help="The most MiB of answers that one key has not read.", min=4)
+    ] = DEFAULT_KEY_LIMITS.unread_mib,
     lease_s: Annotated[
         float, typer.Option(help="An engine silent for so long is offline.", min=0.1, max=_MAX_S)
     ] = DEFAULT_POLICY.lease_s,
@@ -142,6 +152,11 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             receive_s=receive_timeout_s,
             connections=max_connections,
             connections_per_address=max_connections_per_address,
+        ),
+        key_limits=KeyLimits(
+            questions=max_questions_per_key,
+            polls=max_polls_per_key,
+            unread_mib=max_unread_mib_per_key,
         ),
         say=say,
     )

@@ -31,6 +31,7 @@ from dispatcher.core.replies import (
     Requeued,
 )
 from dispatcher.core.scheduling import choose_any, choose_for
+from dispatcher.core.texts import shortened
 
 __all__ = ["Decision", "decide", "held_by"]
 
@@ -200,7 +201,8 @@ def _fail(
         return _refused(Reason.JOB_IS_FINAL)
     is_holders = job.holder is not None and command.engine_id == job.holder
     cause = "reported" if command.cause == "given_back" and not is_holders else command.cause
-    happened = attempt_ended(fleet, job, cause, command.error_message, at, policy)
+    message = shortened(command.error_message)
+    happened = attempt_ended(fleet, job, cause, message, at, policy)
     is_requeued = isinstance(happened[0], events.JobRequeued)
     return Decision(happened, Requeued() if is_requeued else Ended())
 

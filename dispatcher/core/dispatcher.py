@@ -29,7 +29,7 @@ from dispatcher.core.commands import AssignJob, Caller, Command, ReportHeartbeat
 from dispatcher.core.deadlines import TIMED, Deadlines
 from dispatcher.core.decider import decide, held_by
 from dispatcher.core.due import Due
-from dispatcher.core.events import Event, Recorded
+from dispatcher.core.events import Event, Recorded, job_of
 from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.core.replies import NO_WORK, Decision, Refused, Reply
@@ -119,7 +119,10 @@ class Dispatcher:
         ticket: Hashable | None = None,
         wait_s: float = 0.0,
     ) -> list[Effect]:
-        """Carry out a command. An `AssignJob` that finds no job waits up to `wait_s` for one."""
+        """Carry out a command. An `AssignJob` that finds no job waits up to `wait_s` for one.
+
+        If too many wait for the same engine then, the oldest of them is answered; see `waiting`.
+        """
         effects: list[Effect] = []
         if type(command) is AssignJob:
             own = self._asking.asked(self.fleet, command, now_s, wait_s)
@@ -135,8 +138,9 @@ class Dispatcher:
             and ticket is not None
             and not self._is_closed
         ):
-            self._waiting.join(Waiter(command, caller, ticket))
-            return [*effects, Wait(ticket, wait_s)]
+            replaced = self._waiting.join(Waiter(command, caller, ticket))
+            dismissed = self._dismiss([] if replaced is None else [replaced])
+            return [*effects, Wait(ticket, wait_s), *dismissed]
         self._settle(decision, command, caller, ticket, at, now_s, effects)
         return effects
 
@@ -168,7 +172,7 @@ class Dispatcher:
     def close(self) -> list[Effect]:
         """Answer all waiting requests, and let no request wait from now on."""
         self._is_closed = True
-        return self._dismiss(self._waiting.all())
+        return self._dismiss([*self._waiting.by_ticket.values()])
 
     def _carry_out(self, command: Due, at: datetime, now_s: float, effects: list[Effect]) -> None:
         """Carry out a command of the dispatcher's own."""
@@ -203,6 +207,9 @@ class Dispatcher:
             if isinstance(event, events.EngineLost | events.EngineForgotten):
                 # A request from before the engine fell silent is no sign of life.
                 effects += self._dismiss(self._waiting.of_engine(event.engine_id))
+        # First whoever may have a job that is back, in their order; then whom only the engine
+        # concerns that had it.
+        for event in sorted(news, key=lambda event: job_of(event) is None):
             for waiter in self._waiting.concerned(self.fleet, event):
                 self._serve(waiter, at, now_s, effects)
 

@@ -10,7 +10,8 @@ from dispatcher.core.events import Event
 from dispatcher.core.fleet import Engine, Fleet
 from dispatcher.core.instances import refusal, replacement
 from dispatcher.core.policy import Policy
-from dispatcher.core.replies import Decision, Orders
+from dispatcher.core.replies import Decision, Orders, Reason, Refused
+from dispatcher.core.reports import is_too_large
 
 __all__ = ["heartbeat"]
 
@@ -24,11 +25,15 @@ def heartbeat(
     if (fenced := refusal(fleet, command.engine_id, instance)) is not None:
         return fenced
     if engine is None:
+        if is_too_large({}, command.report):
+            return Decision((), Refused(Reason.REPORT_TOO_LARGE))
         happened: list[Event] = [events.EngineReported(command.engine_id, command.report)]
         return Decision(happened, Orders(cancel=command.current_job))
     orders = _orders(fleet, engine, command)
     known = engine.report
     news = {k: v for k, v in command.report.items() if k not in known or not _same(known[k], v)}
+    if news and is_too_large(known, news):
+        return Decision((), Refused(Reason.REPORT_TOO_LARGE))
     happened = [events.EngineReported(command.engine_id, news)] if news else []
     if (replaced := replacement(engine, instance, at)) is not None:
         happened.append(replaced)

@@ -39,6 +39,7 @@ class Reason(Enum):
     JOB_NOT_RETRYABLE = "Bad Request: Job is neither failed nor cancelled."
     JOB_ID_TAKEN = "Conflict: a job with this id exists already."
     KEY_REUSED = "Conflict: this Idempotency-Key was used for another job."
+    REPORT_TOO_LARGE = "Bad Request: all fields of an engine together must be at most 65536 bytes."
     NOT_THE_HOLDER = "Conflict: this answer comes too late."
     INSTANCE_REPLACED = "Conflict: another instance speaks for this engine now."
 

@@ -315,3 +315,26 @@ def test_the_same_completion_again_is_done_and_writes_nothing() -> None:
     (again,) = driven.take(CompleteJob("a", "out"), "again")
     assert isinstance(again, Settle)
     assert (replies(first)[0][1], list(again.records)) == (again.reply, [])
+
+
+def test_an_ask_of_a_blocked_engine_has_a_job_as_soon_as_its_block_is_over() -> None:
+    until = START + timedelta(seconds=600)
+    driven = Driven(engine("e"), job("a"), events.EngineBlocked("e", "why", until))
+    driven.take(AssignJob("e"), "ask", wait_s=20.0)
+    asked = False
+    for _ in range(600):
+        driven.now_s += 1.0
+        driven.take(ReportHeartbeat("e", {}))
+        while effects := driven.tick():
+            asked = asked or ("ask", JobIs("a", is_new=True)) in replies(effects)
+        assert asked == (driven.now_s >= 1600.0)
+
+
+def test_an_ask_of_an_instance_that_is_replaced_is_refused_and_has_no_job() -> None:
+    driven = Driven(engine("e", instance="1"))
+    driven.take(AssignJob("e", instance="1"), "ask", wait_s=20.0)
+    effects = driven.take(ReportHeartbeat("e", {"instance": "2"}))
+    (_, refused) = replies(effects)
+    assert refused[0] == "ask"
+    assert isinstance(refused[1], Refused)
+    assert driven.core.waiting() == []
