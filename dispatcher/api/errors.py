@@ -30,6 +30,7 @@ _STATUS: Final = {
     Reason.JOB_ID_TAKEN: 409,
     Reason.KEY_REUSED: 409,
     Reason.NOT_THE_HOLDER: 409,
+    Reason.NOT_ITS_ENGINE: 403,
 }
 
 

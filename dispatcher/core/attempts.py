@@ -7,6 +7,8 @@ Laws:
 - A failure counts against the engine only if the job has not failed on another engine before.
   Otherwise the job is the likelier cause, and bad jobs must not block a farm of good engines.
 - An answer that names its engine or attempt is accepted only from the present holder.
+- A caller that speaks for one engine answers only for that engine. If its answer does not name the
+  engine, the job's newest attempt must be that engine's.
 """
 
 import zlib
@@ -19,7 +21,7 @@ from dispatcher.core.fleet import Fleet
 from dispatcher.core.job import Job
 from dispatcher.core.policy import Policy
 
-__all__ = ["LONGEST_BACKOFF_S", "attempt_ended", "late_answer"]
+__all__ = ["LONGEST_BACKOFF_S", "attempt_ended", "foreign_answer", "late_answer"]
 
 LONGEST_BACKOFF_S: Final = 3600.0
 _MAX_DOUBLINGS: Final = 40
@@ -81,6 +83,19 @@ def late_answer(job: Job, answer: CompleteJob | FailJob) -> str | None:
     else:
         now = f"it is {job.status.replace('_', ' ')}"
     return f"Conflict: this answer to job {job.job_id} comes too late: {now}."
+
+
+def foreign_answer(job: Job, answer: CompleteJob | FailJob) -> str | None:
+    """Return why a caller that speaks for one engine may not give an answer; `None` if it may."""
+    engine_id = answer.speaks_for
+    if engine_id is None or engine_id == answer.engine_id:  # `late_answer` looks at the latter
+        return None
+    if answer.engine_id is None and job.last_holder == engine_id:
+        return None
+    return (
+        f"Forbidden: this key speaks for engine {engine_id} alone, and the newest attempt at this "
+        "job is not that engine's."
+    )
 
 
 def _not_before(job_id: str, retries: int, at: datetime, policy: Policy) -> datetime | None:

@@ -77,13 +77,15 @@ class ReportBenchmark(msgspec.Struct, frozen=True):
 class CompleteJob(msgspec.Struct, frozen=True):
     """Accept a job's output (protocol.md 2.3).
 
-    `engine_id` and `attempt`, where given, must be those of the job's holder.
+    `engine_id` and `attempt`, where given, must be those of the job's holder. A caller that
+    `speaks_for` one engine may answer for no other; `None` if it speaks for all.
     """
 
     job_id: str
     output_url: str
     engine_id: str | None = None
     attempt: int | None = None
+    speaks_for: str | None = None
 
 
 class FailJob(msgspec.Struct, frozen=True):
@@ -93,6 +95,7 @@ class FailJob(msgspec.Struct, frozen=True):
     error_message: str
     engine_id: str | None = None
     attempt: int | None = None
+    speaks_for: str | None = None
 
 
 class AssignJob(msgspec.Struct, frozen=True):

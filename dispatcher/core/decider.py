@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, assert_never
 import msgspec
 
 from dispatcher.core import commands, events
-from dispatcher.core.attempts import attempt_ended, late_answer
+from dispatcher.core.attempts import attempt_ended, foreign_answer, late_answer
 from dispatcher.core.commands import Command
 from dispatcher.core.events import Cause, Event
 from dispatcher.core.fleet import EPOCH, MICROSECOND, Engine, Fleet
@@ -218,6 +218,8 @@ def _complete(job: Job, command: commands.CompleteJob) -> Decision:
 
     An answer that names its engine or attempt must come from the present holder.
     """
+    if (why := foreign_answer(job, command)) is not None:
+        return Decision((), Refused(Reason.NOT_ITS_ENGINE, why))
     if job.status == "completed" and job.output_url == command.output_url:
         return Decision((), DONE)
     if (why := late_answer(job, command)) is not None:
@@ -232,6 +234,8 @@ def _fail(
     fleet: Fleet, job: Job, command: commands.FailJob, at: datetime, policy: Policy
 ) -> Decision:
     """Re-queue the job until `max_retries` failures are counted; 0 and 1 both allow one attempt."""
+    if (why := foreign_answer(job, command)) is not None:
+        return Decision((), Refused(Reason.NOT_ITS_ENGINE, why))
     if (why := late_answer(job, command)) is not None:
         return _too_late(command, "fail", why)
     if job.final:

@@ -36,6 +36,7 @@ class Reason(Enum):
     JOB_ID_TAKEN = "Conflict: a job with this id exists already."
     KEY_REUSED = "Conflict: this Idempotency-Key was used for another job."
     NOT_THE_HOLDER = "Conflict: this answer comes too late."
+    NOT_ITS_ENGINE = "Forbidden: this key speaks for another engine."
 
 
 class Refused(msgspec.Struct, frozen=True):
