@@ -6,6 +6,7 @@ Laws:
   answered it. If the engine dies before that, its next process continues.
 - While the dispatcher is away, the engine waits for it. Only a refusal ends a request.
 - Heartbeats go on while ffmpeg works. Their responses carry the dispatcher's orders.
+- No password or signature of a URL is in what it logs or reports.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError
 from dispatcher.engine.journal import Journal, JournalEntry
 from dispatcher.engine.sources import SourceError, open_source
 from dispatcher.engine.workspace import Workspace, file_name
+from dispatcher.urls import masked
 from projections.jobs import JobView
 
 __all__ = ["Agent", "Settings"]
@@ -192,7 +194,8 @@ class Agent:
 
     async def _do(self, job: JobView) -> None:
         """Do one job and report the result."""
-        logger.info("%s: job %s: %s to %s", self._id, job.job_id, job.source_url, job.target_codec)
+        source = masked(job.source_url)
+        logger.info("%s: job %s: %s to %s", self._id, job.job_id, source, job.target_codec)
         self._job, self._progress = job, 0.0
         self._cancelled.clear()
         self._record(JournalEntry(job, "working"))
@@ -270,8 +273,9 @@ class Agent:
 
     async def _report_output(self, job: JobView, output_url: str) -> None:
         try:
+            told = masked(output_url)  # a journal of an earlier version may have the password
             await _retry_while_away(
-                lambda: self._client.complete(job.job_id, output_url, **self._as_holder(job))
+                lambda: self._client.complete(job.job_id, told, **self._as_holder(job))
             )
         except RequestRefusedError as error:
             if not _is_verdict(error):
@@ -279,9 +283,10 @@ class Agent:
             logger.warning("%s: job %s: output not wanted: %s", self._id, job.job_id, error)
             await self._delivery.discard(output_url)
         else:
-            logger.info("%s: job %s: completed, %s", self._id, job.job_id, output_url)
+            logger.info("%s: job %s: completed, %s", self._id, job.job_id, told)
 
     async def _report_failure(self, job: JobView, reason: str) -> None:
+        reason = masked(reason, [job.source_url])
         try:
             verdict = await _retry_while_away(
                 lambda: self._client.fail(job.job_id, reason, **self._as_holder(job))
@@ -290,7 +295,8 @@ class Agent:
             if not _is_verdict(error):
                 raise
             verdict = str(error)
-        logger.warning("%s: job %s: failed: %s\n%s", self._id, job.job_id, reason, verdict)
+        for line in f"failed: {reason}\n{verdict}".splitlines():  # a record is one line
+            logger.warning("%s: job %s: %s", self._id, job.job_id, line)
 
     def _as_holder(self, job: JobView) -> dict[str, Any]:
         return {"engine_id": self._id, "attempt": job.attempt or None}
