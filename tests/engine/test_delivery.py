@@ -304,9 +304,8 @@ async def test_a_web_server_that_will_not_discard_is_no_error(answer: Answer | N
 
 async def test_the_password_of_a_web_server_is_used_and_not_told(output: Path) -> None:
     async with web(answering(Answer(201))) as server:
-        delivery = delivery_to(
-            f"{server.url.replace('//', '//anna:se%63ret@')}/videos?sig=c0ffee&v=1"
-        )
+        base = server.url.replace("//", "//anna:se%63ret@")
+        delivery = delivery_to(f"{base}/videos?sig=c0ffee&v=1")
         url = await delivery.deliver(output, "job-1.mp4", MP4)
         assert url == f"{server.url}/videos/job-1.mp4?sig=***&v=1"
         await delivery.discard(url)
