@@ -205,6 +205,7 @@ def _create_server(app: object, entrance: Entrance) -> uvicorn.Server:
             ws="none",
             proxy_headers=False,  # the client's address is not used
             access_log=False,
+            log_config=None,  # what it logs is formatted like all else
             log_level="error",
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,

@@ -49,6 +49,35 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "lock"
 
 
+def test_a_lock_is_no_link_and_has_one_name(path: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    path.symlink_to(victim)
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        FileLock(path)
+    path.unlink()
+    path.hardlink_to(victim)
+    with pytest.raises(OSError, match="it has 2 names"):
+        FileLock(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="it is no regular file"):
+        FileLock(path)
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_lock_of_another_user_is_refused_unless_the_folder_is_that_users(
+    path: Path, tmp_path: Path
+) -> None:
+    path.write_text("")
+    os.chown(path, 54_321, 54_321)
+    with pytest.raises(OSError, match="it belongs to another user"):
+        FileLock(path)
+    os.chown(tmp_path, 54_321, 54_321)
+    FileLock(path).release()
+
+
 def test_a_lock_that_another_process_has_is_refused_with_its_number(path: Path) -> None:
     other = python(TAKE + "sys.stdin.read()", path)
     try:

@@ -31,6 +31,7 @@ _STATUS: Final = {
     Reason.KEY_REUSED: 409,
     Reason.NOT_THE_HOLDER: 409,
     Reason.INSTANCE_REPLACED: 409,
+    Reason.NOT_ITS_ENGINE: 403,
 }
 
 

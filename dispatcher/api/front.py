@@ -96,10 +96,11 @@ class Front:
         id_header = (b"x-request-id", request_id)
         name: str = ANONYMOUS
         role: Role | None = Role.OPERATOR
+        speaks_for: str | None = None
         if self._keys is not None:
             secret = headers.get(b"x-api-key", b"")
             if secret and (key := self._keys.find(secret)) is not None:
-                name, role = key.name, key.role
+                name, role, speaks_for = key.name, key.role, key.engine
             elif self._is_open(scope):
                 role = None
             else:
@@ -111,6 +112,7 @@ class Front:
         caller = Caller(name, request_id.decode())
         state = scope.setdefault("state", {})
         state["caller"], state["role"], state["headers"] = caller, role, headers
+        state["speaks_for"] = speaks_for
         if scope["method"] != "POST" or (found := self._find_direct(scope["path"])) is None:
             asker = Asker(name, role is Role.OPERATOR)
             state["asker"] = asker
@@ -120,7 +122,7 @@ class Front:
             finally:
                 holding.end()
         try:
-            request = CommandRequest(self._service, caller, headers, receive)
+            request = CommandRequest(self._service, caller, headers, receive, speaks_for)
             answer = await self._call_directly(*found, request, role)
         except _Hangup:
             return None

@@ -40,16 +40,24 @@ class CommandRequest(NamedTuple):
     """What a command handler gets of its request.
 
     `caller` is for the log (see `front`). The names of `headers` are in lower case. `receive` tells
-    when the client disconnects.
+    when the client disconnects. `speaks_for` is the only engine that the key may act for; `None` if
+    it may act for all.
     """
 
     service: Service
     caller: Caller
     headers: dict[bytes, bytes]
     receive: Receive
+    speaks_for: str | None = None
 
     @classmethod
     def of(cls, request: Request[Any, Any, Any]) -> Self:
         """Make it from a request that came through Litestar."""
         state = request.scope["state"]
-        return cls(service_of(request), state["caller"], state["headers"], request.receive)
+        return cls(
+            service_of(request),
+            state["caller"],
+            state["headers"],
+            request.receive,
+            state["speaks_for"],
+        )

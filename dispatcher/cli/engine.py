@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import signal
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from dispatcher.client import Client
 from dispatcher.engine.agent import Agent, Settings
 from dispatcher.engine.delivery import Delivery, delivery_to
 from dispatcher.engine.ffmpeg import Ffmpeg, find_ffmpeg
-from dispatcher.engine.workspace import Workspace
+from dispatcher.engine.workspace import Workspace, default_work_dir
 
 __all__ = ["engine"]
 
@@ -28,7 +27,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
         str | None, typer.Option("--id", help="The engine's name; by default the host's.")
     ] = None,
     work_dir: Annotated[
-        Path | None, typer.Option(help="Where to work; by default below the temporary directory.")
+        Path | None, typer.Option(help="Where to work; by default in this user's folder of states.")
     ] = None,
     output: Annotated[
         str, typer.Option(help="Where outputs go: a directory, or a base URL to PUT to.")
@@ -57,8 +56,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     for noisy in ("httpx2", "httpcore2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     delivery = delivery_to(output)
-    folder = work_dir or Path(tempfile.gettempdir(), "dispatcher-engines")
-    workspace = Workspace.claim(folder, id_)
+    workspace = Workspace.claim(work_dir or default_work_dir(), id_)
     try:
         asyncio.run(
             _run(

@@ -16,6 +16,7 @@ from dispatcher.client.connection import Connection, RequestRefusedError
 from dispatcher.client.stream import follow
 from dispatcher.core.replies import Explanation
 from dispatcher.log.serialization import LogEntry
+from dispatcher.urls import masked
 from projections.engines import EngineView
 from projections.jobs import JobView
 
@@ -307,5 +308,6 @@ def _decode(response: httpx2.Response, of_type: type[T]) -> T:
 
 def _no_dispatcher(response: httpx2.Response, error: Exception) -> RequestRefusedError:
     return RequestRefusedError(
-        response.status_code, f"{response.url} did not answer as a dispatcher does: {error}"
+        response.status_code,
+        f"{masked(str(response.url))} did not answer as a dispatcher does: {error}",
     )

@@ -1,4 +1,4 @@
-"""How an attempt ends without an output, and which answers to it are accepted.
+"""How an attempt ends without an output, and what that costs the job and its engine.
 
 Laws:
 - What an end costs the job follows from its cause. A failure uses up a retry (`max_retries`). The
@@ -11,14 +11,12 @@ Laws:
   likelier cause, and bad jobs must not block a farm of good engines.
 - What is lost, or has a bad or missing source, counts against no engine. But if the engine alone
   could not have the source, and another then completes the job, it does.
-- An answer that names its engine or attempt is accepted only from the present holder.
 """
 
 import zlib
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from dispatcher.core.commands import CompleteJob, FailJob
 from dispatcher.core.events import (
     Cause,
     EngineBlamed,
@@ -42,7 +40,6 @@ __all__ = [
     "blame_for_source",
     "cost_of",
     "is_blamed",
-    "late_answer",
 ]
 
 LOSSES: Final[frozenset[Cause]] = frozenset({"engine_silent", "engine_restarted", "engine_asked"})
@@ -138,25 +135,6 @@ def blame_for_source(fleet: Fleet, job: Job, at: datetime, policy: Policy) -> li
     if engine is None or engine_id == job.holder or job.job_id in engine.failures:
         return []
     return [EngineBlamed(engine_id, job.job_id), *_blocked(engine, job, at, policy)]
-
-
-def late_answer(job: Job, answer: CompleteJob | FailJob) -> str | None:
-    """Return why an answer does not come from the present holder.
-
-    `None` if it does, or if it names neither an engine nor an attempt.
-    """
-    if answer.engine_id is None and answer.attempt is None:
-        return None
-    held = job.holder is not None
-    if held and answer.engine_id in {None, job.holder} and answer.attempt in {None, job.attempt}:
-        return None
-    if held:
-        now = f"engine {job.holder} holds it now (attempt {job.attempt})"
-    elif job.status == "pending":
-        now = f"it waits for attempt {job.attempt + 1}"
-    else:
-        now = f"it is {job.status.replace('_', ' ')}"
-    return f"Conflict: this answer to job {job.job_id} comes too late: {now}."
 
 
 def _blocked(engine: Engine, job: Job, at: datetime, policy: Policy) -> list[Event]:

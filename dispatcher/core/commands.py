@@ -86,7 +86,8 @@ class CompleteJob(msgspec.Struct, frozen=True):
     """Accept a job's output (protocol.md 2.3).
 
     `engine_id` and `attempt`, where given, must be those of the job's holder, and `instance` must
-    not be one that was replaced.
+    not be one that was replaced. A caller that `speaks_for` one engine may answer for no other;
+    `None` if it speaks for all.
     """
 
     job_id: str
@@ -94,6 +95,7 @@ class CompleteJob(msgspec.Struct, frozen=True):
     engine_id: str | None = None
     attempt: int | None = None
     instance: str | None = None
+    speaks_for: str | None = None
 
 
 class FailJob(msgspec.Struct, frozen=True):
@@ -108,6 +110,7 @@ class FailJob(msgspec.Struct, frozen=True):
     attempt: int | None = None
     instance: str | None = None
     cause: ReportedCause = "reported"
+    speaks_for: str | None = None
 
 
 class AssignJob(msgspec.Struct, frozen=True):

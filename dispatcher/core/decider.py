@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 from typing import Literal, assert_never
 
 from dispatcher.core import commands, events
-from dispatcher.core.attempts import attempt_ended, blame_for_source, late_answer
+from dispatcher.core.attempts import attempt_ended, blame_for_source
 from dispatcher.core.commands import Command
 from dispatcher.core.due import lost_job, when_due
 from dispatcher.core.events import Event
 from dispatcher.core.fleet import EPOCH, MICROSECOND, Engine, Fleet
 from dispatcher.core.heartbeats import heartbeat
+from dispatcher.core.holders import foreign_answer, late_answer
 from dispatcher.core.instances import refusal
 from dispatcher.core.job import Job
 from dispatcher.core.lifecycles import MAY_HAPPEN_TO
@@ -151,12 +152,12 @@ def _about_a_job(
     policy: Policy,
 ) -> Decision:
     match command:
-        case commands.CompleteJob(_, _, engine_id, _, instance):
-            fenced = refusal(fleet, engine_id or job.holder, instance)
-            return fenced or _complete(fleet, job, command, at, policy)
+        case commands.CompleteJob():
+            forbidden = _forbidden(fleet, job, command)
+            return forbidden or _complete(fleet, job, command, at, policy)
         case commands.FailJob():
-            fenced = refusal(fleet, command.engine_id or job.holder, command.instance)
-            return fenced or _fail(fleet, job, command, at, policy)
+            forbidden = _forbidden(fleet, job, command)
+            return forbidden or _fail(fleet, job, command, at, policy)
         case commands.CancelJob():
             if job.status == "cancelled":
                 return Decision((), DONE)
@@ -169,6 +170,15 @@ def _about_a_job(
             return Decision((events.JobRetried(job.job_id),), DONE)
         case _:
             assert_never(command)
+
+
+def _forbidden(
+    fleet: Fleet, job: Job, command: commands.CompleteJob | commands.FailJob
+) -> Decision | None:
+    """Refuse an answer by its sender, whatever it says; `None` if the sender may give it."""
+    if (why := foreign_answer(job, command)) is not None:
+        return Decision((), Refused(Reason.NOT_ITS_ENGINE, why))
+    return refusal(fleet, command.engine_id or job.holder, command.instance)
 
 
 def _complete(

@@ -15,10 +15,11 @@ from typing import Final, assert_never
 import msgspec
 
 from dispatcher.core import events
-from dispatcher.core.attempts import FREE, LOSSES, cost_of, is_blamed, late_answer
+from dispatcher.core.attempts import FREE, LOSSES, cost_of, is_blamed
 from dispatcher.core.commands import FailJob
 from dispatcher.core.events import ASKED_BY_NAME, Cause, Event
 from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.holders import late_answer
 from dispatcher.core.job import Job
 from dispatcher.core.lifecycles import MAY_HAPPEN_TO
 from dispatcher.core.policy import Policy

@@ -42,6 +42,7 @@ class Reason(Enum):
     REPORT_TOO_LARGE = "Bad Request: all fields of an engine together must be at most 65536 bytes."
     NOT_THE_HOLDER = "Conflict: this answer comes too late."
     INSTANCE_REPLACED = "Conflict: another instance speaks for this engine now."
+    NOT_ITS_ENGINE = "Forbidden: this key speaks for another engine."
 
 
 class Refused(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ Laws:
 - Each process is an instance with a name of its own. If another instance takes over the engine's
   id, this one stops its work and ends with the dispatcher's text.
 - A job that is stopped because the engine is stopped is given back at no cost.
+- No password or signature of a URL is in what it logs or reports.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from dispatcher.engine.journal import Journal, JournalEntry
 from dispatcher.engine.sources import SourceError, open_source
 from dispatcher.engine.workspace import Workspace, file_name
 from dispatcher.errors import DispatcherError
+from dispatcher.urls import masked
 from projections.jobs import JobView
 
 __all__ = ["Agent", "EngineReplacedError", "Settings"]
@@ -225,7 +227,8 @@ class Agent:
 
     async def _do(self, job: JobView) -> None:
         """Do one job and report the result."""
-        logger.info("%s: job %s: %s to %s", self._id, job.job_id, job.source_url, job.target_codec)
+        source = masked(job.source_url)
+        logger.info("%s: job %s: %s to %s", self._id, job.job_id, source, job.target_codec)
         self._job, self._progress = job, 0.0
         self._cancelled.clear()
         self._record(JournalEntry(job, "working"))
@@ -304,8 +307,9 @@ class Agent:
 
     async def _report_output(self, job: JobView, output_url: str) -> None:
         try:
+            told = masked(output_url)  # a journal of an earlier version may have the password
             await _retry_while_away(
-                lambda: self._client.complete(job.job_id, output_url, **self._as_holder(job))
+                lambda: self._client.complete(job.job_id, told, **self._as_holder(job))
             )
         except RequestRefusedError as error:
             if not _is_verdict(error):
@@ -313,10 +317,11 @@ class Agent:
             logger.warning("%s: job %s: output not wanted: %s", self._id, job.job_id, error)
             await self._delivery.discard(output_url)
         else:
-            logger.info("%s: job %s: completed, %s", self._id, job.job_id, output_url)
+            logger.info("%s: job %s: completed, %s", self._id, job.job_id, told)
 
     async def _report_failure(self, entry: JournalEntry) -> None:
-        job, reason = entry.job, entry.result
+        job = entry.job
+        reason = masked(entry.result, [job.source_url])
         try:
             verdict = await _retry_while_away(
                 lambda: self._client.fail(
@@ -331,7 +336,8 @@ class Agent:
             if not _is_verdict(error):
                 raise
             verdict = str(error)
-        logger.warning("%s: job %s: failed: %s\n%s", self._id, job.job_id, reason, verdict)
+        for line in f"failed: {reason}\n{verdict}".splitlines():  # a record is one line
+            logger.warning("%s: job %s: %s", self._id, job.job_id, line)
 
     def _as_holder(self, job: JobView) -> dict[str, Any]:
         attempt = job.attempt or None

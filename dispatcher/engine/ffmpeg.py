@@ -231,9 +231,10 @@ async def _run(command: Sequence[str], on_line: Callable[[str], None] | None = N
     assert process.stdout is not None  # noqa: S101
     assert process.stderr is not None  # noqa: S101
     printed = asyncio.create_task(_lines(process.stdout, on_line))
-    tail = b""
+    tail, is_cut = b"", False
     try:
         while chunk := await process.stderr.read(_TAIL_BYTES):
+            is_cut |= len(tail) + len(chunk) > _TAIL_BYTES
             tail = (tail + chunk)[-_TAIL_BYTES:]
         status = await process.wait()
         lines = await printed
@@ -243,6 +244,8 @@ async def _run(command: Sequence[str], on_line: Callable[[str], None] | None = N
             process.kill()  # a partial output is useless
             await asyncio.shield(process.wait())
     if status != 0:
+        if is_cut:  # no part of a line: of a part of a URL nobody can tell what is its password
+            tail = tail.partition(b"\n")[2]
         said = tail.decode(errors="replace")
         how = f"exit status {status}" if status > 0 else signal.Signals(-status).name
         raise FfmpegError(

@@ -9,7 +9,7 @@ import httpx2
 
 from dispatcher.engine.ffmpeg import Input
 from dispatcher.errors import DispatcherError
-from dispatcher.urls import path_of, web_url_fault
+from dispatcher.urls import masked, path_of, web_url_fault
 
 __all__ = ["SourceError", "open_source"]
 
@@ -39,26 +39,29 @@ async def open_source(source_url: str, size_mb: float, folder: Path, *, streams:
     try:
         url = urlsplit(source_url)
     except ValueError as error:
-        raise SourceError(f"{source_url!r} is no URL: {error}") from error
+        raise SourceError(f"{masked(source_url)!r} is no URL") from error
     match url.scheme.lower():
         case "file":
             return Input(f"file:{_local(url)}", FILE_PROTOCOLS)
         case "http" | "https":
             if (fault := web_url_fault(source_url)) is not None:
-                raise SourceError(f"{source_url!r} {fault}")
+                raise SourceError(f"{masked(source_url)!r} {fault}")
             is_playlist = url.path.lower().endswith(_PLAYLISTS)
             if streams and (size_mb >= STREAM_FROM_MB or is_playlist):
                 return Input(source_url, WEB_PROTOCOLS)
             return Input(f"file:{await _fetch(source_url, folder / 'source')}", FILE_PROTOCOLS)
         case _:
             raise SourceError(
-                f"{source_url!r}: sources are http://, https:// or file:// URLs, nothing else"
+                f"{masked(source_url)!r}: sources are http://, https:// or file:// URLs, nothing "
+                "else"
             )
 
 
 def _local(url: SplitResult) -> Path:
     if url.netloc not in ("", "localhost"):
-        raise SourceError(f"file://{url.netloc}/… is on another machine; use file:///path")
+        raise SourceError(
+            f"{masked(f'file://{url.netloc}/')}… is on another machine; use file:///path"
+        )
     path = path_of(url.geturl())
     if not path.is_absolute():
         raise SourceError(f"file:{url.path}: use file:///path, from the root on")
@@ -77,12 +80,13 @@ async def _fetch(url: str, path: Path) -> Path:
             http.stream("GET", url) as response,
         ):
             if not response.is_success:
-                raise SourceError(f"{url}: the server answered {response.status_code}")
+                raise SourceError(f"{masked(url)}: the server answered {response.status_code}")
             with path.open("wb") as file:
                 async for chunk in response.aiter_bytes(1 << 20):
                     file.write(chunk)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise SourceError(f"{url}: {str(error) or type(error).__name__}") from error
+        why = masked(str(error), [url]) or type(error).__name__
+        raise SourceError(f"{masked(url)}: {why}") from error
     except OSError as error:
-        raise SourceError(f"{url}: can't be stored while it is fetched: {error}") from error
+        raise SourceError(f"{masked(url)}: can't be stored while it is fetched: {error}") from error
     return path

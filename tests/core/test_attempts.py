@@ -1,5 +1,6 @@
 """Leases, time-outs, restarts and fencing: how an attempt ends, and who may answer for it."""
 
+import msgspec
 import pytest
 
 from dispatcher.core.commands import (
@@ -12,19 +13,21 @@ from dispatcher.core.commands import (
     ReportHeartbeat,
     TimeOutJob,
 )
+from dispatcher.core.decider import Decision
 from dispatcher.core.events import (
     AnswerRefused,
     EngineForgotten,
     EngineReplaced,
     EngineReported,
     EngineSeen,
+    Event,
     JobFailedPermanently,
     JobProgressed,
     JobRequeued,
     JobRetried,
 )
 from dispatcher.core.policy import Policy
-from dispatcher.core.replies import Reason
+from dispatcher.core.replies import Reason, Refused
 from tests.support.given import (
     OUTPUT,
     START,
@@ -292,3 +295,37 @@ def test_events_from_before_causes_were_recorded_were_reported_by_engines(
 ) -> None:
     event = of_type("a", "e", 1, 1, "broke")
     assert (event.cause, event.blames_engine) == ("reported", False)
+
+
+# Callers that speak for one engine
+
+
+@pytest.mark.parametrize("answer", [CompleteJob("a", OUTPUT), FailJob("a", "broke")])
+def test_who_speaks_for_an_engine_answers_for_its_newest_attempt(
+    answer: CompleteJob | FailJob,
+) -> None:
+    its_own = msgspec.structs.replace(answer, speaks_for="e")
+    assert not isinstance(given(*HELD).when(its_own).outcome.reply, Refused)
+    lost = (*HELD, requeued("a", "e"))
+    assert not isinstance(given(*lost).when(its_own).outcome.reply, Refused)
+
+
+@pytest.mark.parametrize("answer", [CompleteJob("a", OUTPUT), FailJob("a", "broke")])
+@pytest.mark.parametrize(
+    "past",
+    [PASSED_ON, (job("a"), engine("e")), (*PASSED_ON, completed("a", "f", attempt=2))],
+)
+def test_and_for_no_other(answer: CompleteJob | FailJob, past: tuple[Event, ...]) -> None:
+    text = (
+        "Forbidden: this key speaks for engine e alone, and the newest attempt at this job is not "
+        "that engine's."
+    )
+    outcome = given(*past).when(msgspec.structs.replace(answer, speaks_for="e")).outcome
+    assert outcome == Decision((), Refused(Reason.NOT_ITS_ENGINE, text))
+
+
+def test_an_answer_that_names_the_engine_is_late_as_anybodys_is() -> None:
+    late = CompleteJob("a", OUTPUT, engine_id="e", attempt=1, speaks_for="e")
+    reply = given(*PASSED_ON).when(late).outcome.reply
+    assert isinstance(reply, Refused)
+    assert reply.reason is Reason.NOT_THE_HOLDER
