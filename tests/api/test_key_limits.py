@@ -9,6 +9,7 @@ from typing import Any, Final
 import httpx2
 import pytest
 
+from dispatcher import server as server_module
 from dispatcher.api.bodies import MAX_NAME, MAX_URL
 from dispatcher.core.events import (
     EngineReported,
@@ -318,3 +319,8 @@ async def test_questions_of_a_clients_key_leave_room_for_an_operator(old_log: Pa
             "Too Many Requests: 1 questions about the past are in hand for the key 'anna', which "
             "is the most; try again later"
         )
+
+
+@pytest.mark.parametrize(("connections", "polls"), [(10_000, 5_000), (768, 691), (1, 1)])
+def test_requests_that_wait_leave_connections_to_others(connections: int, polls: int) -> None:
+    assert server_module._within_connections(connections, KeyLimits()).polls == polls
