@@ -94,7 +94,8 @@ async def serve(  # noqa: PLR0913
     than open files permit. `LogError`, `ListenError` and `CheckpointKeyError` say why the
     dispatcher can't start.
     """
-    entrance = Entrance(_within(_raise_file_limit(), http_limits))
+    http_limits = _within(_raise_file_limit(), http_limits)
+    entrance = Entrance(http_limits)
     listener = _listen(host, port)
     with listener, _on_signals(lambda: _reload_keys(keys, say), signal.SIGHUP):
         migrating = ProgressLines(say, f"Bringing {db} up to its new schema")
@@ -102,7 +103,7 @@ async def serve(  # noqa: PLR0913
         log = await SqliteLog.open(db, migrating, creating)
         try:
             signer = _load_signer(signing_key or key_path(log.path), log, say)
-            quotas = Quotas(key_limits)
+            quotas = Quotas(_within_connections(http_limits.connections, key_limits))
             past = Past(log.path, snapshot_every, quotas.questions)
             service = Service(log, policy, past=past, quotas=quotas)
             await service.start(ProgressLines(say, f"Replaying {db}"))
@@ -184,6 +185,11 @@ def _within(files: int | None, limits: HttpLimits) -> HttpLimits:
         return limits
     room = max(files - RESERVED_FILES, files // 2)
     return limits._replace(connections=min(limits.connections, room))
+
+
+def _within_connections(connections: int, limits: KeyLimits) -> KeyLimits:
+    """Leave others a tenth of the connections, however many requests of a key wait."""
+    return limits._replace(polls=max(1, min(limits.polls, connections * 9 // 10)))
 
 
 class _NoCancellations(logging.Filter):

@@ -115,7 +115,8 @@ async def list_events(request: Request[Any, Any, Any]) -> ASGIApp:
     """
     service = service_of(request)
     asked, limit = queries.one_page(request.query_params)
-    holding_of(request.scope).at_least(min(limit * USUAL_LINE, PAGE_BYTES))
+    usual = min(limit * USUAL_LINE, PAGE_BYTES)
+    holding_of(request.scope).at_least(max(usual, LISTING_BYTES))
     entries: list[serialization.LogEntry] = []
     lines: list[bytes] = []
     full = 0  # how many lines fill a page

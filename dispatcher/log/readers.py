@@ -26,7 +26,7 @@ __all__ = ["READERS", "Readers", "connect", "log_error", "select_bounded"]
 READERS: Final = 8
 """The most connections that read at once; each has a thread."""
 BUSY_S: Final = 5.0
-FETCHED: Final = 64
+FETCHED: Final = 128
 """Rows that are fetched at a time where their size matters."""
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import httpx2
 import pytest
 
+from dispatcher import server as server_module
 from dispatcher.api.bodies import MAX_NAME, MAX_URL
 from dispatcher.core.events import (
     EngineReported,
@@ -297,3 +298,29 @@ async def test_requests_for_work_of_one_key_are_bounded_and_others_may_wait(db: 
             await submitted(client)
         assert {(await it).status_code for it in waiting} == {200}
         assert (await client.post("/assign_job/", json=named)).status_code == 204
+
+
+async def test_questions_of_a_clients_key_leave_room_for_an_operator(old_log: Path) -> None:
+    given = [Key.of("anna", Role.CLIENT, KEY), Key.of("other", Role.OPERATOR, OTHER)]
+    limits = KeyLimits(questions=1)
+    async with (
+        running(old_log, keys=ApiKeys(given), key_limits=limits) as server,
+        client_of(server) as client,
+        client_of(server, OTHER) as operator,
+    ):
+        path = "/jobs/?limit=1&as_of=3"
+        asked = [client.get(path) for _ in range(16)] + [operator.get(path) for _ in range(2)]
+        answers = await asyncio.gather(*asked)
+        assert {it.status_code for it in answers[:16]} == {200, 429}
+        assert {it.status_code for it in answers[16:]} == {200}
+        refused = next(it for it in answers if it.status_code == 429)
+        assert refused.headers["Retry-After"] == "1"
+        assert refused.text == (
+            "Too Many Requests: 1 questions about the past are in hand for the key 'anna', which "
+            "is the most; try again later"
+        )
+
+
+@pytest.mark.parametrize(("connections", "polls"), [(10_000, 5_000), (768, 691), (1, 1)])
+def test_requests_that_wait_leave_connections_to_others(connections: int, polls: int) -> None:
+    assert server_module._within_connections(connections, KeyLimits()).polls == polls
