@@ -28,7 +28,7 @@ from tests.support.servers import KEY, Child, Running, child, client_of, running
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE_S: Final = 20
+PATIENCE_S: Final = 90
 MANY: Final = 500
 
 

@@ -197,7 +197,7 @@ async def test_a_migration_that_is_given_up_leaves_the_log_as_it_was_and_the_loc
 
     def tell(_done: int, _of: int) -> None:
         loop.call_soon_threadsafe(has_begun.set)
-        may_go_on.wait(timeout=10)
+        may_go_on.wait(timeout=30)
 
     opening = asyncio.create_task(SqliteLog.open(path, tell))
     await has_begun.wait()

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.anyio
 
 HEAD: Final = 40
 STORY: Final = told()[:HEAD]
-STOP_S: Final = 20
+STOP_S: Final = 30
 
 
 @pytest.fixture
