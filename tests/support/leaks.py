@@ -15,8 +15,9 @@ __all__ = ["ends_what_it_begins", "leaked_threads"]
 GRACE_S: Final = 30.0
 """How long may pass between the end of a test and that of what it has told to end."""
 _TASKS: Final = Path("/proc/self/task")
-# An event loop ends its threads when it is closed, and may outlive a test. pytest has a timer.
-_OF_OTHERS: Final = ("asyncio_", "AnyIO worker thread", "pytest_timeout ")
+# An event loop ends its workers when it is closed, and may outlive a test. pytest has a timer.
+_THREADS_OF_OTHERS: Final = ("asyncio_", "AnyIO worker thread", "pytest_timeout ")
+_PROCESSES_OF_A_LOOP: Final = "-m anyio.to_process"
 
 _told_of: set[object] = set()
 
@@ -46,11 +47,18 @@ def leaked_threads() -> list[str]:
 
 
 def _left(threads: set[threading.Thread], children: set[int]) -> set[threading.Thread | int]:
-    return ((_threads() - threads) | (_children() - children)) - _told_of
+    left = (_threads() - threads) | {
+        it for it in _children() - children if _PROCESSES_OF_A_LOOP not in _command_of(it)
+    }
+    return left - _told_of
 
 
 def _threads() -> set[threading.Thread]:
-    return {it for it in threading.enumerate() if not (it.daemon or it.name.startswith(_OF_OTHERS))}
+    return {
+        it
+        for it in threading.enumerate()
+        if not (it.daemon or it.name.startswith(_THREADS_OF_OTHERS))
+    }
 
 
 def _children() -> set[int]:
@@ -72,8 +80,12 @@ def _children() -> set[int]:
 def _named(left: threading.Thread | int) -> str:
     if isinstance(left, threading.Thread):
         return f"the thread {left.name!r}"
+    return f"the process {left} ({_command_of(left) or 'ended, but nobody has waited for it'})"
+
+
+def _command_of(pid: int) -> str:
+    """Give the command line of a process; it is empty once that has ended."""
     try:
-        line = Path(f"/proc/{left}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
     except OSError:
-        line = ""
-    return f"the process {left} ({line or 'ended, but nobody has waited for it'})"
+        return ""
