@@ -128,9 +128,8 @@ async def farm(shared_server: Running, shared_client: httpx2.AsyncClient) -> Asy
 @pytest.fixture
 async def log(db: Path) -> AsyncIterator[WatchedLog]:
     """A real log that can be held up and made to fail."""
-    opened = await SqliteLog.open(db)
-    yield WatchedLog(opened)
-    await opened.close()
+    async with await SqliteLog.open(db) as opened:
+        yield WatchedLog(opened)
 
 
 @pytest.fixture

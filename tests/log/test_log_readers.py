@@ -108,14 +108,13 @@ async def test_once_closed_no_connection_and_no_thread_is_left(db: Path) -> None
 
 async def test_a_log_reads_its_pages_on_one_thread_and_ends_it_when_it_is_closed(db: Path) -> None:
     with no_thread_left():
-        log = await SqliteLog.open(db)
-        for _ in range(3):
-            await log.page(0, 10)
-        threads = set(threading.enumerate())
-        for _ in range(3):
-            await log.page(0, 10)
-        assert set(threading.enumerate()) == threads
-        await log.close()
+        async with await SqliteLog.open(db) as log:
+            for _ in range(3):
+                await log.page(0, 10)
+            threads = set(threading.enumerate())
+            for _ in range(3):
+                await log.page(0, 10)
+            assert set(threading.enumerate()) == threads
     assert sorted(path.name for path in db.parent.iterdir()) == ["events.db", "events.db.lock"]
 
 

@@ -122,10 +122,9 @@ def test_a_replay_through_a_real_file_gives_the_live_state(
 
 
 async def written_and_replayed(path: Path, log: list[Recorded]) -> State:
-    written = await SqliteLog.open(path)
-    for recorded in log:
-        await written.append(encoded(recorded), recorded.seq - 1)
-    await written.close()
+    async with await SqliteLog.open(path) as written:
+        for recorded in log:
+            await written.append(encoded(recorded), recorded.seq - 1)
     async with await SqliteLog.open_for_reading(path) as reopened:
         assert await recorded_in(reopened) == log
         return await replay(reopened)
