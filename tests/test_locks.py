@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -130,10 +129,13 @@ def test_a_holder_that_is_killed_holds_no_more(path: Path) -> None:
     FileLock(path).release()
 
 
-FORKS: Final = "child = os.fork(); child or (time.sleep(60), os._exit(0)); "
+# Two processes tell the same pipe something. `os.write` keeps each line whole.
+FORKS: Final = (
+    "child = os.fork(); child or (os.write(1, b'begun\\n'), time.sleep(60), os._exit(0)); "
+)
 STARTS: Final = (
-    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], "
-    "close_fds=False).pid; "
+    "code = 'import os, time; os.write(1, b\"begun\\\\n\"); time.sleep(60)'; "
+    "child = subprocess.Popen([sys.executable, '-c', code], close_fds=False).pid; "
 )
 
 
@@ -141,15 +143,15 @@ STARTS: Final = (
 @pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "let go"])
 def test_a_child_does_not_keep_the_lock(path: Path, begets: str, is_killed: bool) -> None:
     other = python(
-        TAKE + begets + "print(child, flush=True); sys.stdin.readline(); lock.release(); "
+        TAKE + begets + "os.write(1, b'%d\\n' % child); sys.stdin.readline(); lock.release(); "
         "print('let go', flush=True); sys.stdin.read()",
         path,
     )
     child = 0
     try:
         assert line_of(other) == "held"
-        child = int(line_of(other))
-        time.sleep(0.2)  # until it has come to its own code
+        told = {line_of(other), line_of(other)}  # in either order
+        (child,) = map(int, told - {"begun"})
         with pytest.raises(LockHeldError):
             FileLock(path)
         if is_killed:

@@ -12,7 +12,7 @@ Laws:
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,8 +69,9 @@ class Readers:
     async def close(self) -> None:
         """Close the kept connections, and from now on each one that is returned."""
         self._is_closed = True
-        while self._kept:
-            await self._kept.pop().close()
+        async with AsyncExitStack() as closing:  # each is closed, also if the caller is cancelled
+            while self._kept:
+                closing.push_async_callback(self._kept.pop().close)
 
 
 async def connect(path: Path, *, read_only: bool) -> aiosqlite.Connection:

@@ -246,19 +246,23 @@ class SqliteLog:
             raise log_error(self.path, "written", error) from error
 
     async def close(self) -> None:
-        """Checkpoint the WAL into the file, close it, and release the lock."""
-        await self._readers.close()
-        if self._writer is not None:
-            # If the checkpoint fails (a full disk), the log is still whole: the WAL has the rest.
-            with suppress(sqlite3.Error):
-                await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
-            await self._writer.close()
-            self._writer = None
-        if self._held is not None:
-            self._held.release()
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        """Checkpoint the WAL into the file, close it, and release the lock.
+
+        A caller that is cancelled closes it too: else its threads would keep the process going.
+        """
+        writer, lock, self._writer, self._lock = self._writer, self._lock, None, None
+        async with AsyncExitStack() as closing:  # in reverse order
+            if lock is not None:
+                closing.callback(lock.release)
+            if self._held is not None:
+                closing.callback(self._held.release)
+            if writer is not None:
+                closing.push_async_callback(writer.close)
+            await self._readers.close()
+            if writer is not None:
+                # If this fails (a full disk), the log is still whole: the WAL has the rest.
+                with suppress(sqlite3.Error):
+                    await writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def _select(
         self,

@@ -29,7 +29,7 @@ from tests.support.servers import ACTOR, KEY, Child, Running, child, client_of, 
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE_S: Final = 20
+PATIENCE_S: Final = 90
 MANY: Final = 500
 
 

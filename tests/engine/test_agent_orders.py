@@ -21,6 +21,9 @@ from tests.support.web import Answer, Asked, answering, forwarding_to, serving, 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.anyio
 
+LITTLE_BYTES = 2_000
+"""About a frame of the long clip."""
+
 
 class Held:
     """A clip that is asked for, and comes when it is let go."""
@@ -306,35 +309,41 @@ async def test_a_job_reaches_a_waiting_engine_without_another_poll(
 
 
 async def test_the_progress_of_ffmpeg_is_shown_and_only_grows(
-    server: Running, dispatcher: Client, ffmpeg: Ffmpeg, tmp_path: Path
+    server: Running, dispatcher: Client, each_ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
+    """Each look lets a little more of the clip go: ffmpeg 5 tells nothing while it waits for it."""
     clip = make_long_clip(tmp_path / "long.mkv")
     whole = clip.read_bytes()
-    gates = [asyncio.Event(), asyncio.Event()]
-    third = len(whole) // 3
+    looked, seen_enough = asyncio.Event(), asyncio.Event()
 
     async def pieces() -> AsyncIterator[bytes]:
-        yield whole[:third]
-        await gates[0].wait()
-        yield whole[third : 2 * third]
-        await gates[1].wait()
-        yield whole[2 * third :]
+        sent = len(whole) // 10
+        yield whole[:sent]
+        while not seen_enough.is_set() and sent < len(whole) * 0.9:
+            looked.clear()
+            await looked.wait()
+            yield whole[sent : sent + LITTLE_BYTES]
+            sent += LITTLE_BYTES
+        await seen_enough.wait()
+        yield whole[sent:]
 
     async with web(serving({"/long.mkv": Answer(pieces=pieces, length=len(whole))})) as origin:
         submitted = await dispatcher.submit(
             f"{origin.url}/long.mkv", "mpeg4", job_size=STREAM_FROM_MB, max_retries=1
         )
-        async with at_work(server.url, ffmpeg, tmp_path, heartbeat_s=0.05):
+        async with at_work(server.url, each_ffmpeg, tmp_path, heartbeat_s=0.05):
             shown = 0.0
-            for gate in gates:
+            for _ in range(2):
 
                 async def further(last: float = shown) -> float | None:
+                    looked.set()
                     job = await dispatcher.job(submitted.job_id)
                     assert not job.final, job.error_message
                     return job.progress if (job.progress or 0.0) > last else None
 
                 shown = await eventually(further)
-                gate.set()
+            seen_enough.set()
+            looked.set()
             job = await final(dispatcher, submitted.job_id)
     assert 0 < shown < 100
     assert (job.status, job.progress) == ("completed", None)

@@ -31,15 +31,14 @@ pytestmark = pytest.mark.anyio
 HEAD: Final = 40
 ANNA: Final = Asker("anna", is_operator=True)
 STORY: Final = told()[:HEAD]
-STOP_S: Final = 20
+STOP_S: Final = 30
 
 
 @pytest.fixture
 async def log(db: Path) -> AsyncIterator[SqliteLog]:
-    opened = await SqliteLog.open(db)
-    await opened.append(encoded(*STORY), 0)
-    yield opened
-    await opened.close()
+    async with await SqliteLog.open(db) as opened:
+        await opened.append(encoded(*STORY), 0)
+        yield opened
 
 
 @pytest.fixture
@@ -193,11 +192,10 @@ LONG: Final = 60_000
 @pytest.fixture
 async def long_log(db: Path) -> Path:
     """A log that takes a while to replay."""
-    log = await SqliteLog.open(db)
-    for first in range(1, LONG, 5_000):
-        seen = [Recorded(first + n, START, "t", EngineSeen(str(n % 97))) for n in range(5_000)]
-        await log.append(encoded(*seen), first - 1)
-    await log.close()
+    async with await SqliteLog.open(db) as log:
+        for first in range(1, LONG, 5_000):
+            seen = [Recorded(first + n, START, "t", EngineSeen(str(n % 97))) for n in range(5_000)]
+            await log.append(encoded(*seen), first - 1)
     return db
 
 

@@ -66,7 +66,7 @@ class Reader:
         self.shown: list[Block] = []
 
     async def piece(self) -> bytes:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             piece = await anext(self._stream)
         self.shown += self._parser.feed(piece)
         return piece
@@ -302,7 +302,7 @@ async def test_the_end_ends_streams_that_wait_and_those_that_have_much_to_read(
     rest = asyncio.create_task(rest_of(stream))
     await turns_of_the_loop()
     service.feed.end()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert len(await rest) < 25
     assert service.feed.streams == 0
 

@@ -196,6 +196,6 @@ async def test_what_was_committed_although_it_failed_has_its_timers(
         async def look() -> bool | None:
             return bool(await asking(service, AssignJob("e"))) or None
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await eventually(look)
         await asking(service, CompleteJob("a", "out"))

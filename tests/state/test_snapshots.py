@@ -215,10 +215,9 @@ def test_no_bytes_at_all_make_trouble(content: bytes) -> None:
 
 @pytest.fixture
 async def log(db: Path) -> AsyncIterator[WatchedLog]:
-    opened = await SqliteLog.open(db)
-    await opened.append(encoded(*STORY), 0)
-    yield WatchedLog(opened)
-    await opened.close()
+    async with await SqliteLog.open(db) as opened:
+        await opened.append(encoded(*STORY), 0)
+        yield WatchedLog(opened)
 
 
 async def written(log: WatchedLog, beside: Path, *seqs: int) -> list[Path]:

@@ -20,7 +20,7 @@ from tests.support.servers import KEY
 
 __all__ = ["AtWork", "at_work", "eventually", "files_below", "final", "lives", "program"]
 
-PATIENCE_S: Final = 30
+PATIENCE_S: Final = 90
 
 T = TypeVar("T")
 

@@ -27,7 +27,7 @@ __all__ = ["ACTOR", "KEY", "Child", "Running", "child", "client_of", "events_in"
 KEY: Final = "the key of these tests"
 ACTOR: Final = "tester"
 HOST: Final = "127.0.0.1"
-STOP_S: Final = 10
+STOP_S: Final = 30
 
 _GREETING = re.compile(r"Dispatcher ready on (http://\S+), log")
 

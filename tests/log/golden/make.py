@@ -157,13 +157,12 @@ def told() -> list[Recorded]:
 
 
 async def make(name: str) -> None:
-    log = await SqliteLog.open(HERE / f"{name}.db")
-    assert log.head == 0, "a golden log is never made anew"
-    entries = [serialization.encode(recorded) for recorded in told()]
-    await log.append(entries, 0)
-    state = (await replay(log)).projections.state()
-    root = log.tree.root().hex()
-    await log.close()
+    async with await SqliteLog.open(HERE / f"{name}.db") as log:
+        assert log.head == 0, "a golden log is never made anew"
+        entries = [serialization.encode(recorded) for recorded in told()]
+        await log.append(entries, 0)
+        state = (await replay(log)).projections.state()
+        root = log.tree.root().hex()
     (HERE / f"{name}.db.lock").unlink()
     shown = msgspec.json.format(msgspec.json.encode(state), indent=2)
     (HERE / f"{name}.state.json").write_bytes(shown + b"\n")
