@@ -95,7 +95,10 @@ class Workspace:
             path = private_folder(path)
             lock = FileLock(path / "lock")
         except OSError as error:
-            raise WorkspaceError(f"{path}: can't be used to work in: {error.strerror}") from error
+            raise WorkspaceError(
+                f"{path}: can't be used to work in: {error.strerror}; name another folder with "
+                "--work-dir"
+            ) from error
         return cls(engine_id, path, lock)
 
     @contextmanager
