@@ -114,6 +114,7 @@ async def engine(server: str, key: str, number: int) -> AsyncIterator[Process]:
     name = f"engine-{number}"
     options = ["--server", server, "--id", name, "--output", str(OUT / "outputs")]
     options += ["--work-dir", str(OUT / "work"), "--heartbeat-s", "0.5"]
+    options += ["--source-root", str(OUT)]
     async with running(name, key, "engine", *options) as (process, lines):
         async for line in lines:
             if "ready for" in line:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -13,12 +14,21 @@ from dispatcher.cli.output import log_plainly, say
 from dispatcher.client import Client
 from dispatcher.engine.agent import Agent, Settings
 from dispatcher.engine.delivery import Delivery, delivery_to
+from dispatcher.engine.fetching import Bounds
 from dispatcher.engine.ffmpeg import Ffmpeg, find_ffmpeg
+from dispatcher.engine.networks import DEFAULT_NETWORKS, SourceNetworks
+from dispatcher.engine.sandbox import FfmpegLimits
+from dispatcher.engine.sources import Sources
 from dispatcher.engine.workspace import Workspace, default_work_dir
 
 __all__ = ["engine"]
 
 _DEFAULTS = Settings()
+_BOUNDS = Bounds()
+_LIMITS = FfmpegLimits()
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+logger = logging.getLogger(__name__)
 
 
 def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
@@ -46,6 +56,37 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     heartbeat_s: Annotated[
         float, typer.Option(help="Pause between two heartbeats.", min=0.1)
     ] = _DEFAULTS.heartbeat_s,
+    source_root: Annotated[
+        list[Path] | None,
+        typer.Option(help="A directory below which files may be sources; may be repeated."),
+    ] = None,
+    source_networks: Annotated[
+        str,
+        typer.Option(
+            help="Where web sources may be: a list of public, private, loopback, link-local and "
+            "networks such as 10.1.0.0/16. The dispatcher is always permitted."
+        ),
+    ] = DEFAULT_NETWORKS,
+    max_source_mb: Annotated[
+        float, typer.Option(help="The largest web source.", min=0.001)
+    ] = _BOUNDS.max_mb,
+    source_timeout_s: Annotated[
+        float, typer.Option(help="How long a web source may take to arrive.", min=1)
+    ] = _BOUNDS.timeout_s,
+    max_megapixels: Annotated[
+        float, typer.Option(help="The largest picture of a source.", min=0.001)
+    ] = _LIMITS.megapixels,
+    max_memory_mb: Annotated[
+        int,
+        typer.Option(
+            help="How much memory ffmpeg may use; by default three quarters of the machine's.",
+            min=100,
+            show_default=False,
+        ),
+    ] = _LIMITS.memory_mb,
+    max_cpu_hours: Annotated[
+        float, typer.Option(help="How much CPU time ffmpeg may use for a job.", min=0.001)
+    ] = _LIMITS.cpu_hours,
 ) -> None:
     """Run a transcoding engine until SIGTERM or Ctrl-C.
 
@@ -56,15 +97,22 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     for noisy in ("httpx2", "httpcore2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     delivery = delivery_to(output)
+    sources = Sources(
+        [root.absolute() for root in source_root or []],
+        SourceNetworks.parse(source_networks, server),
+        Bounds(max_mb=max_source_mb, timeout_s=source_timeout_s),
+    )
+    limits = FfmpegLimits(max_memory_mb, max_cpu_hours, max_megapixels)
     workspace = Workspace.claim(work_dir or default_work_dir(), id_)
     try:
         asyncio.run(
             _run(
                 Client(server, api_key),
-                find_ffmpeg(ffmpeg),
+                (find_ffmpeg(ffmpeg), limits),
                 workspace,
                 delivery,
                 Settings(poll_s=poll_s, heartbeat_s=heartbeat_s, wait_s=wait_s),
+                sources,
             )
         )
     except asyncio.CancelledError:
@@ -73,8 +121,13 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
         workspace.release()
 
 
-async def _run(
-    client: Client, ffmpeg: Path, workspace: Workspace, delivery: Delivery, settings: Settings
+async def _run(  # noqa: PLR0913, PLR0917 - all that an agent is made of
+    client: Client,
+    ffmpeg: tuple[Path, FfmpegLimits],
+    workspace: Workspace,
+    delivery: Delivery,
+    settings: Settings,
+    sources: Sources,
 ) -> None:
     async with client:
         agent: Agent | None = None
@@ -98,6 +151,22 @@ async def _run(
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, stop)
-        probed = await Ffmpeg.probe(ffmpeg)
-        agent = Agent(client, probed, workspace, delivery, settings)
+        probed = await Ffmpeg.probe(*ffmpeg)
+        logger.info("%s: %s", workspace.engine_id, probed.sandbox.described)
+        _tell_of(sources, workspace.engine_id)
+        agent = Agent(client, probed, workspace, delivery, settings, sources)
         await agent.run()
+
+
+def _tell_of(sources: Sources, engine_id: str) -> None:
+    """Tell what an operator may have meant otherwise."""
+    for root in sources.roots:
+        if not root.is_dir():
+            logger.warning("%s: --source-root %s is no directory at present", engine_id, root)
+    set_here = [name for name in os.environ if name.lower() in _PROXIES]
+    if set_here:
+        logger.warning(
+            "%s: sources are fetched without a proxy: %s is not used, as the addresses behind a "
+            "proxy can't be checked",
+            *(engine_id, ", ".join(set_here)),
+        )

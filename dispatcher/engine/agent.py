@@ -29,7 +29,7 @@ from dispatcher.engine.codecs import media_type_of
 from dispatcher.engine.delivery import Delivery, DeliveryError
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError
 from dispatcher.engine.journal import Journal, JournalEntry
-from dispatcher.engine.sources import SourceError, open_source
+from dispatcher.engine.sources import SourceError, Sources
 from dispatcher.engine.workspace import Workspace, file_name
 from dispatcher.errors import DispatcherError
 from dispatcher.urls import masked
@@ -64,19 +64,21 @@ class Settings(msgspec.Struct, frozen=True):
 class Agent:
     """An engine that works for one dispatcher."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - all that an agent works with
         self,
         client: Client,
         ffmpeg: Ffmpeg,
         workspace: Workspace,
         delivery: Delivery,
         settings: Settings,
+        sources: Sources,
     ) -> None:
         self._client = client
         self._ffmpeg = ffmpeg
         self._workspace = workspace
         self._delivery = delivery
         self._settings = settings
+        self._sources = sources
         self._id = workspace.engine_id
         self._instance = uuid.uuid4().hex
         self._journal = Journal(workspace.path / "journal.json")
@@ -236,9 +238,8 @@ class Agent:
             with self._workspace.job_folder() as folder:
                 entry = await self._attempt(job, folder)
         except OSError as error:
-            entry = JournalEntry(
-                job, "failed", f"engine {self._id} has no room to work in: {error}"
-            )
+            why = f"engine {self._id} has no room to work in: {error}"
+            entry = JournalEntry(job, "failed", why, "engine")
         if entry is None:
             logger.warning("%s: job %s: taken away by the dispatcher", self._id, job.job_id)
             self._journal.clear()
@@ -251,8 +252,10 @@ class Agent:
         try:
             work = _until(self._cancelled, self._transcode_and_deliver(job, folder))
             done = await _until(self._stopping, work)
-        except (SourceError, FfmpegError, OSError) as error:
-            return JournalEntry(job, "failed", str(error))
+        except (SourceError, FfmpegError) as error:
+            return JournalEntry(job, "failed", str(error), error.cause)
+        except OSError as error:  # of the disk that this engine works on
+            return JournalEntry(job, "failed", str(error), "engine")
         except Exception as error:
             # No job may end the engine: the next process would resume the job and end too.
             logger.exception("%s: job %s: a defect of the engine", self._id, job.job_id)
@@ -266,13 +269,13 @@ class Agent:
 
     async def _transcode_and_deliver(self, job: JobView, folder: Path) -> JournalEntry:
         if job.target_codec not in self._ffmpeg.encoders:
-            raise FfmpegError(f"engine {self._id} can't encode {job.target_codec}")
+            raise FfmpegError(f"engine {self._id} can't encode {job.target_codec}", cause="engine")
         codec, _ = self._ffmpeg.encoders[job.target_codec]
-        source = await open_source(
-            job.source_url, job.job_size, folder, streams=self._ffmpeg.streams
-        )
         output = folder / f"output{codec.suffix}"
-        await self._ffmpeg.transcode(source, job.target_codec, output, self._progressed)
+        async with self._sources.opened(
+            job.source_url, job.job_size, folder, streams=self._ffmpeg.streams
+        ) as source:
+            await self._ffmpeg.transcode(source, job.target_codec, output, self._progressed)
         return await self._deliver(self._record(JournalEntry(job, "transcoded", str(output))))
 
     def _progressed(self, percent: float) -> None:
@@ -301,8 +304,10 @@ class Agent:
         name = f"{file_name(job.job_id)}-{job.attempt}{output.suffix}"
         try:
             url = await self._delivery.deliver(output, name, media_type_of(output.suffix))
-        except (DeliveryError, OSError) as error:
-            return JournalEntry(job, "failed", str(error))
+        except DeliveryError as error:
+            return JournalEntry(job, "failed", str(error), error.cause)
+        except OSError as error:
+            return JournalEntry(job, "failed", str(error), "engine")
         return JournalEntry(job, "delivered", url)
 
     async def _report_output(self, job: JobView, output_url: str) -> None:

@@ -22,6 +22,7 @@ import httpx2
 import stamina
 
 from dispatcher import files
+from dispatcher.client import FailureCause
 from dispatcher.errors import DispatcherError
 from dispatcher.urls import masked, path_of, web_url_fault
 
@@ -33,7 +34,15 @@ _CHUNK_BYTES: Final = 1 << 20
 
 
 class DeliveryError(DispatcherError):
-    """The output can't be delivered; the text says why."""
+    """The output can't be delivered; the text says why.
+
+    `cause` is what the engine reports: it is at fault if its own directory can't be written. Why a
+    web server refuses an output is not known.
+    """
+
+    def __init__(self, text: str, cause: FailureCause = "unknown") -> None:
+        super().__init__(text)
+        self.cause: FailureCause = cause
 
 
 class Delivery(Protocol):
@@ -78,7 +87,7 @@ class _Directory:
                 shutil.move(final, output)
             raise
         except OSError as error:
-            raise DeliveryError(f"{final}: can't be written: {error.strerror}") from error
+            raise DeliveryError(f"{final}: can't be written: {error.strerror}", "engine") from error
         return final.as_uri()
 
     async def discard(self, output_url: str) -> None:

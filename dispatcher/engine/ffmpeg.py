@@ -3,38 +3,52 @@
 Laws:
 - Arguments are passed to ffmpeg as a list, never through a shell. Sources and outputs always begin
   with their protocol, so ffmpeg can't take them for options.
+- A source is read with listed demuxers and the protocols that it needs. ffmpeg runs in a sandbox.
 - ffmpeg dies with the engine, even if the engine is killed.
 - A cancelled run returns only when ffmpeg has ended.
 """
 
 import asyncio
-import ctypes
 import os
 import re
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
+from dispatcher.client import FailureCause
 from dispatcher.engine.codecs import CODECS, Codec, Encoder
+from dispatcher.engine.confined import FAILED, NOT_FOUND
+from dispatcher.engine.demuxers import media_demuxers
+from dispatcher.engine.sandbox import Access, FfmpegLimits, Sandbox, sandboxes
 from dispatcher.errors import DispatcherError
 
-__all__ = ["Ffmpeg", "FfmpegError", "FfmpegMissingError", "Input", "find_ffmpeg"]
+__all__ = [
+    "Ffmpeg",
+    "FfmpegError",
+    "FfmpegLimitError",
+    "FfmpegMissingError",
+    "Input",
+    "find_ffmpeg",
+]
 
 STALL_S: Final = 30
 """How long a network source may send nothing."""
 _TAIL_BYTES: Final = 4_096
 _TAIL_LINES: Final = 8
 _DURATION: Final = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
-# These follow references to other files, or run scripts. No source may do that.
-_UNSAFE_DEMUXERS: Final = frozenset(
-    {"concat", "hls", "dash", "imf", "image2", "image2pipe", "sdp", "rtsp", "rtp", "sap",
-     "webm_dash_manifest", "avisynth", "vapoursynth", "tedcaptions", "live_flv"}
-)  # fmt: skip
+# What ffmpeg says, or dies of, when a limit of its sandbox may be the reason.
+_OVER_LIMIT: Final = (
+    *("Cannot allocate memory", "Resource temporarily unavailable", "bad_alloc"),
+    "max pixel count",
+)
+_DEATHS_OF_LIMITS: Final = ("SIGKILL", "SIGABRT", "SIGSEGV", "SIGXCPU")
+_NO_ACCESS: Final = Access()
+_DEFAULT_LIMITS: Final = FfmpegLimits()
+_PROXIES: Final = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 
 
 class FfmpegMissingError(DispatcherError):
@@ -42,18 +56,57 @@ class FfmpegMissingError(DispatcherError):
 
 
 class FfmpegError(DispatcherError):
-    """ffmpeg failed. The text has its exit status and last lines, `printed` a few more."""
+    """ffmpeg failed. The text has its exit status and last lines, `printed` a few more.
 
-    def __init__(self, text: str, printed: str = "") -> None:
+    `cause` is what the engine reports as the cause (docs/protocol.md).
+    """
+
+    def __init__(self, text: str, printed: str = "", cause: FailureCause | None = None) -> None:
         super().__init__(text)
         self.printed = printed
+        self.cause: FailureCause = cause or _cause_in(printed)
+
+
+_CAUSES: Final[Sequence[tuple[re.Pattern[str], FailureCause]]] = (
+    (re.compile(r"No space left on device|Disk quota exceeded|Read-only file system"), "engine"),
+    (
+        re.compile(
+            r"Connection (refused|reset|timed out)|Network is unreachable|No route to host"
+            r"|HTTP error 5\d\d|Server returned 5"
+            r"|(HTTP error|Server returned) (408|425|429)|Too Many Requests"
+        ),
+        "source_away",
+    ),
+    (
+        re.compile(
+            r"Invalid data found when processing input|moov atom not found|matches no streams"
+            r"|does not contain any stream|HTTP error 4\d\d|Server returned 4"
+        ),
+        "source_bad",
+    ),
+)
+"""What ffmpeg prints, and the cause that this shows; the first that is found counts."""
+
+
+def _cause_in(printed: str) -> FailureCause:
+    return next((cause for pattern, cause in _CAUSES if pattern.search(printed)), "unknown")
+
+
+class FfmpegLimitError(FfmpegError):
+    """ffmpeg failed, perhaps because it reached a limit of this engine. The text names them."""
 
 
 class Input(NamedTuple):
-    """What ffmpeg reads, and the protocols that it may use for that."""
+    """What ffmpeg reads, and the protocols that it may use for that.
+
+    `proxy_port` is that of the proxy on loopback by which it reaches the web; without, it does not.
+    `inherits` are open files whose numbers stand in the URL.
+    """
 
     url: str
     protocols: Sequence[str]
+    proxy_port: int | None = None
+    inherits: Sequence[int] = ()
 
 
 def find_ffmpeg(named: str | None = None) -> Path:
@@ -83,21 +136,31 @@ class Ffmpeg(NamedTuple):
     encoders: Mapping[str, tuple[Codec, Encoder]]
     protocols: frozenset[str]
     demuxers: tuple[str, ...]
+    sandbox: Sandbox
 
     @classmethod
-    async def probe(cls, path: Path) -> "Ffmpeg":
+    async def probe(cls, path: Path, limits: FfmpegLimits = _DEFAULT_LIMITS) -> "Ffmpeg":
         """Try every codec with a real encode, and keep those that work.
 
-        ffmpeg's own list is not enough: it has hardware encoders even without the hardware.
+        ffmpeg's own list is not enough: it has hardware encoders even without the hardware. All
+        of this is done in the most confined sandbox in which this ffmpeg runs at all.
         """
+        for sandbox in await sandboxes(limits):
+            try:
+                told = await _run([str(path), "-v", "error", "-protocols"], sandbox)
+                break
+            except FfmpegError as error:
+                fault = error
+        else:
+            raise FfmpegMissingError(f"{path} is no ffmpeg: {fault}") from fault
         try:
-            protocols = (await _run([str(path), "-v", "error", "-protocols"])).split("Output:")[0]
-            listed = (await _run([str(path), "-v", "error", "-demuxers"])).splitlines()
+            listed = (await _run([str(path), "-v", "error", "-demuxers"], sandbox)).splitlines()
         except FfmpegError as error:
             raise FfmpegMissingError(f"{path} is no ffmpeg: {error}") from error
+        protocols = told.split("Output:")[0]
         # A line is "D   mov,mp4,m4a  QuickTime"; a "d" after the D marks a device.
         names = [f[1] for line in listed if len(f := line.split(maxsplit=2)) > 1 and f[0] == "D"]
-        unproven = cls(path, {}, frozenset(protocols.split()), tuple(names))
+        unproven = cls(path, {}, frozenset(protocols.split()), tuple(names), sandbox)
         turns = asyncio.Semaphore(os.cpu_count() or 1)
         with TemporaryDirectory(prefix="dispatcher-probe-") as folder:
             found = await asyncio.gather(
@@ -124,7 +187,7 @@ class Ffmpeg(NamedTuple):
         started = time.monotonic()
         with TemporaryDirectory(prefix="dispatcher-benchmark-") as folder:
             output = Path(folder, "benchmark" + codec.suffix)
-            await _run(self._test_card("640x360", 2, codec, encoder, output))
+            await self._encode_test_card("640x360", 2, codec, encoder, output)
         return round(time.monotonic() - started, 3)
 
     async def transcode(
@@ -140,14 +203,22 @@ class Ffmpeg(NamedTuple):
         called with the percentage done, if the source's length is known.
         """
         codec, encoder = self.encoders[codec_name]
-        limits = ["-protocol_whitelist", ",".join(source.protocols)]
-        if "file" in source.protocols:
-            safe = (name for name in self.demuxers if not _UNSAFE_DEMUXERS & set(name.split(",")))
-            limits += ["-format_whitelist", ",".join(safe)]
-        else:
-            limits += ["-rw_timeout", str(STALL_S * 1_000_000)]
-        opening = [str(self.path), "-hide_banner", "-nostdin", *limits]
-        length_us = await _length_us([*opening, "-v", "info", "-i", source.url])
+        is_web = source.proxy_port is not None
+        opening = [
+            *(str(self.path), "-hide_banner", "-nostdin"),
+            *("-protocol_whitelist", ",".join(source.protocols)),
+            *("-format_whitelist", ",".join(media_demuxers(self.demuxers, playlists=is_web))),
+            *("-max_pixels", str(round(self.sandbox.limits.megapixels * 1_000_000))),
+            *(("-rw_timeout", str(STALL_S * 1_000_000)) if is_web else ()),
+        ]
+        access = Access(
+            [source.url.removeprefix("file:")] if source.url.startswith("file:") else [],
+            output.absolute().parent,
+            source.proxy_port,
+        )
+        length_us = await self._length_us(
+            [*opening, "-v", "info", "-i", source.url], access, source.inherits
+        )
 
         def on_line(line: str) -> None:
             name, _, value = line.partition("=")
@@ -157,7 +228,7 @@ class Ffmpeg(NamedTuple):
         await _run(
             [*opening, "-v", "error", "-nostats", "-progress", "pipe:1", "-i", source.url,
              "-map", "0:V:0", "-map", "0:a?", *_encode(codec, encoder, output)],
-            on_line,
+            self.sandbox, access, source.inherits, on_line,
         )  # fmt: skip
         if not _is_written(output):
             raise FfmpegError("ffmpeg ended well but wrote no output")
@@ -169,22 +240,35 @@ class Ffmpeg(NamedTuple):
             async with turns:
                 output = folder / (codec.names[0] + codec.suffix)
                 try:
-                    await _run(self._test_card("128x96", 0.4, codec, encoder, output))
+                    await self._encode_test_card("128x96", 0.4, codec, encoder, output)
                 except FfmpegError:
                     continue
                 if _is_written(output):
                     return encoder
         return None
 
-    def _test_card(
+    async def _encode_test_card(
         self, size: str, length_s: float, codec: Codec, encoder: Encoder, output: Path
-    ) -> list[str]:
-        return [
+    ) -> None:
+        command = [
             str(self.path), "-hide_banner", "-nostdin", "-v", "error",
             "-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d={length_s}",
             "-f", "lavfi", "-i", f"sine=f=440:d={length_s}",
             "-map", "0:v", "-map", "1:a", *_encode(codec, encoder, output),
         ]  # fmt: skip
+        await _run(command, self.sandbox, Access(folder=output.parent))
+
+    async def _length_us(
+        self, command: Sequence[str], access: Access, inherits: Sequence[int]
+    ) -> int | None:
+        """Return a source's length, if known. ffmpeg fails as it has no output: ignore that."""
+        try:
+            await _run(command, self.sandbox, access, inherits)
+        except FfmpegError as error:
+            if match := _DURATION.search(error.printed):
+                hours, minutes, seconds = match.groups()
+                return round((int(hours) * 3600 + int(minutes) * 60 + float(seconds)) * 1_000_000)
+        return None
 
 
 def _encode(codec: Codec, encoder: Encoder, output: Path) -> list[str]:
@@ -200,31 +284,27 @@ def _is_written(output: Path) -> bool:
     return output.exists() and output.stat().st_size > 0
 
 
-async def _length_us(command: Sequence[str]) -> int | None:
-    """Return the length of a source, if known. ffmpeg fails as it has no output: ignore that."""
-    try:
-        await _run(command)
-    except FfmpegError as error:
-        if match := _DURATION.search(error.printed):
-            hours, minutes, seconds = match.groups()
-            return round((int(hours) * 3600 + int(minutes) * 60 + float(seconds)) * 1_000_000)
-    return None
-
-
-async def _run(command: Sequence[str], on_line: Callable[[str], None] | None = None) -> str:
+async def _run(
+    command: Sequence[str],
+    sandbox: Sandbox,
+    access: Access = _NO_ACCESS,
+    inherits: Sequence[int] = (),
+    on_line: Callable[[str], None] | None = None,
+) -> str:
     """Run ffmpeg to its end and return what it printed. Raises `FfmpegError` if it failed.
 
     If `on_line` is given, it is called with each line as it comes, and the result is empty.
     """
     try:
         process = await asyncio.create_subprocess_exec(
-            *command,
+            *sandbox.around(command, access),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            env=_environment(access.port),
+            pass_fds=inherits,
             # Ctrl-C in a terminal signals the whole process group. The engine ends ffmpeg itself.
             start_new_session=True,
-            preexec_fn=_prepare_child,
         )
     except (OSError, ValueError) as error:  # ValueError: an argument with a NUL
         raise FfmpegError(f"{command[0]} can't be started: {error}") from error
@@ -246,11 +326,7 @@ async def _run(command: Sequence[str], on_line: Callable[[str], None] | None = N
     if status != 0:
         if is_cut:  # no part of a line: of a part of a URL nobody can tell what is its password
             tail = tail.partition(b"\n")[2]
-        said = tail.decode(errors="replace")
-        how = f"exit status {status}" if status > 0 else signal.Signals(-status).name
-        raise FfmpegError(
-            "\n".join([f"ffmpeg failed ({how}):", *said.splitlines()[-_TAIL_LINES:]]), said
-        )
+        raise _failure(command[0], status, tail.decode(errors="replace"), sandbox.limits)
     return "\n".join(lines)
 
 
@@ -262,16 +338,21 @@ async def _lines(stream: asyncio.StreamReader, on_line: Callable[[str], None] | 
     return lines
 
 
-_NICENESS: Final = 10
-_PR_SET_PDEATHSIG: Final = 1  # prctl(2), Linux only
-_libc: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
+def _failure(program: str, status: int, said: str, limits: FfmpegLimits) -> FfmpegError:
+    if status in {FAILED, NOT_FOUND} and said.startswith("can't be "):
+        return FfmpegError(f"{program} {said.strip()}")
+    how = f"exit status {status}" if status > 0 else signal.Signals(-status).name
+    lines = [f"ffmpeg failed ({how}):", *said.splitlines()[-_TAIL_LINES:]]
+    if how not in _DEATHS_OF_LIMITS and not any(text in said for text in _OVER_LIMIT):
+        return FfmpegError("\n".join(lines), said)
+    lines.append(
+        f"The limits of this engine: --max-memory-mb {limits.memory_mb}, "
+        f"--max-cpu-hours {limits.cpu_hours:g}, --max-megapixels {limits.megapixels:g}"
+    )
+    return FfmpegLimitError("\n".join(lines), said)
 
 
-def _prepare_child() -> None:
-    """Lower this process's priority, and have the kernel kill it when its parent dies.
-
-    ffmpeg uses all cores, and must not delay the engine's heartbeats.
-    """
-    os.nice(_NICENESS)
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _environment(proxy_port: int | None) -> dict[str, str]:
+    """Return this process's environment, but with the engine's proxy or none."""
+    kept = {name: v for name, v in os.environ.items() if name.lower() not in _PROXIES}
+    return kept if proxy_port is None else kept | {"http_proxy": f"http://127.0.0.1:{proxy_port}"}

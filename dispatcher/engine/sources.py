@@ -1,21 +1,33 @@
-"""Open a job's source: decide what ffmpeg may read, and fetch the source if necessary."""
+"""Open a job's source: decide what ffmpeg may read, and fetch the source if necessary.
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
+Laws:
+- A file is read only below a source root, wherever links lead, and is opened here: ffmpeg gets
+  what was judged, though the path may lead elsewhere by then.
+- Of files outside the roots nothing is told, not even whether they exist.
+- What comes from the web comes by `fetch` or through the checking proxy.
+"""
+
+import asyncio
+import os
+import re
+import stat
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-import httpx2
-
-from dispatcher.engine.ffmpeg import Input
-from dispatcher.errors import DispatcherError
+from dispatcher.engine.fetching import Bounds, fetch
+from dispatcher.engine.ffmpeg import FfmpegError, Input
+from dispatcher.engine.networks import DEFAULT_NETWORKS, SourceNetworks
+from dispatcher.engine.proxy import checking_proxy
+from dispatcher.engine.source_errors import SourceAwayError, SourceError, SourceRefusedError
 from dispatcher.urls import masked, path_of, web_url_fault
 
-__all__ = ["SourceError", "open_source"]
+__all__ = ["SourceError", "Sources"]
 
-WEB_PROTOCOLS: Final[Sequence[str]] = ("http", "https", "tcp", "tls", "crypto")
+WEB_PROTOCOLS: Final[Sequence[str]] = ("http", "https", "tcp", "tls", "crypto", "httpproxy")
 FILE_PROTOCOLS: Final[Sequence[str]] = ("file",)
-FETCH_TIMEOUT_S: Final = 30
 STREAM_FROM_MB: Final = 100.0
 """From this size a web source is streamed.
 
@@ -24,40 +36,159 @@ agree: the dispatcher decides which engine gets a job, and the engine, perhaps o
 decides how to do it.
 """
 _PLAYLISTS: Final = (".m3u8", ".mpd")
+_SUFFIX: Final = re.compile(r"\.[a-z0-9]{1,8}")
+_OPEN_FILES: Final = "/proc/self/fd"
 
 
-class SourceError(DispatcherError):
-    """The source can't be opened or fetched; the text says why."""
+class Sources(NamedTuple):
+    """The sources that this engine reads: below which directories, and in which networks."""
+
+    roots: Sequence[Path] = ()
+    networks: SourceNetworks = SourceNetworks.parse(DEFAULT_NETWORKS)
+    bounds: Bounds = Bounds()
+
+    @asynccontextmanager
+    async def opened(
+        self, source_url: str, size_mb: float, folder: Path, *, streams: bool
+    ) -> AsyncIterator[Input]:
+        """Give an input for ffmpeg, fetching `source_url` into `folder` if necessary.
+
+        A file is read in place. If `streams` is true, a web source is streamed if it is large, or
+        if it is a playlist, which is useless without its server. Other web sources are fetched
+        first. Raises `SourceError`, also at the end or in the middle of the block: as soon as a
+        streamed source breaks a rule.
+        """
+        try:
+            url = urlsplit(source_url)
+        except ValueError as error:
+            raise SourceError(f"{masked(source_url)!r} is no URL") from error
+        match url.scheme.lower():
+            case "file":
+                file = open_beneath(self.roots, _path_of(url))
+                try:
+                    with _linked(file, _path_of(url), folder) as source:
+                        yield source
+                finally:
+                    os.close(file)
+            case "http" | "https":
+                if (fault := web_url_fault(source_url)) is not None:
+                    raise SourceError(f"{masked(source_url)!r} {fault}")
+                is_playlist = url.path.lower().endswith(_PLAYLISTS)
+                if streams and (size_mb >= STREAM_FROM_MB or is_playlist):
+                    async with self._streamed(source_url) as source:
+                        yield source
+                else:
+                    fetched = folder / f"source{_suffix_of(url.path)}"
+                    await fetch(source_url, fetched, self.networks, self.bounds)
+                    yield Input(f"file:{fetched}", FILE_PROTOCOLS)
+            case _:
+                raise SourceError(
+                    f"{masked(source_url)!r}: sources are http://, https:// or file:// URLs, "
+                    "nothing else"
+                )
+
+    @asynccontextmanager
+    async def _streamed(self, url: str) -> AsyncIterator[Input]:
+        faults: list[SourceError] = []
+
+        def end(fault: SourceError) -> None:
+            faults.append(fault)
+            if not over.expired():
+                over.reschedule(asyncio.get_running_loop().time())
+
+        try:
+            async with (
+                asyncio.timeout(None) as over,
+                checking_proxy(self.networks, self.bounds, end) as port,
+            ):
+                yield Input(url, WEB_PROTOCOLS, port)
+        except (TimeoutError, FfmpegError):
+            if not faults:
+                raise
+        if faults:
+            raise type(faults[0])(f"{masked(url)}: {faults[0]}") from faults[0]
 
 
-async def open_source(source_url: str, size_mb: float, folder: Path, *, streams: bool) -> Input:
-    """Return an input for ffmpeg, fetching `source_url` into `folder` if necessary.
+def open_beneath(roots: Sequence[Path], path: Path) -> int:
+    """Open a regular file below one of the roots, for reading; gives its descriptor.
 
-    A file is read in place. If `streams` is true, a web source is streamed if it is large, or if
-    it is a playlist, which is useless without its server. Other web sources are fetched first.
+    Raises `SourceRefusedError` if it is outside, or `SourceError` if it can't be read.
     """
+    if not roots:
+        raise SourceRefusedError(
+            f"{path}: this engine reads no files; its operator can permit those below a directory "
+            "with --source-root"
+        )
+    # Dot segments are removed first, as in every URL, so that they can't ask about what is outside.
+    named = "/" + os.path.normpath(str(path)).lstrip("/")
+    real_roots = [os.path.realpath(root) for root in roots]
+    if "\0" not in named and _is_below(named, [*real_roots, *map(os.path.abspath, roots)]):
+        try:
+            real = os.path.realpath(named)
+            for root in real_roots:
+                if _is_below(real, [root]):
+                    return _walk(root, os.path.relpath(real, root))
+        except FileNotFoundError as error:
+            raise SourceAwayError(
+                f"{path}: there is no such file on this engine's machine"
+            ) from error
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise SourceAwayError(f"{path}: can't be read: {why}") from error
+    raise SourceRefusedError(
+        f"{path}: is outside the directories in which this engine reads files; its operator can "
+        "add one with --source-root"
+    )
+
+
+def _is_below(path: str, roots: Sequence[str]) -> bool:
+    return any(path == root or path.startswith(root.rstrip("/") + "/") for root in roots)
+
+
+def _walk(root: str, relative: str) -> int:
+    """Open a file from directory to directory. No link is followed: the path has been resolved."""
+    *folders, name = relative.split("/")
+    by_path = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+    there = os.open(root, by_path)
     try:
-        url = urlsplit(source_url)
-    except ValueError as error:
-        raise SourceError(f"{masked(source_url)!r} is no URL") from error
-    match url.scheme.lower():
-        case "file":
-            return Input(f"file:{_local(url)}", FILE_PROTOCOLS)
-        case "http" | "https":
-            if (fault := web_url_fault(source_url)) is not None:
-                raise SourceError(f"{masked(source_url)!r} {fault}")
-            is_playlist = url.path.lower().endswith(_PLAYLISTS)
-            if streams and (size_mb >= STREAM_FROM_MB or is_playlist):
-                return Input(source_url, WEB_PROTOCOLS)
-            return Input(f"file:{await _fetch(source_url, folder / 'source')}", FILE_PROTOCOLS)
-        case _:
-            raise SourceError(
-                f"{masked(source_url)!r}: sources are http://, https:// or file:// URLs, nothing "
-                "else"
-            )
+        for folder in folders:
+            above, there = there, os.open(folder, by_path | os.O_NOFOLLOW, dir_fd=there)
+            os.close(above)
+        # To open a pipe or a device has effects, so look before; to open what replaced the file
+        # since does not wait, and is noticed.
+        if not stat.S_ISREG(os.stat(name, dir_fd=there, follow_symlinks=False).st_mode):
+            raise OSError("it is no regular file")
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        file = os.open(name, flags, dir_fd=there)
+    finally:
+        os.close(there)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError("it is no regular file")
+    return file
 
 
-def _local(url: SplitResult) -> Path:
+@contextmanager
+def _linked(file: int, path: Path, folder: Path) -> Iterator[Input]:
+    """Give ffmpeg an open file: on Linux by its number, which can't come to mean another file."""
+    if not Path(_OPEN_FILES).is_dir():
+        yield Input(f"file:{os.path.realpath(path)}", FILE_PROTOCOLS)
+        return
+    link = folder / f"source{_suffix_of(path.name)}"
+    link.symlink_to(f"{_OPEN_FILES}/{file}")  # of the process that follows it
+    try:
+        yield Input(f"file:{link}", FILE_PROTOCOLS, inherits=(file,))
+    finally:
+        link.unlink(missing_ok=True)
+
+
+def _suffix_of(name: str) -> str:
+    """Return the suffix of a name if it is a plain one: some formats are known by it alone."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix if _SUFFIX.fullmatch(suffix) else ""
+
+
+def _path_of(url: SplitResult) -> Path:
     if url.netloc not in ("", "localhost"):
         raise SourceError(
             f"{masked(f'file://{url.netloc}/')}… is on another machine; use file:///path"
@@ -65,28 +196,4 @@ def _local(url: SplitResult) -> Path:
     path = path_of(url.geturl())
     if not path.is_absolute():
         raise SourceError(f"file:{url.path}: use file:///path, from the root on")
-    try:
-        if not path.is_file():
-            raise SourceError(f"{path}: there is no such file on this engine's machine")
-    except ValueError as error:
-        raise SourceError(f"{path!s}: is no path: {error}") from error
-    return path
-
-
-async def _fetch(url: str, path: Path) -> Path:
-    try:
-        async with (
-            httpx2.AsyncClient(follow_redirects=True, timeout=FETCH_TIMEOUT_S) as http,
-            http.stream("GET", url) as response,
-        ):
-            if not response.is_success:
-                raise SourceError(f"{masked(url)}: the server answered {response.status_code}")
-            with path.open("wb") as file:
-                async for chunk in response.aiter_bytes(1 << 20):
-                    file.write(chunk)
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        why = masked(str(error), [url]) or type(error).__name__
-        raise SourceError(f"{masked(url)}: {why}") from error
-    except OSError as error:
-        raise SourceError(f"{masked(url)}: can't be stored while it is fetched: {error}") from error
     return path

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.anyio
 ENGINE = (
     *("engine", "--id", "farm-1", "--work-dir", "work", "--output", "out"),
     *("--ffmpeg", str(FFMPEG), "--poll-s", "0.05", "--wait-s", "0"),
+    *("--source-root", "/", "--source-networks", "loopback"),
 )
 
 
@@ -241,6 +242,30 @@ async def test_an_engine_that_can_not_work_exits_with_1(
     assert done.status == 1
     assert done.err.startswith("dispatcher: ")
     assert len(done.err.splitlines()) == 1
+
+
+async def test_networks_that_can_not_be_read_are_an_error_before_anything_is_made(
+    tmp_path: Path,
+) -> None:
+    done = await command(tmp_path, *ENGINE, "--source-networks", "public,intranet")
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith(
+        "dispatcher: --source-networks: 'intranet' is none of public, private, loopback, "
+    )
+    assert not (tmp_path / "work").exists()
+
+
+async def test_an_engine_says_what_is_confined_and_what_may_be_meant_otherwise(
+    server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    missing = tmp_path / "missing"
+    arguments = (*ENGINE, "--source-root", str(missing), "--max-memory-mb", "2000")
+    async with started(tmp_path, *arguments, server=server.url) as engine:
+        said = await said_by(engine, "farm-1: ffmpeg ")
+        assert "uses at most 2000 MB of memory and 1000 hours of CPU time a job" in said
+        await said_by(engine, f"--source-root {missing} is no directory at present")
+        await said_by(engine, "sources are fetched without a proxy: HTTPS_PROXY is not used")
 
 
 # submit --wait

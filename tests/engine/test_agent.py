@@ -11,10 +11,10 @@ from dispatcher.client import Client, RequestRefusedError
 from dispatcher.engine.agent import Agent, Settings
 from dispatcher.engine.delivery import delivery_to
 from dispatcher.engine.ffmpeg import Ffmpeg
-from dispatcher.engine.sources import STREAM_FROM_MB
+from dispatcher.engine.sources import STREAM_FROM_MB, Sources
 from dispatcher.engine.workspace import Workspace
 from projections.jobs import JobView
-from tests.support.engines import at_work, eventually, files_below, final
+from tests.support.engines import ANYWHERE, at_work, eventually, files_below, final
 from tests.support.media import Clips, found_in, playlist_of
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.support.servers import Running, events_in
@@ -133,7 +133,7 @@ async def test_a_job_whose_source_is_broken_fails_with_ffmpegs_last_lines(
     submitted = await dispatcher.submit(source.as_uri(), "h264", max_retries=2)
     async with at_work(server.url, ffmpeg, tmp_path) as engine:
         job = await final(dispatcher, submitted.job_id)
-    assert (job.status, job.retries, job.attempt) == ("failed_permanently", 2, 2)
+    assert (job.status, job.retries, job.attempt) == ("failed_permanently", 1, 1), "no retry helps"
     assert job.error_message is not None
     assert job.error_message.startswith("ffmpeg failed (exit status ")
     assert reason in job.error_message
@@ -190,12 +190,32 @@ async def test_no_source_can_end_the_engine(
     assert job.error_message
 
 
+async def test_an_engine_reads_no_files_and_asks_nothing_inside_unless_it_is_told_to(
+    server: Running, dispatcher: Client, ffmpeg: Ffmpeg, clips: Clips, tmp_path: Path
+) -> None:
+    async with web(serving({"/clip.mp4": clips.plain})) as inner:
+        urls = (clips.plain.as_uri(), f"{inner.url}/clip.mp4", f"{inner.url}/list.m3u8")
+        submitted = [await dispatcher.submit(url, "mpeg4", max_retries=1) for url in urls]
+        async with at_work(server.url, ffmpeg, tmp_path, sources=Sources()) as engine:
+            file, fetched, streamed = [await final(dispatcher, job.job_id) for job in submitted]
+        assert inner.asked == []
+    assert {file.status, fetched.status, streamed.status} == {"failed_permanently"}
+    assert "--source-root" in str(file.error_message)
+    for job in (fetched, streamed):
+        assert job.error_message == (
+            f"{job.source_url}: 127.0.0.1 is a loopback address, and this engine fetches nothing "
+            "from there; its operator can permit it with --source-networks"
+        )
+    assert files_below(engine.workspace.path) == []
+
+
 async def test_an_engine_whose_key_is_refused_ends_and_says_so(
     server: Running, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     workspace = Workspace.claim(tmp_path, "engine")
     async with Client(server.url, "another key") as client:
-        agent = Agent(client, ffmpeg, workspace, delivery_to(str(tmp_path)), Settings())
+        delivery = delivery_to(str(tmp_path))
+        agent = Agent(client, ffmpeg, workspace, delivery, Settings(), ANYWHERE)
         with pytest.raises(RequestRefusedError) as told:
             await agent.run()
     workspace.release()

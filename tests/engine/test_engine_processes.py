@@ -22,10 +22,11 @@ pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.anyio
 
 HASTE = ("--ffmpeg", str(FFMPEG), "--poll-s", "0.05", "--wait-s", "0", "--heartbeat-s", "0.3")
+HERE = ("--source-networks", "loopback")
 
 
 def engine(engine_id: str) -> tuple[str, ...]:
-    return ("engine", "--id", engine_id, "--work-dir", "work", "--output", "out", *HASTE)
+    return ("engine", "--id", engine_id, "--work-dir", "work", "--output", "out", *HASTE, *HERE)
 
 
 @pytest.fixture

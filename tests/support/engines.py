@@ -14,13 +14,26 @@ from dispatcher.client import Client
 from dispatcher.engine.agent import Agent, Settings
 from dispatcher.engine.delivery import delivery_to
 from dispatcher.engine.ffmpeg import Ffmpeg
+from dispatcher.engine.networks import SourceNetworks
+from dispatcher.engine.sources import Sources
 from dispatcher.engine.workspace import Workspace
 from projections.jobs import JobView
 from tests.support.servers import KEY
 
-__all__ = ["AtWork", "at_work", "eventually", "files_below", "final", "lives", "program"]
+__all__ = [
+    "ANYWHERE",
+    "AtWork",
+    "at_work",
+    "eventually",
+    "files_below",
+    "final",
+    "lives",
+    "program",
+]
 
 PATIENCE_S: Final = 90
+ANYWHERE: Final = Sources([Path("/")], SourceNetworks.parse("public,private,loopback"))
+"""Sources of a test: every file, and servers on loopback."""
 
 T = TypeVar("T")
 
@@ -59,6 +72,7 @@ async def at_work(
     output: str | None = None,
     heartbeat_s: float = 10.0,
     wait_s: float = 0,
+    sources: Sources = ANYWHERE,
 ) -> AsyncIterator[AtWork]:
     """Have an engine work until the block ends; it is then stopped, and must end well."""
     workspace = Workspace.claim(folder / "work", engine_id)
@@ -66,7 +80,7 @@ async def at_work(
     async with Client(server, KEY) as client:
         delivery = delivery_to(output or str(outputs))
         settings = Settings(poll_s=0.05, heartbeat_s=heartbeat_s, wait_s=wait_s)
-        agent = Agent(client, ffmpeg, workspace, delivery, settings)
+        agent = Agent(client, ffmpeg, workspace, delivery, settings, sources)
         life = asyncio.create_task(agent.run())
         engine = AtWork(agent, life, workspace, outputs)
         try:

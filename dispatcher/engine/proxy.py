@@ -1,0 +1,228 @@
+"""The proxy through which ffmpeg streams a web source: it connects to what the engine permits.
+
+ffmpeg opens more than it is told to: redirects, and what playlists name. So it gets no network but
+this proxy on loopback (`http_proxy`, and on Linux Landlock), which looks up each host, judges the
+addresses, and connects to those. It serves one source, and ends with it.
+
+Laws:
+- Nothing is connected to but an address that `SourceNetworks` permits, for each connection anew.
+- What arrives is counted and timed over all connections. The first fault ends the source: it is
+  told to `on_fault` once, and nothing is passed on any more.
+"""
+
+import asyncio
+import struct
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from socket import SO_LINGER, SOL_SOCKET
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from dispatcher.engine.fetching import ANSWER_S, MB, SILENCE_S, Bounds, Pace, encoding_fault
+from dispatcher.engine.networks import SourceNetworks
+from dispatcher.engine.source_errors import (
+    SourceError,
+    SourceTooLargeError,
+    SourceTooSlowError,
+)
+
+__all__ = ["checking_proxy"]
+
+_CHUNK_BYTES: Final = 1 << 16
+_HEAD_BYTES: Final = 1 << 16
+_END: Final = b"\r\n\r\n"
+# Of a request, these are for the proxy, or replaced by it.
+_DROPPED: Final = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "proxy-authorization", "accept-encoding"}
+)
+
+
+@asynccontextmanager
+async def checking_proxy(
+    networks: SourceNetworks, bounds: Bounds, on_fault: Callable[[SourceError], None]
+) -> AsyncIterator[int]:
+    """Run a proxy for one source until the block ends; gives its port on 127.0.0.1."""
+    proxy = _Proxy(networks, bounds, on_fault)
+    server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0, limit=_HEAD_BYTES)
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        await proxy.close()
+        await server.wait_closed()
+
+
+class _Proxy:
+    def __init__(
+        self, networks: SourceNetworks, bounds: Bounds, on_fault: Callable[[SourceError], None]
+    ) -> None:
+        self._networks = networks
+        self._bounds = bounds
+        self._on_fault = on_fault
+        self._calls: set[asyncio.Task[None]] = set()
+        self._received = 0
+        self._waited_s = 0.0
+        self._faulty = False
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection of ffmpeg in a task of its own."""
+        call = asyncio.create_task(self._serve(reader, writer))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+
+    async def close(self) -> None:
+        """End all connections."""
+        under_way = list(self._calls)
+        for call in under_way:
+            call.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._pass_on(reader, writer)
+        except SourceError as error:
+            self._fail(error)
+            await _answer(writer, "403 Forbidden")
+        except (OSError, EOFError, asyncio.LimitOverrunError, ValueError):
+            # ffmpeg tells what it makes of a server that is away or breaks off.
+            await _answer(writer, "502 Bad Gateway")
+        finally:
+            await _close(writer)
+
+    def _fail(self, fault: SourceError) -> None:
+        if not self._faulty:
+            self._faulty = True
+            self._on_fault(fault)
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await asyncio.wait_for(reader.readuntil(_END), ANSWER_S)
+        first, *headers = request[: -len(_END)].decode("latin-1").split("\r\n")
+        method, _, rest = first.partition(" ")
+        target, _, _ = rest.rpartition(" ")
+        if self._faulty or method not in {"CONNECT", "GET", "HEAD"}:
+            await _answer(writer, "403 Forbidden")
+            return
+        tunnels = method == "CONNECT"
+        parts = urlsplit(f"//{target}" if tunnels else target)
+        if parts.hostname is None or (not tunnels and parts.scheme.lower() != "http"):
+            raise ValueError(target)
+        there, to_there = await self._connect(parts.hostname, parts.port or 80)
+        try:
+            if tunnels:
+                writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+                await self._tunnel(reader, writer, there, to_there)
+            else:
+                path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+                to_there.write(_head(f"{method} {path} HTTP/1.1", headers))
+                await self._answer_of(there, writer)
+        finally:
+            await _close(to_there)
+
+    async def _connect(
+        self, host: str, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        fault: OSError | None = None
+        for address in await self._networks.addresses_of(host, port):
+            try:
+                opening = asyncio.open_connection(address, port, limit=_HEAD_BYTES)
+                return await asyncio.wait_for(opening, SILENCE_S)
+            except OSError as error:  # TimeoutError is one too
+                fault = fault or error
+        assert fault is not None  # noqa: S101 - there is an address
+        raise fault
+
+    async def _answer_of(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answer = await asyncio.wait_for(there.readuntil(_END), ANSWER_S)
+        first, *headers = answer[: -len(_END)].decode("latin-1").split("\r\n")
+        fields = [(n.strip().lower(), v.strip()) for n, _, v in (h.partition(":") for h in headers)]
+        for name, value in fields:
+            if name == "content-encoding" and (fault := encoding_fault(value)) is not None:
+                raise SourceError(fault)
+        writer.write(_head(first, headers))
+        await self._pump(there, writer)
+
+    async def _tunnel(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        there: asyncio.StreamReader,
+        to_there: asyncio.StreamWriter,
+    ) -> None:
+        async def ask() -> None:
+            while data := await reader.read(_CHUNK_BYTES):
+                to_there.write(data)
+                await to_there.drain()
+
+        asking = asyncio.create_task(ask())
+        try:
+            await self._pump(there, writer)
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+    async def _pump(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass on what a server sends. Waiting for ffmpeg, which may be slow, is not counted.
+
+        The answer has begun: what goes wrong now breaks it off, so that it can't pass for whole.
+        """
+        pace = Pace(self._bounds)
+        try:
+            while True:
+                since = time.monotonic()
+                data = await there.read(_CHUNK_BYTES)
+                waited_s = time.monotonic() - since
+                if self._faulty:
+                    _break_off(writer)
+                if not data or self._faulty:
+                    return
+                self._count(len(data), waited_s)
+                pace.received(len(data), waited_s)
+                writer.write(data)
+                await writer.drain()
+        except SourceError as error:
+            self._fail(error)
+            _break_off(writer)
+        except OSError:
+            _break_off(writer)
+
+    def _count(self, size: int, waited_s: float) -> None:
+        self._received += size
+        if self._received > self._bounds.max_mb * MB:
+            raise SourceTooLargeError(
+                f"sent more than {self._bounds.max_mb:g} MB (--max-source-mb of this engine)"
+            )
+        if waited_s < SILENCE_S:
+            self._waited_s += waited_s
+        if self._waited_s > self._bounds.timeout_s:
+            raise SourceTooSlowError(
+                f"took more than {self._bounds.timeout_s:g} s (--source-timeout-s)"
+            )
+
+
+def _head(first: str, headers: Iterable[str]) -> bytes:
+    """Write a head for a connection that ends after one exchange, without content encodings."""
+    kept = [line for line in headers if line.partition(":")[0].strip().lower() not in _DROPPED]
+    lines = [first, *kept, "Accept-Encoding: identity", "Connection: close"]
+    return "\r\n".join(lines).encode("latin-1") + _END
+
+
+async def _answer(writer: asyncio.StreamWriter, status: str) -> None:
+    with suppress(OSError):
+        writer.write(
+            f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+        )
+        await writer.drain()
+
+
+def _break_off(writer: asyncio.StreamWriter) -> None:
+    """Close a connection by a reset instead of an orderly end."""
+    socket: Any = writer.get_extra_info("socket")
+    socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
