@@ -90,7 +90,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
 ) -> None:
     """Run a transcoding engine until SIGTERM or Ctrl-C.
 
-    The first lets it finish its job, a second stops the job and reports it failed, a third ends
+    The first lets it finish its job, a second stops the job and gives it back, a third ends
     the engine at once.
     """
     log_plainly("%(asctime)s %(message)s", logging.INFO)
