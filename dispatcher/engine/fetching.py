@@ -31,9 +31,11 @@ SILENCE_S: Final = 30
 ANSWER_S: Final = 60
 """How long a server may take from the connection to the end of its answer's head."""
 MAX_REDIRECTS: Final = 20
+_LATER: Final = frozenset({408, 425, 429})
+"""Request Timeout, Too Early, Too Many Requests: ask again later."""
+_PASSING: Final = (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError)
+"""The errors that may be gone the next time; a connection that broke off is one."""
 MB: Final = 1_000_000
-_MAY_PASS: Final = frozenset({408, 425, 429})
-"""The statuses of 4xx that say to ask again later (RFC 9110, RFC 8470, RFC 6585)."""
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -96,8 +98,9 @@ async def fetch(url: str, path: Path, networks: SourceNetworks, bounds: Bounds) 
             f"{masked(url)}: did not arrive within {bounds.timeout_s:g} s (--source-timeout-s)"
         ) from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        fault_class = SourceAwayError if isinstance(error, _PASSING) else SourceError
         why = masked(str(error), [url]) or type(error).__name__
-        raise SourceAwayError(f"{masked(url)}: {why}") from error
+        raise fault_class(f"{masked(url)}: {why}") from error
     except OSError as error:
         raise OSError(f"{masked(url)}: can't be stored while it is fetched: {error}") from error
 
@@ -128,9 +131,9 @@ async def _answer_to(url: str, networks: SourceNetworks) -> AsyncIterator[httpx2
 
 async def _store(response: httpx2.Response, path: Path, bounds: Bounds) -> None:
     if not response.is_success:
-        may_pass = response.is_server_error or response.status_code in _MAY_PASS
-        of_kind = SourceAwayError if may_pass else SourceError
-        raise of_kind(f"the server answered {response.status_code}")
+        is_away = response.is_server_error or response.status_code in _LATER
+        fault_class = SourceAwayError if is_away else SourceError
+        raise fault_class(f"the server answered {response.status_code}")
     if (fault := encoding_fault(response.headers.get("Content-Encoding"))) is not None:
         raise SourceError(fault)
     too_large = SourceTooLargeError(

@@ -95,7 +95,7 @@ class SourceNetworks(NamedTuple):
     async def addresses_of(self, host: str, port: int) -> Sequence[str]:
         """Look up a host and return those of its addresses that sources may be at.
 
-        Raises `SourceRefusedError` if there is none, and `SourceError` if it has no address.
+        Raises `SourceRefusedError` if there is none, and `SourceAwayError` if it has no address.
         """
         found = await _look_up(host, port)
         permitted = [text for text in found if self.permits(ip_address(text))]

@@ -112,7 +112,8 @@ class Sources(NamedTuple):
 def open_beneath(roots: Sequence[Path], path: Path) -> int:
     """Open a regular file below one of the roots, for reading; gives its descriptor.
 
-    Raises `SourceRefusedError` if it is outside, or `SourceError` if it can't be read.
+    Raises `SourceRefusedError` if it is outside, `SourceAwayError` if it is not there, and
+    `SourceError` if it can't be read.
     """
     if not roots:
         raise SourceRefusedError(
