@@ -17,6 +17,7 @@ from tests.support import fleets
 from tests.support.farm import Farm
 from tests.support.leaks import ends_what_it_begins, leaked_threads
 from tests.support.servers import KEY, Running, client_of, running
+from tests.support.tls import share_one_context
 from tests.support.watched_log import WatchedLog
 
 # The same examples on every run, however slow the machine is.
@@ -30,6 +31,7 @@ settings.register_profile(
 
 
 fleets.watch()
+share_one_context()
 
 
 @pytest.hookimpl(trylast=True)
