@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import signal
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,7 @@ from dispatcher.engine.ffmpeg import Ffmpeg, find_ffmpeg
 from dispatcher.engine.networks import DEFAULT_NETWORKS, SourceNetworks
 from dispatcher.engine.sandbox import FfmpegLimits
 from dispatcher.engine.sources import Sources
-from dispatcher.engine.workspace import Workspace
+from dispatcher.engine.workspace import Workspace, default_work_dir
 
 __all__ = ["engine"]
 
@@ -38,7 +37,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
         str | None, typer.Option("--id", help="The engine's name; by default the host's.")
     ] = None,
     work_dir: Annotated[
-        Path | None, typer.Option(help="Where to work; by default below the temporary directory.")
+        Path | None, typer.Option(help="Where to work; by default in this user's folder of states.")
     ] = None,
     output: Annotated[
         str, typer.Option(help="Where outputs go: a directory, or a base URL to PUT to.")
@@ -91,7 +90,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
 ) -> None:
     """Run a transcoding engine until SIGTERM or Ctrl-C.
 
-    The first lets it finish its job, a second stops the job and reports it failed, a third ends
+    The first lets it finish its job, a second stops the job and gives it back, a third ends
     the engine at once.
     """
     log_plainly("%(asctime)s %(message)s", logging.INFO)
@@ -104,8 +103,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
         Bounds(max_mb=max_source_mb, timeout_s=source_timeout_s),
     )
     limits = FfmpegLimits(max_memory_mb, max_cpu_hours, max_megapixels)
-    folder = work_dir or Path(tempfile.gettempdir(), "dispatcher-engines")
-    workspace = Workspace.claim(folder, id_)
+    workspace = Workspace.claim(work_dir or default_work_dir(), id_)
     try:
         asyncio.run(
             _run(

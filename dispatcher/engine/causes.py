@@ -8,7 +8,7 @@ Laws:
 import re
 from typing import Final, NamedTuple
 
-from dispatcher.engine.source_errors import Cause
+from dispatcher.client import FailureCause
 
 __all__ = ["KNOWN", "Known", "known_in"]
 
@@ -17,7 +17,7 @@ class Known(NamedTuple):
     """An error that is known: lines that tell it, who could mend it, and a plain sentence."""
 
     lines: re.Pattern[str]
-    cause: Cause
+    cause: FailureCause
     sentence: str
 
 
@@ -27,7 +27,7 @@ def known_in(printed: str) -> Known | None:
     return next((row for row in KNOWN if row.lines.search(lines)), None)
 
 
-def _rows(cause: Cause, *rows: tuple[str, ...]) -> tuple[Known, ...]:
+def _rows(cause: FailureCause, *rows: tuple[str, ...]) -> tuple[Known, ...]:
     return tuple(Known(re.compile("|".join(row[1:])), cause, row[0]) for row in rows)
 
 
@@ -102,7 +102,10 @@ KNOWN: Final = (
             *(r"Failed to resolve hostname", r"Name or service not known"),
             r"Temporary failure in name resolution",
         ),
-        ("the source's server refused", r"Server returned [45]", r"HTTP error [45]\d\d"),
+        (
+            "the source's server can't serve it now",
+            *(r"(HTTP error|Server returned) (5|408|425|429)", r"Too Many Requests"),
+        ),
         (
             "the source's server can't be trusted",
             *(r"certificate verify failed", r"[Hh]andshake fail", r"TLS fatal alert"),
@@ -115,6 +118,7 @@ KNOWN: Final = (
     ),
     *_rows(
         "source_bad",
+        ("the source's server does not give it out", r"(HTTP error|Server returned) 4"),
         (
             "no video stream: its format, such as a picture, a playlist or a text, is not read",
             r"Format not on whitelist",

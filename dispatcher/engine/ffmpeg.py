@@ -108,17 +108,14 @@ class Ffmpeg(NamedTuple):
         for sandbox in await sandboxes(limits):
             try:
                 told = await _run([str(path), "-v", "error", "-protocols"], sandbox)
+                listed = (await _run([str(path), "-v", "error", "-demuxers"], sandbox)).splitlines()
+                filters = await _run([str(path), "-v", "error", "-filters"], sandbox)
+                codecs = await _run([str(path), "-v", "error", "-codecs"], sandbox)
                 break
             except FfmpegError as error:
                 fault = error
         else:
             raise FfmpegMissingError(f"{path} is no ffmpeg: {fault}") from fault
-        try:
-            listed = (await _run([str(path), "-v", "error", "-demuxers"], sandbox)).splitlines()
-            filters = await _run([str(path), "-v", "error", "-filters"], sandbox)
-            codecs = await _run([str(path), "-v", "error", "-codecs"], sandbox)
-        except FfmpegError as error:
-            raise FfmpegMissingError(f"{path} is no ffmpeg: {error}") from error
         protocols = told.split("Output:")[0]
         # A line is "D   mov,mp4,m4a  QuickTime"; a "d" after the D marks a device.
         names = [f[1] for line in listed if len(f := line.split(maxsplit=2)) > 1 and f[0] == "D"]
@@ -354,9 +351,10 @@ async def _run_told(  # noqa: PLR0913, PLR0917 - as `_run`
     assert process.stdout is not None  # noqa: S101
     assert process.stderr is not None  # noqa: S101
     printed = asyncio.create_task(_lines(process.stdout, on_line))
-    tail = b""
+    tail, is_cut = b"", False
     try:
         while chunk := await process.stderr.read(_CHUNK_BYTES):
+            is_cut |= len(tail) + len(chunk) > kept
             tail = (tail + chunk)[-kept:]
         status = await process.wait()
         lines = await printed
@@ -366,6 +364,8 @@ async def _run_told(  # noqa: PLR0913, PLR0917 - as `_run`
             process.kill()  # a partial output is useless
             await asyncio.shield(process.wait())
     if status != 0:
+        if is_cut:  # no part of a line: of a part of a URL nobody can tell what is its password
+            tail = tail.partition(b"\n")[2]
         raise _failure(command[0], status, tail.decode(errors="replace"), sandbox.limits)
     return "\n".join(lines), tail.decode(errors="replace")
 
@@ -382,11 +382,12 @@ def _failure(program: str, status: int, said: str, limits: FfmpegLimits) -> Ffmp
     if status in {FAILED, NOT_FOUND} and said.startswith("can't be "):
         return FfmpegError(f"{program} {said.strip()}", cause="engine")
     how = f"exit status {status}" if status > 0 else signal.Signals(-status).name
-    known = known_in(said)
-    head = f"ffmpeg failed ({how}):" + (f" {known.sentence}" if known else "")
-    lines = [head, *said.splitlines()[-_TAIL_LINES:]]
+    lines = [f"ffmpeg failed ({how}):", *said.splitlines()[-_TAIL_LINES:]]
     if how not in _DEATHS_OF_LIMITS and not any(text in said for text in _OVER_LIMIT):
-        return FfmpegError("\n".join(lines), said, cause=known.cause if known else "unknown")
+        if (known := known_in(said)) is None:
+            return FfmpegError("\n".join(lines), said)
+        lines[0] += f" {known.sentence}"
+        return FfmpegError("\n".join(lines), said, cause=known.cause)
     lines.append(
         f"The limits of this engine: --max-memory-mb {limits.memory_mb}, "
         f"--max-cpu-hours {limits.cpu_hours:g}, --max-megapixels {limits.megapixels:g}"

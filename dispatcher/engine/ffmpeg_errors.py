@@ -1,6 +1,6 @@
 """What can go wrong with ffmpeg and what it makes."""
 
-from dispatcher.engine.source_errors import Cause
+from dispatcher.client import FailureCause
 from dispatcher.errors import DispatcherError
 
 __all__ = ["FfmpegError", "FfmpegLimitError", "FfmpegMissingError"]
@@ -13,15 +13,13 @@ class FfmpegMissingError(DispatcherError):
 class FfmpegError(DispatcherError):
     """ffmpeg failed. The text has its exit status and last lines, `printed` a few more.
 
-    `cause` says who could mend it.
+    `cause` is what the engine reports as the cause (docs/protocol.md).
     """
 
-    cause: Cause = "unknown"
-
-    def __init__(self, text: str, printed: str = "", *, cause: Cause = "unknown") -> None:
+    def __init__(self, text: str, printed: str = "", *, cause: FailureCause = "unknown") -> None:
         super().__init__(text)
         self.printed = printed
-        self.cause = cause
+        self.cause: FailureCause = cause
 
 
 class FfmpegLimitError(FfmpegError):
