@@ -23,8 +23,6 @@ _SHAPE_SLACK: Final = 0.01
 _RATE_SLACK: Final = 0.0005  # ffmpeg tells two decimals
 # Frames that are not flagged as interlaced are left alone.
 _DEINTERLACE: Final = "bwdif=mode=send_frame:parity=auto:deint=interlaced"
-# The frame's own edge goes on, as a black line would be seen.
-_EVEN: Final = "pad=ceil(iw/2)*2:ceil(ih/2)*2"
 # ffmpeg's own decoders of these leave the transparency out.
 _ALPHA_DECODERS: Final = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
@@ -63,17 +61,16 @@ def picture_of(film: Stream, encoder: Encoder, filters: AbstractSet[str], light:
         # Else it would be left to the player to guess the matrix.
         chain.append("scale=out_color_matrix=bt709:out_range=tv")
         options += ["-colorspace", "bt709", "-color_range", "tv"]
+    if not _tells_shape(film, encoder):
+        chain += ["scale=round(iw*sar/2)*2:ih", "setsar=1"]
+        changes.append("scaled to square pixels")
+    if encoder.even and (film.width % 2 or film.height % 2):
+        chain += _padding(film, had)
+        changes.append(f"padded to an even size from {film.width}x{film.height}")
     if pixels:
         chain.append(f"format={pixels}")
         options += encoder.for_pixels.get(pixels, ())
         changes += _lost(had, pixels_of(pixels))
-    if not _tells_shape(film, encoder):
-        chain += ["scale=round(iw*sar):ih", "setsar=1"]
-        changes.append("scaled to square pixels")
-    if encoder.even:
-        chain += _padding(film)
-        if film.width % 2 or film.height % 2:
-            changes.append(f"padded to an even size from {film.width}x{film.height}")
     if params and encoder.params:
         options += [encoder.params[0], ":".join(params)]
     if chain:
@@ -142,12 +139,17 @@ def _timing(film: Stream, encoder: Encoder) -> list[str]:
     return ["-fps_mode", "vfr", "-enc_time_base", f"1:{ticks}"]
 
 
-def _padding(film: Stream) -> list[str]:
+def _padding(film: Stream, had: Pixels) -> list[str]:
+    """Return the filters that add a column or a row, with the colours of the one beside it."""
     right, bottom = film.width % 2, film.height % 2
     if any("rotation of" in line and "180" not in line for line in film.side_data):
         right, bottom = bottom, right  # ffmpeg has turned the picture before any filter
-    edges = f"fillborders=right={right}:bottom={bottom}:mode=smear"
-    return [_EVEN, edges] if right or bottom else [_EVEN]
+    return [
+        # Of a picture with half the columns of colour, `pad` would lose the last one.
+        f"format={'yuv444p' if had.depth <= 8 else 'yuv444p10le'}",  # noqa: PLR2004 - bits
+        "pad=ceil(iw/2)*2:ceil(ih/2)*2",
+        f"fillborders=right={right}:bottom={bottom}:mode=smear",
+    ]
 
 
 def _refuse_without(filters: AbstractSet[str], encoder: Encoder) -> None:
