@@ -140,7 +140,7 @@ CODECS: Final = (
         ("vp8",),
         (
             # It is the quality that decides; the bit rate only bounds it.
-            Encoder("libvpx", ("-b:v", "100M", "-crf", "10", "-deadline", "good", "-cpu-used",
+            Encoder("libvpx", ("-b:v", "100M", "-crf", "30", "-deadline", "good", "-cpu-used",
                                "2"),
                     ("yuv420p", "yuva420p"), even=False, for_pixels=_ALPHA),
         ),
