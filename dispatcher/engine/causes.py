@@ -31,8 +31,12 @@ def _rows(cause: FailureCause, *rows: tuple[str, ...]) -> tuple[Known, ...]:
     return tuple(Known(re.compile("|".join(row[1:])), cause, row[0]) for row in rows)
 
 
-# What this machine lacks comes first: it also makes ffmpeg complain of good sources.
+# What this machine lacks comes early: it also makes ffmpeg complain of good sources.
 KNOWN: Final = (
+    *_rows(
+        "unknown",
+        ("nothing of a stream could be decoded", r"Could not open encoder before EOF"),
+    ),
     *_rows(
         "engine",
         ("the engine's disk is full", r"No space left on device", r"Disk quota exceeded"),
@@ -149,10 +153,6 @@ KNOWN: Final = (
             *(r"Protocol .* not on whitelist", r"Protocol not found"),
         ),
         ("no video stream: the source is empty", r"End of file$"),
-        (
-            "nothing in the source could be decoded",
-            *(r"Nothing was written into output file", r"Output file is empty"),
-        ),
         (
             "no video stream: the source is no media file, or is damaged",
             *(r"Invalid data found when processing input", r"Error reading header"),

@@ -10,6 +10,7 @@ Laws:
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import time
@@ -17,6 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
+
+import msgspec
 
 from dispatcher.engine.causes import known_in
 from dispatcher.engine.codecs import CODECS, Codec, Encoder
@@ -43,6 +46,11 @@ _CHUNK_BYTES: Final = 65_536
 _TAIL_BYTES: Final = 4_096
 _REPORT_BYTES: Final = 1_000_000
 """Of a report on a source, so much is kept: it lists streams, chapters and tags."""
+_TRIED_S: Final = 10
+_UNDECODABLE: Final = re.compile(
+    r"Decode error rate|Error while decoding stream|Error submitting packet to decoder|"
+    r"Error while opening decoder|Error opening output files: Invalid data"
+)
 _TAIL_LINES: Final = 8
 # What ffmpeg says, or dies of, when a limit of its sandbox may be the reason.
 _OVER_LIMIT: Final = (
@@ -187,6 +195,7 @@ class Ffmpeg(NamedTuple):
         found = await asking.source()
         film = await asking.film(found)
         light = await asking.light(film) if film is not None and is_hdr(film) else None
+        found = await asking.without_noise(found)
         encoding = encoding_of(found, film, codec, encoder, self.abilities, light)
         length_us = round((found.duration_s or 0) * 1_000_000)
 
@@ -264,6 +273,29 @@ class _Asking(NamedTuple):
             raise NoFilmError("is a still picture")
         return None
 
+    async def without_noise(self, source: Source) -> Source:
+        """Return the source with the codec "none" for tracks of sound that can't be decoded.
+
+        So it is tried: a name of a codec is no proof. Streamed sources are taken at their word.
+        """
+        if self.input.proxy_port is not None:
+            return source
+        streams = [
+            msgspec.structs.replace(it, codec="none", tag=it.tag or it.codec)
+            if it.kind == "audio" and not await self._sounds(it)
+            else it
+            for it in source.streams
+        ]
+        return msgspec.structs.replace(source, streams=tuple(streams))
+
+    async def _sounds(self, stream: Stream) -> bool:
+        first = ("-map", f"0:{stream.index}", "-frames:a", "1", "-f", "null", "-")
+        try:
+            await self._run("error", *first, reading=("-t", str(_TRIED_S)))
+        except FfmpegError as error:  # also if there is no sound so early: that is no noise
+            return not _UNDECODABLE.search(error.printed)
+        return True
+
     async def light(self, film: Stream) -> Light:
         """Return what the first picture tells of its light."""
         first = ("-map", f"0:{film.index}", "-filter:v:0", "showinfo", "-frames:v", "1")
@@ -275,8 +307,8 @@ class _Asking(NamedTuple):
         printed, _ = await self._run("error", *two, "-f", "framecrc", "pipe:1")
         return sum(not line.startswith("#") for line in printed.splitlines()) > 1
 
-    async def _run(self, level: str, *output: str) -> tuple[str, str]:
-        command = [*self.opening, "-v", level, "-i", self.input.url, *output]
+    async def _run(self, level: str, *output: str, reading: Sequence[str] = ()) -> tuple[str, str]:
+        command = [*self.opening, "-v", level, *reading, "-i", self.input.url, *output]
         return await _run_told(
             command, self.sandbox, self.access, self.input.inherits, kept=_REPORT_BYTES
         )

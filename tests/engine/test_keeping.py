@@ -204,6 +204,30 @@ async def test_a_phones_film_comes_out_upright_without_the_track_that_none_can_d
     assert [change for change in changes if change.startswith("audio stream 2 left out")]
 
 
+@pytest.mark.parametrize("pretends", [b"A_AAC", b"A_AC3", b"A_VORBIS"])
+async def test_a_track_that_is_not_what_it_pretends_to_be_does_not_fail_a_job(
+    pretends: bytes, each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    plain = make(*CARD, *TONE, *TONE, "-map", "0", "-map", "1", "-map", "2", "-c:v", "mpeg4",
+                 "-c:a:0", "aac", "-c:a:1", "libmp3lame", tmp_path / "plain.mkv")  # fmt: skip
+    name = b"A_MPEG/L3"
+    source = tmp_path / "source.mkv"
+    source.write_bytes(plain.read_bytes().replace(name, pretends.ljust(len(name), b"\0")))
+    output, changes = await transcoded(each_ffmpeg, source, "h264")
+    assert len(found(output).of_kind("audio")) == 1
+    [change] = changes
+    assert change.startswith("audio stream 2 left out: ")
+
+
+async def test_sound_that_begins_late_is_no_noise(each_ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+    card = ("-f", "lavfi", "-i", "testsrc2=s=64x64:r=5:d=13")
+    late = ("-itsoffset", "12", "-f", "lavfi", "-i", "sine=d=1")
+    source = make(*card, *late, "-map", "0", "-map", "1", "-c:v", "mpeg4", "-c:a", "flac",
+                  tmp_path / "source.mkv")  # fmt: skip
+    output, changes = await transcoded(each_ffmpeg, source, "mpeg4")
+    assert (len(found(output).of_kind("audio")), changes) == (1, [])
+
+
 # The picture
 
 
