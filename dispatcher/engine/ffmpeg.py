@@ -330,6 +330,8 @@ def _test_card(codec: Codec, encoder: Encoder) -> list[str]:
     sound = codec.container.sound[0]
     return [
         *("-c:v", encoder.name, *encoder.options, *params, *shape),
+        # As every transcode does: ffmpeg has this option since 5.1.
+        *("-fps_mode", "vfr"),
         *("-c:a", sound.encoder, *sound.options),
         *(*codec.container.options, "-f", codec.container.muxer),
     ]
