@@ -1,84 +1,105 @@
-"""What each error of ffmpeg is put down to."""
+"""What an engine says is to blame, for each kind of failure."""
+
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
-from dispatcher.engine.causes import KNOWN, known_in
+from dispatcher.client import Client
+from dispatcher.engine.ffmpeg import Ffmpeg
+from dispatcher.engine.sources import STREAM_FROM_MB, Sources
+from tests.support.engines import ANYWHERE, at_work, final
+from tests.support.media import Clips
+from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
+from tests.support.servers import Running, events_in
+from tests.support.web import Answer, answering, web
 
-# As ffmpeg 5.1 and 9.0 print them.
-PRINTED = {
-    "engine": [
-        "av_interleaved_write_frame(): No space left on device",
-        "Error writing trailer of file:x.mp4: No space left on device",
-        "[mpeg4 @ 0x1] Cannot allocate memory",
-        "Unknown encoder 'libx264'",
-        "[vost#0:0 @ 0x1] Unknown encoder 'libx264'\nError opening output files: Encoder not found",
-        "[AVFilterGraph @ 0x1] No such filter: 'zscale'",
-        "Unrecognized option 'fps_mode'.\nError splitting the argument list: Option not found",
-        "Error initializing output stream 0:0 -- Error while opening encoder for output",
-        "[h264 @ 0x1] Picture size 20000x20000 exceeds specified max pixel count 40000000",
-        "Decoding requested, but no decoder found for: none",
-    ],
-    "source_away": [
-        "[tcp @ 0x1] Connection to tcp://127.0.0.1:9 failed: Connection refused",
-        "http://127.0.0.1:9/x: Connection refused",
-        "[tcp @ 0x1] Failed to resolve hostname x.invalid: Name or service not known",
-        "[http @ 0x1] HTTP error 503 Service Unavailable",
-        "[http @ 0x1] HTTP error 429 Too Many Requests",
-        "x.mp4: Server returned 5XX Server Error reply",
-        "[http @ 0x1] Stream ends prematurely at 100, should be 5000",
-        "[hls @ 0x1] Failed to open segment 3 of playlist 0",
-        "file:gone.mp4: No such file or directory",
-        "Connection timed out",
-    ],
-    "source_bad": [
-        "[http @ 0x1] HTTP error 404 Not Found",
-        "x.mp4: Server returned 403 Forbidden (access denied)",
-        "[mov,mp4 @ 0x1] moov atom not found\nx.mp4: Invalid data found when processing input",
-        "[png_pipe @ 0x1] Format not on whitelist 'mov,mp4'\nstill.png: Invalid argument",
-        "Output #0, mp4, to 'x':\nOutput file #0 does not contain any stream",
-        "Stream map '0:V:0' matches no streams.",
-        "[in#0/mpegts @ 0x1] Decode error rate 1 exceeds maximum 0.666667",
-        "[matroska @ 0x1] EBML header parsing failed",
-        "x.mp4: Invalid data found when processing input",
-        "[in#0 @ 0x1] Error opening input: End of file",
-        "[file @ 0x1] Protocol 'file' not on whitelist 'http,tcp'!",
-    ],
-    "unknown": [
-        "file:x.mp4: Permission denied",
-        "x: Input/output error",
-        "[hevc @ 0x1] Not yet implemented in FFmpeg, patches welcome",
-    ],
-}
-CASES = [(cause, text) for cause, texts in PRINTED.items() for text in texts]
+pytest_plugins = ["tests.support.engine_fixtures"]
+pytestmark = pytest.mark.anyio
+
+Failing = Callable[..., Awaitable[str]]
 
 
-@pytest.mark.parametrize(("cause", "text"), CASES)
-def test_an_error_of_ffmpeg_is_put_to_its_cause(cause: str, text: str) -> None:
-    known = known_in(text)
-    assert known is not None
-    assert known.cause == cause
+def cause_in(db: Path) -> str:
+    """The cause of the only failure in a log."""
+    failures = [json.loads(data) for _, name, data in events_in(db) if "failed" in name]
+    (failure,) = failures
+    assert failure["blames_engine"] is (failure["cause"] == "engine_at_fault")
+    cause: str = failure["cause"]
+    return cause
 
 
+@pytest.fixture
+def failing(
+    server: Running, dispatcher: Client, ffmpeg: Ffmpeg, tmp_path: Path, db: Path
+) -> Failing:
+    async def fail(
+        source: str, codec: str = "mpeg4", *, size_mb: float = 0.0, sources: Sources = ANYWHERE
+    ) -> str:
+        submitted = await dispatcher.submit(source, codec, job_size=size_mb, max_retries=1)
+        async with at_work(server.url, ffmpeg, tmp_path, sources=sources):
+            job = await final(dispatcher, submitted.job_id)
+        assert job.status == "failed_permanently"
+        return cause_in(db)
+
+    return fail
+
+
+@pytest.mark.parametrize("size_mb", [0.0, STREAM_FROM_MB], ids=["fetched", "streamed"])
 @pytest.mark.parametrize(
-    "text",
+    ("status", "cause"),
     [
-        "something new",
-        "    title           : No space left on device",
-        "[http @ 0x1] Stream ends prematurely at 100, should be 18446744073709551615",
+        (404, "source_bad"),
+        (410, "source_bad"),
+        (403, "source_bad"),
+        (500, "source_away"),
+        (503, "source_away"),
+        (429, "source_away"),
     ],
 )
-def test_what_is_not_an_error_that_is_known_has_no_cause(text: str) -> None:
-    assert known_in(text) is None
+async def test_a_server_that_answers_with_an_error(
+    status: int, cause: str, size_mb: float, failing: Failing
+) -> None:
+    async with web(answering(Answer(status))) as origin:
+        assert await failing(f"{origin.url}/clip.mp4", size_mb=size_mb) == cause
 
 
-def test_what_the_machine_lacks_explains_what_it_says_of_the_source() -> None:
-    known = known_in("x: Invalid data found when processing input\ny: No space left on device")
-    assert known is not None
-    assert (known.cause, known.sentence) == ("engine", "the engine's disk is full")
+@pytest.mark.parametrize("size_mb", [0.0, STREAM_FROM_MB], ids=["fetched", "streamed"])
+async def test_a_server_that_is_not_there(size_mb: float, failing: Failing) -> None:
+    assert await failing("http://127.0.0.1:1/clip.mp4", size_mb=size_mb) == "source_away"
 
 
-def test_every_row_is_one_plain_sentence() -> None:
-    assert len({row.sentence for row in KNOWN}) == len(KNOWN)
-    for row in KNOWN:
-        assert "\n" not in row.sentence
-        assert not row.sentence.endswith(".")
+@pytest.mark.parametrize("name", ["junk", "sound", "cover"])
+async def test_a_source_in_which_there_is_no_film(
+    name: str, clips: Clips, failing: Failing
+) -> None:
+    source: Path = getattr(clips, name)
+    assert await failing(source.as_uri()) == "source_bad"
+
+
+async def test_a_file_that_is_not_seen(tmp_path: Path, failing: Failing) -> None:
+    assert await failing((tmp_path / "none.mp4").as_uri()) == "source_away"
+
+
+async def test_a_file_that_this_engine_may_not_read(clips: Clips, failing: Failing) -> None:
+    assert await failing(clips.plain.as_uri(), sources=Sources()) == "source_away"
+
+
+async def test_what_is_no_url(failing: Failing) -> None:
+    assert await failing("gopher://127.0.0.1/") == "source_bad"
+
+
+async def test_a_directory_for_outputs_that_is_gone_is_the_engines_fault(
+    server: Running,
+    dispatcher: Client,
+    ffmpeg: Ffmpeg,
+    clips: Clips,
+    tmp_path: Path,
+    db: Path,
+) -> None:
+    async with at_work(server.url, ffmpeg, tmp_path) as engine:
+        engine.outputs.rmdir()
+        submitted = await dispatcher.submit(clips.plain.as_uri(), "mpeg4", max_retries=1)
+        await final(dispatcher, submitted.job_id)
+    assert cause_in(db) == "engine_at_fault"
