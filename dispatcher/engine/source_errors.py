@@ -1,8 +1,11 @@
 """Why a source can't be had: the errors of opening, fetching and streaming it."""
 
+from typing import Literal
+
 from dispatcher.errors import DispatcherError
 
 __all__ = [
+    "Cause",
     "SourceError",
     "SourceRefusedError",
     "SourceTooLargeError",
@@ -10,8 +13,14 @@ __all__ = [
 ]
 
 
+Cause = Literal["source_bad", "source_away", "engine", "unknown"]
+"""Who could mend a failure: nobody, as the source is bad; time, as it is away; another engine."""
+
+
 class SourceError(DispatcherError):
     """The source can't be opened or fetched; the text says why."""
+
+    cause: Cause = "unknown"
 
 
 class SourceRefusedError(SourceError):
@@ -24,3 +33,5 @@ class SourceTooLargeError(SourceError):
 
 class SourceTooSlowError(SourceError):
     """The source arrives too slowly, or did not arrive within this engine's bound."""
+
+    cause: Cause = "source_away"
