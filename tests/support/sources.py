@@ -1,4 +1,4 @@
-"""Small sources that are whole, and such as are not: made by the real ffmpeg, then cut and joined."""
+"""Small sources that are whole, and such as are not: made by ffmpeg, then cut and joined."""
 
 import subprocess
 from collections.abc import Callable
