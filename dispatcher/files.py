@@ -7,6 +7,8 @@ Laws:
 - After an error the draft is removed. The draft of a process that was killed does no harm: the
   next writer that uses its name removes it.
 - With `replace=False` an existing file is never replaced.
+- A draft is a new file. Whatever another user puts under its name meanwhile, such as a link to a
+  file elsewhere, is not written to.
 
 If only the last step fails, the sync of the folder, an error is raised although the complete file
 has its name already.
@@ -17,9 +19,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
-__all__ = ["drafted", "put", "sync_folder", "write"]
+__all__ = ["drafted", "foreign_owner", "new", "put", "sync_folder", "write"]
 
 _IS_WINDOWS: Final = os.name == "nt"
 # The errors of file systems that can't sync a folder, such as some network file systems.
@@ -30,9 +32,16 @@ def write(
     path: Path, content: bytes, draft: Path, *, mode: int = 0o666, replace: bool = True
 ) -> None:
     """Write a file with this content; see `drafted`. The umask applies to `mode`."""
-    with drafted(path, draft, replace=replace):
-        draft.touch(mode, exist_ok=False)  # sets the mode before there is content
-        draft.write_bytes(content)
+    with drafted(path, draft, replace=replace), new(draft, mode) as file:
+        file.write(content)
+
+
+@contextmanager
+def new(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """Yield a new file, open for writing. Raises `FileExistsError` if there is one, or a link."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags, mode), "wb") as file:
+        yield file
 
 
 @contextmanager
@@ -59,6 +68,17 @@ def put(draft: Path, path: Path, *, replace: bool = True) -> None:
     else:
         _move_without_replacing(draft, path)
     sync_folder(path.parent)
+
+
+def foreign_owner(status: os.stat_result, folder: Path) -> int | None:
+    """Return the user id of a file's owner, if that is another user who may have planted it.
+
+    It is not if it is this user, root, or the owner of the `folder` that the file is in: they may
+    do there what they like.
+    """
+    if _IS_WINDOWS or status.st_uid in {0, os.geteuid(), folder.stat().st_uid}:
+        return None
+    return status.st_uid
 
 
 def sync_folder(folder: Path) -> None:

@@ -4,9 +4,13 @@ Laws:
 - The kernel releases a lock when its process ends, however it ends. So there are no stale locks to
   remove.
 - A lock belongs to one process. A process that the holder starts or forks does not keep it.
+- A lock's own file is written to, so it must be what it seems: a regular file with one name, and no
+  link, which another user may have put there, and not that user's.
 """
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +19,7 @@ from weakref import WeakSet
 
 import filelock
 
+from dispatcher import files
 from dispatcher.errors import DispatcherError
 
 __all__ = ["FileLock", "LockHeldError", "turn"]
@@ -22,6 +27,8 @@ __all__ = ["FileLock", "LockHeldError", "turn"]
 _PID_AT: Final = 1 if os.name == "nt" else 0
 """The offset of the process id in the file. Windows locks the first byte, which is unreadable."""
 _PID_BYTES: Final = 32
+# Not to follow a link, and not to wait for the other end of a pipe.
+_OWN_FLAGS: Final = os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _UNKNOWN: Final = "unknown"
 _TURN_POLL_S: Final = 0.01
 
@@ -38,7 +45,8 @@ class FileLock:
     """A lock, held from construction until `release`.
 
     Raises `LockHeldError` if another process holds it, and `OSError` if the file can't be opened or
-    locked. The file is not removed on release: that would race with the next holder.
+    locked, or is not what a lock's own file must be. The file is not removed on release: that would
+    race with the next holder.
 
     With `is_own=False` the file is one that has another purpose: it must exist, is not written to,
     and so names no holder.
@@ -46,8 +54,10 @@ class FileLock:
 
     def __init__(self, path: Path, *, is_own: bool = True) -> None:
         # Not with `filelock.FileLock`, which makes folders and does not name the holder.
-        fd = os.open(path, os.O_RDWR | (os.O_CREAT if is_own else 0), 0o644)
+        fd = os.open(path, os.O_RDWR | (_OWN_FLAGS if is_own else 0), 0o644)
         try:
+            if is_own:
+                _require_plain(fd, path)
             _lock(fd, path, is_own=is_own)
         except BaseException:
             os.close(fd)
@@ -87,6 +97,20 @@ def turn(path: Path) -> Iterator[None]:
             # Remove it while it is held: a waiter that finds its file removed starts over.
             with suppress(OSError):  # on Windows filelock removes it on release
                 path.unlink()
+
+
+def _require_plain(fd: int, path: Path) -> None:
+    """Raise `OSError` unless the open file is a lock's own; see the laws."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        fault = "is no regular file"
+    elif status.st_nlink > 1:
+        fault = f"has {status.st_nlink} names (hard links), so it may be another file of somebody"
+    elif (owner := files.foreign_owner(status, path.parent)) is not None:
+        fault = f"belongs to another user (uid {owner})"
+    else:
+        return
+    raise OSError(errno.EPERM, f"it {fault}; remove it if nothing else needs it", str(path))
 
 
 def _lock(fd: int, path: Path, *, is_own: bool) -> None:

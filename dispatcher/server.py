@@ -25,6 +25,7 @@ from dispatcher.log.sqlite import SqliteLog
 from dispatcher.progress import ProgressLines
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.keys import ApiKeys, KeysError
+from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits, Quotas
 from dispatcher.serving.service import Service
 from dispatcher.state.remains import key_path, refuse_remains
 from dispatcher.state.snapshots import EVERY
@@ -81,6 +82,7 @@ async def serve(  # noqa: PLR0913
     new: bool = False,
     body_limit_bytes: int = BODY_LIMIT_BYTES,
     http_limits: HttpLimits = DEFAULT_HTTP_LIMITS,
+    key_limits: KeyLimits = DEFAULT_KEY_LIMITS,
     say: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then answer the requests under way and close the log.
@@ -88,10 +90,12 @@ async def serve(  # noqa: PLR0913
     SIGHUP reloads the keys file. If `keys` is `None`, requests need no key. `say` is called with
     each line for the operator. `signing_key` is by default next to the log. Where an older log has
     left something, a new one is made only with `new`. `http_limits` bound what a client can use up
-    before its key is checked; there are never more connections than open files permit. `LogError`,
-    `ListenError` and `CheckpointKeyError` say why the dispatcher can't start.
+    before its key is checked, and `key_limits` what a key can; there are never more connections
+    than open files permit. `LogError`, `ListenError` and `CheckpointKeyError` say why the
+    dispatcher can't start.
     """
-    entrance = Entrance(_within(_raise_file_limit(), http_limits))
+    http_limits = _within(_raise_file_limit(), http_limits)
+    entrance = Entrance(http_limits)
     listener = _listen(host, port)
     with listener, _on_signals(lambda: _reload_keys(keys, say), signal.SIGHUP):
         migrating = ProgressLines(say, f"Bringing {db} up to its new schema")
@@ -99,7 +103,9 @@ async def serve(  # noqa: PLR0913
         log = await SqliteLog.open(db, migrating, creating)
         try:
             signer = _load_signer(signing_key or key_path(log.path), log, say)
-            service = Service(log, policy, past=Past(log.path, snapshot_every))
+            quotas = Quotas(_within_connections(http_limits.connections, key_limits))
+            past = Past(log.path, snapshot_every, quotas.questions)
+            service = Service(log, policy, past=past, quotas=quotas)
             await service.start(ProgressLines(say, f"Replaying {db}"))
             try:
                 app = create_app(service, keys, signer, body_limit_bytes=body_limit_bytes)
@@ -181,6 +187,11 @@ def _within(files: int | None, limits: HttpLimits) -> HttpLimits:
     return limits._replace(connections=min(limits.connections, room))
 
 
+def _within_connections(connections: int, limits: KeyLimits) -> KeyLimits:
+    """Leave others a tenth of the connections, however many requests of a key wait."""
+    return limits._replace(polls=max(1, min(limits.polls, connections * 9 // 10)))
+
+
 class _NoCancellations(logging.Filter):
     """Drops log records about requests that were cancelled at the end of the grace period."""
 
@@ -200,6 +211,7 @@ def _create_server(app: object, entrance: Entrance) -> uvicorn.Server:
             ws="none",
             proxy_headers=False,  # the client's address is not used
             access_log=False,
+            log_config=None,  # what it logs is formatted like all else
             log_level="error",
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,

@@ -17,7 +17,9 @@ class EngineFields(msgspec.Struct, frozen=True):
     A field that the engine has never reported is null or has its default. An engine that holds a
     job is busy, whatever it reports. `online` is true until it has been silent for a lease.
     `last_seen` is the time (UTC) of the last event that it caused. `blocked` is the reason why it
-    gets no jobs.
+    gets no jobs; it may try one after `blocked_until` (UTC), or when it is resumed if that is null.
+    `fenced_instances` are instances that were replaced and heard again: other machines that use its
+    id.
     """
 
     engine_id: str
@@ -32,6 +34,8 @@ class EngineFields(msgspec.Struct, frozen=True):
     last_seen: datetime | None = None
     drained: bool = False
     blocked: str | None = None
+    blocked_until: datetime | None = None
+    fenced_instances: list[str] = []
 
 
 class EngineView(EngineFields, frozen=True):
@@ -60,6 +64,8 @@ class _Engine(msgspec.Struct):
     online: bool = True
     drained: bool = False
     blocked: str | None = None
+    blocked_until: datetime | None = None
+    fenced_instances: list[str] = []
     holds: str | None = None
 
 
@@ -87,6 +93,8 @@ class Engines:
             last_seen=engine.last_seen,
             drained=engine.drained,
             blocked=engine.blocked,
+            blocked_until=engine.blocked_until,
+            fenced_instances=engine.fenced_instances,
             more={name: value for name, value in engine.report.items() if name not in _REPORTED},
         )
 
@@ -132,22 +140,32 @@ class Engines:
                     known.report = known.report | {"benchmark_time": benchmark_time}
                 self._seen(engine_id, recorded.at)
             case (
-                events.EngineLost()
+                events.EngineFenced()
+                | events.EngineLost()
                 | events.EngineBlocked()
+                | events.EngineUnblocked()
                 | events.EngineDrained()
                 | events.EngineResumed()
                 | events.EngineForgotten()
             ):
                 self._changed(recorded.event)
-            case events.JobReleased() | events.AnswerRefused():
+            case (
+                events.JobReleased()
+                | events.AnswerRefused()
+                | events.EngineReplaced()
+                | events.EngineAsked()
+                | events.EngineBlamed()
+            ):
                 pass
             case _:
                 assert_never(recorded.event)
 
     def _changed(
         self,
-        event: events.EngineLost
+        event: events.EngineFenced
+        | events.EngineLost
         | events.EngineBlocked
+        | events.EngineUnblocked
         | events.EngineDrained
         | events.EngineResumed
         | events.EngineForgotten,
@@ -155,14 +173,19 @@ class Engines:
         if (engine := self._engines.get(event.engine_id)) is None:
             return
         match event:
+            case events.EngineFenced(_, instance):
+                engine.fenced_instances = [*engine.fenced_instances, instance]
             case events.EngineLost():
                 engine.online = False
-            case events.EngineBlocked(_, reason):
-                engine.blocked = reason
+            case events.EngineBlocked(_, reason, until):
+                engine.blocked, engine.blocked_until = reason, until
+            case events.EngineUnblocked():
+                engine.blocked = engine.blocked_until = None
             case events.EngineDrained():
                 engine.drained = True
             case events.EngineResumed():
-                engine.drained, engine.blocked = False, None
+                engine.drained, engine.blocked, engine.blocked_until = False, None, None
+                engine.fenced_instances = []
             case events.EngineForgotten(engine_id):
                 if engine.holds is not None:
                     self._release(engine.holds)

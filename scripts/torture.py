@@ -6,7 +6,7 @@
     scripts/torture.py --short --only kill,power         # a minute, to see whether it works
     scripts/torture.py --only power --points 10000 --seed 7
 
-Tortures: kill, power, disk, swapped, cancel, input, simulation.
+Tortures: kill, power, disk, swapped, cancel, input, starvation, simulation.
 
 Exit codes: 0 every claim held; 1 one did not, and where is told; 2 the command line is wrong.
 """
@@ -30,7 +30,7 @@ from rich.console import Console  # noqa: E402 - only the project's interpreter 
 from torturing import Outcome  # noqa: E402
 from torturing.report import Run, show, write  # noqa: E402
 
-TORTURES = ("kill", "power", "disk", "swapped", "cancel", "input", "simulation")
+TORTURES = ("kill", "power", "disk", "swapped", "cancel", "input", "starvation", "simulation")
 
 
 def main() -> int:

@@ -1,5 +1,7 @@
 """Fixtures that every test may ask for."""
 
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from dispatcher.log.sqlite import SqliteLog
 from dispatcher.serving.service import Service
 from tests.support import fleets
 from tests.support.farm import Farm
+from tests.support.leaks import ends_what_it_begins, leaked_threads
 from tests.support.servers import KEY, Running, client_of, running
 from tests.support.watched_log import WatchedLog
 
@@ -27,6 +30,32 @@ settings.register_profile(
 
 
 fleets.watch()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """End in spite of leaked threads: Python would wait for them for ever.
+
+    A test has failed for them, and the summary has been printed.
+    """
+    if leaked := leaked_threads():
+        print("\nleft running at the end:", *leaked, file=sys.stderr, flush=True)  # noqa: T201
+        sys.stdout.flush()
+        os._exit(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _all_tests_end_what_they_begin() -> Iterator[None]:
+    """No fixture of a module or of the session leaves a thread or a process running."""
+    with ends_what_it_begins():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _a_test_ends_what_it_begins() -> Iterator[None]:
+    """No test leaves a thread or a process running. (Autouse fixtures go by their names: first.)"""
+    with ends_what_it_begins():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -99,9 +128,8 @@ async def farm(shared_server: Running, shared_client: httpx2.AsyncClient) -> Asy
 @pytest.fixture
 async def log(db: Path) -> AsyncIterator[WatchedLog]:
     """A real log that can be held up and made to fail."""
-    opened = await SqliteLog.open(db)
-    yield WatchedLog(opened)
-    await opened.close()
+    async with await SqliteLog.open(db) as opened:
+        yield WatchedLog(opened)
 
 
 @pytest.fixture

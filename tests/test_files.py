@@ -173,16 +173,31 @@ def test_a_private_file_is_one_from_the_first_moment(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modes: list[int] = []
-    write_bytes = Path.write_bytes
+    opened = os.open
 
-    def watched(written: Path, content: bytes) -> int:
-        modes.append(stat.S_IMODE(written.stat().st_mode))
-        return write_bytes(written, content)
+    def watched(made: Path, flags: int, mode: int = 0o777) -> int:
+        fd = opened(made, flags, mode)
+        modes.append(stat.S_IMODE(os.fstat(fd).st_mode))
+        return fd
 
-    monkeypatch.setattr(Path, "write_bytes", watched)
+    monkeypatch.setattr(os, "open", watched)
     files.write(path, b"secret", draft_of(path), mode=0o600)
-    assert modes == [0o600]
+    assert modes[0] == 0o600
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_link_in_the_place_of_a_draft_is_not_followed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = path.with_name("victim")
+    victim.write_text("precious")
+    draft_of(path).symlink_to(victim)
+    files.write(path, b"whole", draft_of(path))  # a stale one is removed
+    assert (path.read_bytes(), victim.read_text()) == (b"whole", "precious")
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: draft_of(path).symlink_to(victim))
+    with pytest.raises(FileExistsError):
+        files.write(path, b"new", draft_of(path))
+    assert (path.read_bytes(), victim.read_text()) == (b"whole", "precious")
 
 
 def test_any_other_file_has_the_rights_that_the_umask_leaves(path: Path) -> None:

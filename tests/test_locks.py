@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -47,6 +46,35 @@ def killed(process: subprocess.Popen[str]) -> None:
 def path(tmp_path: Path) -> Path:
     """Where a lock's file may be."""
     return tmp_path / "lock"
+
+
+def test_a_lock_is_no_link_and_has_one_name(path: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    path.symlink_to(victim)
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        FileLock(path)
+    path.unlink()
+    path.hardlink_to(victim)
+    with pytest.raises(OSError, match="it has 2 names"):
+        FileLock(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="it is no regular file"):
+        FileLock(path)
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_lock_of_another_user_is_refused_unless_the_folder_is_that_users(
+    path: Path, tmp_path: Path
+) -> None:
+    path.write_text("")
+    os.chown(path, 54_321, 54_321)
+    with pytest.raises(OSError, match="it belongs to another user"):
+        FileLock(path)
+    os.chown(tmp_path, 54_321, 54_321)
+    FileLock(path).release()
 
 
 def test_a_lock_that_another_process_has_is_refused_with_its_number(path: Path) -> None:
@@ -101,10 +129,13 @@ def test_a_holder_that_is_killed_holds_no_more(path: Path) -> None:
     FileLock(path).release()
 
 
-FORKS: Final = "child = os.fork(); child or (time.sleep(60), os._exit(0)); "
+# Two processes tell the same pipe something. `os.write` keeps each line whole.
+FORKS: Final = (
+    "child = os.fork(); child or (os.write(1, b'begun\\n'), time.sleep(60), os._exit(0)); "
+)
 STARTS: Final = (
-    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], "
-    "close_fds=False).pid; "
+    "code = 'import os, time; os.write(1, b\"begun\\\\n\"); time.sleep(60)'; "
+    "child = subprocess.Popen([sys.executable, '-c', code], close_fds=False).pid; "
 )
 
 
@@ -112,15 +143,15 @@ STARTS: Final = (
 @pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "let go"])
 def test_a_child_does_not_keep_the_lock(path: Path, begets: str, is_killed: bool) -> None:
     other = python(
-        TAKE + begets + "print(child, flush=True); sys.stdin.readline(); lock.release(); "
+        TAKE + begets + "os.write(1, b'%d\\n' % child); sys.stdin.readline(); lock.release(); "
         "print('let go', flush=True); sys.stdin.read()",
         path,
     )
     child = 0
     try:
         assert line_of(other) == "held"
-        child = int(line_of(other))
-        time.sleep(0.2)  # until it has come to its own code
+        told = {line_of(other), line_of(other)}  # in either order
+        (child,) = map(int, told - {"begun"})
         with pytest.raises(LockHeldError):
             FileLock(path)
         if is_killed:

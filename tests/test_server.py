@@ -159,7 +159,7 @@ async def test_while_the_log_fails_writes_are_503_and_reads_go_on(
         assert health.json() == {"status": "read-only", "seq": 1, "fault": DISK_FULL}
         assert len((await client.get("/jobs/")).json()) == 1
     mended.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await client.post("/jobs/", json=JOB)).status_code == 503:
             pass
     assert (await client.get("/health")).json() == {"status": "ok", "seq": 2, "fault": None}
@@ -225,11 +225,13 @@ IDLE = f"GET /jobs/ HTTP/1.1\r\n{HEADERS}\r\n"
 HALF_HEADERS = "POST /jobs/ HTTP/1.1\r\nHost:"
 WAITS = f'POST /assign_job/ HTTP/1.1\r\n{HEADERS}Content-Length: 14\r\n\r\n{{"wait_s": 60}}'
 HALF_BODY = f"POST /jobs/ HTTP/1.1\r\n{HEADERS}Content-Length: 99\r\n\r\n{{"
+PATIENCE_S = 30
+"""More than the slowest machine needs, and less than any client stays that only waits."""
 
 
 @pytest.fixture
 async def process(db: Path) -> AsyncIterator[Child]:
-    async with child(db) as dispatcher:
+    async with child(db, "--receive-timeout-s", "60") as dispatcher:
         yield dispatcher
 
 
@@ -248,7 +250,7 @@ async def process(db: Path) -> AsyncIterator[Child]:
         ),
     ],
 )
-async def test_a_signal_stops_the_server_within_two_seconds(
+async def test_a_signal_stops_the_server_and_it_waits_for_no_client(
     process: Child, db: Path, signum: signal.Signals, requests: list[str]
 ) -> None:
     async with client_of(process) as client:
@@ -259,7 +261,7 @@ async def test_a_signal_stops_the_server_within_two_seconds(
             # By the time this is answered the requests before it have come in.
             assert (await client.get("/health")).status_code == 200
             process.process.send_signal(signum)
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(PATIENCE_S):
                 assert await process.process.wait() == 0
     assert len(events_in(db)) == 1
 

@@ -1,6 +1,8 @@
 """What a handler returns: a status, a body and headers, as they are sent.
 
 Litestar's own responses can do more, but they cost more than deciding a command does.
+
+Law: while a client has not read a long body, its key's share of unread answers is held.
 """
 
 from collections.abc import Mapping
@@ -8,6 +10,9 @@ from typing import Any
 
 import msgspec
 from litestar.types import Receive, Scope, Send
+
+from dispatcher.api.requests import holding_of
+from dispatcher.serving.quotas import PIECE_BYTES
 
 __all__ = ["JSON", "TEXT", "Answer", "json_answer", "text_answer"]
 
@@ -39,10 +44,18 @@ class Answer:
             self.headers += ((k.lower().encode(), v.encode("latin-1")) for k, v in headers.items())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the response."""
-        del scope, receive
+        """Send the response. `TooManyError` if it is long and its key has too many unread ones."""
+        del receive
+        body, first = self.body, 0
+        if len(body) > PIECE_BYTES:
+            holding_of(scope).at_least(len(body))
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+        while len(body) - first > PIECE_BYTES:  # the next waits until this one is nearly read
+            piece = body[first : first + PIECE_BYTES]
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            first += PIECE_BYTES
+        rest = body[first:]
+        await send({"type": "http.response.body", "body": rest, "more_body": False})
 
 
 def text_answer(status: int, text: str, headers: Mapping[str, str] | None = None) -> Answer:

@@ -44,6 +44,7 @@ def create_routes(service: Service, signer: Signer, body_limit_bytes: int) -> Li
             *engines.HANDLERS,
             *events.HANDLERS,
             *proofs.HANDLERS,
+            health.greeting,
             health.health,
         ],
         state=State({"service": service, "signer": signer}),

@@ -2,6 +2,9 @@
 
 A route says what it needs where it is declared (`routes`). If it says nothing, only operators may
 call it. `front` identifies the caller.
+
+An engine's key may be bound to one engine. `check_engine` compares that with the engine that a body
+names, so it comes right after the body's own rules.
 """
 
 from functools import cache
@@ -10,10 +13,11 @@ from typing import Any, Final, Literal
 from litestar import Request
 
 from dispatcher.api.errors import HttpError
+from dispatcher.api.requests import CommandRequest
 from dispatcher.core.commands import Caller
 from dispatcher.serving.keys import Role
 
-__all__ = ["ANY_KEY", "NO_KEY", "Needs", "check_role", "forbidden", "roles_for"]
+__all__ = ["ANY_KEY", "NO_KEY", "Needs", "check_engine", "check_role", "forbidden", "roles_for"]
 
 ANY_KEY: Final = "any key"
 NO_KEY: Final = "no key"
@@ -34,6 +38,21 @@ def forbidden(needs: Needs, caller: Caller, role: Role | None) -> HttpError:
     return HttpError(
         403,
         f"Forbidden: this needs the role '{needs}'; the key '{caller.name}' has the role '{role}'.",
+    )
+
+
+def check_engine(request: CommandRequest, engine_id: str | None) -> None:
+    """Raise 403 if the caller's key is bound to an engine and the request names another, or none.
+
+    It depends on the key alone, and so tells nothing about jobs and engines.
+    """
+    if request.speaks_for is None or request.speaks_for == engine_id:
+        return
+    named = "names another" if engine_id is not None else "names none; name it in 'engine_id'"
+    raise HttpError(
+        403,
+        f"Forbidden: the key '{request.caller.name}' speaks for engine {request.speaks_for} alone, "
+        f"and this request {named}.",
     )
 
 

@@ -16,15 +16,19 @@ from dispatcher.core.commands import (
     CompleteJob,
     FailJob,
     ReportBenchmark,
+    ReportedCause,
     ReportHeartbeat,
     SubmitJob,
 )
 
 __all__ = [
+    "CAUSES",
     "MAX_INTEGER",
     "MAX_KEY",
+    "MAX_NAME",
     "MAX_PERCENT",
     "MAX_PRIORITY",
+    "MAX_URL",
     "MAX_WAIT_S",
     "assignment",
     "benchmark",
@@ -41,9 +45,21 @@ MAX_INTEGER: Final = 2**63 - 1
 MAX_PRIORITY: Final = 100
 MAX_WAIT_S: Final = 60
 MAX_KEY: Final = 255
+MAX_URL: Final = 65_536
+"""Characters. A URL with a signature has some thousands; browsers take about so many."""
+MAX_NAME: Final = 4_096
+"""Characters of an engine's id or a codec."""
 MAX_PERCENT: Final = 100.0
 MAX_DEPTH: Final = 64
 """How deep the fields that an engine adds may nest; SQLite's JSON functions have a limit too."""
+
+CAUSES: Final[dict[str, ReportedCause]] = {
+    "source_bad": "source_bad",
+    "source_away": "source_away",
+    "engine": "engine_at_fault",
+    "unknown": "reported",
+}
+"""What an engine can say of the cause of a failure, and the cause that is recorded."""
 
 _decoder = msgspec.json.Decoder()
 
@@ -68,6 +84,8 @@ def submission(body: bytes, key: bytes | None = None) -> SubmitJob:
     for name in ("source_url", "target_codec"):
         if not isinstance(fields.get(name), str):
             _bad(f"'{name}' is missing or not a string.")
+    _limit(fields["source_url"], "source_url", MAX_URL)
+    _limit(fields["target_codec"], "target_codec", MAX_NAME)
     job_size = _number(fields, "job_size", 0.0)
     max_retries = _integer(fields, "max_retries", 3)
     priority = _integer(fields, "priority", 0)
@@ -103,8 +121,8 @@ def heartbeat(body: bytes) -> ReportHeartbeat:
     if "benchmark_time" in report:
         report["benchmark_time"] = _number(report, "benchmark_time")
     if "instance" in report:
-        _string(report, "instance")
-    current_job = _string(report, "current_job") if "current_job" in report else None
+        _string(report, "instance", MAX_NAME)
+    current_job = _string(report, "current_job", MAX_NAME) if "current_job" in report else None
     attempt = _integer(report, "attempt") if "attempt" in report else None
     progress = _number(report, "progress") if "progress" in report else None
     if progress is not None and progress > MAX_PERCENT:
@@ -120,7 +138,7 @@ def engine_id_of(fields: dict[str, Any]) -> str:
     """Return the engine's id from a body that must have one."""
     if "engine_id" not in fields:
         _bad("'engine_id' is missing.")
-    return _string(fields, "engine_id")
+    return _string(fields, "engine_id", MAX_NAME)
 
 
 def benchmark(fields: dict[str, Any]) -> ReportBenchmark:
@@ -131,7 +149,7 @@ def benchmark(fields: dict[str, Any]) -> ReportBenchmark:
 def completion(body: bytes, job_id: str) -> CompleteJob:
     """Parse protocol.md 2.3."""
     fields = json_object(body)
-    return CompleteJob(job_id, _string(fields, "output_url"), *_holder(fields))
+    return CompleteJob(job_id, _string(fields, "output_url", MAX_URL), *_sender(fields))
 
 
 def failure(body: bytes, job_id: str) -> FailJob:
@@ -139,7 +157,14 @@ def failure(body: bytes, job_id: str) -> FailJob:
     fields = json_object(body)
     if "error_message" not in fields:
         _bad("'error_message' is missing.")
-    return FailJob(job_id, _string(fields, "error_message"), *_holder(fields))
+    error_message = _string(fields, "error_message")
+    sender = _sender(fields)
+    wire_cause = fields.get("cause", "unknown")
+    if not isinstance(wire_cause, str) or (cause := CAUSES.get(wire_cause)) is None:
+        _bad(f"'cause' must be one of {', '.join(map(repr, CAUSES))}.")
+    if not isinstance(given_back := fields.get("given_back", False), bool):
+        _bad("'given_back' must be a boolean.")
+    return FailJob(job_id, error_message, *sender, "given_back" if given_back else cause)
 
 
 def assignment(body: bytes) -> tuple[AssignJob, float]:
@@ -159,14 +184,16 @@ def assignment(body: bytes) -> tuple[AssignJob, float]:
     wait_s = _number(fields, "wait_s", 0.0)
     if wait_s > MAX_WAIT_S:
         _bad(f"'wait_s' must be at most {MAX_WAIT_S}.")
-    return AssignJob(fields.get("engine_id"), resume), wait_s
+    instance = _string(fields, "instance", MAX_NAME) if "instance" in fields else None
+    return AssignJob(fields.get("engine_id"), resume, instance), wait_s
 
 
-def _holder(fields: dict[str, Any]) -> tuple[str | None, int | None]:
-    """Return the engine id and the attempt that a report names, or `None` for each."""
+def _sender(fields: dict[str, Any]) -> tuple[str | None, int | None, str | None]:
+    """Return the engine, the attempt and the instance that a report names, or `None` for each."""
     return (
-        _string(fields, "engine_id") if "engine_id" in fields else None,
+        _string(fields, "engine_id", MAX_NAME) if "engine_id" in fields else None,
         _integer(fields, "attempt") if "attempt" in fields else None,
+        _string(fields, "instance", MAX_NAME) if "instance" in fields else None,
     )
 
 
@@ -192,11 +219,19 @@ def _bad(text: str) -> NoReturn:
     raise HttpError(400, f"Bad Request: {text}")
 
 
-def _string(fields: dict[str, Any], name: str) -> str:
+def _string(fields: dict[str, Any], name: str, at_most: int | None = None) -> str:
     value = fields.get(name)
     if not isinstance(value, str):
         _bad(f"'{name}' must be a string.")
+    if at_most is not None:
+        _limit(value, name, at_most)
     return value
+
+
+def _limit(value: str, name: str, at_most: int) -> None:
+    """Refuse a text that identifies something and is too long. Free texts are cut by the core."""
+    if len(value) > at_most:
+        _bad(f"'{name}' must be at most {at_most} characters.")
 
 
 def _number(fields: dict[str, Any], name: str, default: float | None = None) -> float:

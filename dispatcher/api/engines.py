@@ -8,7 +8,7 @@ from litestar.types import ASGIApp
 
 from dispatcher.api import bodies
 from dispatcher.api.answers import Answer
-from dispatcher.api.auth import ANY_KEY
+from dispatcher.api.auth import ANY_KEY, check_engine
 from dispatcher.api.errors import HttpError
 from dispatcher.api.replies import render
 from dispatcher.api.requests import CommandRequest
@@ -24,10 +24,14 @@ from projections.engines import EngineFields
 __all__ = ["HANDLERS"]
 
 
-@command(post, "/engines/heartbeat", needs=Role.ENGINE, answers={200: str}, body=HEARTBEAT)
+@command(
+    post, "/engines/heartbeat", needs=Role.ENGINE, answers={200: str, 409: str}, body=HEARTBEAT
+)
 def heartbeat(request: CommandRequest, body: bytes) -> Awaitable[Answer]:
     """Register an engine, or refresh what it says of itself."""
-    return request.service.execute(bodies.heartbeat(body), request.caller, render)
+    report = bodies.heartbeat(body)
+    check_engine(request, report.engine_id)
+    return request.service.execute(report, request.caller, render)
 
 
 @get(
@@ -49,7 +53,9 @@ async def list_engines(request: Request[Any, Any, Any]) -> ASGIApp:
 def benchmark_result(request: CommandRequest, body: bytes) -> Awaitable[Answer]:
     """Tell how many seconds an engine's benchmark took."""
     fields = bodies.json_object(body)
-    if request.service.projections.engines.get(bodies.engine_id_of(fields)) is None:
+    engine_id = bodies.engine_id_of(fields)
+    check_engine(request, engine_id)
+    if request.service.projections.engines.get(engine_id) is None:
         raise HttpError(404, Reason.ENGINE_NOT_FOUND.value)
     return request.service.execute(bodies.benchmark(fields), request.caller, render)
 

@@ -12,8 +12,7 @@ from litestar.types import ExceptionHandlersMap, HTTPScope
 from dispatcher.api.answers import Answer, text_answer
 from dispatcher.core.replies import Reason
 from dispatcher.log import LogError
-from dispatcher.serving.as_of import TooManyError
-from dispatcher.serving.feed import TooManyStreamsError
+from dispatcher.serving.quotas import TooManyError
 from dispatcher.serving.tickets import RefusedError, UnavailableError
 
 __all__ = ["HANDLERS", "TOO_LARGE", "HttpError", "answer_to"]
@@ -27,9 +26,12 @@ _STATUS: Final = {
     Reason.ENGINE_NOT_FOUND: 404,
     Reason.JOB_IS_FINAL: 400,
     Reason.JOB_NOT_RETRYABLE: 400,
+    Reason.REPORT_TOO_LARGE: 400,
     Reason.JOB_ID_TAKEN: 409,
     Reason.KEY_REUSED: 409,
     Reason.NOT_THE_HOLDER: 409,
+    Reason.INSTANCE_REPLACED: 409,
+    Reason.NOT_ITS_ENGINE: 403,
 }
 
 
@@ -52,7 +54,7 @@ def answer_to(error: Exception, scope: HTTPScope) -> Answer:
             return _retry_later(503, f"{error}. Nothing was acknowledged; try again.")
         case LogError():
             return _retry_later(503, str(error))
-        case TooManyError() | TooManyStreamsError():
+        case TooManyError():
             return _retry_later(429, str(error))
         case HTTPException():
             return _litestar_error(error, scope)

@@ -19,18 +19,23 @@ from dispatcher.api import queries
 from dispatcher.api.answers import JSON, Answer
 from dispatcher.api.errors import HttpError
 from dispatcher.api.queries import Slice
-from dispatcher.api.requests import service_of
+from dispatcher.api.requests import asker_of, holding_of, service_of
 from dispatcher.api.routes import declared
 from dispatcher.api.schemas import AS_OF
 from dispatcher.api.streamed import Streamed
-from dispatcher.api.viewing import SEQ_HEADER, moment_of
+from dispatcher.api.viewing import LISTING_BYTES, SEQ_HEADER, moment_of
 from dispatcher.core.replies import Reason
 from dispatcher.log import serialization
 from dispatcher.serving.keys import Role
+from dispatcher.serving.quotas import PAGE_BYTES
 from dispatcher.serving.selection import Selection, selected
 from dispatcher.serving.service import Service
 
 __all__ = ["HANDLERS", "EventLine"]
+
+
+USUAL_LINE: Final = 1 << 10
+"""Bytes that are held for each event of a page while it is read."""
 
 
 class EventLine(msgspec.Struct, frozen=True):
@@ -98,27 +103,34 @@ async def engine_events(request: Request[Any, Any, Any], engine_id: FromPath[str
     "/events",
     **declared(
         needs=Role.OPERATOR,
-        answers={200: list[EventLine], 503: str},
+        answers={200: list[EventLine], 429: str, 503: str},
         parameters=[_AFTER, _PAGE, *_FILTERS],
     ),
 )
 async def list_events(request: Request[Any, Any, Any]) -> ASGIApp:
     """List events, oldest first.
 
-    A Link header (RFC 8288) leads to the next page, as long as there is one.
+    A Link header (RFC 8288) leads to the next page, as long as there is one. A page that is large
+    ends before its limit.
     """
     service = service_of(request)
     asked, limit = queries.one_page(request.query_params)
+    usual = min(limit * USUAL_LINE, PAGE_BYTES)
+    holding_of(request.scope).at_least(max(usual, LISTING_BYTES))
     entries: list[serialization.LogEntry] = []
     lines: list[bytes] = []
+    full = 0  # how many lines fill a page
     async with aclosing(_entries(service, asked, service.projections.seq, limit + 1)) as pages:
         async for page in pages:
             entries += page
             lines += map(serialization.line, page)
-    body = b"[" + b",".join(lines[:limit]) + b"]"
+            full = _filling(lines, limit)
+            if full < len(lines):
+                break
+    body = b"[" + b",".join(lines[:full]) + b"]"
     headers = {}
-    if len(entries) > limit:
-        query = urlencode({**dict(request.query_params), "after": entries[limit - 1].seq})
+    if full < len(lines):
+        query = urlencode({**dict(request.query_params), "after": entries[full - 1].seq})
         headers = {"Link": f'</events?{query}>; rel="next"'}
     return Answer(200, body, JSON, headers)
 
@@ -141,7 +153,17 @@ async def stream_events(request: Request[Any, Any, Any]) -> ASGIApp:
     selection = queries.selection(request.query_params)
     after = queries.cursor(request, feed.head)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return Streamed(feed.stream(selection, after), sse.MEDIA_TYPE, headers)
+    return Streamed(feed.stream(selection, after, asker_of(request)), sse.MEDIA_TYPE, headers)
+
+
+def _filling(lines: list[bytes], limit: int) -> int:
+    """Return how many of the lines a page has: up to its limit or the one that makes it large."""
+    size = 0
+    for number, line in enumerate(lines[:limit], 1):
+        size += len(line)
+        if size >= PAGE_BYTES:
+            return number
+    return min(len(lines), limit)
 
 
 async def _history(
@@ -149,9 +171,10 @@ async def _history(
 ) -> ASGIApp:
     """Return the history of one job or engine, as of now or as of the moment `as_of`."""
     service = service_of(request)
+    holding_of(request.scope).at_least(LISTING_BYTES)
     upto = service.projections.seq
     if (as_of := request.query_params.get("as_of")) is not None:
-        upto = await moment_of(service, as_of)
+        upto = await moment_of(service, asker_of(request), as_of)
     if (as_of is not None or not is_known) and not await _exists(service, asked.selection, upto):
         raise HttpError(404, missing.value)
     array = _array(_entries(service, asked, upto, asked.limit))

@@ -3,6 +3,7 @@
 Laws:
 - A request without a key learns nothing, not even which routes exist. A request whose key has the
   wrong role learns which role is needed, before its body or its job is looked at.
+- What an answer holds of its key's share is given back when it was sent or its client is gone.
 - Every response carries `X-Request-ID`, and so does every event that the request causes.
 - The most frequent requests of a busy farm go directly to their handlers. Litestar spends more time
   on each than the dispatcher does from its body to the disk (10,000 requests a second that do
@@ -28,6 +29,7 @@ from dispatcher.api.requests import CommandRequest
 from dispatcher.api.routes import CommandHandler
 from dispatcher.core.commands import Caller
 from dispatcher.serving.keys import ANONYMOUS, ApiKeys, Role
+from dispatcher.serving.quotas import Asker, Holding
 from dispatcher.serving.service import Service
 
 __all__ = ["Front"]
@@ -94,10 +96,11 @@ class Front:
         id_header = (b"x-request-id", request_id)
         name: str = ANONYMOUS
         role: Role | None = Role.OPERATOR
+        speaks_for: str | None = None
         if self._keys is not None:
             secret = headers.get(b"x-api-key", b"")
             if secret and (key := self._keys.find(secret)) is not None:
-                name, role = key.name, key.role
+                name, role, speaks_for = key.name, key.role, key.engine
             elif self._is_open(scope):
                 role = None
             else:
@@ -109,10 +112,17 @@ class Front:
         caller = Caller(name, request_id.decode())
         state = scope.setdefault("state", {})
         state["caller"], state["role"], state["headers"] = caller, role, headers
+        state["speaks_for"] = speaks_for
         if scope["method"] != "POST" or (found := self._find_direct(scope["path"])) is None:
-            return await self._routes(scope, receive, _with_header(send, id_header))
+            asker = Asker(name, role is Role.OPERATOR)
+            state["asker"] = asker
+            state["holding"] = holding = Holding(self._service.quotas.answers, asker)
+            try:
+                return await self._routes(scope, receive, _with_header(send, id_header))
+            finally:
+                holding.end()
         try:
-            request = CommandRequest(self._service, caller, headers, receive)
+            request = CommandRequest(self._service, caller, headers, receive, speaks_for)
             answer = await self._call_directly(*found, request, role)
         except _Hangup:
             return None

@@ -1,17 +1,22 @@
 """Whether the dispatcher is well, for load balancers and process supervisors."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from litestar import Request, get
 from litestar.types import ASGIApp
 
-from dispatcher.api.answers import json_answer
+from dispatcher.api.answers import json_answer, text_answer
 from dispatcher.api.auth import NO_KEY
 from dispatcher.api.requests import service_of
 from dispatcher.api.routes import declared
 
-__all__ = ["Health", "health"]
+__all__ = ["Health", "greeting", "health"]
+
+GREETING: Final = (
+    "This is a transcoding dispatcher. /health says whether it is well; /schema describes its API "
+    "to those who have a key.\n"
+)
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -23,6 +28,12 @@ class Health(msgspec.Struct, frozen=True):
     status: str
     seq: int
     fault: str | None = None
+
+
+@get("/", **declared(needs=NO_KEY, answers={200: str}))
+async def greeting() -> ASGIApp:
+    """Say that a dispatcher answers here. Needs no key: the health checks of some engines ask."""
+    return text_answer(200, GREETING)
 
 
 @get("/health", **declared(needs=NO_KEY, answers={200: Health, 503: Health}))

@@ -7,7 +7,16 @@ from typing import Final
 
 from litestar.openapi.spec import OpenAPIType, Parameter, Reference, Schema
 
-from dispatcher.api.bodies import MAX_INTEGER, MAX_KEY, MAX_PERCENT, MAX_PRIORITY, MAX_WAIT_S
+from dispatcher.api.bodies import (
+    CAUSES,
+    MAX_INTEGER,
+    MAX_KEY,
+    MAX_NAME,
+    MAX_PERCENT,
+    MAX_PRIORITY,
+    MAX_URL,
+    MAX_WAIT_S,
+)
 from projections.jobs import STATUSES
 
 __all__ = [
@@ -23,6 +32,8 @@ __all__ = [
 ]
 
 _STRING: Final = Schema(type=OpenAPIType.STRING)
+_URL: Final = Schema(type=OpenAPIType.STRING, max_length=MAX_URL)
+_NAME: Final = Schema(type=OpenAPIType.STRING, max_length=MAX_NAME)
 _BOOLEAN: Final = Schema(type=OpenAPIType.BOOLEAN)
 _AMOUNT: Final = Schema(type=OpenAPIType.NUMBER, minimum=0)
 
@@ -37,15 +48,15 @@ def _body(required: list[str], **properties: Schema | Reference) -> Schema:
 
 SUBMISSION: Final = _body(
     ["source_url", "target_codec"],
-    source_url=_STRING,
-    target_codec=_STRING,
+    source_url=_URL,
+    target_codec=_NAME,
     job_size=Schema(type=OpenAPIType.NUMBER, minimum=0, default=0.0, description="MB"),
     max_retries=_count(default=3),
     priority=_count(maximum=MAX_PRIORITY, default=0),
 )
 HEARTBEAT: Final = _body(
     ["engine_id"],
-    engine_id=_STRING,
+    engine_id=_NAME,
     engine_type=_STRING,
     supported_codecs=Schema(type=OpenAPIType.ARRAY, items=_STRING),
     status=Schema(type=OpenAPIType.STRING, enum=["idle", "busy"]),
@@ -53,18 +64,24 @@ HEARTBEAT: Final = _body(
     streaming_support=_BOOLEAN,
     benchmark_time=_AMOUNT,
     instance=_STRING,
-    current_job=_STRING,
+    current_job=_NAME,
     attempt=_count(),
     progress=Schema(type=OpenAPIType.NUMBER, minimum=0, maximum=MAX_PERCENT, description="percent"),
 )
-BENCHMARK: Final = _body(["engine_id", "benchmark_time"], engine_id=_STRING, benchmark_time=_AMOUNT)
-OUTPUT: Final = _body(["output_url"], output_url=_STRING, engine_id=_STRING, attempt=_count())
+BENCHMARK: Final = _body(["engine_id", "benchmark_time"], engine_id=_NAME, benchmark_time=_AMOUNT)
+_SENDER: Final = {"engine_id": _NAME, "attempt": _count(), "instance": _NAME}
+OUTPUT: Final = _body(["output_url"], output_url=_URL, **_SENDER)
 FAILURE: Final = _body(
-    ["error_message"], error_message=_STRING, engine_id=_STRING, attempt=_count()
+    ["error_message"],
+    error_message=_STRING,
+    **_SENDER,
+    cause=Schema(type=OpenAPIType.STRING, enum=list(CAUSES), default="unknown"),
+    given_back=Schema(type=OpenAPIType.BOOLEAN, default=False),
 )
 ASSIGNMENT: Final = _body(
     [],
     engine_id=_STRING,
+    instance=_STRING,
     resume=_BOOLEAN,
     wait_s=Schema(type=OpenAPIType.NUMBER, minimum=0, maximum=MAX_WAIT_S, default=0),
 )

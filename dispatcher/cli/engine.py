@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import signal
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -16,17 +15,19 @@ from dispatcher.client import Client
 from dispatcher.engine.agent import Agent, Settings
 from dispatcher.engine.delivery import Delivery, delivery_to
 from dispatcher.engine.fetching import Bounds
-from dispatcher.engine.ffmpeg import Ffmpeg, find_ffmpeg
+from dispatcher.engine.ffmpeg import Checks, Ffmpeg, find_ffmpeg
 from dispatcher.engine.networks import DEFAULT_NETWORKS, SourceNetworks
 from dispatcher.engine.sandbox import FfmpegLimits
 from dispatcher.engine.sources import Sources
-from dispatcher.engine.workspace import Workspace
+from dispatcher.engine.verification import Verify
+from dispatcher.engine.workspace import Workspace, default_work_dir
 
 __all__ = ["engine"]
 
 _DEFAULTS = Settings()
 _BOUNDS = Bounds()
 _LIMITS = FfmpegLimits()
+_CHECKS = Checks()
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
         str | None, typer.Option("--id", help="The engine's name; by default the host's.")
     ] = None,
     work_dir: Annotated[
-        Path | None, typer.Option(help="Where to work; by default below the temporary directory.")
+        Path | None, typer.Option(help="Where to work; by default in this user's folder of states.")
     ] = None,
     output: Annotated[
         str, typer.Option(help="Where outputs go: a directory, or a base URL to PUT to.")
@@ -88,10 +89,20 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     max_cpu_hours: Annotated[
         float, typer.Option(help="How much CPU time ffmpeg may use for a job.", min=0.001)
     ] = _LIMITS.cpu_hours,
+    verify: Annotated[
+        Verify,
+        typer.Option(
+            help="What is read to know that nothing is missing: every packet of source and "
+            "output; with full every picture of the output too; or nothing."
+        ),
+    ] = _CHECKS.verify,
+    stall_s: Annotated[
+        float, typer.Option(help="How long ffmpeg may make no progress.", min=1)
+    ] = _CHECKS.stall_s,
 ) -> None:
     """Run a transcoding engine until SIGTERM or Ctrl-C.
 
-    The first lets it finish its job, a second stops the job and reports it failed, a third ends
+    The first lets it finish its job, a second stops the job and gives it back, a third ends
     the engine at once.
     """
     log_plainly("%(asctime)s %(message)s", logging.INFO)
@@ -104,13 +115,12 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
         Bounds(max_mb=max_source_mb, timeout_s=source_timeout_s),
     )
     limits = FfmpegLimits(max_memory_mb, max_cpu_hours, max_megapixels)
-    folder = work_dir or Path(tempfile.gettempdir(), "dispatcher-engines")
-    workspace = Workspace.claim(folder, id_)
+    workspace = Workspace.claim(work_dir or default_work_dir(), id_)
     try:
         asyncio.run(
             _run(
                 Client(server, api_key),
-                (find_ffmpeg(ffmpeg), limits),
+                (find_ffmpeg(ffmpeg), limits, Checks(verify, stall_s)),
                 workspace,
                 delivery,
                 Settings(poll_s=poll_s, heartbeat_s=heartbeat_s, wait_s=wait_s),
@@ -125,7 +135,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
 
 async def _run(  # noqa: PLR0913, PLR0917 - all that an agent is made of
     client: Client,
-    ffmpeg: tuple[Path, FfmpegLimits],
+    ffmpeg: tuple[Path, FfmpegLimits, Checks],
     workspace: Workspace,
     delivery: Delivery,
     settings: Settings,

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
 from dispatcher.cli.output import jobs_table, plain, print_json, print_table, print_text
 from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError
+from dispatcher.urls import masked
 from projections.jobs import JobView
 
 __all__ = ["ask", "cancel", "job", "jobs", "retry", "submit", "why"]
@@ -154,9 +155,9 @@ def _described(source: str, size_mb: float | None) -> tuple[str, float]:
     try:
         scheme = urlsplit(source).scheme
     except ValueError as error:
-        raise typer.BadParameter(f"{source}: is no URL: {error}") from error
+        raise typer.BadParameter(f"{masked(source)}: is no URL") from error
     if not scheme:
-        raise typer.BadParameter(f"{source}: there is no such file; give a path or a URL")
+        raise typer.BadParameter(f"{masked(source)}: there is no such file; give a path or a URL")
     return source, size_mb or 0.0
 
 
@@ -180,6 +181,6 @@ async def _watch(client: Client, submitted: list[JobView]) -> list[JobView]:
                 for job in unfinished:
                     current[job.job_id] = await client.job(job.job_id)
             except DispatcherAwayError as error:
-                progress.update(bar, description=plain(str(error)))
+                progress.update(bar, description=plain(masked(str(error))))
         progress.update(bar, completed=len(current), description="done")
     return list(current.values())

@@ -3,6 +3,9 @@
 Laws:
 - Text in a log may come from anybody: a source's URL, an engine's error. So text for people is made
   `plain` here. It can neither control the terminal nor fake a line.
+- A record of the program's own log is one line, whatever it quotes. The lines of a traceback follow
+  it, indented.
+- Text for people has no passwords and signatures of URLs (see `urls`).
 - JSON is for scripts, and is printed unchanged.
 """
 
@@ -16,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dispatcher.urls import masked
 from projections.engines import EngineView
 from projections.jobs import JobView
 
@@ -43,12 +47,12 @@ def plain(text: str) -> str:
 
 def say(line: str) -> None:
     """Print a line for the operator on standard error."""
-    print(plain(line), file=sys.stderr, flush=True)  # noqa: T201
+    print(plain(masked(line)), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def complain(text: str) -> None:
-    """Print an error on standard error."""
-    for line in f"dispatcher: {text}".splitlines():
+    """Print an error on standard error. All its lines but the first are indented."""
+    for line in "\n  ".join(f"dispatcher: {text}".splitlines()).split("\n"):
         say(line)
 
 
@@ -60,10 +64,24 @@ def log_plainly(form: str, level: int) -> None:
 
 
 class _PlainFormatter(logging.Formatter):
-    """Keeps the lines of a log record, and makes each of them plain."""
+    """Makes a log record one plain line, and indents the lines of a traceback below it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(map(plain, super().format(record).splitlines()))
+        record.exc_text = None  # another formatter may have left its own form of the traceback
+        return super().format(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        return plain(masked(super().formatMessage(record)))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return self._indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802
+        return self._indented(super().formatStack(stack_info))
+
+    @staticmethod
+    def _indented(text: str) -> str:
+        return "\n".join(f"  {plain(line)}" for line in masked(text).splitlines())
 
 
 def print_json(value: Any) -> None:
@@ -78,7 +96,7 @@ def print_lines(json: bytes) -> None:
 
 def print_text(line: str) -> None:
     """Print a line as a result for people."""
-    print(plain(line), flush=True)  # noqa: T201
+    print(plain(masked(line)), flush=True)  # noqa: T201
 
 
 def print_table(table: Table) -> None:
@@ -91,7 +109,7 @@ def print_table(table: Table) -> None:
 
 def cell(text: str, style: str = "") -> Text:
     """Make a cell of a table, which wraps its text and does not cut it off."""
-    return Text(plain(text), style, overflow="fold")
+    return Text(plain(masked(text)), style, overflow="fold")
 
 
 def jobs_table(jobs: Iterable[JobView]) -> Table:

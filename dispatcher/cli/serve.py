@@ -14,6 +14,7 @@ from dispatcher.client import is_sendable
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, HttpLimits
 from dispatcher.serving.keys import ApiKeys, Key, Role
+from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits
 from dispatcher.state.snapshots import EVERY
 
 __all__ = ["serve"]
@@ -51,12 +52,27 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
     max_connections_per_address: Annotated[
         int, typer.Option(help="The most of them from one address; 0 for no limit.", min=0)
     ] = DEFAULT_HTTP_LIMITS.connections_per_address,
+    max_questions_per_key: Annotated[
+        int, typer.Option(help="The most `as_of` at once of a client's or engine's key.", min=1)
+    ] = DEFAULT_KEY_LIMITS.questions,
+    max_polls_per_key: Annotated[
+        int, typer.Option(help="The most requests for work of one key that wait.", min=1)
+    ] = DEFAULT_KEY_LIMITS.polls,
+    max_unread_mib_per_key: Annotated[
+        int, typer.Option(help="The most MiB of answers that one key has not read.", min=4)
+    ] = DEFAULT_KEY_LIMITS.unread_mib,
     lease_s: Annotated[
         float, typer.Option(help="An engine silent for so long is offline.", min=0.1, max=_MAX_S)
     ] = DEFAULT_POLICY.lease_s,
     job_timeout_s: Annotated[
         float, typer.Option(help="How long one attempt may take; 0 for ever.", min=0, max=_MAX_S)
     ] = DEFAULT_POLICY.job_timeout_s,
+    stall_timeout_s: Annotated[
+        float,
+        typer.Option(
+            help="How long one attempt may show no progress; 0 for ever.", min=0, max=_MAX_S
+        ),
+    ] = DEFAULT_POLICY.stall_timeout_s,
     priority_point_s: Annotated[
         float, typer.Option(help="What a point of priority is worth in waiting.", min=0, max=_MAX_S)
     ] = DEFAULT_POLICY.priority_point_s,
@@ -64,9 +80,30 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         float,
         typer.Option(help="The pause after a first failure; doubles with each.", min=0, max=_MAX_S),
     ] = DEFAULT_POLICY.retry_backoff_s,
+    max_losses: Annotated[
+        int, typer.Option(help="Fail a job that lost its engine so often; 0 for never.", min=0)
+    ] = DEFAULT_POLICY.max_losses,
+    source_patience_s: Annotated[
+        float,
+        typer.Option(
+            help="How long a job may pause because its source is away.", min=0, max=_MAX_S
+        ),
+    ] = DEFAULT_POLICY.source_patience_s,
     block_after: Annotated[
         int, typer.Option(help="Block an engine that fails so many jobs in a row.", min=0)
     ] = DEFAULT_POLICY.block_after,
+    block_for_s: Annotated[
+        float,
+        typer.Option(
+            help="Let a blocked engine try a job after so long, doubled each time; 0 for never.",
+            min=0,
+            max=_MAX_S,
+        ),
+    ] = DEFAULT_POLICY.block_for_s,
+    forget_engine_after_s: Annotated[
+        float,
+        typer.Option(help="Forget an engine offline for so long; 0 for never.", min=0, max=_MAX_S),
+    ] = DEFAULT_POLICY.forget_engine_after_s,
     snapshot_every: Annotated[
         int, typer.Option(help="Events between two snapshots.", min=100)
     ] = EVERY,
@@ -98,9 +135,14 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         policy=Policy(
             lease_s=lease_s,
             job_timeout_s=job_timeout_s,
+            stall_timeout_s=stall_timeout_s,
             priority_point_s=priority_point_s,
             retry_backoff_s=retry_backoff_s,
+            max_losses=max_losses,
+            source_patience_s=source_patience_s,
             block_after=block_after,
+            block_for_s=block_for_s,
+            forget_engine_after_s=forget_engine_after_s,
         ),
         snapshot_every=snapshot_every,
         signing_key=signing_key,
@@ -110,6 +152,11 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             receive_s=receive_timeout_s,
             connections=max_connections,
             connections_per_address=max_connections_per_address,
+        ),
+        key_limits=KeyLimits(
+            questions=max_questions_per_key,
+            polls=max_polls_per_key,
+            unread_mib=max_unread_mib_per_key,
         ),
         say=say,
     )

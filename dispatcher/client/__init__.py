@@ -7,7 +7,7 @@ Every foreseen error is a `DispatcherError`. The client knows none of the dispat
 returns what the dispatcher answered.
 """
 
-from dispatcher.client.client import Client
+from dispatcher.client.client import Client, FailureCause
 from dispatcher.client.connection import DispatcherAwayError, RequestRefusedError, is_sendable
 from dispatcher.core.replies import EngineAnswer, Explanation
 from dispatcher.errors import DispatcherError
@@ -22,6 +22,7 @@ __all__ = [
     "EngineAnswer",
     "EngineView",
     "Explanation",
+    "FailureCause",
     "JobView",
     "LogEntry",
     "RequestRefusedError",

@@ -6,7 +6,7 @@ async with Client("http://127.0.0.1:8080", api_key) as client:
 
 from collections.abc import AsyncGenerator
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote, unquote
 
 import httpx2
@@ -16,12 +16,17 @@ from dispatcher.client.connection import Connection, RequestRefusedError
 from dispatcher.client.stream import follow
 from dispatcher.core.replies import Explanation
 from dispatcher.log.serialization import LogEntry
+from dispatcher.urls import masked
 from projections.engines import EngineView
 from projections.jobs import JobView
 
 T = TypeVar("T")
 
-__all__ = ["Client"]
+__all__ = ["Client", "FailureCause"]
+
+FailureCause = Literal["source_bad", "source_away", "engine", "unknown"]
+"""What an engine can say of the cause of a failure: a source that no retry makes better, one that
+can't be had now, or the engine itself."""
 
 
 class _Path(msgspec.Struct):
@@ -211,13 +216,18 @@ class Client:
         return follow(self._connection, _selection(event_type, job, engine), after)
 
     async def assign(
-        self, engine_id: str | None = None, *, resume: bool = False, wait_s: float = 0
+        self,
+        engine_id: str | None = None,
+        *,
+        resume: bool = False,
+        wait_s: float = 0,
+        instance: str | None = None,
     ) -> JobView | None:
         """Ask for a job; `None` if there is none within `wait_s` seconds (protocol.md 2.5).
 
         With `resume`, an engine that holds a job gets that job again.
         """
-        body: dict[str, Any] = {} if engine_id is None else {"engine_id": engine_id}
+        body = _sender(engine_id, None, instance)
         if resume:
             body["resume"] = True
         if wait_s > 0:
@@ -234,27 +244,36 @@ class Client:
         *,
         engine_id: str | None = None,
         attempt: int | None = None,
+        instance: str | None = None,
     ) -> None:
         """Report a job's output (protocol.md 2.3); see `fail` for the other fields."""
         path = f"/jobs/{_quoted(job_id)}/complete"
         await self._connection.call(
-            "POST", path, {"output_url": output_url} | _holder(engine_id, attempt)
+            "POST", path, {"output_url": output_url} | _sender(engine_id, attempt, instance)
         )
 
-    async def fail(
+    async def fail(  # noqa: PLR0913 - a report has as many fields
         self,
         job_id: str,
         error_message: str,
         *,
         engine_id: str | None = None,
         attempt: int | None = None,
+        instance: str | None = None,
+        cause: FailureCause = "unknown",
+        given_back: bool = False,
     ) -> str:
         """Report that an attempt failed (protocol.md 2.4). Returns the text of the answer.
 
-        With `engine_id` and `attempt`, the report is refused (409) unless they still hold the job.
+        With `engine_id` and `attempt`, the report is refused (409) unless they still hold the job,
+        and with `instance` if that was replaced. A job that is `given_back` pays nothing.
         """
         path = f"/jobs/{_quoted(job_id)}/fail"
-        body = {"error_message": error_message} | _holder(engine_id, attempt)
+        body = {"error_message": error_message} | _sender(engine_id, attempt, instance)
+        if cause != "unknown":
+            body["cause"] = cause
+        if given_back:
+            body["given_back"] = True
         return (await self._connection.call("POST", path, body)).text
 
     async def _entries(self, path: str, asked: dict[str, Any] | None = None) -> list[LogEntry]:
@@ -275,8 +294,8 @@ def _selection(event_type: str | None, job: str | None, engine: str | None) -> d
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _holder(engine_id: str | None, attempt: int | None) -> dict[str, Any]:
-    fields = {"engine_id": engine_id, "attempt": attempt}
+def _sender(engine_id: str | None, attempt: int | None, instance: str | None) -> dict[str, Any]:
+    fields = {"engine_id": engine_id, "attempt": attempt, "instance": instance}
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -289,5 +308,6 @@ def _decode(response: httpx2.Response, of_type: type[T]) -> T:
 
 def _no_dispatcher(response: httpx2.Response, error: Exception) -> RequestRefusedError:
     return RequestRefusedError(
-        response.status_code, f"{response.url} did not answer as a dispatcher does: {error}"
+        response.status_code,
+        f"{masked(str(response.url))} did not answer as a dispatcher does: {error}",
     )

@@ -10,7 +10,7 @@ import msgspec
 
 from dispatcher.errors import DispatcherError
 from dispatcher.log.serialization import LogEntry, UndecodableError, parse_line
-from dispatcher.urls import web_url_fault
+from dispatcher.urls import masked, web_url_fault
 
 __all__ = ["Connection", "DispatcherAwayError", "RequestRefusedError", "is_sendable"]
 
@@ -39,21 +39,23 @@ class Connection:
     """Sends requests with an API key. Every method may raise the two errors above."""
 
     def __init__(self, server: str, api_key: str | None, timeout_s: float) -> None:
-        self.server = server.rstrip("/")
+        self.server = masked(server.rstrip("/"))  # for errors
         self._timeout_s = timeout_s
         if (fault := web_url_fault(server)) is not None:
-            raise RequestRefusedError(0, f"{server!r} is no URL of a dispatcher: it {fault}")
+            raise RequestRefusedError(
+                0, f"{masked(server)!r} is no URL of a dispatcher: it {fault}"
+            )
         if api_key is not None and not is_sendable(api_key):
             raise RequestRefusedError(
                 0, "the API key has characters that no request can carry; use printable ASCII"
             )
         try:
             self._http = httpx2.AsyncClient(
-                base_url=self.server,
+                base_url=server.rstrip("/"),
                 headers={} if api_key is None else {"X-API-Key": api_key},
             )
         except httpx2.InvalidURL as error:
-            raise RequestRefusedError(0, f"{server!r} is no URL of a dispatcher") from error
+            raise RequestRefusedError(0, f"{self.server!r} is no URL of a dispatcher") from error
 
     async def __aenter__(self) -> Self:
         """Use as a context manager, so that the connection is closed at the end."""
@@ -129,7 +131,7 @@ class Connection:
                 0, f"{self.server} did not answer as a dispatcher does: {error}"
             ) from error
         except httpx2.TransportError as error:
-            detail = str(error) or type(error).__name__
+            detail = masked(str(error)) or type(error).__name__
             raise DispatcherAwayError(f"{self.server} can't be reached: {detail}") from error
 
     def _checked(self, response: httpx2.Response) -> httpx2.Response:

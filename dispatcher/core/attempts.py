@@ -1,92 +1,176 @@
-"""How an attempt ends without an output, and which answers to it are accepted.
+"""How an attempt ends without an output, and what that costs the job and its engine.
 
 Laws:
-- Every failure counts against the job's `max_retries`, whoever detected it, so that a job that
-  crashes engines also comes to an end. Only an attempt that ends because an operator removed its
-  engine costs the job nothing.
-- A failure counts against the engine only if the job has not failed on another engine before.
-  Otherwise the job is the likelier cause, and bad jobs must not block a farm of good engines.
-- An answer that names its engine or attempt is accepted only from the present holder.
+- What an end costs the job follows from its cause. A failure uses up a retry (`max_retries`). The
+  loss of an engine uses up one of `max_losses`, so that a job that kills engines also comes to an
+  end. A source that can't be had uses up `source_patience_s`. The decisions of operators, and an
+  engine that is stopped, cost it nothing.
+- A source that is bad fails its job at once: no retry makes it better.
+- A failure counts against the engine if the engine says that it is at fault. Without a word on it,
+  it does only if the job has not failed on another engine before. Otherwise the job is the
+  likelier cause, and bad jobs must not block a farm of good engines.
+- What is lost, or has a bad or missing source, counts against no engine. But if the engine alone
+  could not have the source, and another then completes the job, it does.
 """
 
 import zlib
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
-from dispatcher.core.commands import CompleteJob, FailJob
-from dispatcher.core.events import Cause, EngineBlocked, Event, JobFailedPermanently, JobRequeued
-from dispatcher.core.fleet import Fleet
+from dispatcher.core.events import (
+    Cause,
+    EngineBlamed,
+    EngineBlocked,
+    Event,
+    JobFailedPermanently,
+    JobRequeued,
+)
+from dispatcher.core.fleet import Engine, Fleet
 from dispatcher.core.job import Job
 from dispatcher.core.policy import Policy
+from dispatcher.core.scheduling import could_go_elsewhere
 
-__all__ = ["LONGEST_BACKOFF_S", "attempt_ended", "late_answer"]
+__all__ = [
+    "FREE",
+    "LONGEST_BACKOFF_S",
+    "LONGEST_BLOCK_S",
+    "LOSSES",
+    "Cost",
+    "attempt_ended",
+    "blame_for_source",
+    "cost_of",
+    "is_blamed",
+]
 
+LOSSES: Final[frozenset[Cause]] = frozenset({"engine_silent", "engine_restarted", "engine_asked"})
+"""The causes for which the engine was lost, in the middle of the job."""
+FREE: Final[frozenset[Cause]] = frozenset({"engine_forgotten", "given_back"})
+"""The causes that cost the job nothing."""
 LONGEST_BACKOFF_S: Final = 3600.0
+LONGEST_BLOCK_S: Final = 86400.0
+SOURCE_PAUSE_S: Final = 5.0
+"""The first pause after a source could not be had; it doubles with each further one."""
+_SHORTEST_PAUSE_S: Final = 0.001
 _MAX_DOUBLINGS: Final = 40
+
+
+class Cost(NamedTuple):
+    """A job's counts after an end, and whether that was its last attempt."""
+
+    retries: int
+    losses: int
+    source_tries: int
+    is_last: bool
 
 
 def attempt_ended(  # noqa: PLR0913, PLR0917 - the rules need all of it
     fleet: Fleet, job: Job, cause: Cause, message: str, at: datetime, policy: Policy
 ) -> list[Event]:
     """Re-queue the job or fail it for good, and block its engine after too many failures."""
-    if cause == "engine_forgotten":
-        return [JobRequeued(job.job_id, job.holder, job.attempt, job.retries, message, cause=cause)]
     engine = None if job.holder is None else fleet.engines[job.holder]
-    blames_engine = engine is not None and job.failed_by <= {engine.engine_id}
-    retries = job.retries + 1
-    events: list[Event] = [
-        JobRequeued(
+    blames_engine = is_blamed(job, cause)
+    cost = cost_of(job, cause, policy)
+    if cost.is_last:
+        ended: Event = JobFailedPermanently(
             job_id=job.job_id,
             engine_id=job.holder,
             attempt=job.attempt,
-            retries=retries,
+            retries=cost.retries,
             error_message=message,
             cause=cause,
             blames_engine=blames_engine,
-            not_before=_not_before(job.job_id, retries, at, policy),
+            losses=cost.losses,
         )
-        if retries < job.max_retries
-        else JobFailedPermanently(
-            job_id=job.job_id,
-            engine_id=job.holder,
-            attempt=job.attempt,
-            retries=retries,
-            error_message=message,
-            cause=cause,
-            blames_engine=blames_engine,
-        )
-    ]
-    if engine is not None and blames_engine and engine.blocked is None:
-        failures = [*(f for f in engine.failures if f != job.job_id), job.job_id]
-        if 0 < policy.block_after <= len(failures):
-            reason = f"failed {len(failures)} different jobs in a row: {', '.join(failures)}"
-            events.append(EngineBlocked(engine.engine_id, reason))
-    return events
-
-
-def late_answer(job: Job, answer: CompleteJob | FailJob) -> str | None:
-    """Return why an answer does not come from the present holder.
-
-    `None` if it does, or if it names neither an engine nor an attempt.
-    """
-    if answer.engine_id is None and answer.attempt is None:
-        return None
-    held = job.holder is not None
-    if held and answer.engine_id in {None, job.holder} and answer.attempt in {None, job.attempt}:
-        return None
-    if held:
-        now = f"engine {job.holder} holds it now (attempt {job.attempt})"
-    elif job.status == "pending":
-        now = f"it waits for attempt {job.attempt + 1}"
     else:
-        now = f"it is {job.status.replace('_', ' ')}"
-    return f"Conflict: this answer to job {job.job_id} comes too late: {now}."
+        pause_s = _pause_s(fleet, job, cause, cost, policy)
+        is_for_source = cost.source_tries > job.setbacks.source_tries
+        waited_s = job.setbacks.source_waited_s if cost.source_tries else 0.0
+        ended = JobRequeued(
+            job_id=job.job_id,
+            engine_id=job.holder,
+            attempt=job.attempt,
+            retries=cost.retries,
+            error_message=message,
+            cause=cause,
+            blames_engine=blames_engine,
+            not_before=at + timedelta(seconds=pause_s) if pause_s > 0 else None,
+            losses=cost.losses,
+            source_tries=cost.source_tries,
+            source_waited_s=waited_s + (pause_s if is_for_source else 0.0),
+        )
+    return [ended, *(_blocked(engine, job, at, policy) if engine and blames_engine else ())]
 
 
-def _not_before(job_id: str, retries: int, at: datetime, policy: Policy) -> datetime | None:
-    """Return when the pause ends. It doubles with each failure; jitter spreads the jobs out."""
+def is_blamed(job: Job, cause: Cause) -> bool:
+    """Return whether the end of an attempt counts against the engine that holds the job."""
+    if job.holder is None:
+        return False
+    if cause in {"reported", "timed_out"}:
+        return job.failed_by <= {job.holder}
+    return cause == "engine_at_fault"
+
+
+def cost_of(job: Job, cause: Cause, policy: Policy) -> Cost:
+    """Return what an end of this cause costs the job."""
+    retries, setbacks = job.retries, job.setbacks
+    if cause in FREE:
+        return Cost(retries, setbacks.losses, setbacks.source_tries, is_last=False)
+    if cause in LOSSES:
+        losses = setbacks.losses + 1
+        is_last = 0 < policy.max_losses <= losses
+        return Cost(retries, losses, setbacks.source_tries, is_last)
+    if cause == "source_away":
+        is_last = policy.source_patience_s - setbacks.source_waited_s < _SHORTEST_PAUSE_S
+        return Cost(retries, setbacks.losses, setbacks.source_tries + 1, is_last)
+    is_last = cause == "source_bad" or retries + 1 >= job.max_retries
+    return Cost(retries + 1, setbacks.losses, 0, is_last)
+
+
+def blame_for_source(fleet: Fleet, job: Job, at: datetime, policy: Policy) -> list[Event]:
+    """Return what follows for the engine that alone could not have the source, on completion."""
+    if job.setbacks.source_tries == 0 or len(job.failed_by) != 1 or job.holder is None:
+        return []
+    (engine_id,) = job.failed_by
+    engine = fleet.engines.get(engine_id)
+    if engine is None or engine_id == job.holder or job.job_id in engine.failures:
+        return []
+    return [EngineBlamed(engine_id, job.job_id), *_blocked(engine, job, at, policy)]
+
+
+def _blocked(engine: Engine, job: Job, at: datetime, policy: Policy) -> list[Event]:
+    """Block an engine that this job's failure counts against, if it was one too many."""
+    failures = [*(f for f in engine.failures if f != job.job_id), job.job_id]
+    if engine.blocked is not None or not 0 < policy.block_after <= len(failures):
+        return []
+    reason = f"failed {len(failures)} different jobs in a row: {', '.join(failures)}"
+    if policy.block_for_s <= 0:
+        return [EngineBlocked(engine.engine_id, reason)]
+    block_s = _doubled(policy.block_for_s, engine.blocks, LONGEST_BLOCK_S)
+    return [EngineBlocked(engine.engine_id, reason, at + timedelta(seconds=block_s))]
+
+
+def _pause_s(fleet: Fleet, job: Job, cause: Cause, cost: Cost, policy: Policy) -> float:
+    """Return how long the job pauses. It doubles each time; jitter spreads the jobs out."""
+    if cause in FREE:
+        return 0.0
+    if cause == "source_away":
+        tried = job.failed_by if job.holder is None else job.failed_by | {job.holder}
+        if cost.source_tries == 1 and could_go_elsewhere(fleet, job, tried):
+            return 0.0  # it may be there for another engine
+        first_s = max(SOURCE_PAUSE_S, policy.retry_backoff_s)
+        pause_s = _spread(job, cost, _doubled(first_s, cost.source_tries - 1, LONGEST_BACKOFF_S))
+        return min(pause_s, policy.source_patience_s - job.setbacks.source_waited_s)
     if policy.retry_backoff_s <= 0:
-        return None
-    pause_s = policy.retry_backoff_s * 2.0 ** min(retries - 1, _MAX_DOUBLINGS)
-    jitter = zlib.crc32(f"{job_id}:{retries}".encode()) / 2**32
-    return at + timedelta(seconds=min(pause_s, LONGEST_BACKOFF_S) * (1 - jitter / 4))
+        return 0.0
+    doublings = max(0, cost.retries + cost.losses - 1)
+    return _spread(job, cost, _doubled(policy.retry_backoff_s, doublings, LONGEST_BACKOFF_S))
+
+
+def _doubled(first_s: float, doublings: int, longest_s: float) -> float:
+    return min(first_s * 2.0 ** min(doublings, _MAX_DOUBLINGS), longest_s)
+
+
+def _spread(job: Job, cost: Cost, pause_s: float) -> float:
+    tries = cost.retries + cost.losses + cost.source_tries
+    jitter = zlib.crc32(f"{job.job_id}:{tries}".encode()) / 2**32
+    return pause_s * (1 - jitter / 4)

@@ -6,7 +6,7 @@ and recorded with the resulting events (see `dispatcher`). When a deadline passe
 command too (see `deadlines`).
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,15 +19,23 @@ __all__ = [
     "DrainEngine",
     "FailJob",
     "ForgetEngine",
+    "ForgetLostEngine",
     "LoseEngine",
+    "NoticeAsking",
     "ReleaseJob",
     "ReportBenchmark",
     "ReportHeartbeat",
+    "ReportedCause",
     "ResumeEngine",
     "RetryJob",
     "SubmitJob",
+    "TakeBackJob",
     "TimeOutJob",
+    "UnblockEngine",
 ]
+
+ReportedCause = Literal["reported", "engine_at_fault", "source_bad", "source_away", "given_back"]
+"""The causes that an engine can report; see `events.Cause`."""
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -77,32 +85,44 @@ class ReportBenchmark(msgspec.Struct, frozen=True):
 class CompleteJob(msgspec.Struct, frozen=True):
     """Accept a job's output (protocol.md 2.3).
 
-    `engine_id` and `attempt`, where given, must be those of the job's holder.
+    `engine_id` and `attempt`, where given, must be those of the job's holder, and `instance` must
+    not be one that was replaced. A caller that `speaks_for` one engine may answer for no other;
+    `None` if it speaks for all.
     """
 
     job_id: str
     output_url: str
     engine_id: str | None = None
     attempt: int | None = None
+    instance: str | None = None
+    speaks_for: str | None = None
 
 
 class FailJob(msgspec.Struct, frozen=True):
-    """Record that an attempt failed (protocol.md 2.4); see `CompleteJob` for the other fields."""
+    """Record that an attempt failed (protocol.md 2.4); see `CompleteJob` for the other fields.
+
+    `cause` is the engine's own report of it.
+    """
 
     job_id: str
     error_message: str
     engine_id: str | None = None
     attempt: int | None = None
+    instance: str | None = None
+    cause: ReportedCause = "reported"
+    speaks_for: str | None = None
 
 
 class AssignJob(msgspec.Struct, frozen=True):
     """Assign a job to the named engine, or to the one that fits best (protocol.md 2.5).
 
-    With `resume`, an engine that still holds a job is given that job again.
+    With `resume`, an engine that still holds a job is given that job again. See `CompleteJob` for
+    `instance`.
     """
 
     engine_id: str | None = None
     resume: bool = False
+    instance: str | None = None
 
 
 class CancelJob(msgspec.Struct, frozen=True):
@@ -143,11 +163,42 @@ class LoseEngine(msgspec.Struct, frozen=True):
 
 
 class TimeOutJob(msgspec.Struct, frozen=True):
-    """Issued by a deadline: the attempt has taken `after_s`, the longest that it may take."""
+    """Issued by a deadline: the attempt has taken `after_s`, the longest that it may take.
+
+    If it `is_stalled`, that is the longest that it may show no progress.
+    """
 
     job_id: str
     attempt: int
     after_s: float
+    is_stalled: bool = False
+
+
+class NoticeAsking(msgspec.Struct, frozen=True):
+    """Issued by the dispatcher: the engine asks for other work while it holds the job."""
+
+    engine_id: str
+    job_id: str
+
+
+class TakeBackJob(msgspec.Struct, frozen=True):
+    """Issued by the dispatcher: the holder has asked for other work for a whole lease."""
+
+    engine_id: str
+    job_id: str
+    asked_s: float
+
+
+class UnblockEngine(msgspec.Struct, frozen=True):
+    """Issued by a deadline: the time of the engine's block is over."""
+
+    engine_id: str
+
+
+class ForgetLostEngine(msgspec.Struct, frozen=True):
+    """Issued by a deadline: the engine has been offline for so long that it is forgotten."""
+
+    engine_id: str
 
 
 class ReleaseJob(msgspec.Struct, frozen=True):
@@ -170,5 +221,9 @@ Command = (
     | ForgetEngine
     | LoseEngine
     | TimeOutJob
+    | NoticeAsking
+    | TakeBackJob
+    | UnblockEngine
+    | ForgetLostEngine
     | ReleaseJob
 )

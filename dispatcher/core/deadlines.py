@@ -1,4 +1,4 @@
-"""Deadlines: leases, time-outs and pauses.
+"""Deadlines: leases, time-outs, pauses, and the ends of blocks.
 
 Laws:
 - A deadline that passes issues a command like any other. Only the resulting events change state.
@@ -16,16 +16,20 @@ from datetime import datetime
 from typing import Final
 
 from dispatcher.core import events
-from dispatcher.core.attempts import LONGEST_BACKOFF_S
-from dispatcher.core.commands import LoseEngine, ReleaseJob, TimeOutJob
+from dispatcher.core.attempts import LONGEST_BACKOFF_S, LONGEST_BLOCK_S
+from dispatcher.core.commands import (
+    ForgetLostEngine,
+    LoseEngine,
+    ReleaseJob,
+    TimeOutJob,
+    UnblockEngine,
+)
+from dispatcher.core.due import Due
 from dispatcher.core.events import Event, Recorded
 from dispatcher.core.fleet import Fleet
 from dispatcher.core.policy import Policy
 
-__all__ = ["TIMED", "Deadlines", "Due"]
-
-Due = LoseEngine | TimeOutJob | ReleaseJob
-"""The commands that a deadline can issue."""
+__all__ = ["TIMED", "Deadlines"]
 
 TIMED: Final[frozenset[type[Event]]] = frozenset(
     {
@@ -38,6 +42,8 @@ TIMED: Final[frozenset[type[Event]]] = frozenset(
         events.EngineReported,
         events.EngineSeen,
         events.EngineBenchmarked,
+        events.EngineLost,
+        events.EngineBlocked,
         events.EngineForgotten,
     }
 )
@@ -51,6 +57,9 @@ class Deadlines:
         self._policy = policy
         self._due: dict[str, tuple[float, Due]] = {}
         self._heap: list[tuple[float, str]] = []
+        # By job, in order: when its attempt has shown no progress for too long. All wait equally
+        # long, so the newest is always the last, and none needs a place in the heap.
+        self._stalls: dict[str, tuple[float, TimeOutJob]] = {}
         # The time-outs of attempts whose end is decided, and the seq from which it is durable.
         self._ended: list[tuple[int, TimeOutJob, float]] = []
 
@@ -62,12 +71,18 @@ class Deadlines:
         """
         earlier = {due: due_s for due_s, due in self._due.values() if isinstance(due, TimeOutJob)}
         earlier |= {due: due_s for _, due, due_s in self._ended}
-        self._due, self._heap, self._ended = {}, [], []
+        self._due, self._heap, self._ended, self._stalls = {}, [], [], {}
         for engine in fleet.engines.values():
             if engine.online:
                 self._set_lease(engine.engine_id, now_s)
+            else:
+                lost_s = (at - (engine.lost_since or at)).total_seconds()
+                self._set_forgetting(engine.engine_id, now_s, lost_s)
+            if engine.blocked_until is not None:
+                self._set_unblocking(engine.engine_id, engine.blocked_until, at, now_s)
             if engine.holds is not None:
                 job = fleet.jobs[engine.holds]
+                self._moved(job.job_id, job.attempt, now_s)
                 due = TimeOutJob(job.job_id, job.attempt, self._policy.job_timeout_s)
                 due_s = earlier[due] + away_s if due in earlier else now_s + due.after_s
                 self._set_timeout(due, due_s)
@@ -82,6 +97,7 @@ class Deadlines:
                 self._set_lease(engine_id, now_s)
                 due = TimeOutJob(job_id, attempt, timeout_s)
                 self._set_timeout(due, now_s + timeout_s)
+                self._moved(job_id, attempt, now_s)
             case (
                 events.JobCompleted(job_id)
                 | events.JobFailedPermanently(job_id)
@@ -93,11 +109,20 @@ class Deadlines:
                 events.EngineReported(engine_id)
                 | events.EngineSeen(engine_id)
                 | events.EngineBenchmarked(engine_id)
-                | events.JobProgressed(engine_id=engine_id)
             ):
                 self._set_lease(engine_id, now_s)
+            case events.JobProgressed(job_id, engine_id, attempt):
+                self._set_lease(engine_id, now_s)
+                self._moved(job_id, attempt, now_s)
+            case events.EngineLost(engine_id):
+                self._set_forgetting(engine_id, now_s)
+            case events.EngineBlocked(engine_id, _, until):
+                self._due.pop(_block(engine_id), None)
+                if until is not None:
+                    self._set_unblocking(engine_id, until, recorded.at, now_s)
             case events.EngineForgotten(engine_id):
-                self._due.pop(_engine(engine_id), None)
+                for name in (_engine(engine_id), _block(engine_id), _absence(engine_id)):
+                    self._due.pop(name, None)
             case events.JobRequeued(job_id):
                 self._attempt_ended(job_id, recorded.seq)
                 if event.not_before is not None:
@@ -118,6 +143,11 @@ class Deadlines:
                     self._ended.append((seq + 1, due[1], due[0]))
                 return due[1]
             heapq.heappush(self._heap, (due[0], name))  # it was postponed since it was pushed
+        for job_id, (due_s, stalled) in self._stalls.items():
+            if due_s > now_s:
+                break
+            del self._stalls[job_id]
+            return stalled
         return None
 
     def excuse(self, away_s: float, now_s: float) -> None:
@@ -127,6 +157,11 @@ class Deadlines:
                 self._set_lease(due.engine_id, now_s)
             elif isinstance(due, TimeOutJob):
                 self._set_timeout(due, due_s + away_s)
+            elif isinstance(due, ForgetLostEngine):
+                self._set(_absence(due.engine_id), due_s + away_s, due)
+        self._stalls = {
+            job_id: (due_s + away_s, due) for job_id, (due_s, due) in self._stalls.items()
+        }
 
     def settled(self, durable_seq: int) -> None:
         """Note what is durable: an attempt whose end is durable can't come back."""
@@ -134,9 +169,17 @@ class Deadlines:
             self._ended = [ended for ended in self._ended if ended[0] > durable_seq]
 
     def _attempt_ended(self, job_id: str, seq: int) -> None:
+        self._stalls.pop(job_id, None)
         due_s, due = self._due.pop(_attempt(job_id), (0.0, None))
         if isinstance(due, TimeOutJob):
             self._ended.append((seq, due, due_s))
+
+    def _moved(self, job_id: str, attempt: int, now_s: float) -> None:
+        """Note that an attempt began or progressed."""
+        if (stall_s := self._policy.stall_timeout_s) > 0:
+            self._stalls.pop(job_id, None)
+            due = TimeOutJob(job_id, attempt, stall_s, is_stalled=True)
+            self._stalls[job_id] = (now_s + stall_s, due)
 
     def _set(self, name: str, due_s: float, due: Due) -> None:
         known = self._due.get(name)
@@ -158,6 +201,16 @@ class Deadlines:
         pause_s = min(max(0.0, after_s), LONGEST_BACKOFF_S)
         self._set(_pause(job_id), now_s + pause_s, ReleaseJob(job_id))
 
+    def _set_unblocking(self, engine_id: str, until: datetime, at: datetime, now_s: float) -> None:
+        block_s = min(max(0.0, (until - at).total_seconds()), LONGEST_BLOCK_S)
+        self._set(_block(engine_id), now_s + block_s, UnblockEngine(engine_id))
+
+    def _set_forgetting(self, engine_id: str, now_s: float, lost_s: float = 0.0) -> None:
+        """Have an engine forgotten that was lost so long ago, but never without a lease's grace."""
+        if (forget_s := self._policy.forget_engine_after_s) > 0:
+            left_s = min(max(forget_s - lost_s, self._policy.lease_s), forget_s)
+            self._set(_absence(engine_id), now_s + left_s, ForgetLostEngine(engine_id))
+
 
 def _engine(engine_id: str) -> str:
     return f"engine {engine_id}"
@@ -165,6 +218,14 @@ def _engine(engine_id: str) -> str:
 
 def _attempt(job_id: str) -> str:
     return f"attempt {job_id}"
+
+
+def _block(engine_id: str) -> str:
+    return f"block {engine_id}"
+
+
+def _absence(engine_id: str) -> str:
+    return f"absence {engine_id}"
 
 
 def _pause(job_id: str) -> str:

@@ -2,44 +2,39 @@
 
 `decide(fleet, command, at, policy)` returns what follows from a command: the resulting events, if
 any, and the reply to the caller. It changes nothing and reads no clock: `at` is the time of the
-command. `fleet.evolve` applies the events. How attempts end is in `attempts`.
+command. `fleet.evolve` applies the events. How attempts end is in `attempts`, heartbeats are in
+`heartbeats`, and what the passing of time brings about is in `due`.
 """
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple, assert_never
-
-import msgspec
+from typing import Literal, assert_never
 
 from dispatcher.core import commands, events
-from dispatcher.core.attempts import attempt_ended, late_answer
+from dispatcher.core.attempts import attempt_ended, blame_for_source
 from dispatcher.core.commands import Command
-from dispatcher.core.events import Cause, Event
+from dispatcher.core.due import lost_job, when_due
+from dispatcher.core.events import Event
 from dispatcher.core.fleet import EPOCH, MICROSECOND, Engine, Fleet
+from dispatcher.core.heartbeats import heartbeat
+from dispatcher.core.holders import foreign_answer, late_answer
+from dispatcher.core.instances import refusal
 from dispatcher.core.job import Job
 from dispatcher.core.lifecycles import MAY_HAPPEN_TO
 from dispatcher.core.policy import Policy
 from dispatcher.core.replies import (
     DONE,
     NO_WORK,
+    Decision,
     Ended,
     JobIs,
-    Orders,
     Reason,
     Refused,
-    Reply,
     Requeued,
 )
 from dispatcher.core.scheduling import choose_any, choose_for
+from dispatcher.core.texts import shortened
 
 __all__ = ["Decision", "decide", "held_by"]
-
-
-class Decision(NamedTuple):
-    """What follows from a command."""
-
-    events: Sequence[Event]
-    reply: Reply
 
 
 def decide(fleet: Fleet, command: Command, at: datetime, policy: Policy) -> Decision:
@@ -47,10 +42,10 @@ def decide(fleet: Fleet, command: Command, at: datetime, policy: Policy) -> Deci
     match command:
         case commands.SubmitJob():
             return _submit(fleet, command, at, policy)
-        case commands.AssignJob():
-            return _assign(fleet, command)
+        case commands.AssignJob(engine_id, _, instance):
+            return refusal(fleet, engine_id, instance) or _assign(fleet, command)
         case commands.ReportHeartbeat():
-            return _heartbeat(fleet, command, at, policy)
+            return heartbeat(fleet, command, at, policy)
         case (
             commands.CompleteJob() | commands.FailJob() | commands.CancelJob() | commands.RetryJob()
         ):
@@ -68,8 +63,16 @@ def decide(fleet: Fleet, command: Command, at: datetime, policy: Policy) -> Deci
             if engine is None:
                 return _refused(Reason.ENGINE_NOT_FOUND)
             return Decision(_about_an_engine(fleet, engine, command, at, policy), DONE)
-        case commands.LoseEngine() | commands.TimeOutJob() | commands.ReleaseJob():
-            return Decision(_when_due(fleet, command, at, policy), DONE)
+        case (
+            commands.LoseEngine()
+            | commands.TimeOutJob()
+            | commands.NoticeAsking()
+            | commands.TakeBackJob()
+            | commands.UnblockEngine()
+            | commands.ForgetLostEngine()
+            | commands.ReleaseJob()
+        ):
+            return Decision(when_due(fleet, command, at, policy), DONE)
         case _:
             assert_never(command)
 
@@ -141,52 +144,6 @@ def _assign(fleet: Fleet, command: commands.AssignJob) -> Decision:
     return Decision((assigned,), JobIs(job.job_id, is_new=True))
 
 
-def _heartbeat(
-    fleet: Fleet, command: commands.ReportHeartbeat, at: datetime, policy: Policy
-) -> Decision:
-    """Merge a report: absent fields keep their last values, and only changes are recorded."""
-    engine = fleet.engines.get(command.engine_id)
-    if engine is None:
-        happened: list[Event] = [events.EngineReported(command.engine_id, command.report)]
-        return Decision(happened, Orders(cancel=command.current_job))
-    orders = _orders(fleet, engine, command)
-    known = engine.report
-    news = {k: v for k, v in command.report.items() if k not in known or not _same(known[k], v)}
-    happened = [events.EngineReported(command.engine_id, news)] if news else []
-    if "instance" in news and engine.holds not in {None, command.current_job}:
-        job = fleet.jobs[engine.holds or ""]
-        why = f"engine {engine.engine_id} was restarted and no longer has the job"
-        happened += attempt_ended(fleet, job, "engine_restarted", why, at, policy)
-    else:
-        happened += _progress(fleet, engine, command)
-    return Decision(happened or [events.EngineSeen(command.engine_id)], orders)
-
-
-def _orders(fleet: Fleet, engine: Engine, command: commands.ReportHeartbeat) -> Orders:
-    """Tell an engine that the job it named is no longer its own, and whether it is drained."""
-    named = command.current_job
-    is_its_own = named is None or (
-        engine.holds == named and command.attempt in {None, fleet.jobs[named].attempt}
-    )
-    return Orders(cancel=None if is_its_own else named, drain=engine.drained)
-
-
-def _progress(fleet: Fleet, engine: Engine, command: commands.ReportHeartbeat) -> list[Event]:
-    if command.progress is None or engine.holds is None or engine.holds != command.current_job:
-        return []
-    job = fleet.jobs[engine.holds]
-    if command.attempt not in {None, job.attempt} or command.progress == job.progress:
-        return []
-    return [events.JobProgressed(job.job_id, engine.engine_id, job.attempt, command.progress)]
-
-
-def _same(old: object, new: object) -> bool:
-    """Compare JSON values: `True == 1` in Python, but not in JSON."""
-    if isinstance(old, str) or isinstance(new, str):
-        return old == new
-    return old == new and msgspec.json.encode(old) == msgspec.json.encode(new)
-
-
 def _about_a_job(
     fleet: Fleet,
     job: Job,
@@ -196,9 +153,11 @@ def _about_a_job(
 ) -> Decision:
     match command:
         case commands.CompleteJob():
-            return _complete(job, command)
+            forbidden = _forbidden(fleet, job, command)
+            return forbidden or _complete(fleet, job, command, at, policy)
         case commands.FailJob():
-            return _fail(fleet, job, command, at, policy)
+            forbidden = _forbidden(fleet, job, command)
+            return forbidden or _fail(fleet, job, command, at, policy)
         case commands.CancelJob():
             if job.status == "cancelled":
                 return Decision((), DONE)
@@ -213,7 +172,18 @@ def _about_a_job(
             assert_never(command)
 
 
-def _complete(job: Job, command: commands.CompleteJob) -> Decision:
+def _forbidden(
+    fleet: Fleet, job: Job, command: commands.CompleteJob | commands.FailJob
+) -> Decision | None:
+    """Refuse an answer by its sender, whatever it says; `None` if the sender may give it."""
+    if (why := foreign_answer(job, command)) is not None:
+        return Decision((), Refused(Reason.NOT_ITS_ENGINE, why))
+    return refusal(fleet, command.engine_id or job.holder, command.instance)
+
+
+def _complete(
+    fleet: Fleet, job: Job, command: commands.CompleteJob, at: datetime, policy: Policy
+) -> Decision:
     """Accept the output for any job that is not final: late work is still finished work.
 
     An answer that names its engine or attempt must come from the present holder.
@@ -225,18 +195,24 @@ def _complete(job: Job, command: commands.CompleteJob) -> Decision:
     if job.final:
         return _refused(Reason.JOB_IS_FINAL)
     completed = events.JobCompleted(job.job_id, job.holder, job.attempt, command.output_url)
-    return Decision((completed,), DONE)
+    return Decision((completed, *blame_for_source(fleet, job, at, policy)), DONE)
 
 
 def _fail(
     fleet: Fleet, job: Job, command: commands.FailJob, at: datetime, policy: Policy
 ) -> Decision:
-    """Re-queue the job until `max_retries` failures are counted; 0 and 1 both allow one attempt."""
+    """Re-queue the job until `max_retries` failures are counted; 0 and 1 both allow one attempt.
+
+    Only its holder can give a job back, at no cost; from anybody else that is a failure.
+    """
     if (why := late_answer(job, command)) is not None:
         return _too_late(command, "fail", why)
     if job.final:
         return _refused(Reason.JOB_IS_FINAL)
-    happened = attempt_ended(fleet, job, "reported", command.error_message, at, policy)
+    is_holders = job.holder is not None and command.engine_id == job.holder
+    cause = "reported" if command.cause == "given_back" and not is_holders else command.cause
+    message = shortened(command.error_message)
+    happened = attempt_ended(fleet, job, cause, message, at, policy)
     is_requeued = isinstance(happened[0], events.JobRequeued)
     return Decision(happened, Requeued() if is_requeued else Ended())
 
@@ -267,45 +243,11 @@ def _about_an_engine(
         case commands.DrainEngine(engine_id):
             return [] if engine.drained else [events.EngineDrained(engine_id)]
         case commands.ResumeEngine(engine_id):
-            return [] if engine.trusted else [events.EngineResumed(engine_id)]
+            is_as_usual = engine.trusted and not engine.fenced
+            return [] if is_as_usual else [events.EngineResumed(engine_id)]
         case commands.ForgetEngine(engine_id):
             why = f"engine {engine_id} was taken off the list"
-            lost = _lost_job(fleet, engine, "engine_forgotten", why, at, policy)
+            lost = lost_job(fleet, engine, "engine_forgotten", why, at, policy)
             return [*lost, events.EngineForgotten(engine_id)]
         case _:
             assert_never(command)
-
-
-def _when_due(
-    fleet: Fleet,
-    command: commands.LoseEngine | commands.TimeOutJob | commands.ReleaseJob,
-    at: datetime,
-    policy: Policy,
-) -> list[Event]:
-    """Apply a deadline, unless its engine or job has changed in the meantime."""
-    match command:
-        case commands.LoseEngine(engine_id, silent_s):
-            engine = fleet.engines.get(engine_id)
-            if engine is None or not engine.online:
-                return []
-            why = f"engine {engine_id} has been silent for {silent_s:g} s"
-            lost = _lost_job(fleet, engine, "engine_silent", why, at, policy)
-            return [events.EngineLost(engine_id, silent_s), *lost]
-        case commands.TimeOutJob(job_id, attempt, after_s):
-            job = fleet.jobs.get(job_id)
-            if job is None or job.holder is None or job.attempt != attempt:
-                return []
-            why = f"attempt {attempt} on engine {job.holder} took longer than {after_s:g} s"
-            return attempt_ended(fleet, job, "timed_out", why, at, policy)
-        case commands.ReleaseJob(job_id):
-            return [events.JobReleased(job_id)] if job_id in fleet.queue.paused else []
-        case _:
-            assert_never(command)
-
-
-def _lost_job(  # noqa: PLR0913, PLR0917 - the rules need all of it
-    fleet: Fleet, engine: Engine, cause: Cause, why: str, at: datetime, policy: Policy
-) -> list[Event]:
-    if engine.holds is None:
-        return []
-    return attempt_ended(fleet, fleet.jobs[engine.holds], cause, why, at, policy)

@@ -24,13 +24,15 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from dispatcher.core import events
-from dispatcher.core.commands import AssignJob, Caller, Command
+from dispatcher.core.asking import Asking
+from dispatcher.core.commands import AssignJob, Caller, Command, ReportHeartbeat
 from dispatcher.core.deadlines import TIMED, Deadlines
-from dispatcher.core.decider import Decision, decide, held_by
-from dispatcher.core.events import Event, Recorded
+from dispatcher.core.decider import decide, held_by
+from dispatcher.core.due import Due
+from dispatcher.core.events import Event, Recorded, job_of
 from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
-from dispatcher.core.replies import NO_WORK, Reply
+from dispatcher.core.replies import NO_WORK, Decision, Refused, Reply
 from dispatcher.core.waiting import Waiter, Waiting
 
 __all__ = ["TICK_S", "Dispatcher", "Effect", "Settle", "StoodStill", "Wait"]
@@ -86,6 +88,7 @@ class Dispatcher:
         self._next_tick_s = 0.0
         self._waiting = Waiting()
         self._deadlines = Deadlines(policy)
+        self._asking = Asking(policy)
         self._is_closed = False
 
     def waiting(self) -> list[Hashable]:
@@ -116,7 +119,17 @@ class Dispatcher:
         ticket: Hashable | None = None,
         wait_s: float = 0.0,
     ) -> list[Effect]:
-        """Carry out a command. An `AssignJob` that finds no job waits up to `wait_s` for one."""
+        """Carry out a command. An `AssignJob` that finds no job waits up to `wait_s` for one.
+
+        If too many wait for the same engine then, the oldest of them is answered; see `waiting`.
+        """
+        effects: list[Effect] = []
+        if type(command) is AssignJob:
+            own = self._asking.asked(self.fleet, command, now_s, wait_s)
+            if own is not None:
+                self._carry_out(own, at, now_s, effects)
+        elif type(command) is ReportHeartbeat:
+            self._asking.heard(command)
         decision = decide(self.fleet, command, at, self._policy)
         if (
             wait_s > 0
@@ -125,9 +138,9 @@ class Dispatcher:
             and ticket is not None
             and not self._is_closed
         ):
-            self._waiting.join(Waiter(command, caller, ticket))
-            return [Wait(ticket, wait_s)]
-        effects: list[Effect] = []
+            replaced = self._waiting.join(Waiter(command, caller, ticket))
+            dismissed = self._dismiss([] if replaced is None else [replaced])
+            return [*effects, Wait(ticket, wait_s), *dismissed]
         self._settle(decision, command, caller, ticket, at, now_s, effects)
         return effects
 
@@ -144,8 +157,7 @@ class Dispatcher:
             self._deadlines.excuse(lag_s, now_s)
             effects.append(StoodStill(lag_s))
         if (command := self._deadlines.take_due(now_s, self.seq)) is not None:
-            decision = decide(self.fleet, command, at, self._policy)
-            self._settle(decision, command, ITSELF, None, at, now_s, effects)
+            self._carry_out(command, at, now_s, effects)
         return effects
 
     def end_wait(self, ticket: Hashable) -> list[Effect]:
@@ -160,7 +172,12 @@ class Dispatcher:
     def close(self) -> list[Effect]:
         """Answer all waiting requests, and let no request wait from now on."""
         self._is_closed = True
-        return self._dismiss(self._waiting.all())
+        return self._dismiss([*self._waiting.by_ticket.values()])
+
+    def _carry_out(self, command: Due, at: datetime, now_s: float, effects: list[Effect]) -> None:
+        """Carry out a command of the dispatcher's own."""
+        decision = decide(self.fleet, command, at, self._policy)
+        self._settle(decision, command, ITSELF, None, at, now_s, effects)
 
     def _settle(  # noqa: PLR0913, PLR0917 - the parts of a step
         self,
@@ -190,6 +207,9 @@ class Dispatcher:
             if isinstance(event, events.EngineLost | events.EngineForgotten):
                 # A request from before the engine fell silent is no sign of life.
                 effects += self._dismiss(self._waiting.of_engine(event.engine_id))
+        # First whoever may have a job that is back, in their order; then whom only the engine
+        # concerns that had it.
+        for event in sorted(news, key=lambda event: job_of(event) is None):
             for waiter in self._waiting.concerned(self.fleet, event):
                 self._serve(waiter, at, now_s, effects)
 
@@ -203,7 +223,8 @@ class Dispatcher:
     def _serve(self, waiter: Waiter, at: datetime, now_s: float, effects: list[Effect]) -> None:
         """Assign a job to a waiting request, if there is one for it."""
         decision = decide(self.fleet, waiter.command, at, self._policy)
-        if decision.events:
+        # It may also be refused by now: another instance took over the engine.
+        if decision.events or isinstance(decision.reply, Refused):
             caller, ticket = waiter.caller, waiter.ticket
             self._settle(decision, waiter.command, caller, ticket, at, now_s, effects)
             self._waiting.leave(ticket)

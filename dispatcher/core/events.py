@@ -18,14 +18,19 @@ __all__ = [
     "FINAL",
     "AnswerRefused",
     "Cause",
+    "EngineAsked",
     "EngineBenchmarked",
+    "EngineBlamed",
     "EngineBlocked",
     "EngineDrained",
+    "EngineFenced",
     "EngineForgotten",
     "EngineLost",
+    "EngineReplaced",
     "EngineReported",
     "EngineResumed",
     "EngineSeen",
+    "EngineUnblocked",
     "Event",
     "JobAssigned",
     "JobCancelled",
@@ -41,8 +46,24 @@ __all__ = [
     "job_of",
 ]
 
-Cause = Literal["reported", "engine_silent", "timed_out", "engine_restarted", "engine_forgotten"]
-"""Why an attempt ended: the engine reported it, or the dispatcher observed it."""
+Cause = Literal[
+    "reported",
+    "engine_at_fault",
+    "source_bad",
+    "source_away",
+    "given_back",
+    "timed_out",
+    "engine_silent",
+    "engine_restarted",
+    "engine_asked",
+    "engine_forgotten",
+]
+"""Why an attempt ended.
+
+The first five are reports of an engine: a failure of which it did not say more, one of its own, a
+source that no retry makes better, a source that can't be had now, or a stop of the engine. The
+others the dispatcher observed; `engine_asked`: the engine kept asking for other work.
+"""
 
 
 FINAL: Final = frozenset({"completed", "failed_permanently", "cancelled"})
@@ -97,8 +118,10 @@ class JobCompleted(msgspec.Struct, frozen=True, gc=False):
 class JobRequeued(msgspec.Struct, frozen=True, gc=False):
     """An attempt ended without an output, and the job waits for the next one.
 
-    `retries` includes this attempt if it counts as a failure. `blames_engine` says whether it
-    counts against the engine. With `not_before`, the job waits for `JobReleased` first.
+    `retries` includes this attempt if it counts as a failure, `losses` if its engine was lost, and
+    `source_tries` if the source could not be had. `source_waited_s` is the sum of the pauses for
+    the source, including the one that begins. `blames_engine` says whether the attempt counts
+    against the engine. With `not_before`, the job waits for `JobReleased` first.
     """
 
     job_id: str
@@ -109,6 +132,9 @@ class JobRequeued(msgspec.Struct, frozen=True, gc=False):
     cause: Cause = "reported"
     blames_engine: bool = False
     not_before: datetime | None = None
+    losses: int = 0
+    source_tries: int = 0
+    source_waited_s: float = 0.0
 
 
 class JobFailedPermanently(msgspec.Struct, frozen=True, gc=False):
@@ -121,6 +147,7 @@ class JobFailedPermanently(msgspec.Struct, frozen=True, gc=False):
     error_message: str
     cause: Cause = "reported"
     blames_engine: bool = False
+    losses: int = 0
 
 
 class JobReleased(msgspec.Struct, frozen=True, gc=False):
@@ -178,6 +205,33 @@ class EngineReported(msgspec.Struct, frozen=True, gc=False):
     report: dict[str, Any]
 
 
+class EngineReplaced(msgspec.Struct, frozen=True, gc=False):
+    """A heartbeat came from another `instance` of the engine than the one known before.
+
+    From `since` (UTC), `instance` speaks for the engine, and the instance that it `replaced` no
+    longer does.
+    """
+
+    engine_id: str
+    instance: str
+    replaced: str
+    since: datetime
+
+
+class EngineFenced(msgspec.Struct, frozen=True, gc=False):
+    """A replaced instance was heard again and refused. Each is recorded once."""
+
+    engine_id: str
+    instance: str
+
+
+class EngineAsked(msgspec.Struct, frozen=True, gc=False):
+    """An engine that holds the job, and never tells its job or instance, asked for other work."""
+
+    engine_id: str
+    job_id: str
+
+
 class EngineSeen(msgspec.Struct, frozen=True, gc=False):
     """A heartbeat only repeated what was known: the engine is alive."""
 
@@ -192,17 +246,41 @@ class EngineBenchmarked(msgspec.Struct, frozen=True, gc=False):
 
 
 class EngineLost(msgspec.Struct, frozen=True, gc=False):
-    """An engine was silent for a whole lease. It is offline until it is heard from again."""
+    """An engine was silent for a whole lease. It is offline until it is heard from again.
+
+    `since` is the time (UTC) at which it was given up.
+    """
 
     engine_id: str
     silent_s: float
+    since: datetime | None = None
+
+
+class EngineBlamed(msgspec.Struct, frozen=True, gc=False):
+    """The engine alone could not have the source of a job that another has now completed."""
+
+    engine_id: str
+    job_id: str
 
 
 class EngineBlocked(msgspec.Struct, frozen=True, gc=False):
-    """An engine failed too many different jobs in a row. It gets no more until it is resumed."""
+    """An engine failed too many different jobs in a row.
+
+    It gets no more until the time `until` (UTC), or until it is resumed.
+    """
 
     engine_id: str
     reason: str
+    until: datetime | None = None
+
+
+class EngineUnblocked(msgspec.Struct, frozen=True, gc=False):
+    """The time of a block is over: the engine may have jobs. If it fails the next, it is blocked.
+
+    Only a success or an operator clears its failures.
+    """
+
+    engine_id: str
 
 
 class EngineDrained(msgspec.Struct, frozen=True, gc=False):
@@ -235,10 +313,15 @@ Event = (
     | JobRetried
     | AnswerRefused
     | EngineReported
+    | EngineReplaced
+    | EngineFenced
+    | EngineAsked
     | EngineSeen
     | EngineBenchmarked
     | EngineLost
+    | EngineBlamed
     | EngineBlocked
+    | EngineUnblocked
     | EngineDrained
     | EngineResumed
     | EngineForgotten

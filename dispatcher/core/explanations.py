@@ -18,11 +18,11 @@ def explain(fleet: Fleet, job_id: str) -> Explanation | None:
         return _pending(fleet, job)
     match job.status:
         case "assigned":
-            because = f"engine {job.holder} holds it, attempt {job.attempt}"
+            because = _assigned(fleet, job)
         case "completed":
             because = f"its output is at {job.output_url}"
         case "failed_permanently":
-            because = f"its failures have used up its retries; the last was: {job.error_message}"
+            because = _failed(job)
         case "cancelled":
             because = "it was cancelled"
         case _:
@@ -40,12 +40,41 @@ def explain(fleet: Fleet, job_id: str) -> Explanation | None:
     )
 
 
+def _assigned(fleet: Fleet, job: Job) -> str:
+    because = f"engine {job.holder} holds it, attempt {job.attempt}"
+    engine = fleet.engines[job.holder or ""]
+    if engine.asks:
+        because += (
+            "; but the engine asked for other work, and if it does so for a whole lease, it no "
+            "longer has the job, which is then re-queued"
+        )
+    if engine.fenced:
+        others = ", ".join(engine.fenced)
+        because += f"; other machines use the engine's id and were refused: instance {others}"
+    return because
+
+
+def _failed(job: Job) -> str:
+    losses, last = job.setbacks.losses, f"the last was: {job.error_message}"
+    match job.setbacks.cause:
+        case "source_bad":
+            return f"its source is bad, so that no retry helps: {job.error_message}"
+        case "source_away":
+            return f"its source could not be had for too long: {job.error_message}"
+        case "engine_silent" | "engine_restarted" | "engine_asked" if losses:
+            return f"its engines were lost {losses} times; {last}"
+        case _:
+            return f"its failures have used up its retries; {last}"
+
+
 def _pending(fleet: Fleet, job: Job) -> Explanation:
     answers = [_answer(fleet, engine, job) for engine in fleet.engines.values()]
     paused = job.job_id in fleet.queue.paused
     place = None if paused else fleet.queue.ahead_of(job.place) + 1
     if paused:
         because = "it is in its pause after a failure"
+        if job.setbacks.cause == "source_away":
+            because = f"it is in its pause, since its source can't be had now: {job.error_message}"
     elif not answers:
         because = "no engine has registered"
     elif any(answer.obstacle is None for answer in answers):
@@ -66,4 +95,6 @@ def _answer(fleet: Fleet, engine: Engine, job: Job) -> EngineAnswer:
     because = found.value
     if found is Obstacle.BLOCKED:
         because = f"{because}: {engine.blocked}"
+        if engine.blocked_until is not None:
+            because += f"; it may try again at {engine.blocked_until:%Y-%m-%dT%H:%M:%SZ}"
     return EngineAnswer(engine.engine_id, found.name.lower(), because)

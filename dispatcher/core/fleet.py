@@ -15,24 +15,40 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from dispatcher.core import events
 from dispatcher.core.events import Event
-from dispatcher.core.job import NO_ENGINES, Job, Place
+from dispatcher.core.job import NO_ENGINES, NO_SETBACKS, Job, Place, Setbacks
 from dispatcher.core.lifecycles import STATUS_AFTER
 from dispatcher.core.queue import Queue
 
-__all__ = ["EPOCH", "MICROSECOND", "Engine", "Fleet", "evolve"]
+__all__ = ["EPOCH", "MICROSECOND", "MOST_REPLACED", "Engine", "Fleet", "Takeover", "evolve"]
 
 _MB_PER_GB = 1000
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
+MOST_REPLACED: Final = 32
+"""The most former instances that are remembered of an engine."""
+
+
+class Takeover(msgspec.Struct, frozen=True):
+    """The instance `by` speaks for an engine from `since`, instead of one that it replaced.
+
+    `heard_again` says whether the replaced one was heard after that.
+    """
+
+    by: str
+    since: datetime
+    heard_again: bool = False
 
 
 class Engine(msgspec.Struct):
     """An engine as the rules see it: all that it reported, and its record.
 
-    `failures` are the different jobs that it failed since it last succeeded or was resumed.
+    `failures` are the different jobs that it failed, and `blocks` counts its blocks, since it last
+    succeeded or was resumed. It `asks` if it asked for other work while it held its job. `replaced`
+    has its former instances, the newest last.
     """
 
     engine_id: str
@@ -42,6 +58,16 @@ class Engine(msgspec.Struct):
     drained: bool = False
     blocked: str | None = None
     failures: list[str] = []
+    blocks: int = 0
+    blocked_until: datetime | None = None
+    lost_since: datetime | None = None
+    asks: bool = False
+    replaced: dict[str, Takeover] = {}
+
+    @property
+    def tells_instance(self) -> bool:
+        """Whether it has ever told its instance."""
+        return "instance" in self.report
 
     @property
     def idle(self) -> bool:
@@ -52,6 +78,11 @@ class Engine(msgspec.Struct):
     def trusted(self) -> bool:
         """Whether it may be given jobs: it is neither drained nor blocked."""
         return not self.drained and self.blocked is None
+
+    @property
+    def fenced(self) -> list[str]:
+        """The instances that were replaced and heard again: other machines that use its id."""
+        return [name for name, takeover in self.replaced.items() if takeover.heard_again]
 
     @property
     def codecs(self) -> list[str] | None:
@@ -124,16 +155,21 @@ def evolve(fleet: Fleet, event: Event) -> None:
         case events.JobRetried(job_id):
             if job := _released(fleet, job_id):
                 job.status = STATUS_AFTER[events.JobRetried]
-                job.retries, job.failed_by = 0, NO_ENGINES
+                job.retries, job.failed_by, job.setbacks = 0, NO_ENGINES, NO_SETBACKS
                 job.output_url = None
                 fleet.queue.add(job)
         case events.AnswerRefused():
             pass
         case (
             events.EngineReported()
+            | events.EngineReplaced()
+            | events.EngineFenced()
+            | events.EngineAsked()
             | events.EngineBenchmarked()
             | events.EngineLost()
+            | events.EngineBlamed()
             | events.EngineBlocked()
+            | events.EngineUnblocked()
             | events.EngineDrained()
             | events.EngineResumed()
             | events.EngineForgotten()
@@ -151,9 +187,14 @@ def _heard(fleet: Fleet, engine_id: str) -> None:
 def _engine_changed(
     fleet: Fleet,
     event: events.EngineReported
+    | events.EngineReplaced
+    | events.EngineFenced
+    | events.EngineAsked
     | events.EngineBenchmarked
     | events.EngineLost
+    | events.EngineBlamed
     | events.EngineBlocked
+    | events.EngineUnblocked
     | events.EngineDrained
     | events.EngineResumed
     | events.EngineForgotten,
@@ -165,17 +206,35 @@ def _engine_changed(
     match event:
         case events.EngineReported(_, report):
             engine.report, engine.online = engine.report | report, True
+        case events.EngineReplaced(_, instance, replaced, since):
+            _replaced(engine, replaced, Takeover(instance, since))
+        case events.EngineFenced(_, instance):
+            if (takeover := engine.replaced.get(instance)) is not None:
+                heard_again = replace(takeover, heard_again=True)
+                engine.replaced = engine.replaced | {instance: heard_again}
+        case events.EngineAsked(_, job_id):
+            engine.asks = engine.holds == job_id
         case events.EngineBenchmarked(_, benchmark_time):
             engine.report = engine.report | {"benchmark_time": benchmark_time}
             engine.online = True
-        case events.EngineLost():
-            engine.online = False
-        case events.EngineBlocked(_, reason):
-            engine.blocked = reason
+        case events.EngineLost(_, _, since):
+            engine.online, engine.lost_since = False, since
+        case events.EngineBlamed(_, job_id):
+            _count_failure(engine, job_id)
+        case events.EngineBlocked(_, reason, until):
+            engine.blocked, engine.blocked_until = reason, until
+            engine.blocks += 1
+        case events.EngineUnblocked():
+            engine.blocked = engine.blocked_until = None
         case events.EngineDrained():
             engine.drained = True
         case events.EngineResumed():
-            engine.drained, engine.blocked, engine.failures = False, None, []
+            engine.drained, engine.blocked, engine.blocked_until = False, None, None
+            engine.failures, engine.blocks = [], 0
+            engine.replaced = {
+                instance: replace(takeover, heard_again=False)
+                for instance, takeover in engine.replaced.items()
+            }
         case events.EngineForgotten(engine_id):
             if engine.holds is not None and (job := _released(fleet, engine.holds)):
                 job.status = "pending"
@@ -183,6 +242,22 @@ def _engine_changed(
             del fleet.engines[engine_id]
         case _:
             assert_never(event)
+
+
+def _replaced(engine: Engine, instance: str, takeover: Takeover) -> None:
+    """Remember the replaced instance, but not one that has come back as the present one."""
+    former = {
+        name: known
+        for name, known in engine.replaced.items()
+        if name not in {instance, takeover.by}
+    }
+    former[instance] = takeover
+    engine.replaced = dict([*former.items()][-MOST_REPLACED:])
+
+
+def _count_failure(engine: Engine, job_id: str) -> None:
+    if job_id not in engine.failures:
+        engine.failures = [*engine.failures, job_id]
 
 
 def _submitted(fleet: Fleet, event: events.JobSubmitted) -> None:
@@ -214,21 +289,32 @@ def _completed(fleet: Fleet, event: events.JobCompleted) -> None:
         return
     job.status, job.output_url = STATUS_AFTER[events.JobCompleted], event.output_url
     if event.engine_id is not None and (engine := fleet.engines.get(event.engine_id)) is not None:
-        engine.failures = []
+        engine.failures, engine.blocks = [], 0
 
 
 def _attempt_failed(fleet: Fleet, event: events.JobRequeued | events.JobFailedPermanently) -> None:
     if (job := _released(fleet, event.job_id)) is None:
         return
     engine = None if event.engine_id is None else fleet.engines.get(event.engine_id)
-    if engine is not None and event.blames_engine and job.job_id not in engine.failures:
-        engine.failures = [*engine.failures, job.job_id]
-    if event.engine_id is not None and event.retries > job.retries:
+    if engine is not None and event.blames_engine:
+        _count_failure(engine, job.job_id)
+    setbacks = _setbacks_after(event)
+    if event.engine_id is not None and (
+        event.retries > job.retries
+        or setbacks.losses > job.setbacks.losses
+        or setbacks.source_tries > job.setbacks.source_tries
+    ):
         job.failed_by |= {event.engine_id}
-    job.retries, job.error_message = event.retries, event.error_message
+    job.retries, job.error_message, job.setbacks = event.retries, event.error_message, setbacks
     job.status = STATUS_AFTER[type(event)]
     if isinstance(event, events.JobRequeued):
         fleet.queue.add(job, event.not_before)
+
+
+def _setbacks_after(event: events.JobRequeued | events.JobFailedPermanently) -> Setbacks:
+    if isinstance(event, events.JobFailedPermanently):
+        return Setbacks(event.losses, cause=event.cause)
+    return Setbacks(event.losses, event.source_tries, event.source_waited_s, event.cause)
 
 
 def _released(fleet: Fleet, job_id: str) -> Job | None:
@@ -237,7 +323,7 @@ def _released(fleet: Fleet, job_id: str) -> Job | None:
         return None
     if job.holder is not None:
         engine = fleet.engines[job.holder]
-        engine.holds = None
+        engine.holds, engine.asks = None, False
         if engine.report.get("status") != "idle":
             engine.report = engine.report | {"status": "idle"}
         job.holder = None

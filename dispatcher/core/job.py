@@ -9,9 +9,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from dispatcher.core.events import FINAL
+from dispatcher.core.events import FINAL, Cause
 
-__all__ = ["NO_ENGINES", "Job", "JobStatus", "Place"]
+__all__ = ["NO_ENGINES", "NO_SETBACKS", "Job", "JobStatus", "Place", "Setbacks"]
 
 JobStatus = Literal["pending", "assigned", "completed", "failed_permanently", "cancelled"]
 
@@ -25,12 +25,29 @@ class Place(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     number: int
 
 
+class Setbacks(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a job suffered that is no failure of its own, since it was submitted or retried.
+
+    `losses` counts the engines that were lost with it. `source_tries` counts the attempts that
+    could not have its source since one last could, and `source_waited_s` sums up the pauses after
+    them. `cause` is that of the newest attempt that ended without an output.
+    """
+
+    losses: int = 0
+    source_tries: int = 0
+    source_waited_s: float = 0.0
+    cause: Cause | None = None
+
+
+NO_SETBACKS: Final = Setbacks()
+
+
 class Job(msgspec.Struct, gc=False, omit_defaults=True):
     """A job as the rules see it: what decides who may have it, and its progress.
 
     `attempt`, `last_holder`, `rule` and `considered` are those of its newest assignment, even after
     that has ended. `error_message` is that of its newest failure. `failed_by` are the engines on
-    which it has failed since it was submitted or retried.
+    which it has failed, or that were lost with it, since it was submitted or retried.
     """
 
     job_id: str
@@ -46,6 +63,7 @@ class Job(msgspec.Struct, gc=False, omit_defaults=True):
     considered: tuple[str, ...] = ()
     retries: int = 0
     failed_by: frozenset[str] = NO_ENGINES
+    setbacks: Setbacks = NO_SETBACKS
     progress: float | None = None
     output_url: str | None = None
     error_message: str | None = None

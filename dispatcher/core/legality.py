@@ -10,15 +10,16 @@ Laws:
 - Rules that can be called (`scheduling`, `attempts`) are called, and not written again.
 """
 
-from typing import Final, assert_never, cast
+from typing import Final, assert_never
 
 import msgspec
 
 from dispatcher.core import events
-from dispatcher.core.attempts import attempt_ended, late_answer
+from dispatcher.core.attempts import FREE, LOSSES, cost_of, is_blamed
 from dispatcher.core.commands import FailJob
-from dispatcher.core.events import ASKED_BY_NAME, Event
+from dispatcher.core.events import ASKED_BY_NAME, Cause, Event
 from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.holders import late_answer
 from dispatcher.core.job import Job
 from dispatcher.core.lifecycles import MAY_HAPPEN_TO
 from dispatcher.core.policy import Policy
@@ -27,7 +28,11 @@ from dispatcher.core.scheduling import choose_any, choose_for, obstacle
 __all__ = ["breach"]
 
 _Ended = events.JobRequeued | events.JobFailedPermanently
-_NO_PAUSE_NO_BLOCK: Final = Policy(retry_backoff_s=0, block_after=0)
+_ANY_POLICY: Final = Policy()
+_NOT_JUDGED: Final = LOSSES | {"source_away"}
+"""The causes of which the log does not say which was one too many: that is a setting."""
+_OF_ANYBODY: Final = frozenset({"reported", "engine_at_fault", "source_bad", "source_away"})
+"""The causes that anybody can report of a job that no engine holds."""
 
 
 def breach(fleet: Fleet, event: Event) -> str | None:
@@ -57,16 +62,23 @@ def breach(fleet: Fleet, event: Event) -> str | None:
             return None
         case (
             events.EngineReported()
+            | events.EngineReplaced()
+            | events.EngineFenced()
+            | events.EngineAsked()
             | events.EngineSeen()
             | events.EngineBenchmarked()
             | events.EngineLost()
+            | events.EngineBlamed()
             | events.EngineBlocked()
+            | events.EngineUnblocked()
             | events.EngineDrained()
             | events.EngineResumed()
             | events.EngineForgotten()
         ):
             engine = fleet.engines.get(event.engine_id)
-            return _no_engine(event.engine_id) if engine is None else _of_an_engine(engine, event)
+            if engine is None:
+                return _no_engine(event.engine_id)
+            return _of_an_engine(fleet, engine, event)
         case _:
             assert_never(event)
 
@@ -144,25 +156,44 @@ def _ended(fleet: Fleet, event: _Ended, verb: str) -> str | None:
         return found
     job, cause = fleet.jobs[event.job_id], event.cause
     what, holder = f"job {job.job_id} {verb}", _engine_or_none(job.holder)
-    engine = None if job.holder is None else fleet.engines[job.holder]
-    if engine is None and cause != "reported":
-        return f"{what} for {cause}, but no engine holds it"
-    if engine is not None and engine.online and cause == "engine_silent":
-        return f"{what} for {cause}, but {holder} is not lost"
-    if engine is not None and "instance" not in engine.report and cause == "engine_restarted":
-        return f"{what} for {cause}, but {holder} never told its instance"
-    ended = attempt_ended(fleet, job, cause, "", fleet.newest, _NO_PAUSE_NO_BLOCK)
-    due = cast("_Ended", ended[0])
+    if (found := _not_the_cause(fleet, job, cause)) is not None:
+        return f"{what} for {cause}, but {found}"
+    if cause in LOSSES and event.losses == 0:
+        cause = "timed_out"  # in an old log, a loss is a failure like others
+    due, blames_engine = cost_of(job, cause, _ANY_POLICY), is_blamed(job, cause)
     if event.retries != due.retries:
         return f"{what} with retries {event.retries}, but by {cause} they are {due.retries}"
-    if type(event) is not type(due):
-        are = "are not" if isinstance(due, events.JobRequeued) else "are"
+    if event.losses != due.losses:
+        return f"{what} with losses {event.losses}, but by {cause} they are {due.losses}"
+    if isinstance(event, events.JobRequeued) and event.source_tries != due.source_tries:
+        tries = f"{event.source_tries} tries for its source"
+        return f"{what} with {tries}, but by {cause} they are {due.source_tries}"
+    if isinstance(event, events.JobFailedPermanently) != due.is_last and cause not in _NOT_JUDGED:
+        if cause == "source_bad":
+            return f"{what}, but its source is bad"
+        are = "are" if due.is_last else "are not"
         return f"{what}, but its retries, {due.retries} of {job.max_retries}, {are} used up"
-    if event.blames_engine != due.blames_engine:
-        return f"{what}, but {holder if due.blames_engine else 'no engine'} is to blame for that"
-    if isinstance(event, events.JobRequeued) and event.not_before and cause == "engine_forgotten":
+    if event.blames_engine != blames_engine:
+        return f"{what}, but {holder if blames_engine else 'no engine'} is to blame for that"
+    if isinstance(event, events.JobRequeued) and event.not_before and cause in FREE:
         return f"{what} with a pause, but there is none by {cause}"
     return None
+
+
+def _not_the_cause(fleet: Fleet, job: Job, cause: Cause) -> str | None:
+    """Describe why an attempt can't have ended by this cause."""
+    if job.holder is None:
+        return None if cause in _OF_ANYBODY else "no engine holds it"
+    engine, holder = fleet.engines[job.holder], _engine_or_none(job.holder)
+    match cause:
+        case "engine_silent" if engine.online:
+            return f"{holder} is not lost"
+        case "engine_restarted" if not engine.tells_instance:
+            return f"{holder} never told its instance"
+        case "engine_asked" if not engine.asks:
+            return f"{holder} did not ask for other work"
+        case _:
+            return None
 
 
 def _of_a_job(fleet: Fleet, job: Job, event: Event) -> str | None:
@@ -179,7 +210,7 @@ def _of_a_job(fleet: Fleet, job: Job, event: Event) -> str | None:
     return None
 
 
-def _of_an_engine(engine: Engine, event: Event) -> str | None:
+def _of_an_engine(fleet: Fleet, engine: Engine, event: Event) -> str | None:
     if (lost := _lost_with_a_job(engine)) is not None:
         return lost
     found: str | None = None
@@ -188,21 +219,53 @@ def _of_an_engine(engine: Engine, event: Event) -> str | None:
             old = [name for name, value in report.items() if _is_known(engine, name, value)]
             if old or not report:
                 found = f"reports {', '.join(old) or 'nothing'}, which is no news"
+            elif (instance := report.get("instance")) in engine.replaced:
+                found = f"reports as instance {instance}, which was replaced"
+        case events.EngineReplaced(_, instance) if engine.report.get("instance") != instance:
+            found = f"is taken over by instance {instance}, but another one speaks for it"
+        case events.EngineReplaced(_, instance, old) if old in {instance, *engine.replaced}:
+            found = f"is taken over from instance {old}, which did not speak for it"
+        case events.EngineFenced(_, instance) if not _is_to_be_fenced(engine, instance):
+            found = f"refuses instance {instance}, but that was not replaced, or is known already"
+        case events.EngineAsked(_, job_id) if engine.holds != job_id:
+            found = f"asks for other work, but does not hold job {job_id}"
+        case events.EngineAsked() if engine.asks or engine.tells_instance:
+            found = "asks for other work, which is no news or no sign"
+        case events.EngineBlamed(_, job_id) if not _is_to_be_blamed(fleet, engine, job_id):
+            found = f"is blamed for job {job_id}, but did not alone lack its source"
+        case events.EngineUnblocked() if engine.blocked_until is None:
+            found = "is unblocked, but there is no end of a block to come"
         case events.EngineLost() if not engine.online:
             found = "is lost, but is offline already"
         case events.EngineBlocked() if engine.blocked is not None:
             found = "is blocked, but is so already"
-        case events.EngineBlocked() if not engine.failures or engine.holds is not None:
+        case events.EngineBlocked() if not engine.failures:
             found = "is blocked, but has not just failed a job"
         case events.EngineDrained() if engine.drained:
             found = "is drained, but is so already"
-        case events.EngineResumed() if not engine.drained and engine.blocked is None:
+        case events.EngineResumed() if engine.trusted and not engine.fenced:
             found = "is resumed, but is neither drained nor blocked"
         case events.EngineForgotten() if engine.holds is not None:
             found = f"is forgotten while it holds job {engine.holds}"
         case _:
             pass
     return None if found is None else f"engine {engine.engine_id} {found}"
+
+
+def _is_to_be_fenced(engine: Engine, instance: str) -> bool:
+    takeover = engine.replaced.get(instance)
+    return takeover is not None and not takeover.heard_again
+
+
+def _is_to_be_blamed(fleet: Fleet, engine: Engine, job_id: str) -> bool:
+    job = fleet.jobs.get(job_id)
+    return (
+        job is not None
+        and job.status == "completed"
+        and job.setbacks.source_tries > 0
+        and job.failed_by == {engine.engine_id}
+        and job_id not in engine.failures
+    )
 
 
 def _lost_with_a_job(engine: Engine) -> str | None:

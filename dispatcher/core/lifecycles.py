@@ -70,6 +70,8 @@ STANDING: Final = (
     Step(events.EngineDrained, ("blocked",), ("drained and blocked",)),
     Step(events.EngineBlocked, ("trusted",), ("blocked",)),
     Step(events.EngineBlocked, ("drained",), ("drained and blocked",)),
+    Step(events.EngineUnblocked, ("blocked",), ("trusted",)),
+    Step(events.EngineUnblocked, ("drained and blocked",), ("drained",)),
     Step(events.EngineResumed, ("drained", "blocked", "drained and blocked"), ("trusted",)),
     Step(events.EngineForgotten, ("trusted", "drained", "blocked", "drained and blocked"), ()),
 )

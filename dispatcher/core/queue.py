@@ -104,6 +104,10 @@ class Queue:
                 best = found
         return best
 
+    def kept_from(self) -> set[str]:
+        """Return the engines that have failed a job in line, so that it is kept for others."""
+        return {engine_id for line, _ in self._lines() for engine_id in line.failed_by}
+
     def ahead_of(self, place: Place) -> int:
         """Count the jobs in line ahead of a place."""
         return sum(jobs.bisect_key_left(place) for _, jobs in self._lines())

@@ -4,14 +4,18 @@
 code that renders it looks them up in the projections once the command's events are durable.
 """
 
+from collections.abc import Sequence
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
+
+from dispatcher.core.events import Event
 
 __all__ = [
     "DONE",
     "NO_WORK",
+    "Decision",
     "Done",
     "Ended",
     "EngineAnswer",
@@ -35,11 +39,14 @@ class Reason(Enum):
     JOB_NOT_RETRYABLE = "Bad Request: Job is neither failed nor cancelled."
     JOB_ID_TAKEN = "Conflict: a job with this id exists already."
     KEY_REUSED = "Conflict: this Idempotency-Key was used for another job."
+    REPORT_TOO_LARGE = "Bad Request: all fields of an engine together must be at most 65536 bytes."
     NOT_THE_HOLDER = "Conflict: this answer comes too late."
+    INSTANCE_REPLACED = "Conflict: another instance speaks for this engine now."
+    NOT_ITS_ENGINE = "Forbidden: this key speaks for another engine."
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """A rule refuses the command. Nothing changes, except that a late answer is recorded.
+    """A rule refuses the command. Nothing changes, but some refusals are recorded.
 
     `detail` replaces the general text of the reason.
     """
@@ -95,6 +102,13 @@ Reply = Refused | Done | JobIs | NoWork | Requeued | Ended | Orders
 
 DONE: Final = Done()
 NO_WORK: Final = NoWork()
+
+
+class Decision(NamedTuple):
+    """What follows from a command."""
+
+    events: Sequence[Event]
+    reply: Reply
 
 
 class EngineAnswer(msgspec.Struct, frozen=True):

@@ -30,6 +30,7 @@ __all__ = [
     "Obstacle",
     "choose_any",
     "choose_for",
+    "could_go_elsewhere",
     "may_free_jobs",
     "obstacle",
 ]
@@ -93,19 +94,16 @@ def obstacle(fleet: Fleet, engine: Engine, job: Job, *, is_asking: bool = True) 
     If there are several obstacles, it is the one that will last the longest. An engine that
     `is_asking` counts as online, whether or not it has sent heartbeats.
     """
-    size_mb, codec = job.size_mb, job.codec
     found: Obstacle | None = None
-    if not engine.takes(codec):
+    if not engine.takes(job.codec):
         found = Obstacle.CODEC
-    elif size_mb > engine.room_mb:
+    elif job.size_mb > engine.room_mb:
         found = Obstacle.STORAGE
     elif engine.blocked is not None:
         found = Obstacle.BLOCKED
     elif engine.drained:
         found = Obstacle.DRAINED
-    elif engine.engine_id in job.failed_by and size_mb <= _room_elsewhere(
-        fleet, codec, job.failed_by
-    ):
+    elif engine.engine_id in job.failed_by and could_go_elsewhere(fleet, job, job.failed_by):
         found = Obstacle.FAILED_IT
     elif not is_asking and not engine.online:
         found = Obstacle.OFFLINE
@@ -114,6 +112,11 @@ def obstacle(fleet: Fleet, engine: Engine, job: Job, *, is_asking: bool = True) 
     elif not engine.idle:
         found = Obstacle.BUSY
     return found
+
+
+def could_go_elsewhere(fleet: Fleet, job: Job, failed_by: frozenset[str]) -> bool:
+    """Return whether an engine that is not in `failed_by` could be given the job, now or later."""
+    return job.size_mb <= _room_elsewhere(fleet, job.codec, failed_by)
 
 
 def may_free_jobs(report: Iterable[str]) -> bool:

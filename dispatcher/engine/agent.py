@@ -6,6 +6,10 @@ Laws:
   answered it. If the engine dies before that, its next process continues.
 - While the dispatcher is away, the engine waits for it. Only a refusal ends a request.
 - Heartbeats go on while ffmpeg works. Their responses carry the dispatcher's orders.
+- Each process is an instance with a name of its own. If another instance takes over the engine's
+  id, this one stops its work and ends with the dispatcher's text.
+- A job that is stopped because the engine is stopped is given back at no cost.
+- No password or signature of a URL is in what it logs or reports.
 """
 
 import asyncio
@@ -15,7 +19,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 import stamina
@@ -27,16 +31,26 @@ from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError
 from dispatcher.engine.journal import Journal, JournalEntry
 from dispatcher.engine.sources import SourceError, Sources
 from dispatcher.engine.workspace import Workspace, file_name
+from dispatcher.errors import DispatcherError
+from dispatcher.urls import masked
 from projections.jobs import JobView
 
-__all__ = ["Agent", "Settings"]
+__all__ = ["Agent", "EngineReplacedError", "Settings"]
 
 AWAY_S: Final = 10.0
 """The longest pause between two attempts to reach a dispatcher that is away."""
+CONFLICT: Final = 409
+"""The status of a refusal because another instance has taken over."""
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+
+
+class EngineReplacedError(DispatcherError):
+    """Another instance took over the engine's id; to start this one again would not help."""
+
+    exit_code: ClassVar[int] = 5
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -75,13 +89,14 @@ class Agent:
         self._leaving = asyncio.Event()
         self._stopping = asyncio.Event()
         self._cancelled = asyncio.Event()
+        self._replaced: str | None = None
 
     def drain(self) -> None:
         """End after the current job."""
         self._leaving.set()
 
     def stop(self) -> None:
-        """End soon: stop the current job and report it as failed."""
+        """End soon: stop the current job and give it back."""
         self._leaving.set()
         self._stopping.set()
 
@@ -89,8 +104,19 @@ class Agent:
         """Work until `drain` or `stop` is called.
 
         Finishes first what an earlier process of this engine left unfinished. Raises
-        `RequestRefusedError` if the dispatcher refuses this engine.
+        `EngineReplacedError` if another instance took over the engine's id, and
+        `RequestRefusedError` if the dispatcher refuses this engine otherwise.
         """
+        try:
+            await self._work()
+        except RequestRefusedError as error:
+            if error.status != CONFLICT:
+                raise
+            self._replaced = error.text
+        if self._replaced is not None:
+            raise EngineReplacedError(self._replaced)
+
+    async def _work(self) -> None:
         left = self._journal.read()
         self._job = None if left is None else left.job  # so that the first heartbeat keeps the job
         beats = asyncio.create_task(self._beat(), name="heartbeat")
@@ -137,7 +163,13 @@ class Agent:
             job = self._job
             try:
                 orders = await self._client.heartbeat(self._id, self._report())
-            except (DispatcherAwayError, RequestRefusedError) as error:
+            except RequestRefusedError as error:
+                logger.warning("%s: heartbeat: %s", self._id, error)
+                if error.status == CONFLICT:
+                    self._replaced = error.text
+                    self.stop()
+                    return
+            except DispatcherAwayError as error:
                 logger.warning("%s: heartbeat: %s", self._id, error)
             except Exception:
                 logger.exception("%s: heartbeat: a defect of the engine", self._id)
@@ -159,7 +191,9 @@ class Agent:
             wait_s = 0 if self._drained else self._settings.wait_s
             try:
                 # `resume`: a duplicated or late poll may have assigned us a job unnoticed.
-                poll = self._client.assign(self._id, resume=True, wait_s=wait_s)
+                poll = self._client.assign(
+                    self._id, resume=True, wait_s=wait_s, instance=self._instance
+                )
                 job = await _until(self._leaving, poll)
             except DispatcherAwayError as error:
                 may_hold = True  # the lost response may have assigned us a job
@@ -182,7 +216,8 @@ class Agent:
                 if time.monotonic() - asked > self._settings.wait_s / 2:
                     continue  # the poll itself has waited
             await _until(self._leaving, asyncio.sleep(pause_s))
-        await self._do_late_assignment()
+        if self._replaced is None:
+            await self._do_late_assignment()
 
     async def _do_late_assignment(self) -> None:
         """Do a job that was assigned to this engine just as it cancelled its poll."""
@@ -194,7 +229,8 @@ class Agent:
 
     async def _do(self, job: JobView) -> None:
         """Do one job and report the result."""
-        logger.info("%s: job %s: %s to %s", self._id, job.job_id, job.source_url, job.target_codec)
+        source = masked(job.source_url)
+        logger.info("%s: job %s: %s to %s", self._id, job.job_id, source, job.target_codec)
         self._job, self._progress = job, 0.0
         self._cancelled.clear()
         self._record(JournalEntry(job, "working"))
@@ -202,9 +238,8 @@ class Agent:
             with self._workspace.job_folder() as folder:
                 entry = await self._attempt(job, folder)
         except OSError as error:
-            entry = JournalEntry(
-                job, "failed", f"engine {self._id} has no room to work in: {error}"
-            )
+            why = f"engine {self._id} has no room to work in: {error}"
+            entry = JournalEntry(job, "failed", why, "engine")
         if entry is None:
             logger.warning("%s: job %s: taken away by the dispatcher", self._id, job.job_id)
             self._journal.clear()
@@ -217,8 +252,10 @@ class Agent:
         try:
             work = _until(self._cancelled, self._transcode_and_deliver(job, folder))
             done = await _until(self._stopping, work)
-        except (SourceError, FfmpegError, OSError) as error:
-            return JournalEntry(job, "failed", str(error))
+        except (SourceError, FfmpegError) as error:
+            return JournalEntry(job, "failed", str(error), error.cause)
+        except OSError as error:  # of the disk that this engine works on
+            return JournalEntry(job, "failed", str(error), "engine")
         except Exception as error:
             # No job may end the engine: the next process would resume the job and end too.
             logger.exception("%s: job %s: a defect of the engine", self._id, job.job_id)
@@ -227,17 +264,23 @@ class Agent:
             return done
         if self._cancelled.is_set():
             return None
-        return JournalEntry(job, "failed", f"engine {self._id} was stopped during the job")
+        why = f"engine {self._id} was stopped during the job"
+        return JournalEntry(job, "failed", why, given_back=True)
 
     async def _transcode_and_deliver(self, job: JobView, folder: Path) -> JournalEntry:
         if job.target_codec not in self._ffmpeg.encoders:
-            raise FfmpegError(f"engine {self._id} can't encode {job.target_codec}")
+            raise FfmpegError(f"engine {self._id} can't encode {job.target_codec}", cause="engine")
         codec, _ = self._ffmpeg.encoders[job.target_codec]
         output = folder / f"output{codec.suffix}"
         async with self._sources.opened(
             job.source_url, job.job_size, folder, streams=self._ffmpeg.streams
         ) as source:
-            await self._ffmpeg.transcode(source, job.target_codec, output, self._progressed)
+            remarks = await self._ffmpeg.transcode(
+                source, job.target_codec, output, self._progressed
+            )
+        if remarks:
+            told = masked("; ".join(remarks), [job.source_url])
+            logger.warning("%s: job %s: the source is whole, but: %s", self._id, job.job_id, told)
         return await self._deliver(self._record(JournalEntry(job, "transcoded", str(output))))
 
     def _progressed(self, percent: float) -> None:
@@ -257,7 +300,7 @@ class Agent:
         if entry.stage == "delivered":
             await self._report_output(entry.job, entry.result)
         else:
-            await self._report_failure(entry.job, entry.result)
+            await self._report_failure(entry)
         self._journal.clear()
 
     async def _deliver(self, entry: JournalEntry) -> JournalEntry:
@@ -266,14 +309,17 @@ class Agent:
         name = f"{file_name(job.job_id)}-{job.attempt}{output.suffix}"
         try:
             url = await self._delivery.deliver(output, name, media_type_of(output.suffix))
-        except (DeliveryError, OSError) as error:
-            return JournalEntry(job, "failed", str(error))
+        except DeliveryError as error:
+            return JournalEntry(job, "failed", str(error), error.cause)
+        except OSError as error:
+            return JournalEntry(job, "failed", str(error), "engine")
         return JournalEntry(job, "delivered", url)
 
     async def _report_output(self, job: JobView, output_url: str) -> None:
         try:
+            told = masked(output_url)  # a journal of an earlier version may have the password
             await _retry_while_away(
-                lambda: self._client.complete(job.job_id, output_url, **self._as_holder(job))
+                lambda: self._client.complete(job.job_id, told, **self._as_holder(job))
             )
         except RequestRefusedError as error:
             if not _is_verdict(error):
@@ -281,21 +327,31 @@ class Agent:
             logger.warning("%s: job %s: output not wanted: %s", self._id, job.job_id, error)
             await self._delivery.discard(output_url)
         else:
-            logger.info("%s: job %s: completed, %s", self._id, job.job_id, output_url)
+            logger.info("%s: job %s: completed, %s", self._id, job.job_id, told)
 
-    async def _report_failure(self, job: JobView, reason: str) -> None:
+    async def _report_failure(self, entry: JournalEntry) -> None:
+        job = entry.job
+        reason = masked(entry.result, [job.source_url])
         try:
             verdict = await _retry_while_away(
-                lambda: self._client.fail(job.job_id, reason, **self._as_holder(job))
+                lambda: self._client.fail(
+                    job.job_id,
+                    reason,
+                    cause=entry.cause,
+                    given_back=entry.given_back,
+                    **self._as_holder(job),
+                )
             )
         except RequestRefusedError as error:
             if not _is_verdict(error):
                 raise
             verdict = str(error)
-        logger.warning("%s: job %s: failed: %s\n%s", self._id, job.job_id, reason, verdict)
+        for line in f"failed: {reason}\n{verdict}".splitlines():  # a record is one line
+            logger.warning("%s: job %s: %s", self._id, job.job_id, line)
 
     def _as_holder(self, job: JobView) -> dict[str, Any]:
-        return {"engine_id": self._id, "attempt": job.attempt or None}
+        attempt = job.attempt or None
+        return {"engine_id": self._id, "attempt": attempt, "instance": self._instance}
 
 
 def _is_verdict(error: RequestRefusedError) -> bool:

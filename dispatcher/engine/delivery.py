@@ -3,22 +3,28 @@
 Laws:
 - In a directory, an output appears under its final name only when it is complete and on disk.
 - An output that the dispatcher refuses is removed again.
+- Others may be able to write to a directory of outputs. No link that they put there is followed.
+- What is told of a web server has no password of its URL: neither an output's URL, which the
+  dispatcher's log keeps for ever, nor an error.
 """
 
 import asyncio
+import errno
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx2
 import stamina
 
 from dispatcher import files
+from dispatcher.client import FailureCause
 from dispatcher.errors import DispatcherError
-from dispatcher.urls import path_of, web_url_fault
+from dispatcher.urls import masked, path_of, web_url_fault
 
 __all__ = ["Delivery", "DeliveryError", "delivery_to"]
 
@@ -28,7 +34,15 @@ _CHUNK_BYTES: Final = 1 << 20
 
 
 class DeliveryError(DispatcherError):
-    """The output can't be delivered; the text says why."""
+    """The output can't be delivered; the text says why.
+
+    `cause` is what the engine reports: it is at fault if its own directory can't be written. Why a
+    web server refuses an output is not known.
+    """
+
+    def __init__(self, text: str, cause: FailureCause = "unknown") -> None:
+        super().__init__(text)
+        self.cause: FailureCause = cause
 
 
 class Delivery(Protocol):
@@ -38,17 +52,17 @@ class Delivery(Protocol):
         """Store a file under a name and return its URL. Raises `DeliveryError` if that fails."""
 
     async def discard(self, output_url: str) -> None:
-        """Remove what `deliver` stored, as far as possible."""
+        """Remove what `deliver` stored, as far as possible; its name is the URL's last part."""
 
 
 def delivery_to(target: str) -> Delivery:
     """Make a delivery to a directory (created if missing) or to an `http(s)://` base URL."""
     if target.startswith(("http://", "https://")):
         if (fault := web_url_fault(target)) is not None:
-            raise DeliveryError(f"{target!r} {fault}")
+            raise DeliveryError(f"{masked(target)!r} {fault}")
         return _WebServer(target)
     if "://" in target and not target.startswith("file:///"):
-        raise DeliveryError(f"{target}: outputs go to a directory or an http(s):// URL")
+        raise DeliveryError(f"{masked(target)}: outputs go to a directory or an http(s):// URL")
     return _Directory(path_of(target) if target.startswith("file:///") else Path(target))
 
 
@@ -73,7 +87,7 @@ class _Directory:
                 shutil.move(final, output)
             raise
         except OSError as error:
-            raise DeliveryError(f"{final}: can't be written: {error.strerror}") from error
+            raise DeliveryError(f"{final}: can't be written: {error.strerror}", "engine") from error
         return final.as_uri()
 
     async def discard(self, output_url: str) -> None:
@@ -84,15 +98,28 @@ class _Directory:
 def _move(output: Path, final: Path) -> None:
     part = final.with_name(f".{final.name}.part")
     with files.drafted(final, part):
-        shutil.move(output, part)
+        try:
+            os.rename(output, part)  # noqa: PTH104 - replaces a link, and does not follow it
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            with output.open("rb") as source, files.new(part) as copy:
+                shutil.copyfileobj(source, copy, _CHUNK_BYTES)
+    output.unlink(missing_ok=True)
 
 
 class _WebServer:
+    """`base_url` may have a name and a password, and a query that authorises the upload."""
+
     def __init__(self, base_url: str) -> None:
-        self._base_url = base_url.rstrip("/")
+        self._base = urlsplit(base_url)._replace(fragment="")
+
+    def _url(self, quoted_name: str) -> str:
+        path = f"{self._base.path.rstrip('/')}/{quoted_name}"
+        return self._base._replace(path=path).geturl()
 
     async def deliver(self, output: Path, name: str, media_type: str) -> str:
-        url = f"{self._base_url}/{quote(name)}"
+        url = self._url(quote(name))
         headers = {"Content-Type": media_type, "Content-Length": str(output.stat().st_size)}
         try:
             async for attempt in stamina.retry_context(
@@ -101,15 +128,17 @@ class _WebServer:
                 with attempt:
                     response = await _put(url, output, headers)
         except (httpx2.HTTPError, httpx2.InvalidURL, _ServerError, OSError) as error:
-            raise DeliveryError(f"PUT {url}: {str(error) or type(error).__name__}") from error
+            why = masked(str(error), [url]) or type(error).__name__
+            raise DeliveryError(f"PUT {masked(url)}: {why}") from error
         if not response.is_success:
-            raise DeliveryError(f"PUT {url}: the server answered {response.status_code}")
-        return url
+            raise DeliveryError(f"PUT {masked(url)}: the server answered {response.status_code}")
+        return masked(url)
 
     async def discard(self, output_url: str) -> None:
+        url = self._url(urlsplit(output_url).path.rpartition("/")[2])
         with suppress(httpx2.HTTPError):
             async with httpx2.AsyncClient(timeout=PUT_TIMEOUT_S) as http:
-                await http.delete(output_url)
+                await http.delete(url)
 
 
 async def _put(url: str, output: Path, headers: dict[str, str]) -> httpx2.Response:

@@ -17,10 +17,12 @@ import msgspec
 
 from dispatcher.engine.networks import SourceNetworks
 from dispatcher.engine.source_errors import (
+    SourceAwayError,
     SourceError,
     SourceTooLargeError,
     SourceTooSlowError,
 )
+from dispatcher.urls import masked
 
 __all__ = ["ANSWER_S", "MB", "SILENCE_S", "Bounds", "Pace", "encoding_fault", "fetch"]
 
@@ -29,6 +31,10 @@ SILENCE_S: Final = 30
 ANSWER_S: Final = 60
 """How long a server may take from the connection to the end of its answer's head."""
 MAX_REDIRECTS: Final = 20
+_LATER: Final = frozenset({408, 425, 429})
+"""Request Timeout, Too Early, Too Many Requests: ask again later."""
+_PASSING: Final = (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError)
+"""The errors that may be gone the next time; a connection that broke off is one."""
 MB: Final = 1_000_000
 
 
@@ -86,15 +92,17 @@ async def fetch(url: str, path: Path, networks: SourceNetworks, bounds: Bounds) 
         async with asyncio.timeout(bounds.timeout_s), _answer_to(url, networks) as response:
             await _store(response, path, bounds)
     except SourceError as error:
-        raise type(error)(f"{url}: {error}") from error
+        raise type(error)(f"{masked(url)}: {error}") from error
     except TimeoutError as error:
         raise SourceTooSlowError(
-            f"{url}: did not arrive within {bounds.timeout_s:g} s (--source-timeout-s)"
+            f"{masked(url)}: did not arrive within {bounds.timeout_s:g} s (--source-timeout-s)"
         ) from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise SourceError(f"{url}: {str(error) or type(error).__name__}") from error
+        fault_class = SourceAwayError if isinstance(error, _PASSING) else SourceError
+        why = masked(str(error), [url]) or type(error).__name__
+        raise fault_class(f"{masked(url)}: {why}") from error
     except OSError as error:
-        raise SourceError(f"{url}: can't be stored while it is fetched: {error}") from error
+        raise OSError(f"{masked(url)}: can't be stored while it is fetched: {error}") from error
 
 
 @asynccontextmanager
@@ -123,7 +131,9 @@ async def _answer_to(url: str, networks: SourceNetworks) -> AsyncIterator[httpx2
 
 async def _store(response: httpx2.Response, path: Path, bounds: Bounds) -> None:
     if not response.is_success:
-        raise SourceError(f"the server answered {response.status_code}")
+        is_away = response.is_server_error or response.status_code in _LATER
+        fault_class = SourceAwayError if is_away else SourceError
+        raise fault_class(f"the server answered {response.status_code}")
     if (fault := encoding_fault(response.headers.get("Content-Encoding"))) is not None:
         raise SourceError(fault)
     too_large = SourceTooLargeError(

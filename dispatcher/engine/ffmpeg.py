@@ -125,15 +125,12 @@ class Ffmpeg(NamedTuple):
         for sandbox in await sandboxes(limits):
             try:
                 _, told = await run(Run([str(path), "-v", "error", "-protocols"], sandbox))
+                _, listed = await run(Run([str(path), "-v", "error", "-demuxers"], sandbox))
                 break
             except FfmpegError as error:
                 fault = error
         else:
             raise FfmpegMissingError(f"{path} is no ffmpeg: {fault}") from fault
-        try:
-            _, listed = await run(Run([str(path), "-v", "error", "-demuxers"], sandbox))
-        except FfmpegError as error:
-            raise FfmpegMissingError(f"{path} is no ffmpeg: {error}") from error
         protocols = " ".join(told).split("Output:")[0]
         # A line is "D   mov,mp4,m4a  QuickTime"; a "d" after the D marks a device.
         names = [f[1] for line in listed if len(f := line.split(maxsplit=2)) > 1 and f[0] == "D"]

@@ -1,6 +1,6 @@
 """What can go wrong with ffmpeg and what it makes."""
 
-from dispatcher.engine.source_errors import Cause
+from dispatcher.client import FailureCause
 from dispatcher.errors import DispatcherError
 
 __all__ = [
@@ -22,9 +22,9 @@ class FfmpegError(DispatcherError):
     `cause` says who could mend it.
     """
 
-    cause: Cause = "unknown"
+    cause: FailureCause = "unknown"
 
-    def __init__(self, text: str, *, cause: Cause = "unknown") -> None:
+    def __init__(self, text: str, *, cause: FailureCause = "unknown") -> None:
         super().__init__(text)
         self.cause = cause
 

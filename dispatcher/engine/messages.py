@@ -9,12 +9,15 @@ import re
 from collections import deque
 from typing import Final, NamedTuple
 
-from dispatcher.engine.source_errors import Cause
+from dispatcher.client import FailureCause
 
 __all__ = ["LINE_BYTES", "Fault", "Messages", "Pictures"]
 
 LINE_BYTES: Final = 2_000
-"""Of a longer line the rest is dropped."""
+"""A longer line is cut before the word that exceeds this.
+
+Of a part of a URL nobody could tell what is its password.
+"""
 TOLD_LINES: Final = 8
 KEPT_LINES: Final = 64
 MAX_STREAMS: Final = 1_000
@@ -39,11 +42,14 @@ class Fault(NamedTuple):
     """A line after which a transcode can't be whole, whatever the exit status is."""
 
     text: str
-    cause: Cause
+    cause: FailureCause
 
 
-_FAULTS: Final[tuple[tuple[re.Pattern[str], Cause], ...]] = (
-    (re.compile(r"No space left on device|Disk quota exceeded|File too large"), "engine"),
+_FAULTS: Final[tuple[tuple[re.Pattern[str], FailureCause], ...]] = (
+    (
+        re.compile(r"No space left on device|Disk quota exceeded|Read-only file system"),
+        "engine",
+    ),
     (re.compile(r"Connection timed out|Connection reset"), "source_away"),
     (re.compile(rf"Stream ends prematurely at \d+, should be (?!{_NO_LENGTH})"), "source_away"),
     (re.compile(r"Failed to open segment"), "source_away"),
@@ -51,6 +57,26 @@ _FAULTS: Final[tuple[tuple[re.Pattern[str], Cause], ...]] = (
     (re.compile(r"Input/output error"), "unknown"),
 )
 """The most telling first: a server that broke off explains a file that ended."""
+
+
+_CAUSES: Final[tuple[tuple[re.Pattern[str], FailureCause], ...]] = (
+    (
+        re.compile(
+            r"Connection refused|Network is unreachable|No route to host"
+            r"|HTTP error 5\d\d|Server returned 5"
+            r"|(HTTP error|Server returned) (408|425|429)|Too Many Requests"
+        ),
+        "source_away",
+    ),
+    (
+        re.compile(
+            r"Invalid data found when processing input|matches no streams"
+            r"|does not contain any stream|HTTP error 4\d\d|Server returned 4"
+        ),
+        "source_bad",
+    ),
+)
+"""What else ffmpeg prints when it fails, and the cause that this shows; the first found counts."""
 
 
 class Pictures(NamedTuple):
@@ -112,6 +138,14 @@ class Messages:
     def recent(self) -> list[str]:
         """Those lines, and more before them."""
         return list(self._grave or self._plain)
+
+    @property
+    def cause(self) -> FailureCause:
+        """Who could mend it, if this run has failed."""
+        if self.fault is not None and self.fault.cause != "unknown":
+            return self.fault.cause
+        printed = "\n".join(self.recent)
+        return next((cause for pattern, cause in _CAUSES if pattern.search(printed)), "unknown")
 
     def _noted(self, text: str) -> None:
         self._guessed = self._guessed or _BY_BIT_RATE in text

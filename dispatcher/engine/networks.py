@@ -21,7 +21,7 @@ from ipaddress import (
 from typing import Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from dispatcher.engine.source_errors import SourceError, SourceRefusedError
+from dispatcher.engine.source_errors import SourceAwayError, SourceRefusedError
 from dispatcher.errors import DispatcherError
 
 __all__ = ["DEFAULT_NETWORKS", "SourceNetworks", "SourceNetworksError", "kind_of"]
@@ -95,7 +95,7 @@ class SourceNetworks(NamedTuple):
     async def addresses_of(self, host: str, port: int) -> Sequence[str]:
         """Look up a host and return those of its addresses that sources may be at.
 
-        Raises `SourceRefusedError` if there is none, and `SourceError` if it has no address.
+        Raises `SourceRefusedError` if there is none, and `SourceAwayError` if it has no address.
         """
         found = await _look_up(host, port)
         permitted = [text for text in found if self.permits(ip_address(text))]
@@ -169,7 +169,7 @@ async def _look_up(host: str, port: int) -> list[str]:
         async with asyncio.timeout(LOOKUP_S):
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except TimeoutError as error:
-        raise SourceError(f"{host}: looking up its address took too long") from error
+        raise SourceAwayError(f"{host}: looking up its address took too long") from error
     except (OSError, UnicodeError) as error:
-        raise SourceError(f"{host}: has no address: {error}") from error
+        raise SourceAwayError(f"{host}: has no address: {error}") from error
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))

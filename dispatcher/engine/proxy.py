@@ -32,7 +32,7 @@ __all__ = ["checking_proxy"]
 _CHUNK_BYTES: Final = 1 << 16
 _HEAD_BYTES: Final = 1 << 16
 _END: Final = b"\r\n\r\n"
-# Of a request, these are for the proxy, or replaced by it.
+# These are for one connection alone, or replaced.
 _DROPPED: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "proxy-authorization", "accept-encoding"}
 )
@@ -107,14 +107,17 @@ class _Proxy:
         parts = urlsplit(f"//{target}" if tunnels else target)
         if parts.hostname is None or (not tunnels and parts.scheme.lower() != "http"):
             raise ValueError(target)
-        there, to_there = await self._connect(parts.hostname, parts.port or 80)
+        there, to_there = await self._connect(
+            parts.hostname, parts.port or (443 if tunnels else 80)
+        )
         try:
             if tunnels:
                 writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
                 await self._tunnel(reader, writer, there, to_there)
             else:
                 path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-                to_there.write(_head(f"{method} {path} HTTP/1.1", headers))
+                first = f"{method} {path} HTTP/1.1"
+                to_there.write(_head(first, headers, "Accept-Encoding: identity"))
                 await self._answer_of(there, writer)
         finally:
             await _close(to_there)
@@ -200,11 +203,10 @@ class _Proxy:
             )
 
 
-def _head(first: str, headers: Iterable[str]) -> bytes:
-    """Write a head for a connection that ends after one exchange, without content encodings."""
+def _head(first: str, headers: Iterable[str], *added: str) -> bytes:
+    """Write a head for a connection that ends after one exchange."""
     kept = [line for line in headers if line.partition(":")[0].strip().lower() not in _DROPPED]
-    lines = [first, *kept, "Accept-Encoding: identity", "Connection: close"]
-    return "\r\n".join(lines).encode("latin-1") + _END
+    return "\r\n".join([first, *kept, *added, "Connection: close"]).encode("latin-1") + _END
 
 
 async def _answer(writer: asyncio.StreamWriter, status: str) -> None:

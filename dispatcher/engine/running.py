@@ -193,12 +193,17 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
     rest = b""
     while chunk := await stream.read(_CHUNK_BYTES):
         *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
-        rest = rest[:LINE_BYTES]
-        for line in lines:
-            if line:
-                yield line[:LINE_BYTES].decode(errors="replace").rstrip()
+        rest = rest[: LINE_BYTES + 1]
+        for line in filter(None, lines):
+            yield _text(line)
     if rest:
-        yield rest.decode(errors="replace").rstrip()
+        yield _text(rest)
+
+
+def _text(line: bytes) -> str:
+    if len(line) > LINE_BYTES:
+        line = line[:LINE_BYTES].rpartition(b" ")[0]
+    return line.decode(errors="replace").rstrip()
 
 
 def _failure(work: Run, status: int, said: Messages) -> FfmpegError:
@@ -207,17 +212,16 @@ def _failure(work: Run, status: int, said: Messages) -> FfmpegError:
         return FfmpegError(f"{work.command[0]} {told[-1]}", cause="engine")
     how = f"exit status {status}" if status > 0 else signal.Signals(-status).name
     lines = [f"ffmpeg failed ({how}):", *told]
-    cause = said.fault.cause if said.fault is not None else "unknown"
     if how not in _DEATHS_OF_LIMITS and not any(
         text in line for line in said.recent for text in _OVER_LIMIT
     ):
-        return FfmpegError("\n".join(lines), cause=cause)
+        return FfmpegError("\n".join(lines), cause=said.cause)
     limits: FfmpegLimits = work.sandbox.limits
     lines.append(
         f"The limits of this engine: --max-memory-mb {limits.memory_mb}, "
         f"--max-cpu-hours {limits.cpu_hours:g}, --max-megapixels {limits.megapixels:g}"
     )
-    return FfmpegLimitError("\n".join(lines))
+    return FfmpegLimitError("\n".join(lines), cause=said.cause)
 
 
 def _environment(proxy_port: int | None) -> dict[str, str]:

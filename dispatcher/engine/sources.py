@@ -21,8 +21,8 @@ from dispatcher.engine.fetching import Bounds, fetch
 from dispatcher.engine.ffmpeg import FfmpegError, Input
 from dispatcher.engine.networks import DEFAULT_NETWORKS, SourceNetworks
 from dispatcher.engine.proxy import checking_proxy
-from dispatcher.engine.source_errors import SourceError, SourceRefusedError
-from dispatcher.urls import path_of, web_url_fault
+from dispatcher.engine.source_errors import SourceAwayError, SourceError, SourceRefusedError
+from dispatcher.urls import masked, path_of, web_url_fault
 
 __all__ = ["SourceError", "Sources"]
 
@@ -61,7 +61,7 @@ class Sources(NamedTuple):
         try:
             url = urlsplit(source_url)
         except ValueError as error:
-            raise SourceError(f"{source_url!r} is no URL: {error}") from error
+            raise SourceError(f"{masked(source_url)!r} is no URL") from error
         match url.scheme.lower():
             case "file":
                 file = open_beneath(self.roots, _path_of(url))
@@ -72,7 +72,7 @@ class Sources(NamedTuple):
                     os.close(file)
             case "http" | "https":
                 if (fault := web_url_fault(source_url)) is not None:
-                    raise SourceError(f"{source_url!r} {fault}")
+                    raise SourceError(f"{masked(source_url)!r} {fault}")
                 is_playlist = url.path.lower().endswith(_PLAYLISTS)
                 if streams and (size_mb >= STREAM_FROM_MB or is_playlist):
                     async with self._streamed(source_url) as source:
@@ -83,7 +83,8 @@ class Sources(NamedTuple):
                     yield Input(f"file:{fetched}", FILE_PROTOCOLS)
             case _:
                 raise SourceError(
-                    f"{source_url!r}: sources are http://, https:// or file:// URLs, nothing else"
+                    f"{masked(source_url)!r}: sources are http://, https:// or file:// URLs, "
+                    "nothing else"
                 )
 
     @asynccontextmanager
@@ -105,13 +106,14 @@ class Sources(NamedTuple):
             if not faults:
                 raise
         if faults:
-            raise type(faults[0])(f"{url}: {faults[0]}") from faults[0]
+            raise type(faults[0])(f"{masked(url)}: {faults[0]}") from faults[0]
 
 
 def open_beneath(roots: Sequence[Path], path: Path) -> int:
     """Open a regular file below one of the roots, for reading; gives its descriptor.
 
-    Raises `SourceRefusedError` if it is outside, or `SourceError` if it can't be read.
+    Raises `SourceRefusedError` if it is outside, `SourceAwayError` if it is not there, and
+    `SourceError` if it can't be read.
     """
     if not roots:
         raise SourceRefusedError(
@@ -128,10 +130,12 @@ def open_beneath(roots: Sequence[Path], path: Path) -> int:
                 if _is_below(real, [root]):
                     return _walk(root, os.path.relpath(real, root))
         except FileNotFoundError as error:
-            raise SourceError(f"{path}: there is no such file on this engine's machine") from error
+            raise SourceAwayError(
+                f"{path}: there is no such file on this engine's machine"
+            ) from error
         except OSError as error:
             why = error.strerror or str(error)
-            raise SourceError(f"{path}: can't be read: {why}") from error
+            raise SourceAwayError(f"{path}: can't be read: {why}") from error
     raise SourceRefusedError(
         f"{path}: is outside the directories in which this engine reads files; its operator can "
         "add one with --source-root"
@@ -187,7 +191,9 @@ def _suffix_of(name: str) -> str:
 
 def _path_of(url: SplitResult) -> Path:
     if url.netloc not in ("", "localhost"):
-        raise SourceError(f"file://{url.netloc}/… is on another machine; use file:///path")
+        raise SourceError(
+            f"{masked(f'file://{url.netloc}/')}… is on another machine; use file:///path"
+        )
     path = path_of(url.geturl())
     if not path.is_absolute():
         raise SourceError(f"file:{url.path}: use file:///path, from the root on")

@@ -13,10 +13,10 @@ Laws:
 from collections.abc import Iterator
 from typing import Final, Literal
 
+from dispatcher.client import FailureCause
 from dispatcher.engine.ffmpeg_errors import VerificationError
 from dispatcher.engine.messages import Messages
 from dispatcher.engine.scan import PacketScan, Track
-from dispatcher.engine.source_errors import Cause
 
 __all__ = ["Verify", "check_output", "check_source", "film_among", "remarks_on"]
 
@@ -37,7 +37,7 @@ _STILL: Final = 8
 
 def check_source(said: Messages, scan: PacketScan, *, is_web: bool) -> None:
     """Raise `VerificationError` if the source ended early, or has a hole."""
-    cut: Cause = "source_away" if is_web else "source_bad"
+    cut: FailureCause = "source_away" if is_web else "source_bad"
     whole_s = said.duration_s
     if said.format in _WITHOUT_DURATION:
         whole_s = None

@@ -1,7 +1,9 @@
 """The directory in which an engine works, and the engine's id.
 
 Laws:
-- On one machine only one process has a given engine id: it locks the id's directory while it runs.
+- On one machine only one process of a user has a given engine id: it locks the id's directory while
+  it runs.
+- No other user can put anything into the directory (see `folders`).
 - The files that a dead engine left in its directory are removed when the next one takes it over,
   except those that the journal still needs.
 """
@@ -18,10 +20,12 @@ from tempfile import TemporaryDirectory
 from typing import Self
 from urllib.parse import quote
 
+from dispatcher.engine.folders import private_folder
+from dispatcher.engine.journal import JOB_FOLDER
 from dispatcher.errors import DispatcherError
 from dispatcher.locks import FileLock, LockHeldError
 
-__all__ = ["Workspace", "WorkspaceError", "file_name"]
+__all__ = ["Workspace", "WorkspaceError", "default_work_dir", "file_name"]
 
 _MAX_NAME = 100
 _DIGEST = 12
@@ -29,6 +33,17 @@ _DIGEST = 12
 
 class WorkspaceError(DispatcherError):
     """The directory can't be used; the text says why."""
+
+
+def default_work_dir() -> Path:
+    """Return where engines of this user work: /var/lib/… for root, else ~/.local/state/….
+
+    Elsewhere than on Linux it is where that system has such files.
+    """
+    import platformdirs  # noqa: PLC0415 - only an engine needs it
+
+    name = "dispatcher-engine"
+    return platformdirs.user_state_path(name, appauthor=False, use_site_for_root=True)
 
 
 def file_name(text: str) -> str:
@@ -53,7 +68,10 @@ class Workspace:
 
     @classmethod
     def claim(cls, work_dir: Path, engine_id: str | None = None) -> Self:
-        """Lock the directory of an id. Without one, derive a free id from the host's name."""
+        """Lock the directory of an id. Without one, derive a free id from the host's name.
+
+        Raises `WorkspaceError`, or `UnsafeFolderError` if another user could write there.
+        """
         if engine_id is not None:
             try:
                 return cls._take(work_dir, engine_id)
@@ -74,21 +92,24 @@ class Workspace:
     def _take(cls, work_dir: Path, engine_id: str) -> Self:
         path = (work_dir / file_name(engine_id)).absolute()
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            path = private_folder(path)
             lock = FileLock(path / "lock")
         except OSError as error:
-            raise WorkspaceError(f"{path}: can't be used to work in: {error.strerror}") from error
+            raise WorkspaceError(
+                f"{path}: can't be used to work in: {error.strerror}; name another folder with "
+                "--work-dir"
+            ) from error
         return cls(engine_id, path, lock)
 
     @contextmanager
     def job_folder(self) -> Iterator[Path]:
         """Yield an empty directory, which is removed when the block ends."""
-        with TemporaryDirectory(prefix="job-", dir=self.path) as folder:
+        with TemporaryDirectory(prefix=JOB_FOLDER, dir=self.path) as folder:
             yield Path(folder)
 
     def sweep(self) -> None:
         """Remove the job directories that a dead engine left."""
-        for leftover in self.path.glob("job-*"):
+        for leftover in self.path.glob(f"{JOB_FOLDER}*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
     @property

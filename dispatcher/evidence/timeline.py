@@ -9,11 +9,12 @@ Laws:
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Final, NamedTuple, assert_never
+from typing import Final, NamedTuple, assert_never, get_args
 
 import msgspec
 
 from dispatcher.core import events
+from dispatcher.core.commands import ReportedCause
 from dispatcher.core.events import Cause, Event, engine_of, job_of
 from dispatcher.log import serialization
 from dispatcher.log.serialization import LogEntry
@@ -22,9 +23,14 @@ __all__ = ["Happening", "Stage", "StoryLine", "Timeline", "duration", "happening
 
 _CAUSES: Final[dict[Cause, str]] = {
     "reported": "failed",
-    "engine_silent": "lost, the engine fell silent",
+    "engine_at_fault": "failed through the engine",
+    "source_bad": "failed, its source is bad",
+    "source_away": "could not have its source",
+    "given_back": "given back, the engine was stopped",
     "timed_out": "lost, it took too long",
+    "engine_silent": "lost, the engine fell silent",
     "engine_restarted": "lost, the engine restarted",
+    "engine_asked": "lost, the engine asked for other work",
     "engine_forgotten": "lost, the engine was forgotten",
 }
 _MINUTE_S: Final = 60
@@ -175,7 +181,9 @@ def _last_line(text: str) -> str:
 
 
 def _failure(cause: Cause, error_message: str) -> str:
-    return f"failed: {_last_line(error_message)}" if cause == "reported" else _CAUSES[cause]
+    if cause not in get_args(ReportedCause):
+        return _CAUSES[cause]
+    return f"{_CAUSES[cause]}: {_last_line(error_message)}"
 
 
 def _on(engine_id: str | None) -> str:
@@ -215,14 +223,24 @@ def _description(event: Event) -> str:
         case events.EngineReported(_, report):
             news = msgspec.json.encode(report).decode(errors="replace")
             return f"reported {news}" if report else "reported for the first time"
+        case events.EngineReplaced(_, instance, replaced):
+            return f"instance {instance} took over from instance {replaced}"
+        case events.EngineFenced(_, instance):
+            return f"instance {instance}, which was replaced, was heard again and refused"
+        case events.EngineAsked(_, job_id):
+            return f"asked for other work while it held job {job_id}"
         case events.EngineSeen():
             return "seen"
         case events.EngineBenchmarked(_, benchmark_time):
             return f"benchmarked: {benchmark_time:g} s"
         case events.EngineLost(_, silent_s):
             return f"lost, after {duration(silent_s)} of silence"
+        case events.EngineBlamed(_, job_id):
+            return f"could not have the source of job {job_id}, which another engine could"
         case events.EngineBlocked(_, reason):
             return f"blocked: {reason}"
+        case events.EngineUnblocked():
+            return "no longer blocked, and on probation"
         case events.EngineDrained():
             return "drained"
         case events.EngineResumed():

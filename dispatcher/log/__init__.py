@@ -63,12 +63,23 @@ class Log(Protocol):
         """
 
     async def page(
-        self, after: int, limit: int, *, upto: int | None = None, event_type: str | None = None
+        self,
+        after: int,
+        limit: int,
+        *,
+        upto: int | None = None,
+        event_type: str | None = None,
+        at_most_bytes: int | None = None,
     ) -> list[LogEntry]:
-        """Return the first `limit` entries after a seq; of one type, if a type is given."""
+        """Return the first `limit` entries after a seq; of one type, if a type is given.
 
-    async def pick(self, seqs: Sequence[int]) -> list[LogEntry]:
-        """Return the entries with these seqs, oldest first."""
+        With `at_most_bytes`, the entry whose data reaches so many is the last.
+        """
+
+    async def pick(
+        self, seqs: Sequence[int], *, at_most_bytes: int | None = None
+    ) -> list[LogEntry]:
+        """Return the entries with these seqs, oldest first; see `page` for `at_most_bytes`."""
 
     async def seq_at(self, moment: datetime) -> int:
         """Return the seq of the last event that is not later than `moment`; 0 if there is none."""

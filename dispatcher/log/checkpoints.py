@@ -226,6 +226,11 @@ def _read_key_file(path: Path) -> str | None:
             raise CheckpointKeyError(
                 f"{path} is no regular file; a key to sign with is kept in one"
             )
+        if (owner := files.foreign_owner(status, path.parent)) is not None:
+            raise CheckpointKeyError(
+                f"{path} belongs to another user (uid {owner}), who could sign as this log; remove "
+                "it to have a new key made, or chown it if it is this log's"
+            )
         if status.st_mode & 0o077:
             raise CheckpointKeyError(
                 f"{path} is open to others than its owner (mode {status.st_mode & 0o777:04o}), who "

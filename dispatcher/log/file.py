@@ -130,14 +130,17 @@ def create(path: Path) -> None:
     """Create an empty log. The caller holds the lock."""
     draft = path.with_name(path.name + ".new")
     try:
-        with files.drafted(path, draft), closing(sqlite3.connect(draft)) as connection:
-            connection.executescript(
-                f"BEGIN;"
-                f"PRAGMA application_id = {APPLICATION_ID};"
-                f"PRAGMA user_version = {SCHEMA_VERSION};"
-                f"{SCHEMA}"
-                f"COMMIT;"
-            )
+        with files.drafted(path, draft):
+            with files.new(draft):
+                pass  # SQLite itself would follow a link that another user puts there
+            with closing(sqlite3.connect(draft)) as connection:
+                connection.executescript(
+                    f"BEGIN;"
+                    f"PRAGMA application_id = {APPLICATION_ID};"
+                    f"PRAGMA user_version = {SCHEMA_VERSION};"
+                    f"{SCHEMA}"
+                    f"COMMIT;"
+                )
     except (OSError, sqlite3.Error) as error:
         raise LogError(f"{path}: can't be made: {error}") from error
 

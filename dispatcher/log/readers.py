@@ -11,20 +11,23 @@ Laws:
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiosqlite
 
 from dispatcher.log import LogError
+from dispatcher.log.serialization import LogEntry
 
-__all__ = ["READERS", "Readers", "connect", "log_error"]
+__all__ = ["READERS", "Readers", "connect", "log_error", "select_bounded"]
 
 READERS: Final = 8
 """The most connections that read at once; each has a thread."""
 BUSY_S: Final = 5.0
+FETCHED: Final = 128
+"""Rows that are fetched at a time where their size matters."""
 
 
 class Readers:
@@ -66,8 +69,9 @@ class Readers:
     async def close(self) -> None:
         """Close the kept connections, and from now on each one that is returned."""
         self._is_closed = True
-        while self._kept:
-            await self._kept.pop().close()
+        async with AsyncExitStack() as closing:  # each is closed, also if the caller is cancelled
+            while self._kept:
+                closing.push_async_callback(self._kept.pop().close)
 
 
 async def connect(path: Path, *, read_only: bool) -> aiosqlite.Connection:
@@ -81,6 +85,22 @@ async def connect(path: Path, *, read_only: bool) -> aiosqlite.Connection:
         )
     except sqlite3.Error as error:
         raise log_error(path, "opened", error) from error
+
+
+async def select_bounded(
+    reader: aiosqlite.Connection, query: str, values: Sequence[Any], at_most_bytes: int
+) -> list[LogEntry]:
+    """Return the entries that a query finds, up to the one whose data reaches so many bytes."""
+    found: list[LogEntry] = []
+    async with reader.execute(query, values) as cursor:
+        while rows := await cursor.fetchmany(FETCHED):
+            for row in rows:
+                entry = LogEntry(*row)
+                found.append(entry)
+                at_most_bytes -= len(entry.data)
+                if at_most_bytes <= 0:
+                    return found
+    return found
 
 
 def log_error(path: Path, verb: str, error: sqlite3.Error) -> LogError:

@@ -28,7 +28,7 @@ from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA_VERSION, check, create, 
 from dispatcher.log.held import HeldFiles
 from dispatcher.log.merkle import Frontier, Subtree, grow
 from dispatcher.log.migration import migrate
-from dispatcher.log.readers import Readers, connect, log_error
+from dispatcher.log.readers import Readers, connect, log_error, select_bounded
 from dispatcher.log.rows import COLUMNS, PAGE, appending
 from dispatcher.log.serialization import LogEntry
 from dispatcher.log.tree import read_frontier, read_subtree
@@ -177,7 +177,13 @@ class SqliteLog:
                 yield page
 
     async def page(
-        self, after: int, limit: int, *, upto: int | None = None, event_type: str | None = None
+        self,
+        after: int,
+        limit: int,
+        *,
+        upto: int | None = None,
+        event_type: str | None = None,
+        at_most_bytes: int | None = None,
     ) -> list[LogEntry]:
         """Read some entries; see `Log.page`."""
         upto = self.head if upto is None else min(upto, self.head)
@@ -185,10 +191,15 @@ class SqliteLog:
         values = (after, upto, *(() if event_type is None else (event_type,)), limit)
         async with self._readers.lend() as reader:
             return await self._select(
-                reader, f"seq > ? AND seq <= ?{of_type} ORDER BY seq LIMIT ?", values
+                reader,
+                f"seq > ? AND seq <= ?{of_type} ORDER BY seq LIMIT ?",
+                values,
+                at_most_bytes,
             )
 
-    async def pick(self, seqs: Sequence[int]) -> list[LogEntry]:
+    async def pick(
+        self, seqs: Sequence[int], *, at_most_bytes: int | None = None
+    ) -> list[LogEntry]:
         """Read certain entries; see `Log.pick`."""
         found: list[LogEntry] = []
         oldest_first = sorted(set(seqs))
@@ -196,7 +207,14 @@ class SqliteLog:
             for first in range(0, len(oldest_first), PAGE):
                 wanted = oldest_first[first : first + PAGE]
                 placeholders = ", ".join("?" * len(wanted))
-                found += await self._select(reader, f"seq IN ({placeholders}) ORDER BY seq", wanted)
+                entries = await self._select(
+                    reader, f"seq IN ({placeholders}) ORDER BY seq", wanted, at_most_bytes
+                )
+                found += entries
+                if at_most_bytes is not None:
+                    at_most_bytes -= sum(len(entry.data) for entry in entries)
+                    if at_most_bytes <= 0:
+                        break
         return found
 
     async def seq_at(self, moment: datetime) -> int:
@@ -228,25 +246,35 @@ class SqliteLog:
             raise log_error(self.path, "written", error) from error
 
     async def close(self) -> None:
-        """Checkpoint the WAL into the file, close it, and release the lock."""
-        await self._readers.close()
-        if self._writer is not None:
-            # If the checkpoint fails (a full disk), the log is still whole: the WAL has the rest.
-            with suppress(sqlite3.Error):
-                await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
-            await self._writer.close()
-            self._writer = None
-        if self._held is not None:
-            self._held.release()
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        """Checkpoint the WAL into the file, close it, and release the lock.
+
+        A caller that is cancelled closes it too: else its threads would keep the process going.
+        """
+        writer, lock, self._writer, self._lock = self._writer, self._lock, None, None
+        async with AsyncExitStack() as closing:  # in reverse order
+            if lock is not None:
+                closing.callback(lock.release)
+            if self._held is not None:
+                closing.callback(self._held.release)
+            if writer is not None:
+                closing.push_async_callback(writer.close)
+            await self._readers.close()
+            if writer is not None:
+                # If this fails (a full disk), the log is still whole: the WAL has the rest.
+                with suppress(sqlite3.Error):
+                    await writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def _select(
-        self, reader: aiosqlite.Connection, where: str, values: Sequence[Any]
+        self,
+        reader: aiosqlite.Connection,
+        where: str,
+        values: Sequence[Any],
+        at_most_bytes: int | None = None,
     ) -> list[LogEntry]:
         query = f"SELECT {self._columns} FROM events WHERE {where}"  # noqa: S608 - constants
         try:
+            if at_most_bytes is not None:
+                return await select_bounded(reader, query, values, at_most_bytes)
             return [LogEntry(*row) for row in await reader.execute_fetchall(query, values)]
         except sqlite3.OperationalError as error:
             if "UTF-8" not in str(error):

@@ -5,7 +5,7 @@ Laws:
   replay, and a snapshot never contains anything that is not durable.
 - Workers ignore Ctrl-C, which reaches them too but is meant for the dispatcher. The dispatcher ends
   them.
-- At most `AT_ONCE` queries are accepted at once. Further callers get `TooManyError`.
+- So many queries are accepted at once as `quotas` says. Further callers get `TooManyError`.
 """
 
 import asyncio
@@ -23,12 +23,13 @@ from anyio import BrokenWorkerProcess, CapacityLimiter, to_process
 from dispatcher.log import Log, LogError
 from dispatcher.log.merkle import Frontier, subtrees
 from dispatcher.log.sqlite import SqliteLog
+from dispatcher.serving.quotas import Asker, Quota, Quotas
 from dispatcher.serving.views import Shown, View, show
 from dispatcher.state.moments import seq_of
 from dispatcher.state.replay import State, replay
 from dispatcher.state.snapshots import EVERY, SnapshotError, Snapshots
 
-__all__ = ["AT_ONCE", "Past", "TooManyError"]
+__all__ = ["Past"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -36,25 +37,24 @@ Work = TypeVarTuple("Work")
 
 WORKERS: Final = 2
 """Worker processes for queries about the past."""
-AT_ONCE: Final = 8
-"""Most queries at once, including those that wait for a worker process."""
 NICENESS: Final = 10
 """By how much the niceness of worker processes is above the dispatcher's."""
 
 
-class TooManyError(Exception):
-    """The limit of concurrent queries about the past is reached."""
-
-
 class Past:
-    """Answers queries about the past of the log at `log_path`, and keeps its snapshots."""
+    """Answers queries about the past of the log at `log_path`, and keeps its snapshots.
 
-    def __init__(self, log_path: Path, snapshot_every: int = EVERY) -> None:
+    `questions` bounds the queries that are in hand, by default as a dispatcher does.
+    """
+
+    def __init__(
+        self, log_path: Path, snapshot_every: int = EVERY, questions: Quota | None = None
+    ) -> None:
         self._snapshots = Snapshots(log_path, snapshot_every)
         self._log_path = log_path
         self._every = snapshot_every
         self._query_limiter = CapacityLimiter(WORKERS)
-        self._asked = 0
+        self._questions = Quotas().questions if questions is None else questions
         self._snapshot_limiter = CapacityLimiter(1)
         self._snapshot_task: asyncio.Task[None] | None = None
         self._next_due = self._snapshots.due_after(0)
@@ -68,16 +68,18 @@ class Past:
         self._next_due = self._snapshots.due_after(0 if state is None else state.seq)
         return state
 
-    async def show(self, view: View, moment: int | datetime, head: int) -> tuple[int, Shown]:
+    async def show(
+        self, asker: Asker, view: View, moment: int | datetime, head: int
+    ) -> tuple[int, Shown]:
         """Return the seq of a moment, which is at most `head`, and a view as of that seq.
 
         `TooManyError` if there are too many queries, `LogError` if the log can't be read.
         """
-        return await self._query(_show, self._log_path, self._every, view, moment, head)
+        return await self._query(asker, _show, self._log_path, self._every, view, moment, head)
 
-    async def seq_of(self, moment: int | datetime, head: int) -> int:
+    async def seq_of(self, asker: Asker, moment: int | datetime, head: int) -> int:
         """Return the seq of a moment, at most `head`; raises the same errors as `show`."""
-        return await self._query(_seq_of, self._log_path, moment, head)
+        return await self._query(asker, _seq_of, self._log_path, moment, head)
 
     def notice(self, seq: int) -> None:
         """Start writing a snapshot if one is due, now that `seq` is durable."""
@@ -106,16 +108,9 @@ class Past:
         finally:
             self._snapshot_task = None
 
-    async def _query(self, work: Callable[[*Work], T], *args: *Work) -> T:
-        if self._asked >= AT_ONCE:
-            raise TooManyError(
-                f"{AT_ONCE} questions about the past are in hand; try again in a moment"
-            )
-        self._asked += 1
-        try:
+    async def _query(self, asker: Asker, work: Callable[[*Work], T], *args: *Work) -> T:
+        with self._questions.holding(asker):
             return await self._run(self._query_limiter, work, *args)
-        finally:
-            self._asked -= 1
 
     async def _run(self, limiter: CapacityLimiter, work: Callable[[*Work], T], *args: *Work) -> T:
         try:

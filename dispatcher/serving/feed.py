@@ -9,7 +9,8 @@ Laws:
 - There is no queue per stream. The ring is a cache, bounded in events and in bytes; events that are
   not in it are read from the log. So a slow reader costs its cursor and the one piece that it has
   not taken yet, and delays no other reader.
-- `streams` is the number of open streams, however a stream begins or ends.
+- `streams` is the number of open streams, however a stream begins or ends. Each holds a place of
+  its caller's key.
 """
 
 import asyncio
@@ -21,12 +22,12 @@ from dispatcher import sse
 from dispatcher.core.events import Event, engine_of, job_of
 from dispatcher.log import Log, serialization
 from dispatcher.log.serialization import LogEntry
+from dispatcher.serving.quotas import PIECE_BYTES, Asker, Quota, Quotas
 from dispatcher.serving.selection import EVERYTHING, Selection, selected
 from projections import Projections
 
-__all__ = ["Feed", "TooManyStreamsError"]
+__all__ = ["Feed"]
 
-MAX_STREAMS: Final = 1_000
 PING_S: Final = 15.0
 """The longest time for which a stream sends nothing."""
 BUNDLE_S: Final = 0.02
@@ -34,17 +35,8 @@ BUNDLE_S: Final = 0.02
 RING_EVENTS: Final = 8_192
 RING_BYTES: Final = 16 << 20
 PIECE_EVENTS: Final = 256
-PIECE_BYTES: Final = 64 << 10
-"""A piece of the ring ends with the event that reaches this size."""
-
-
-class TooManyStreamsError(Exception):
-    """The limit of open streams is reached."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            f"{MAX_STREAMS} streams are open, which is the most; end one, or try again later"
-        )
+"""A piece also ends with the event that reaches `PIECE_BYTES`."""
+SOMEBODY: Final = Asker("somebody", is_operator=True)
 
 
 class _Live(NamedTuple):
@@ -71,9 +63,14 @@ class Feed:
     """All streams over a log. They send the events that the current `projections` include."""
 
     def __init__(
-        self, log: Log, projections: Callable[[], Projections], *, ping_s: float | None = None
+        self,
+        log: Log,
+        projections: Callable[[], Projections],
+        *,
+        ping_s: float | None = None,
+        places: Quota | None = None,
     ) -> None:
-        self.streams = 0
+        self._places = Quotas().streams if places is None else places
         self._log = log
         self._projections = projections
         self._ping_s = PING_S if ping_s is None else ping_s
@@ -83,6 +80,11 @@ class Feed:
         self._wake_event = asyncio.Event()
         self._wake_timer: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
+
+    @property
+    def streams(self) -> int:
+        """How many are open."""
+        return self._places.held
 
     @property
     def head(self) -> int:
@@ -122,15 +124,16 @@ class Feed:
         self._wake_event.set()
 
     async def stream(
-        self, selection: Selection = EVERYTHING, after: int | None = None
+        self,
+        selection: Selection = EVERYTHING,
+        after: int | None = None,
+        asker: Asker = SOMEBODY,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the selected events after a seq, or from now on, as server-sent events.
 
-        `TooManyStreamsError` if too many streams are open.
+        `TooManyError` if too many streams are open.
         """
-        if self.streams >= MAX_STREAMS:
-            raise TooManyStreamsError
-        self.streams += 1
+        self._places.take(asker)
         try:
             cursor = self.head if after is None else after
             yield sse.opening(cursor if after is None else None)
@@ -151,7 +154,7 @@ class Feed:
                     yield sse.ping(None if cursor == last_id else cursor)
                     last_id, ping_at = cursor, _now() + self._ping_s
         finally:
-            self.streams -= 1
+            self._places.give_back(asker)
             if not self.streams:  # nothing is published from now on
                 self._clear()
 
@@ -170,6 +173,7 @@ class Feed:
                 cursor,
                 self.head,
                 page=PIECE_EVENTS,
+                page_bytes=PIECE_BYTES,
             )
             async with aclosing(pages):
                 async for entries, upto in pages:

@@ -7,6 +7,10 @@ A keys file has a block for each key. `dispatcher key new` adds one:
     role = "client"
     sha256 = "…"
 
+A key with the role `engine` may also have `engine = "farm-7"`. It is then bound to that engine, and
+may act for no other. Several keys may be bound to one engine, so that a new key can replace an old
+one.
+
 Laws:
 - The key itself is written nowhere, neither here nor in a log, an event or an error. No error
   quotes an invalid digest, because it may be the key.
@@ -18,6 +22,7 @@ can be guessed; a key made here is 256 random bits, and every value is equally l
 """
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -47,8 +52,9 @@ KEY_BYTES: Final = 32
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _SHA256: Final = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
-_FIELDS: Final = frozenset({"name", "role", "sha256"})
+_FIELDS: Final = frozenset({"name", "role", "engine", "sha256"})
 _NAME_RULE: Final = "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -"
+_ENGINE_RULE: Final = "must be the id of an engine: printable characters, at least one"
 _HEADING: Final = "# Who may ask for what. After a change send SIGHUP to the dispatcher."
 
 
@@ -65,16 +71,20 @@ class KeysError(DispatcherError):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """A key that is accepted. It is known only by its digest."""
+    """A key that is accepted. It is known only by its digest.
+
+    `engine` is the id of the only engine that it may act for; `None` if its role alone limits it.
+    """
 
     name: str
     role: Role
     sha256: bytes
+    engine: str | None = None
 
     @classmethod
-    def of(cls, name: str, role: Role, secret: str) -> Self:
+    def of(cls, name: str, role: Role, secret: str, engine: str | None = None) -> Self:
         """Make a key from its secret."""
-        return cls(name, role, hashlib.sha256(secret.encode()).digest())
+        return cls(name, role, hashlib.sha256(secret.encode()).digest(), engine)
 
 
 class ApiKeys:
@@ -115,17 +125,20 @@ class ApiKeys:
         return {key.sha256: key for key in keys}
 
 
-def new_key(path: Path, name: str, role: Role) -> str:
+def new_key(path: Path, name: str, role: Role, engine: str | None = None) -> str:
     """Make a key and add it to a keys file, which is created if it does not exist.
 
-    Returns the secret, which is stored nowhere. Concurrent calls each add their key. A concurrent
-    reader sees the file as it was before a change or after it.
+    With `engine` it is bound to that engine. Returns the secret, which is stored nowhere.
+    Concurrent calls each add their key. A concurrent reader sees the file as it was before a change
+    or after it.
     """
     if _NAME.fullmatch(name) is None:
         raise KeysError(f"{name!r} is no name of a key: it {_NAME_RULE}")
+    if (fault := _binding_fault(role, engine)) is not None:
+        raise KeysError(f"key '{name}': {fault}")
     path = path.resolve()  # so that a symbolic link is kept
     secret = secrets.token_urlsafe(KEY_BYTES)
-    key = Key.of(name, role, secret)
+    key = Key.of(name, role, secret, engine)
     try:
         with turn(path.with_name(f"{path.name}.lock")):
             text = (_read_text(path) if path.exists() else "").rstrip() or _HEADING
@@ -182,17 +195,35 @@ def _parse_key(block: dict[str, Any], number: int, path: Path) -> Key:
         raise KeysError(f"{where}: events that no key has caused have this name; choose another")
     if unknown := block.keys() - _FIELDS:
         raise KeysError(
-            f"{where}: there is no field {min(unknown)!r}; a key has 'name', 'role' and 'sha256'"
+            f"{where}: there is no field {min(unknown)!r}; a key has 'name', 'role' and 'sha256', "
+            "and an engine's may have 'engine'"
         )
     if (role := block.get("role")) not in list(Role):
         raise KeysError(f"{where}: 'role' must be one of {', '.join(repr(str(r)) for r in Role)}")
+    engine = block.get("engine")
+    if (fault := _binding_fault(Role(role), engine)) is not None:
+        raise KeysError(f"{where}: {fault}")
     sha256 = block.get("sha256")
     if not isinstance(sha256, str) or _SHA256.fullmatch(sha256) is None:
         raise KeysError(
             f"{where}: 'sha256' must be 64 hexadecimal digits, the SHA-256 of the key and not the "
             "key; `dispatcher key new` makes both"
         )
-    return Key(name, Role(role), bytes.fromhex(sha256))
+    return Key(name, Role(role), bytes.fromhex(sha256), engine)
+
+
+def _binding_fault(role: Role, engine: object) -> str | None:
+    """Return why a key of this role can't be bound to this engine; `None` if it can."""
+    if engine is None:
+        return None
+    if not isinstance(engine, str) or not engine or not engine.isprintable():
+        return f"'engine' {_ENGINE_RULE}"
+    if role is not Role.ENGINE:
+        return (
+            f"only a key with the role 'engine' can be bound to an engine, and this one has the "
+            f"role '{role}'; leave 'engine' away, or make a key with the other role"
+        )
+    return None
 
 
 def _require_distinct(keys: Iterable[Key], path: Path) -> None:
@@ -215,17 +246,21 @@ def _require_distinct(keys: Iterable[Key], path: Path) -> None:
 
 
 def _format_key(key: Key) -> str:
-    return f'[[key]]\nname = "{key.name}"\nrole = "{key.role}"\nsha256 = "{key.sha256.hex()}"\n'
+    # A string of JSON is one of TOML too, as long as all its characters are printable.
+    engine = (
+        "" if key.engine is None else f"engine = {json.dumps(key.engine, ensure_ascii=False)}\n"
+    )
+    head = f'[[key]]\nname = "{key.name}"\nrole = "{key.role}"\n'
+    return f'{head}{engine}sha256 = "{key.sha256.hex()}"\n'
 
 
 def _replace(path: Path, content: bytes) -> None:
     """Replace a file atomically, and keep its owner and permissions."""
     draft = path.with_name(f"{path.name}.draft")
-    with files.drafted(path, draft):
-        draft.touch(0o600, exist_ok=False)
-        draft.write_bytes(content)
+    with files.drafted(path, draft), files.new(draft, 0o600) as file:
+        file.write(content)
         if path.exists():
             old = path.stat()
-            if hasattr(os, "chown"):  # Windows has another kind of owner
-                os.chown(draft, old.st_uid, old.st_gid)
-            draft.chmod(stat.S_IMODE(old.st_mode))
+            if hasattr(os, "fchown"):  # Windows has another kind of owner
+                os.fchown(file.fileno(), old.st_uid, old.st_gid)
+                os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode))

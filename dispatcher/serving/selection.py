@@ -22,6 +22,8 @@ __all__ = ["EVERYTHING", "Page", "Selection", "selected"]
 
 PAGE: Final = 1_000
 """Most events on a page."""
+READ_BYTES: Final = 1 << 20
+"""A page ends with the event that reaches this size."""
 SCANNED: Final = 100_000
 """Most events scanned for one page. This bounds the scan for a rare type."""
 CHAINED: Final = 50_000
@@ -62,25 +64,36 @@ async def selected(  # noqa: PLR0913
     upto: int,
     *,
     page: int = PAGE,
+    page_bytes: int = READ_BYTES,
 ) -> AsyncGenerator[Page, None]:
     """Yield the selected entries after one seq and up to another, in pages that may be empty."""
     while after < upto:
         if selection.job is None and selection.engine is None:
             last = min(upto, after + SCANNED)
-            entries = await log.page(after, page, upto=last, event_type=selection.type)
-            after = last if len(entries) < page else entries[-1].seq
+            entries = await log.page(
+                after, page, upto=last, event_type=selection.type, at_most_bytes=page_bytes
+            )
+            is_all = len(entries) < page and _size(entries) < page_bytes
+            after = last if is_all else entries[-1].seq
             yield Page(entries, after)
         else:
             # A chain of a million events takes a tenth of a second to follow.
             seqs = await asyncio.to_thread(_seqs, history, selection, after, upto)
-            for first in range(0, len(seqs), page):
-                wanted = list(seqs[first : first + page])
-                entries = await log.pick(wanted)
+            done = 0
+            while done < len(seqs):
+                wanted = list(seqs[done : done + page])
+                entries = await log.pick(wanted, at_most_bytes=page_bytes)
+                last = wanted[-1] if _size(entries) < page_bytes else entries[-1].seq
+                done += bisect_right(wanted, last)
                 if selection.type is not None:
                     entries = [entry for entry in entries if entry.type == selection.type]
-                yield Page(entries, wanted[-1])
+                yield Page(entries, last)
             after = seqs[-1] if len(seqs) == CHAINED else upto
             yield Page([], after)
+
+
+def _size(entries: list[LogEntry]) -> int:
+    return sum(len(entry.data) for entry in entries)
 
 
 def _seqs(history: History, selection: Selection, after: int, upto: int) -> "array[int]":

@@ -37,6 +37,7 @@ from dispatcher.progress import Progress, silent
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.feed import Feed
 from dispatcher.serving.group_commit import GroupCommit
+from dispatcher.serving.quotas import Asker, Quotas
 from dispatcher.serving.tickets import Render, Ticket, UnavailableError
 from dispatcher.state.replay import State, fold, replay
 from projections import Projections
@@ -60,8 +61,10 @@ class Service:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         *,
         past: Past | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         self.log = log
+        self.quotas = Quotas() if quotas is None else quotas
         self._clock = clock
         self.past = past
         self._core = Dispatcher(policy)
@@ -70,7 +73,7 @@ class Service:
         self._ticker: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self.projections = Projections()
-        self.feed = Feed(log, lambda: self.projections)
+        self.feed = Feed(log, lambda: self.projections, places=self.quotas.streams)
         self._commits = GroupCommit(log, self._show, self._recover)
 
     async def start(self, progress: Progress = silent) -> None:
@@ -123,8 +126,20 @@ class Service:
     ) -> T:
         """Execute a request for work, and wait up to `wait_s` for a job if there is none.
 
-        `until_gone` returns when the caller has disconnected. See `execute` for the rest.
+        `until_gone` returns when the caller has disconnected. `TooManyError` if too many requests
+        of the caller wait. See `execute` for the rest.
         """
+        with self.quotas.polls.holding(Asker(caller.name, is_operator=False)):
+            return await self._wait_for_work(command, caller, render, wait_s, until_gone)
+
+    async def _wait_for_work(
+        self,
+        command: Command,
+        caller: Caller,
+        render: Render[T],
+        wait_s: float,
+        until_gone: Callable[[], Coroutine[Any, Any, None]],
+    ) -> T:
         ticket, wait = self._take(command, caller, render, wait_s)
         if wait is None:
             return await ticket.answer
@@ -178,7 +193,8 @@ class Service:
             wait_s=wait_s,
         )
         self._carry_out(effects)
-        return ticket, effects[0] if isinstance(effects[0], Wait) else None
+        wait = next((effect for effect in effects if isinstance(effect, Wait)), None)
+        return ticket, wait
 
     def _carry_out(self, effects: Sequence[Effect]) -> None:
         for effect in effects:

@@ -4,7 +4,7 @@ A view is a query. `show` answers it from the projections, whether they are live
 `ExplainJob` also needs the fleet, because decisions are based on it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, assert_never
 from urllib.parse import urlencode
@@ -14,6 +14,7 @@ import msgspec
 from dispatcher.core.explanations import explain
 from dispatcher.core.fleet import Fleet
 from dispatcher.core.replies import Reason
+from dispatcher.serving.quotas import PAGE_BYTES
 from projections import Projections
 from projections.jobs import Jobs, JobView
 
@@ -26,9 +27,11 @@ __all__ = [
     "ShowJob",
     "Shown",
     "View",
+    "cut",
     "page_of",
     "scanned",
     "show",
+    "weight_of",
 ]
 
 
@@ -89,6 +92,9 @@ NO_SUCH_JOB: Final = Shown(400, b"Bad Request: 'after' must be the id of a job."
 SCAN: Final = 250
 """Jobs that are scanned and encoded at a time, which takes a fraction of a millisecond."""
 
+SHORT_JOB: Final = 350
+"""About how many bytes a job takes as JSON without its longer texts."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -122,12 +128,44 @@ def scanned(view: ListJobs, jobs: Jobs) -> tuple[list[JobView], list[JobView]]:
 
 
 def page_of(view: ListJobs, found: list[JobView]) -> Shown:
-    """Make the answer from the jobs found. If they exceed the limit, it links to the next page."""
+    """Make the answer from the jobs found.
+
+    If they exceed the limit, or with a limit `PAGE_BYTES`, it links to the next page.
+    """
     page = found[: view.limit]
-    if not view.is_filled_by(found):
+    if view.limit is not None:
+        page = next(cut(page, PAGE_BYTES), page)
+    if len(page) == len(found):
         return Shown(200, _encode(page))
     query = urlencode({**view.query, "after": page[-1].job_id})
     return Shown(200, _encode(page), {"Link": f'</jobs/?{query}>; rel="next"'})
+
+
+def cut(jobs: list[JobView], at_bytes: int) -> Iterator[list[JobView]]:
+    """Cut jobs into parts, each of which ends with the job that reaches about so many bytes."""
+    first = size = 0
+    for number, job in enumerate(jobs, 1):
+        size += _weight(job)
+        if size >= at_bytes:
+            yield jobs[first:number]
+            first, size = number, 0
+    if first < len(jobs):
+        yield jobs[first:]
+
+
+def weight_of(jobs: Iterable[JobView]) -> int:
+    """Return about how many bytes jobs take as JSON."""
+    return sum(map(_weight, jobs))
+
+
+def _weight(job: JobView) -> int:
+    return (
+        SHORT_JOB
+        + len(job.source_url)
+        + len(job.target_codec)
+        + len(job.error_message or "")
+        + len(job.output_url or "")
+    )
 
 
 def _jobs(view: ListJobs, projections: Projections) -> Shown:

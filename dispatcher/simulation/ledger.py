@@ -79,7 +79,8 @@ class Ledger:
         command, records, reply, _ = settle
         for recorded in records:
             event = recorded.event
-            if isinstance(reply, Refused) and not isinstance(event, events.AnswerRefused):
+            is_refusal = isinstance(event, events.AnswerRefused | events.EngineFenced)
+            if isinstance(reply, Refused) and not is_refusal:
                 raise ViolationError(f"a refusal changed something: {event}", *_names(command))
             if isinstance(command, CompleteJob | FailJob | ReportHeartbeat):
                 _check_attempt(command, event)

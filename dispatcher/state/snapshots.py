@@ -13,6 +13,7 @@ import hashlib
 import logging
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -172,6 +173,11 @@ class Snapshots:
 
     async def newest(self, log: Log, upto: int) -> State | None:
         """Return the state of the newest valid snapshot at or before `upto`, or `None`."""
+        try:
+            self._refuse_planted()
+        except SnapshotError as error:
+            logger.warning("Using no snapshot: %s", error)
+            return None
         for seq, path in self.found():
             if seq <= upto:
                 try:
@@ -190,6 +196,7 @@ class Snapshots:
         draft = path.with_suffix(f".{os.getpid()}.new")
         try:
             self.directory.mkdir(exist_ok=True)
+            self._refuse_planted()
             for leftover in self.directory.glob("*.new"):  # by a killed writer: there is only one
                 leftover.unlink(missing_ok=True)
             files.write(path, encode(state, tree), draft)
@@ -207,6 +214,22 @@ class Snapshots:
         for path in paths:
             if (match := _NAME.fullmatch(path.name)) is not None:
                 yield int(match[1]), path
+
+    def _refuse_planted(self) -> None:
+        """Raise `SnapshotError` if another user could have put snapshots into the directory."""
+        try:
+            by_name, status = self.directory.lstat(), self.directory.stat()
+            beside = self.directory.parent
+            owners = [files.foreign_owner(it, beside) for it in (by_name, status)]
+        except OSError:
+            return  # there is none
+        owner = next((it for it in owners if it is not None), None)
+        if owner is not None or status.st_mode & stat.S_IWOTH:
+            who = "every user" if owner is None else f"another user (uid {owner})"
+            raise SnapshotError(
+                f"{self.directory}: {who} can write to it, and so change what the dispatcher "
+                "decides; remove it, and the dispatcher makes a new one"
+            )
 
     def _thin_out(self, newest: int) -> None:
         """Delete each snapshot whose removal leaves a gap no longer than the gap is old.

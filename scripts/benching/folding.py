@@ -22,20 +22,19 @@ from projections import Projections
 
 async def main(what: str, path: Path) -> None:
     """Read the whole log, and do as much with it as is asked for."""
-    log = await SqliteLog.open_for_reading(path)
-    began = time.perf_counter()
-    if what == "replay":
-        await replay(log)
-    elif what == "project":
-        await fold(log, Projections(), log.head)
-    else:
-        async with aclosing(log.entries()) as pages:
-            async for page in pages:
-                if what == "decode":
-                    decoded(page)
-    elapsed = time.perf_counter() - began
-    print(json.dumps({"events": log.head, "elapsed_s": elapsed}))
-    await log.close()
+    async with await SqliteLog.open_for_reading(path) as log:
+        began = time.perf_counter()
+        if what == "replay":
+            await replay(log)
+        elif what == "project":
+            await fold(log, Projections(), log.head)
+        else:
+            async with aclosing(log.entries()) as pages:
+                async for page in pages:
+                    if what == "decode":
+                        decoded(page)
+        elapsed = time.perf_counter() - began
+        print(json.dumps({"events": log.head, "elapsed_s": elapsed}))
 
 
 gc.disable()

@@ -26,6 +26,7 @@ from dispatcher.api.app import create_app
 from dispatcher.log.checkpoints import Signer
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.serving.as_of import Past
+from dispatcher.serving.quotas import Quotas
 from dispatcher.serving.service import Service
 from dispatcher.state.replay import State, replay
 from dispatcher.state.snapshots import encode
@@ -91,7 +92,9 @@ async def _dispatching() -> "AsyncIterator[_Cutting]":
     """Run a dispatcher in this process, on a log of its own."""
     with TemporaryDirectory(prefix="torture-") as name:
         log = await SqliteLog.open(Path(name, "events.db"))
-        service = Service(log, past=Past(log.path))
+        quotas = Quotas()
+        past = Past(log.path, questions=quotas.questions)
+        service = Service(log, past=past, quotas=quotas)
         await service.start()
         app = create_app(service, None, Signer.load_or_create(Path(name, "key")))
         try:
@@ -218,7 +221,9 @@ class _Cutting:
             "waiters": len(service._core.waiting()),  # noqa: SLF001 - it shows nowhere else
             "streams": service.feed.streams,
             "commands": len(service._commits._queue),  # noqa: SLF001
-            "questions": 0 if service.past is None else service.past._asked,  # noqa: SLF001
+            "questions": service.quotas.questions.held,
+            "polls": service.quotas.polls.held,
+            "unread bytes": service.quotas.answers.held,
         }
 
 

@@ -206,10 +206,9 @@ class _Torture:
 
     async def _show(self, disk: Disk) -> None:
         """Be the next process, which shows all that it finds; then the power fails."""
-        log = await SqliteLog.open(self._directory / "events.db")
-        self._is_made, self._acknowledged = True, log.head
-        disk.cut()
-        await log.close()
+        async with await SqliteLog.open(self._directory / "events.db") as log:
+            self._is_made, self._acknowledged = True, log.head
+            disk.cut()
 
     async def _examine(self, point: int) -> None:
         """Open a copy of what survived, with the log's own code on a real disk."""

@@ -110,7 +110,7 @@ async def test_a_restarted_engine_without_its_job_has_lost_it(client: httpx2.Asy
     assert (await job_shown(client, job_id))["status"] == "assigned"
     await beat(client, "e", instance="3")
     job = await job_shown(client, job_id)
-    assert (job["status"], job["retries"]) == ("pending", 1)
+    assert (job["status"], job["retries"]) == ("pending", 0)
     assert job["error_message"] == "engine e was restarted and no longer has the job"
 
 

@@ -20,15 +20,16 @@ from dispatcher.log.sqlite import SqliteLog
 from dispatcher.serving import feed as feed_module
 from dispatcher.serving import service as service_module
 from dispatcher.serving.feed import Feed
+from dispatcher.serving.quotas import Quota, Shares
 from dispatcher.sse import Block, Parser
 from tests.support.farm import beat, submitted
 from tests.support.flood import flood
 from tests.support.in_flight import until
-from tests.support.servers import KEY, Child, Running, child, client_of, running
+from tests.support.servers import ACTOR, KEY, Child, Running, child, client_of, running
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE_S: Final = 20
+PATIENCE_S: Final = 90
 MANY: Final = 500
 
 
@@ -37,8 +38,8 @@ def feeds(monkeypatch: pytest.MonkeyPatch) -> list[Feed]:
     """The feeds of all servers that are made from now on."""
     made: list[Feed] = []
 
-    def make(*args: Any) -> Feed:
-        made.append(Feed(*args))
+    def make(*args: Any, **named: Any) -> Feed:
+        made.append(Feed(*args, **named))
         return made[-1]
 
     monkeypatch.setattr(service_module, "Feed", make)
@@ -191,13 +192,15 @@ async def test_a_place_in_another_log_is_refused(client: httpx2.AsyncClient) -> 
 async def test_one_stream_too_many_is_told_to_come_back(
     feeds: list[Feed], client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_module, "MAX_STREAMS", 1)
+    shares = Shares(1, 1, 1, 2)
+    monkeypatch.setattr(feeds[0], "_places", Quota("streams are open", shares))
     async with client.stream("GET", "/events/stream"):
         await until(lambda: feeds[0].streams == 1)
         response = await client.get("/events/stream")
-        assert response.status_code == 429
+        assert (response.status_code, response.headers["Retry-After"]) == (429, "1")
         assert response.text == (
-            "Too Many Requests: 1 streams are open, which is the most; end one, or try again later"
+            f"Too Many Requests: 1 streams are open for the key '{ACTOR}', which is the most; "
+            "try again later"
         )
     await until(lambda: feeds[0].streams == 0)
     async with client.stream("GET", "/events/stream") as response:
@@ -241,9 +244,9 @@ async def test_a_reader_that_never_reads_holds_nobody_up_and_is_gone_when_it_han
         streaming(server, "?after=0", receive_bytes=4096),
         client.stream("GET", "/events/stream?after=0") as response,
     ):
-        for n in range(60):  # six megabytes, which no socket takes unread
-            await beat(client, "e", news=f"{n}" + "x" * 100_000)
-        assert [block.id for block in await shown(response, 60)] == list(range(1, 61))
+        for n in range(100):  # six megabytes, which no socket takes unread
+            await beat(client, "e", news=f"{n}" + "x" * 60_000)
+        assert [block.id for block in await shown(response, 100)] == list(range(1, 101))
         assert feeds[0].streams == 2
     await until(lambda: feeds[0].streams == 0)
 
@@ -254,8 +257,8 @@ async def test_a_reader_that_never_reads_does_not_keep_the_server_from_stopping(
         streaming(server, "?after=0", receive_bytes=4096),
         client_of(server) as client,
     ):
-        for n in range(60):
-            await beat(client, "e", news=f"{n}" + "x" * 100_000)
+        for n in range(100):
+            await beat(client, "e", news=f"{n}" + "x" * 60_000)
         server.process.terminate()
         async with asyncio.timeout(PATIENCE_S):
             assert await server.process.wait() == 0

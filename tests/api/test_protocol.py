@@ -90,6 +90,8 @@ async def test_the_dispatchers_own_fields_of_an_engine_follow_those_of_the_proto
         "online": True,
         "drained": False,
         "blocked": None,
+        "blocked_until": None,
+        "fenced_instances": [],
         "hostname": "rack",
         "instance": "1",
     }

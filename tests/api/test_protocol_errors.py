@@ -254,7 +254,7 @@ async def test_an_empty_body_is_invalid_json_where_a_field_is_required(
         ("OPTIONS", "/jobs/", b""),
         ("GET", "/schema", b""),
         ("GET", "/schema/openapi.yaml", b""),
-        ("GET", "/", b""),
+        ("POST", "/", b""),
         ("GET", "/health/more", b""),
         ("GET", "/jobs/%2e%2e/health", b""),
     ],
@@ -272,6 +272,15 @@ async def test_auth_comes_before_everything_else(
     assert (response.status_code, response.text) == (401, text)
     assert response.headers["content-type"].startswith("text/plain")
     assert events_in(farm.server.db) == before
+
+
+async def test_the_root_answers_without_a_key_as_the_health_check_of_an_engine_expects(
+    farm: Farm,
+) -> None:
+    for caller in (farm.stranger, farm.http):
+        response = await caller.get("/")
+        assert response.status_code == 200
+        assert response.text.startswith("This is a transcoding dispatcher.")
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/"])

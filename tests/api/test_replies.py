@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from dispatcher.api import errors
 from dispatcher.api.replies import render
 from dispatcher.core.commands import Command
-from dispatcher.core.deadlines import Due
 from dispatcher.core.decider import decide
 from dispatcher.core.dispatcher import Settle
+from dispatcher.core.due import Due
 from dispatcher.core.events import Recorded
 from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.policy import Policy

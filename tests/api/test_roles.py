@@ -54,6 +54,7 @@ ROUTES: Final[dict[tuple[str, str], Needs]] = {
     ("GET", "/schema/openapi.json"): ANY_KEY,
     ("GET", "/schema/openapi.yaml"): ANY_KEY,
     ("GET", "/schema/openapi.yml"): ANY_KEY,
+    ("GET", "/"): NO_KEY,
     ("GET", "/health"): NO_KEY,
 }
 """Every route, and what it needs."""

@@ -209,7 +209,7 @@ async def test_a_missing_key_exits_with_4(server: Running, tmp_path: Path) -> No
     ("url", "fault"),
     [
         ("nonsense", "does not begin with http:// or https://"),
-        ("http://127.0.0.1:99999", "can't be read: Port out of range 0-65535"),
+        ("http://127.0.0.1:99999", "can't be read: its port is no number from 1 to 65535"),
     ],
 )
 async def test_a_server_that_can_not_be_a_dispatcher_exits_with_4(

@@ -93,9 +93,8 @@ async def test_a_history_from_the_log_alone_has_what_this_version_does_not_know(
             (5, "farm_sold", 1, b'{"job_id":["j"]}'),
         )
     ]
-    log = await SqliteLog.open(db)
-    await log.append([known, *strange], 0)
-    await log.close()
+    async with await SqliteLog.open(db) as log:
+        await log.append([known, *strange], 0)
     done = await command(tmp_path, "history", "j", "--db", str(db))
     assert (done.status, done.err) == (0, "")
     assert "│ job_teleported" in done.out

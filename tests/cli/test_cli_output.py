@@ -90,4 +90,68 @@ async def test_nor_does_what_is_logged(tmp_path: Path) -> None:
     )
     done = await command(tmp_path, program=("-c", script))
     assert (done.status, done.out) == (0, "")
-    assert done.err == "INFO job \\x1b]0;owned\\x07\nof an engine\n"
+    assert done.err == "INFO job \\x1b]0;owned\\x07\\nof an engine\n"
+
+
+FORGED: Final = "2026-01-02 03:04:05 INFO engine e: all is well"
+
+
+async def test_no_text_of_others_makes_a_line_of_the_log(tmp_path: Path) -> None:
+    script = f"""
+import logging, sys
+from dispatcher.cli.output import log_plainly
+log_plainly("%(levelname)s %(message)s", logging.INFO)
+for end in ("\\n", "\\r", "\\x0b", "\\x85", "\\u2028"):
+    logging.info("job %s", "http://anna:secret@media/a" + end + {FORGED!r})
+    try:
+        raise ValueError("x" + end + {FORGED!r} + " http://anna:secret@media/")
+    except ValueError:
+        logging.exception("failed: %s", {FORGED!r})
+"""
+    done = await command(tmp_path, program=("-c", script))
+    lines = done.err.splitlines()
+    assert sum(line.startswith(("INFO", "ERROR")) for line in lines) == 10
+    assert all(line.startswith(("INFO job http://media/a", "ERROR ", "  ")) for line in lines)
+    assert not any(line.startswith(FORGED) for line in lines)
+    assert "secret" not in done.err
+
+
+async def test_what_the_dispatcher_says_of_a_path_is_one_line(tmp_path: Path) -> None:
+    """Such as that of a request that met a defect."""
+    script = """
+import logging
+from dispatcher.api.errors import answer_to
+from dispatcher.cli.output import log_plainly
+from dispatcher.core.commands import Caller
+log_plainly("%(levelname)s %(message)s", logging.INFO)
+scope = {"method": "GET", "path": "/x\\nINFO forged", "state": {"caller": Caller("a", "b")}}
+answer_to(ValueError("y\\nINFO forged"), scope)
+"""
+    done = await command(tmp_path, program=("-c", script))
+    assert done.status == 0
+    assert [line for line in done.err.splitlines() if not line.startswith("  ")] == [
+        "ERROR GET /x\\nINFO forged failed, request b"
+    ]
+
+
+async def test_passwords_of_sources_are_shown_to_scripts_alone(
+    client: httpx2.AsyncClient, server: Running, tmp_path: Path
+) -> None:
+    url = "http://anna:secret@media/in.mp4?token=c0ffee"
+    job_id = await submitted(client, source_url=url, max_retries=1)
+    failure = {"error_message": f"{url}: refused"}
+    assert (await client.post(f"/jobs/{job_id}/fail", json=failure)).status_code == 200
+    for words in (("jobs",), ("job", job_id), ("history", job_id), ("why", job_id)):
+        done = await command(tmp_path, *words, server=server.url)
+        assert done.status == 0
+        assert "secret" not in done.out + done.err
+        assert "c0ffee" not in done.out + done.err
+    done = await command(tmp_path, "job", job_id, "--json", server=server.url)
+    assert done.json["source_url"] == url
+
+
+async def test_the_password_of_a_dispatchers_url_is_not_told(tmp_path: Path) -> None:
+    for url in ("http://anna:secret@127.0.0.1:9", "ftp://anna:secret@h/", "http://anna:secret/@h"):
+        done = await command(tmp_path, "jobs", server=url)
+        assert done.status in {3, 4}
+        assert "secret" not in done.err

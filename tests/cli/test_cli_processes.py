@@ -11,7 +11,7 @@ from dispatcher.client import Client
 from dispatcher.engine.sources import STREAM_FROM_MB
 from tests.support.commands import command, ended, said_by, started
 from tests.support.engines import eventually, files_below, program
-from tests.support.media import Clips, found_in
+from tests.support.media import FFMPEG, Clips, found_in
 from tests.support.servers import KEY, Running, events_in
 from tests.support.web import Answer, Asked, answering, forwarding_to, web
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 ENGINE = (
     *("engine", "--id", "farm-1", "--work-dir", "work", "--output", "out"),
-    *("--poll-s", "0.05", "--wait-s", "0"),
+    *("--ffmpeg", str(FFMPEG), "--poll-s", "0.05", "--wait-s", "0"),
     *("--source-root", "/", "--source-networks", "loopback"),
 )
 

@@ -51,10 +51,9 @@ def names_in(directory: Path) -> list[str]:
 @pytest.fixture
 async def root(db: Path) -> bytes:
     """The root of a log of many events, which stands at `db`."""
-    log = await SqliteLog.open(db)
-    seen = (Recorded(n, START, "t", EngineSeen(f"e{n}")) for n in range(1, EVENTS + 1))
-    await log.append(encoded(*seen), 0)
-    await log.close()
+    async with await SqliteLog.open(db) as log:
+        seen = (Recorded(n, START, "t", EngineSeen(f"e{n}")) for n in range(1, EVENTS + 1))
+        await log.append(encoded(*seen), 0)
     return log.tree.root()
 
 

@@ -1,5 +1,6 @@
 """Leases, time-outs, restarts and fencing: how an attempt ends, and who may answer for it."""
 
+import msgspec
 import pytest
 
 from dispatcher.core.commands import (
@@ -12,24 +13,45 @@ from dispatcher.core.commands import (
     ReportHeartbeat,
     TimeOutJob,
 )
+from dispatcher.core.decider import Decision
 from dispatcher.core.events import (
     AnswerRefused,
     EngineForgotten,
-    EngineLost,
+    EngineReplaced,
     EngineReported,
     EngineSeen,
+    Event,
     JobFailedPermanently,
     JobProgressed,
     JobRequeued,
     JobRetried,
 )
-from dispatcher.core.replies import Reason
-from tests.support.given import OUTPUT, assigned, completed, engine, failed, given, job, requeued
+from dispatcher.core.policy import Policy
+from dispatcher.core.replies import Reason, Refused
+from tests.support.given import (
+    OUTPUT,
+    START,
+    assigned,
+    completed,
+    engine,
+    failed,
+    given,
+    job,
+    lost,
+    requeued,
+)
 
 HELD = (job("a"), engine("e", instance="1"), assigned("a", "e"))
 PASSED_ON = (*HELD, requeued("a", "e"), engine("f"), assigned("a", "f", attempt=2))
 SILENT = "engine e has been silent for 60 s"
 RESTARTED = "engine e was restarted and no longer has the job"
+LOST_WITH_IT = requeued(
+    "a", "e", retries=0, error=SILENT, cause="engine_silent", blames=False, losses=1
+)
+RESTARTED_WITHOUT_IT = requeued(
+    "a", "e", retries=0, error=RESTARTED, cause="engine_restarted", blames=False, losses=1
+)
+REPLACED = EngineReplaced("e", "2", "1", START)
 
 
 # Leases
@@ -37,21 +59,19 @@ RESTARTED = "engine e was restarted and no longer has the job"
 
 def test_the_job_of_a_silent_engine_is_requeued() -> None:
     story = given(*HELD).when(LoseEngine("e", 60.0))
-    story.then(
-        EngineLost("e", 60.0), requeued("a", "e", error=SILENT, cause="engine_silent", blames=True)
-    )
+    story.then(lost("e"), LOST_WITH_IT)
     assert not story.fleet.engines["e"].online
     assert story.fleet.jobs["a"].status == "pending"
 
 
-def test_a_job_whose_retries_are_used_up_ends_with_its_silent_engine() -> None:
+def test_the_loss_of_its_engine_uses_up_no_retry_of_a_job() -> None:
     given(job("a", max_retries=1), engine("e"), assigned("a", "e")).when(
         LoseEngine("e", 60.0)
-    ).then(EngineLost("e", 60.0), failed("a", "e", error=SILENT, cause="engine_silent"))
+    ).then(lost("e"), LOST_WITH_IT)
 
 
 def test_a_job_that_kills_engines_comes_to_an_end() -> None:
-    story = given(job("killer", max_retries=3), *map(engine, "efgh"))
+    story = given(job("killer", max_retries=3), *map(engine, "efgh"), policy=Policy(max_losses=3))
     for attempt, engine_id in enumerate("efg", 1):
         story.when(AssignJob(engine_id)).then(assigned("killer", engine_id, attempt))
         story.when(LoseEngine(engine_id, 60.0))
@@ -61,7 +81,7 @@ def test_a_job_that_kills_engines_comes_to_an_end() -> None:
 
 
 def test_an_engine_that_falls_silent_without_a_job_is_only_lost() -> None:
-    given(engine("e")).when(LoseEngine("e", 2.5)).then(EngineLost("e", 2.5))
+    given(engine("e")).when(LoseEngine("e", 2.5)).then(lost("e", 2.5))
 
 
 def test_an_attempt_that_takes_too_long_ends() -> None:
@@ -94,7 +114,7 @@ def test_a_stale_timer_does_nothing(stale: Command) -> None:
     story = given(
         *PASSED_ON,
         engine("lost"),
-        EngineLost("lost", 60.0),
+        lost("lost"),
         job("waits"),
         job("done"),
         assigned("done", "e"),
@@ -175,7 +195,8 @@ def test_an_answer_to_an_unknown_job_is_refused_before_all_else() -> None:
 def test_an_engine_that_restarted_without_its_job_loses_it_at_once() -> None:
     given(*HELD).when(ReportHeartbeat("e", {"instance": "2"})).then(
         EngineReported("e", {"instance": "2"}),
-        requeued("a", "e", error=RESTARTED, cause="engine_restarted"),
+        REPLACED,
+        RESTARTED_WITHOUT_IT,
     )
 
 
@@ -183,13 +204,14 @@ def test_an_engine_that_restarted_with_another_job_in_hand_loses_its_own() -> No
     story = given(*HELD).when(ReportHeartbeat("e", {"instance": "2"}, "b", 1, 5.0))
     story.then(
         EngineReported("e", {"instance": "2"}),
-        requeued("a", "e", error=RESTARTED, cause="engine_restarted"),
+        REPLACED,
+        RESTARTED_WITHOUT_IT,
     )
 
 
 def test_an_engine_that_restarted_and_has_its_job_keeps_it() -> None:
     story = given(*HELD).when(ReportHeartbeat("e", {"instance": "2"}, "a", 1))
-    story.then(EngineReported("e", {"instance": "2"}))
+    story.then(EngineReported("e", {"instance": "2"}), REPLACED)
     assert story.fleet.engines["e"].holds == "a"
 
 
@@ -200,7 +222,7 @@ def test_an_engine_that_did_not_restart_keeps_a_job_that_it_does_not_speak_of() 
 
 def test_an_engine_that_restarts_with_nothing_assigned_loses_nothing() -> None:
     given(engine("e", instance="1")).when(ReportHeartbeat("e", {"instance": "2"})).then(
-        EngineReported("e", {"instance": "2"})
+        EngineReported("e", {"instance": "2"}), REPLACED
     )
 
 
@@ -273,3 +295,37 @@ def test_events_from_before_causes_were_recorded_were_reported_by_engines(
 ) -> None:
     event = of_type("a", "e", 1, 1, "broke")
     assert (event.cause, event.blames_engine) == ("reported", False)
+
+
+# Callers that speak for one engine
+
+
+@pytest.mark.parametrize("answer", [CompleteJob("a", OUTPUT), FailJob("a", "broke")])
+def test_who_speaks_for_an_engine_answers_for_its_newest_attempt(
+    answer: CompleteJob | FailJob,
+) -> None:
+    its_own = msgspec.structs.replace(answer, speaks_for="e")
+    assert not isinstance(given(*HELD).when(its_own).outcome.reply, Refused)
+    lost = (*HELD, requeued("a", "e"))
+    assert not isinstance(given(*lost).when(its_own).outcome.reply, Refused)
+
+
+@pytest.mark.parametrize("answer", [CompleteJob("a", OUTPUT), FailJob("a", "broke")])
+@pytest.mark.parametrize(
+    "past",
+    [PASSED_ON, (job("a"), engine("e")), (*PASSED_ON, completed("a", "f", attempt=2))],
+)
+def test_and_for_no_other(answer: CompleteJob | FailJob, past: tuple[Event, ...]) -> None:
+    text = (
+        "Forbidden: this key speaks for engine e alone, and the newest attempt at this job is not "
+        "that engine's."
+    )
+    outcome = given(*past).when(msgspec.structs.replace(answer, speaks_for="e")).outcome
+    assert outcome == Decision((), Refused(Reason.NOT_ITS_ENGINE, text))
+
+
+def test_an_answer_that_names_the_engine_is_late_as_anybodys_is() -> None:
+    late = CompleteJob("a", OUTPUT, engine_id="e", attempt=1, speaks_for="e")
+    reply = given(*PASSED_ON).when(late).outcome.reply
+    assert isinstance(reply, Refused)
+    assert reply.reason is Reason.NOT_THE_HOLDER

@@ -5,9 +5,16 @@ from typing import Final
 
 import pytest
 
-from dispatcher.core.commands import LoseEngine, ReleaseJob, TimeOutJob
+from dispatcher.core.commands import (
+    ForgetLostEngine,
+    LoseEngine,
+    ReleaseJob,
+    TimeOutJob,
+    UnblockEngine,
+)
 from dispatcher.core.events import (
     EngineBenchmarked,
+    EngineBlocked,
     EngineForgotten,
     EngineLost,
     EngineSeen,
@@ -17,7 +24,7 @@ from dispatcher.core.events import (
     JobSubmitted,
 )
 from dispatcher.core.policy import Policy
-from tests.support.given import START, assigned, completed, engine, failed, job, requeued
+from tests.support.given import START, assigned, completed, engine, failed, job, lost, requeued
 from tests.support.ticking import Ticking
 
 BOUNDED: Final = Policy(lease_s=1e9, job_timeout_s=900.0)
@@ -98,9 +105,58 @@ def test_an_attempt_that_takes_too_long_is_due() -> None:
 
 
 def test_with_no_bound_an_attempt_may_take_for_ever() -> None:
-    ticking = Ticking(Policy(lease_s=1e12))
+    ticking = Ticking(Policy(lease_s=1e12, stall_timeout_s=0.0))
     ticking.notice(assigned("a", "e"))
     assert ticking.due_after(1e9) == []
+
+
+def test_an_attempt_that_shows_no_progress_for_hours_is_due_once() -> None:
+    ticking = Ticking(Policy(lease_s=1e12, stall_timeout_s=7200.0))
+    ticking.notice(assigned("a", "e", attempt=2), assigned("b", "f"))
+    assert ticking.due_after(7000.0) == []
+    ticking.notice(JobProgressed("a", "e", 2, 1.0))
+    assert ticking.due_after(200.0) == [TimeOutJob("b", 1, 7200.0, is_stalled=True)]
+    assert ticking.due_after(7000.0) == [TimeOutJob("a", 2, 7200.0, is_stalled=True)]
+    assert ticking.due_after(1e6) == []
+
+
+def test_an_absence_of_the_dispatcher_is_no_lack_of_progress() -> None:
+    ticking = Ticking(Policy(lease_s=1e12, stall_timeout_s=7200.0))
+    ticking.notice(assigned("a", "e"))
+    ticking.pass_unseen(5000.0)
+    assert ticking.due_after(7199.0) == []
+    assert ticking.due_after(1.0) == [TimeOutJob("a", 1, 7200.0, is_stalled=True)]
+
+
+# Blocks
+
+
+def test_a_block_ends_at_its_time_and_the_last_one_counts() -> None:
+    ticking = Ticking(Policy(lease_s=1e12))
+    ticking.notice(EngineBlocked("e", "why", START + timedelta(seconds=600)))
+    assert ticking.due_after(599.0) == []
+    ticking.notice(EngineBlocked("e", "why", START + timedelta(seconds=300)))
+    assert ticking.due_after(299.0) == []
+    assert ticking.due_after(1.0) == [UnblockEngine("e")]
+
+
+def test_a_block_without_an_end_lasts() -> None:
+    ticking = Ticking(Policy(lease_s=1e12))
+    ticking.notice(EngineBlocked("e", "why"))
+    assert ticking.due_after(1e9) == []
+
+
+# Engines that come and go
+
+
+def test_an_engine_that_is_offline_for_long_is_forgotten_if_that_is_wished() -> None:
+    for forget_s, due in ((0.0, []), (3600.0, [ForgetLostEngine("e")])):
+        ticking = Ticking(Policy(lease_s=60.0, forget_engine_after_s=forget_s))
+        ticking.notice(engine("e"))
+        assert ticking.due_after(60.0) == [LoseEngine("e", 60.0)]
+        ticking.notice(lost("e"))
+        assert ticking.due_after(3599.0) == []
+        assert ticking.due_after(1.0) == due
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,12 @@
 """The dispatcher without a loop, a disk or a clock: ticks, waits, restarts, call by call."""
 
-from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
 
 import pytest
 
 from dispatcher.core import events
 from dispatcher.core.commands import (
     AssignJob,
-    Caller,
-    Command,
     CompleteJob,
     DrainEngine,
     FailJob,
@@ -21,64 +17,13 @@ from dispatcher.core.commands import (
     TimeOutJob,
 )
 from dispatcher.core.deadlines import TIMED, Deadlines
-from dispatcher.core.dispatcher import Dispatcher, Effect, Settle, StoodStill, Wait
+from dispatcher.core.dispatcher import Settle, StoodStill, Wait
 from dispatcher.core.events import Event, JobAssigned, Recorded
-from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.policy import Policy
 from dispatcher.core.replies import NO_WORK, JobIs, Orders, Reason, Refused
 from dispatcher.log.serialization import NAMES
+from tests.support.driven import Driven, replies
 from tests.support.given import START, assigned, completed, engine, failed, job, requeued
-
-LEASE: Final = Policy(lease_s=60.0)
-SOMEBODY: Final = Caller("somebody", "request 1")
-
-
-class Driven:
-    """A dispatcher, its clock, and what is durable."""
-
-    def __init__(self, *past: Event, policy: Policy = LEASE) -> None:
-        self.core = Dispatcher(policy)
-        self.now_s = 1000.0
-        self.durable: list[Event] = []
-        self.restart(*past)
-
-    def restart(self, *durable: Event) -> Sequence[Effect]:
-        """Begin again from what is durable, and these."""
-        self.durable += durable
-        fleet = Fleet()
-        for event in self.durable:
-            evolve(fleet, event)
-        at = START + timedelta(seconds=self.now_s - 1000.0)
-        return self.core.restart(fleet, len(self.durable), at=at, now_s=self.now_s)
-
-    def take(
-        self, command: Command, ticket: str | None = None, wait_s: float = 0.0
-    ) -> Sequence[Effect]:
-        at = START + timedelta(seconds=self.now_s - 1000.0)
-        return self.core.take(
-            command, SOMEBODY, at=at, now_s=self.now_s, ticket=ticket, wait_s=wait_s
-        )
-
-    def tick(self) -> Sequence[Effect]:
-        at = START + timedelta(seconds=self.now_s - 1000.0)
-        return self.core.tick(at=at, now_s=self.now_s, durable_seq=self.core.seq)
-
-    def after(self, seconds: float) -> list[Command]:
-        """Let time pass second by second, as it goes when nothing stands still; give what was due.
-
-        All is made durable at once.
-        """
-        done = []
-        for _ in range(int(seconds)):
-            self.now_s += 1.0
-            while effects := self.tick():
-                done += [effect.command for effect in effects if isinstance(effect, Settle)]
-        return done
-
-
-def replies(effects: Sequence[Effect]) -> list[tuple[object, object]]:
-    return [(it.ticket, it.reply) for it in effects if isinstance(it, Settle)]
-
 
 # Ticks
 
@@ -244,15 +189,20 @@ def test_events_that_are_not_timed_move_no_deadline() -> None:
         events.AnswerRefused: events.AnswerRefused("a", "e", 1, "fail", ""),
         events.EngineSeen: events.EngineSeen("e"),
         events.EngineBenchmarked: events.EngineBenchmarked("e", 1.0),
+        events.EngineReplaced: events.EngineReplaced("e", "2", "1", START),
+        events.EngineFenced: events.EngineFenced("e", "1"),
+        events.EngineAsked: events.EngineAsked("e", "a"),
         events.EngineLost: events.EngineLost("e", 60.0),
-        events.EngineBlocked: events.EngineBlocked("e", "why"),
+        events.EngineBlamed: events.EngineBlamed("e", "a"),
+        events.EngineBlocked: events.EngineBlocked("e", "why", START + timedelta(seconds=60)),
+        events.EngineUnblocked: events.EngineUnblocked("e"),
         events.EngineDrained: events.EngineDrained("e"),
         events.EngineResumed: events.EngineResumed("e"),
         events.EngineForgotten: events.EngineForgotten("e"),
     }
     assert set(every) == set(NAMES)
     for kind, event in every.items():
-        deadlines = Deadlines(Policy(job_timeout_s=900.0))
+        deadlines = Deadlines(Policy(job_timeout_s=900.0, forget_engine_after_s=900.0))
         deadlines.notice(Recorded(1, START, "tester", engine("e")), 0.0)
         deadlines.notice(Recorded(2, START, "tester", assigned("a", "e")), 0.0)
         before = dict(deadlines._due)
@@ -365,3 +315,26 @@ def test_the_same_completion_again_is_done_and_writes_nothing() -> None:
     (again,) = driven.take(CompleteJob("a", "out"), "again")
     assert isinstance(again, Settle)
     assert (replies(first)[0][1], list(again.records)) == (again.reply, [])
+
+
+def test_an_ask_of_a_blocked_engine_has_a_job_as_soon_as_its_block_is_over() -> None:
+    until = START + timedelta(seconds=600)
+    driven = Driven(engine("e"), job("a"), events.EngineBlocked("e", "why", until))
+    driven.take(AssignJob("e"), "ask", wait_s=20.0)
+    asked = False
+    for _ in range(600):
+        driven.now_s += 1.0
+        driven.take(ReportHeartbeat("e", {}))
+        while effects := driven.tick():
+            asked = asked or ("ask", JobIs("a", is_new=True)) in replies(effects)
+        assert asked == (driven.now_s >= 1600.0)
+
+
+def test_an_ask_of_an_instance_that_is_replaced_is_refused_and_has_no_job() -> None:
+    driven = Driven(engine("e", instance="1"))
+    driven.take(AssignJob("e", instance="1"), "ask", wait_s=20.0)
+    effects = driven.take(ReportHeartbeat("e", {"instance": "2"}))
+    (_, refused) = replies(effects)
+    assert refused[0] == "ask"
+    assert isinstance(refused[1], Refused)
+    assert driven.core.waiting() == []

@@ -1,7 +1,7 @@
 """Whatever is asked of the farm, in whatever order and at whatever time, its laws hold."""
 
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -14,13 +14,13 @@ from hypothesis.stateful import (
 )
 
 from dispatcher.core import commands
-from dispatcher.core.commands import Command, CompleteJob, FailJob
-from dispatcher.core.decider import Decision, decide
+from dispatcher.core.commands import Command, CompleteJob, FailJob, ReportedCause
+from dispatcher.core.decider import decide
 from dispatcher.core.events import Event, JobRetried, Recorded
 from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.invariants import check_choices, check_decided
 from dispatcher.core.policy import Policy
-from dispatcher.core.replies import DONE, Reason, Refused
+from dispatcher.core.replies import DONE, Decision, Reason, Refused
 from dispatcher.log import serialization
 from dispatcher.state.agreement import check_shown
 from projections import Projections
@@ -36,6 +36,8 @@ engines = st.sampled_from(["x", "y", "z"])
 codecs = st.sampled_from(["h264", "h264", "vp9"])
 attempts = st.none() | st.integers(0, 4)
 urls = st.sampled_from(["one", "other"])
+causes = st.sampled_from(get_args(ReportedCause))
+instances = st.none() | st.sampled_from(["1", "2", "3"])
 seconds = st.sampled_from([0.5, 60.0])
 reports: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {},
@@ -45,7 +47,7 @@ reports: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "storage_capacity_gb": st.sampled_from([0.0, 1.0, 500.0]),
         "streaming_support": st.booleans(),
         "benchmark_time": st.sampled_from([0.0, 1.0, 9.0]),
-        "instance": st.sampled_from(["1", "2"]),
+        "instance": st.sampled_from(["1", "2", "3"]),
     },
 )
 policies = st.builds(
@@ -53,6 +55,9 @@ policies = st.builds(
     priority_point_s=st.sampled_from([0.0, 60.0]),
     retry_backoff_s=st.sampled_from([0.0, 30.0]),
     block_after=st.sampled_from([0, 1, 3]),
+    block_for_s=st.sampled_from([0.0, 60.0]),
+    max_losses=st.sampled_from([0, 1, 3]),
+    source_patience_s=st.sampled_from([0.0, 30.0, 3600.0]),
 )
 
 steps_taken = 0
@@ -164,9 +169,38 @@ class Farm(RuleBasedStateMachine):
     def benchmark(self, engine_id: str, benchmark_time: float) -> None:
         self.carry_out(commands.ReportBenchmark(engine_id, benchmark_time))
 
-    @rule(engine_id=st.none() | engines, resume=st.booleans())
-    def assign(self, engine_id: str | None, *, resume: bool) -> None:
-        self.carry_out(commands.AssignJob(engine_id, resume))
+    @rule(engine_id=st.none() | engines, resume=st.booleans(), instance=instances)
+    def assign(self, engine_id: str | None, instance: str | None, *, resume: bool) -> None:
+        self.carry_out(commands.AssignJob(engine_id, resume, instance))
+
+    @rule(engine_id=engines, take_back=st.booleans())
+    def ask_for_other_work(self, engine_id: str, *, take_back: bool) -> None:
+        if (engine := self.fleet.engines.get(engine_id)) is not None and engine.holds is not None:
+            job_id = engine.holds
+            self.carry_out(commands.NoticeAsking(engine_id, job_id))
+            if take_back:
+                self.carry_out(commands.TakeBackJob(engine_id, job_id, 60.0))
+                assert (engine.holds is None) == (not engine.tells_instance)
+
+    @rule(engine_id=engines)
+    def unblock(self, engine_id: str) -> None:
+        blocked = [e.engine_id for e in self.fleet.engines.values() if e.blocked is not None]
+        self.carry_out(commands.UnblockEngine(min(blocked, default=engine_id)))
+
+    @rule(engine_id=engines)
+    def one_engine_alone_lacks_a_source(self, engine_id: str) -> None:
+        held = [job for job in self.fleet.jobs.values() if job.holder is not None]
+        for job in held[:1]:
+            self.carry_out(FailJob(job.job_id, "away", cause="source_away"))
+            self.carry_out(commands.ReleaseJob(job.job_id))
+            self.carry_out(commands.ReportHeartbeat(engine_id, {}))
+            self.carry_out(commands.AssignJob(engine_id))
+            if job.holder == engine_id:
+                self.carry_out(CompleteJob(job.job_id, "there", engine_id))
+
+    @rule(engine_id=engines)
+    def forget_if_lost(self, engine_id: str) -> None:
+        self.carry_out(commands.ForgetLostEngine(engine_id))
 
     @rule(job_id=jobs, url=urls, engine_id=st.none() | engines, attempt=attempts)
     def complete(self, job_id: str, url: str, engine_id: str | None, attempt: int | None) -> None:
@@ -176,13 +210,14 @@ class Farm(RuleBasedStateMachine):
     def fail(self, job_id: str, engine_id: str | None, attempt: int | None) -> None:
         self.answer(FailJob(job_id, "broke", engine_id, attempt))
 
-    @rule(job_id=jobs, url=urls, broke=st.booleans())
-    def answer_as_the_holder(self, job_id: str, url: str, *, broke: bool) -> None:
+    @rule(job_id=jobs, url=urls, cause=st.none() | causes)
+    def answer_as_the_holder(self, job_id: str, url: str, cause: ReportedCause | None) -> None:
         if (job := self.fleet.jobs.get(job_id)) is not None and job.holder is not None:
-            whose = {"engine_id": job.holder, "attempt": job.attempt}
-            self.answer(
-                FailJob(job_id, "broke", **whose) if broke else CompleteJob(job_id, url, **whose)  # type: ignore[arg-type]
-            )
+            holder, attempt = job.holder, job.attempt
+            if cause is None:
+                self.answer(CompleteJob(job_id, url, holder, attempt))
+            else:
+                self.answer(FailJob(job_id, "broke", holder, attempt, cause=cause))
             assert job.holder is None
 
     @rule(job_id=jobs)

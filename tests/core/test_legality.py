@@ -19,14 +19,19 @@ from dispatcher.core.decider import decide
 from dispatcher.core.events import (
     ASKED_BY_NAME,
     AnswerRefused,
+    EngineAsked,
     EngineBenchmarked,
+    EngineBlamed,
     EngineBlocked,
     EngineDrained,
+    EngineFenced,
     EngineForgotten,
     EngineLost,
+    EngineReplaced,
     EngineReported,
     EngineResumed,
     EngineSeen,
+    EngineUnblocked,
     Event,
     JobAssigned,
     JobCancelled,
@@ -72,6 +77,9 @@ likely_commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(commands.AssignJob, ids | st.none()),
     st.builds(commands.AssignJob, ids),
     st.builds(commands.FailJob, ids, st.just("broke")),
+    st.builds(commands.FailJob, ids, st.just("away"), cause=st.just("source_away")),
+    st.builds(commands.UnblockEngine, ids),
+    st.builds(commands.NoticeAsking, ids, ids),
     st.builds(commands.CompleteJob, ids, st.just("u")),
     st.builds(commands.TimeOutJob, ids, st.integers(1, 3), st.just(60.0)),
     st.builds(commands.ReleaseJob, ids),
@@ -80,7 +88,28 @@ likely_commands: st.SearchStrategy[Command] = st.one_of(
 wishes = st.tuples(
     likely_commands | any_commands, policies, st.sampled_from([0.0, 1.0, 3600.0, -1.0, -3600.0])
 )
-histories = st.lists(wishes, min_size=40, max_size=60)
+a_block = [
+    (commands.SubmitJob("g", "u", "h264"), Policy(), 0.0),
+    (commands.ReportHeartbeat("a", {}), Policy(), 0.0),
+    (commands.AssignJob("a"), Policy(), 0.0),
+    (commands.FailJob("g", "broke", cause="engine_at_fault"), Policy(block_after=1), 0.0),
+    (commands.UnblockEngine("a"), Policy(), 600.0),
+]
+a_source_that_one_alone_lacks = [
+    (commands.SubmitJob("h", "u", "h264", priority=100), Policy(), 0.0),
+    (commands.ReportHeartbeat("a", {}), Policy(), 0.0),
+    (commands.ReportHeartbeat("", {}), Policy(), 0.0),
+    (commands.AssignJob("a"), Policy(), 0.0),
+    (commands.FailJob("h", "away", cause="source_away"), Policy(), 0.0),
+    (commands.AssignJob(""), Policy(), 0.0),
+    (commands.CompleteJob("h", "u"), Policy(block_after=1), 0.0),
+]
+histories = st.builds(
+    lambda before, story, after: [*before, *story, *after],
+    st.lists(wishes, max_size=20),
+    st.sampled_from([[], [], [], a_block, a_source_that_one_alone_lacks]),
+    st.lists(wishes, min_size=30, max_size=40),
+)
 
 
 def outcomes(history: list[Wish]) -> Iterator[tuple[Fleet, list[Event]]]:
@@ -150,7 +179,8 @@ SAME_FIELDS: Final[dict[type[Event], Callable[..., Command]]] = {
     JobRetried: commands.RetryJob,
     EngineReported: commands.ReportHeartbeat,
     EngineBenchmarked: commands.ReportBenchmark,
-    EngineLost: commands.LoseEngine,
+    EngineAsked: commands.NoticeAsking,
+    EngineUnblocked: commands.UnblockEngine,
     EngineDrained: commands.DrainEngine,
     EngineResumed: commands.ResumeEngine,
     EngineForgotten: commands.ForgetEngine,
@@ -166,8 +196,13 @@ def command_for(event: Event) -> Command | None:
             return commands.AssignJob(engine_id if rule == ASKED_BY_NAME else None)
         case JobCompleted(job_id, _, _, output_url):
             return commands.CompleteJob(job_id, output_url)
-        case JobRequeued(cause="reported") | JobFailedPermanently(cause="reported"):
-            return commands.FailJob(event.job_id, "")
+        case (
+            JobRequeued(cause="reported" | "engine_at_fault" | "source_bad" as cause)
+            | JobFailedPermanently(cause="reported" | "engine_at_fault" | "source_bad" as cause)
+        ):
+            return commands.FailJob(event.job_id, "", cause=cause)
+        case JobRequeued(job_id, engine_id, cause="given_back"):
+            return commands.FailJob(job_id, "", engine_id, cause="given_back")
         case JobRequeued(cause="timed_out") | JobFailedPermanently(cause="timed_out"):
             return commands.TimeOutJob(event.job_id, event.attempt, 60.0)
         case JobProgressed(job_id, engine_id, attempt, progress):
@@ -178,7 +213,17 @@ def command_for(event: Event) -> Command | None:
             return commands.FailJob(job_id, "", engine_id, attempt)
         case EngineSeen(engine_id):
             return commands.ReportHeartbeat(engine_id, {})
-        case JobRequeued() | JobFailedPermanently() | EngineBlocked():
+        case EngineFenced(engine_id, instance):
+            return commands.ReportHeartbeat(engine_id, {"instance": instance})
+        case EngineLost(engine_id, silent_s):
+            return commands.LoseEngine(engine_id, silent_s)
+        case (
+            JobRequeued()
+            | JobFailedPermanently()
+            | EngineBlocked()
+            | EngineBlamed()
+            | EngineReplaced()
+        ):
             return None
         case _:
             return SAME_FIELDS[type(event)](*msgspec.structs.astuple(event))
@@ -187,6 +232,7 @@ def command_for(event: Event) -> Command | None:
 def bare(event: Event) -> dict[str, Any]:
     """Leave out what the settings say, and the words."""
     unsaid = {"waits_since", "not_before", "error_message", "answer", "reason"}
+    unsaid |= {"source_waited_s", "since", "until"}
     fields = msgspec.structs.asdict(event)
     return {"": type(event), **{k: v for k, v in fields.items() if k not in unsaid}}
 
@@ -220,7 +266,8 @@ def lives(events: list[Event]) -> dict[str, list[int]]:
     """Give, for each job, where in a log its state changes."""
     found: dict[str, list[int]] = {}
     for place, event in enumerate(events):
-        if not isinstance(event, JobProgressed | AnswerRefused) and hasattr(event, "job_id"):
+        leaves_it = isinstance(event, JobProgressed | AnswerRefused | EngineAsked | EngineBlamed)
+        if not leaves_it and hasattr(event, "job_id"):
             found.setdefault(event.job_id, []).append(place)
     return found
 
@@ -386,6 +433,26 @@ ENDS: Final[list[Story]] = [
         "job a is re-queued for engine_restarted, but engine e never told its instance",
     ),
     (
+        HELD,
+        requeued("a", "e", cause="engine_asked"),
+        "job a is re-queued for engine_asked, but engine e did not ask for other work",
+    ),
+    (
+        (*HELD, EngineAsked("e", "a")),
+        requeued("a", "e", retries=0, losses=2, cause="engine_asked", blames=False),
+        "job a is re-queued with losses 2, but by engine_asked they are 1",
+    ),
+    (
+        HELD,
+        requeued("a", "e", retries=0, source_tries=2, cause="source_away", blames=False),
+        "job a is re-queued with 2 tries for its source, but by source_away they are 1",
+    ),
+    (
+        HELD,
+        requeued("a", "e", cause="source_bad", blames=False),
+        "job a is re-queued, but its source is bad",
+    ),
+    (
         TORN,
         requeued("a", "e", cause="timed_out"),
         "engine e was lost, but job a was not taken from it",
@@ -448,6 +515,37 @@ ENGINES: Final[list[Story]] = [
     ),
     (WAITS, EngineResumed("e"), "engine e is resumed, but is neither drained nor blocked"),
     (HELD, EngineForgotten("e"), "engine e is forgotten while it holds job a"),
+    (
+        WAITS,
+        EngineReplaced("e", "2", "1", START),
+        "engine e is taken over by instance 2, but another one speaks for it",
+    ),
+    (
+        (engine("e", instance="2"), EngineReplaced("e", "2", "1", START)),
+        EngineReplaced("e", "2", "1", START),
+        "engine e is taken over from instance 1, which did not speak for it",
+    ),
+    (
+        (engine("e", instance="2"), EngineReplaced("e", "2", "1", START)),
+        EngineFenced("e", "2"),
+        "engine e refuses instance 2, but that was not replaced, or is known already",
+    ),
+    (WAITS, EngineAsked("e", "a"), "engine e asks for other work, but does not hold job a"),
+    (
+        (*HELD, EngineAsked("e", "a")),
+        EngineAsked("e", "a"),
+        "engine e asks for other work, which is no news or no sign",
+    ),
+    (
+        DONE,
+        EngineBlamed("e", "a"),
+        "engine e is blamed for job a, but did not alone lack its source",
+    ),
+    (
+        (*FAILED, EngineBlocked("e", "")),
+        EngineUnblocked("e"),
+        "engine e is unblocked, but there is no end of a block to come",
+    ),
 ]
 
 

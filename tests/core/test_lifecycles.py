@@ -36,8 +36,13 @@ ENGINE_STATES: Final[dict[str | None, tuple[Event, ...]]] = {
     "offline": (engine("e"), events.EngineLost("e", 60.0)),
     "trusted": (engine("e"),),
     "drained": (engine("e"), DRAINED),
-    "blocked": (engine("e"), *BLOCKED, events.EngineBlocked("e", "why")),
-    "drained and blocked": (engine("e"), *BLOCKED, DRAINED, events.EngineBlocked("e", "why")),
+    "blocked": (engine("e"), *BLOCKED, events.EngineBlocked("e", "why", LATER)),
+    "drained and blocked": (
+        engine("e"),
+        *BLOCKED,
+        DRAINED,
+        events.EngineBlocked("e", "why", LATER),
+    ),
 }
 ENGINE_EVENTS: Final[dict[type[Event], Event]] = {
     events.EngineReported: engine("e", gpu="hot"),

@@ -171,7 +171,7 @@ async def test_while_it_delivers_what_it_had_left_its_heart_beats(
             delivering.set()
             await never.wait()
         try:
-            await asyncio.wait_for(beaten.wait(), 5)
+            await asyncio.wait_for(beaten.wait(), 30)
         except TimeoutError:
             return Answer(403)
         return Answer(201)

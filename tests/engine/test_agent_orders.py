@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.client import Client
+from dispatcher.engine.agent import EngineReplacedError
 from dispatcher.engine.ffmpeg import Ffmpeg
 from dispatcher.engine.sources import STREAM_FROM_MB
 from tests.support.engines import at_work, eventually, files_below, final
@@ -19,6 +20,9 @@ from tests.support.web import Answer, Asked, answering, forwarding_to, serving, 
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.anyio
+
+LITTLE_BYTES = 2_000
+"""About a frame of the long clip."""
 
 
 class Held:
@@ -210,12 +214,16 @@ async def test_an_engine_that_is_stopped_reports_its_job_as_its_holder(
             engine.agent.stop()
             await asyncio.wait_for(engine.life, 30)
         (report,) = (one for one in between.asked if one.target.endswith("/fail"))
-    assert json.loads(report.body) == {
+    told = json.loads(report.body)
+    assert len(told.pop("instance")) == 32
+    assert told == {
         "error_message": "engine engine was stopped during the job",
         "engine_id": "engine",
         "attempt": 1,
+        "given_back": True,
     }
-    assert (await dispatcher.job(submitted.job_id)).status == "pending"
+    job = await dispatcher.job(submitted.job_id)
+    assert (job.status, job.retries) == ("pending", 0), "it costs the job nothing"
     assert files_below(engine.workspace.path) == []
 
 
@@ -236,7 +244,29 @@ async def test_an_engine_that_is_stopped_while_it_delivers_does_not_wait_for_the
             engine.agent.stop()
             await asyncio.wait_for(engine.life, 10)
     job = await dispatcher.job(submitted.job_id)
-    assert (job.status, job.retries) == ("pending", 1)
+    assert (job.status, job.retries) == ("pending", 0)
+
+
+async def test_of_two_machines_with_one_id_the_newest_works_and_the_other_ends_with_the_reason(
+    server: Running, dispatcher: Client, ffmpeg: Ffmpeg, clips: Clips, tmp_path: Path
+) -> None:
+    held = Held(clips.plain)
+    async with web(held) as origin:
+        submitted = await dispatcher.submit(f"{origin.url}/clip.mp4", "mpeg4", max_retries=1)
+        async with at_work(server.url, ffmpeg, tmp_path / "first", heartbeat_s=0.05) as first:
+            await held.asked_for.wait()
+            first.dead = True  # it ends by itself
+            async with at_work(server.url, ffmpeg, tmp_path / "clone") as clone:
+                with pytest.raises(EngineReplacedError, match="took over engine engine") as told:
+                    await asyncio.wait_for(first.life, 30)
+                held.go_on.set()
+                job = await final(dispatcher, submitted.job_id)
+                assert not clone.life.done()
+        first.workspace.release()
+    assert (job.status, job.retries, job.attempt) == ("completed", 0, 2)
+    assert told.value.exit_code == 5
+    (engine,) = await dispatcher.engines()
+    assert len(engine.fenced_instances) == 1
 
 
 async def test_a_finished_job_is_reported_although_the_journal_can_not_be_written(
@@ -279,35 +309,41 @@ async def test_a_job_reaches_a_waiting_engine_without_another_poll(
 
 
 async def test_the_progress_of_ffmpeg_is_shown_and_only_grows(
-    server: Running, dispatcher: Client, ffmpeg: Ffmpeg, tmp_path: Path
+    server: Running, dispatcher: Client, each_ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
+    """Each look lets a little more of the clip go: ffmpeg 5 tells nothing while it waits for it."""
     clip = make_long_clip(tmp_path / "long.mkv")
     whole = clip.read_bytes()
-    gates = [asyncio.Event(), asyncio.Event()]
-    third = len(whole) // 3
+    looked, seen_enough = asyncio.Event(), asyncio.Event()
 
     async def pieces() -> AsyncIterator[bytes]:
-        yield whole[:third]
-        await gates[0].wait()
-        yield whole[third : 2 * third]
-        await gates[1].wait()
-        yield whole[2 * third :]
+        sent = len(whole) // 10
+        yield whole[:sent]
+        while not seen_enough.is_set() and sent < len(whole) * 0.9:
+            looked.clear()
+            await looked.wait()
+            yield whole[sent : sent + LITTLE_BYTES]
+            sent += LITTLE_BYTES
+        await seen_enough.wait()
+        yield whole[sent:]
 
     async with web(serving({"/long.mkv": Answer(pieces=pieces, length=len(whole))})) as origin:
         submitted = await dispatcher.submit(
             f"{origin.url}/long.mkv", "mpeg4", job_size=STREAM_FROM_MB, max_retries=1
         )
-        async with at_work(server.url, ffmpeg, tmp_path, heartbeat_s=0.05):
+        async with at_work(server.url, each_ffmpeg, tmp_path, heartbeat_s=0.05):
             shown = 0.0
-            for gate in gates:
+            for _ in range(2):
 
                 async def further(last: float = shown) -> float | None:
+                    looked.set()
                     job = await dispatcher.job(submitted.job_id)
                     assert not job.final, job.error_message
                     return job.progress if (job.progress or 0.0) > last else None
 
                 shown = await eventually(further)
-                gate.set()
+            seen_enough.set()
+            looked.set()
             job = await final(dispatcher, submitted.job_id)
     assert 0 < shown < 100
     assert (job.status, job.progress) == ("completed", None)

@@ -1,6 +1,7 @@
 """Where a job's output goes: whole, or not at all."""
 
 import asyncio
+import base64
 import errno
 import os
 import shutil
@@ -85,6 +86,36 @@ async def test_an_output_crosses_file_systems(
     await delivery_to(str(tmp_path / "outputs")).deliver(output, "job-1.mp4", MP4)
     assert (tmp_path / "outputs" / "job-1.mp4").read_bytes() == VIDEO
     assert named_in(tmp_path / "outputs") == ["job-1.mp4"]
+
+
+@pytest.mark.parametrize("crosses", [False, True])
+async def test_no_link_that_another_user_puts_there_is_followed(
+    crosses: bool, tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name of the draft is known beforehand, and the directory may be everybody's."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    delivery = delivery_to(str(tmp_path / "outputs"))
+    part = tmp_path / "outputs" / ".job-1.mp4.part"
+    unlink = Path.unlink
+
+    def unlinked_and_planted(path: Path, *, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok=missing_ok)
+        if path == part:
+            part.symlink_to(victim)
+
+    def other_device(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "unlink", unlinked_and_planted)
+    if crosses:
+        monkeypatch.setattr(os, "rename", other_device)
+        with pytest.raises(DeliveryError, match="can't be written: File exists"):
+            await delivery.deliver(output, "job-1.mp4", MP4)
+    else:
+        await delivery.deliver(output, "job-1.mp4", MP4)
+        assert (tmp_path / "outputs" / "job-1.mp4").read_bytes() == VIDEO
+    assert victim.read_text() == "precious"
 
 
 @pytest.mark.parametrize("target", ["{}", "{}/below", "file://{}"])
@@ -266,3 +297,41 @@ async def test_a_web_server_that_will_not_discard_is_no_error(answer: Answer | N
 
     async with web(give) as server:
         await delivery_to(server.url).discard(f"{server.url}/job-1.mp4")
+
+
+# Credentials
+
+
+async def test_the_password_of_a_web_server_is_used_and_not_told(output: Path) -> None:
+    async with web(answering(Answer(201))) as server:
+        base = server.url.replace("//", "//anna:se%63ret@")
+        delivery = delivery_to(f"{base}/videos?sig=c0ffee&v=1")
+        url = await delivery.deliver(output, "job-1.mp4", MP4)
+        assert url == f"{server.url}/videos/job-1.mp4?sig=***&v=1"
+        await delivery.discard(url)
+    put, deleted = server.asked
+    assert put.target == deleted.target == "/videos/job-1.mp4?sig=c0ffee&v=1"
+    signed = f"Basic {base64.b64encode(b'anna:secret').decode()}"
+    assert put.headers["authorization"] == deleted.headers["authorization"] == signed
+
+
+@pytest.mark.parametrize("status", [403, 500])
+async def test_nor_is_it_told_by_an_error(status: int, output: Path) -> None:
+    async with web(answering(Answer(status))) as server:
+        target = f"{server.url.replace('//', '//anna:secret@')}?sig=c0ffee"
+        with pytest.raises(DeliveryError) as told:
+            await delivery_to(target).deliver(output, "job-1.mp4", MP4)
+    with pytest.raises(DeliveryError) as away:
+        await delivery_to(target).deliver(output, "job-1.mp4", MP4)
+    for error in (told, away):
+        assert str(error.value).startswith(f"PUT {server.url}/job-1.mp4?sig=***: ")
+        assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "target", ["ftp://anna:secret@h/", "http://anna:secret@h:0/", "http://anna:secret/@h:x/"]
+)
+def test_nor_by_one_about_the_target(target: str) -> None:
+    with pytest.raises(DeliveryError) as told:
+        delivery_to(target)
+    assert "secret" not in str(told.value)

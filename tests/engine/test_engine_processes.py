@@ -13,15 +13,15 @@ from dispatcher.client import Client
 from dispatcher.core.policy import Policy
 from tests.support.commands import started
 from tests.support.engines import eventually, files_below, final
-from tests.support.media import Clips
+from tests.support.media import FFMPEG, Clips
 from tests.support.relays import Broken, deaf
-from tests.support.servers import Running, events_in, running
+from tests.support.servers import KEY, Running, events_in, running
 from tests.support.web import Answer, Asked, serving, web
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.anyio
 
-HASTE = ("--poll-s", "0.05", "--wait-s", "0", "--heartbeat-s", "0.3")
+HASTE = ("--ffmpeg", str(FFMPEG), "--poll-s", "0.05", "--wait-s", "0", "--heartbeat-s", "0.3")
 HERE = ("--source-networks", "loopback")
 
 
@@ -31,8 +31,8 @@ def engine(engine_id: str) -> tuple[str, ...]:
 
 @pytest.fixture
 async def server(db: Path) -> AsyncIterator[Running]:
-    """A dispatcher with short leases."""
-    async with running(db, policy=Policy(lease_s=2)) as dispatcher:
+    """A dispatcher with short leases, which an engine that is slow to beat can yet keep."""
+    async with running(db, policy=Policy(lease_s=4)) as dispatcher:
         yield dispatcher
 
 
@@ -152,10 +152,14 @@ async def _beating(client: Client, engine_id: str, job_id: str) -> None:
 
 
 async def test_an_engine_killed_before_its_report_makes_it_in_its_next_life(
-    server: Running, dispatcher: Client, clips: Clips, tmp_path: Path
+    db: Path, clips: Clips, tmp_path: Path
 ) -> None:
-    line = Broken(server.url, "/complete")
-    async with web(serving({"/clip.mp4": clips.plain})) as origin, web(line) as between:
+    async with (
+        running(db) as server,  # with leases that last until the next life
+        Client(server.url, KEY) as dispatcher,
+        web(serving({"/clip.mp4": clips.plain})) as origin,
+        web(line := Broken(server.url, "/complete")) as between,
+    ):
         submitted = await dispatcher.submit(f"{origin.url}/clip.mp4", "mpeg4")
         async with started(tmp_path, *engine("e"), server=between.url) as process:
             await asyncio.wait_for(line.reached.wait(), 30)

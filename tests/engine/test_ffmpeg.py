@@ -13,6 +13,7 @@ import pytest
 from dispatcher.engine.codecs import CODECS, media_type_of
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, FfmpegMissingError, find_ffmpeg
 from tests.support.engines import program
+from tests.support.media import FFMPEG
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 
 pytest_plugins = ["tests.support.engine_fixtures"]
@@ -28,7 +29,7 @@ NO_FFMPEG: Final = (
 
 def refusing(path: Path, *words: str) -> Path:
     """Make an ffmpeg that fails whenever one of these words is among its arguments."""
-    return program(path, REFUSING.format("|".join(words)), then=find_ffmpeg())
+    return program(path, REFUSING.format("|".join(words)), then=FFMPEG)
 
 
 # Finding it
@@ -126,7 +127,7 @@ def test_files_with_the_same_suffix_have_the_same_media_type() -> None:
 
 @pytest.mark.anyio
 async def test_the_packaged_ffmpeg_can_encode_every_codec_of_the_table() -> None:
-    packaged = await Ffmpeg.probe(Path(imageio_ffmpeg.get_ffmpeg_exe()))
+    packaged = await Ffmpeg.probe(FFMPEG)
     assert set(packaged.encoders) == {name for codec in CODECS for name in codec.names}
 
 
@@ -184,13 +185,13 @@ async def test_an_ffmpeg_without_http_does_not_stream(tmp_path: Path) -> None:
     lines = (
         'case "$*" in *-protocols) printf "Input:\\n  file\\nOutput:\\n  http\\n"; exit;; esac',
     )
-    probed = await Ffmpeg.probe(program(tmp_path / "ffmpeg", *lines, then=find_ffmpeg()))
+    probed = await Ffmpeg.probe(program(tmp_path / "ffmpeg", *lines, then=FFMPEG))
     assert not probed.streams
 
 
 @pytest.mark.anyio
-async def test_a_real_ffmpeg_streams(ffmpeg: Ffmpeg) -> None:
-    assert ffmpeg.streams
+async def test_a_real_ffmpeg_streams(each_ffmpeg: Ffmpeg) -> None:
+    assert each_ffmpeg.streams
 
 
 @pytest.mark.anyio

@@ -370,6 +370,23 @@ async def test_garbage_is_refused_and_named(url: str, tmp_path: Path) -> None:
     assert url.removesuffix("\n") in told or repr(url) in told
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://anna:secret@media/clip.mp4",
+        "http://anna:secret@[",
+        "http://anna:sec/secret@media/",
+        "http://anna:secret@media:0/",
+        "http://anna:secret@media/\n",
+        "http://anna:secret@\u212a\u2100/",
+        "file://anna:secret@nas/clip.mp4",
+        "http://anna:secret@127.0.0.1:1/clip.mp4?token=secret",
+    ],
+)
+async def test_no_refusal_tells_a_password(url: str, tmp_path: Path) -> None:
+    assert "secret" not in await refusal_of(url, tmp_path)
+
+
 # The web
 
 

@@ -5,6 +5,7 @@ import gzip
 import socket
 import struct
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -297,6 +298,8 @@ async def test_an_answer_that_breaks_off_does_not_pass_for_whole() -> None:
         with pytest.raises(ConnectionResetError):
             await reader.read()
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
     assert faults == []
 
 

@@ -1,10 +1,7 @@
 """Nothing is complete that is not whole: sources that are cut, holed, broken off, and good ones."""
 
-import os
 from pathlib import Path
-from typing import Final
 
-import imageio_ffmpeg
 import pytest
 
 from dispatcher.engine.ffmpeg import (
@@ -19,20 +16,8 @@ from tests.support.media import found_in
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.support.sources import FAST_START, GOOD, cut, make, make_good, make_mp4
 
+pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.anyio
-
-DEBIANS: Final = Path(os.environ.get("OTHER_FFMPEG", "/usr/bin/ffmpeg"))
-"""A second ffmpeg to try everything with; versions differ in what they say and overlook."""
-
-
-@pytest.fixture(scope="session", params=["packaged", "installed"])
-async def either(request: pytest.FixtureRequest) -> Ffmpeg:
-    """The packaged ffmpeg, and the one that the system has."""
-    if request.param == "packaged":
-        return await Ffmpeg.probe(Path(imageio_ffmpeg.get_ffmpeg_exe()))
-    if not DEBIANS.exists():
-        pytest.skip(f"{DEBIANS} is not there: apt-get install ffmpeg, or name one in OTHER_FFMPEG")
-    return await Ffmpeg.probe(DEBIANS)
 
 
 def local(path: Path) -> Input:
@@ -50,31 +35,31 @@ async def failure_of(ffmpeg: Ffmpeg, source: Path, codec: str = "mpeg4") -> Ffmp
 
 @pytest.mark.parametrize("name", GOOD)
 async def test_an_odd_source_that_is_whole_is_no_failure(
-    name: str, either: Ffmpeg, tmp_path: Path
+    name: str, each_ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     source = make_good(name, tmp_path)
-    await either.transcode(local(source), "mpeg4", tmp_path / "output")
+    await each_ffmpeg.transcode(local(source), "mpeg4", tmp_path / "output")
     assert found_in(tmp_path / "output").video == "mpeg4"
 
 
 @pytest.mark.parametrize("verify", ["full", "none"])
 async def test_whole_films_pass_whatever_is_verified(
-    verify: str, either: Ffmpeg, tmp_path: Path
+    verify: str, each_ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
-    ffmpeg = either._replace(checks=Checks(verify=verify))  # type: ignore[arg-type]
+    ffmpeg = each_ffmpeg._replace(checks=Checks(verify=verify))  # type: ignore[arg-type]
     for name in ("whole mp4", "joined ts", "variable frame rate"):
         source = make_good(name, tmp_path)
         assert await ffmpeg.transcode(local(source), "h264", tmp_path / "output") is not None
 
 
 async def test_what_was_wrong_with_a_source_that_is_whole_is_told(
-    either: Ffmpeg, tmp_path: Path
+    each_ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     source = make_good("damaged ts", tmp_path)
-    remarks = await either.transcode(local(source), "mpeg4", tmp_path / "output")
+    remarks = await each_ffmpeg.transcode(local(source), "mpeg4", tmp_path / "output")
     assert any(remark.startswith("damaged packets or frames: ") for remark in remarks), remarks
     clean = make_mp4(tmp_path / "clean.mp4")
-    assert await either.transcode(local(clean), "mpeg4", tmp_path / "output") == []
+    assert await each_ffmpeg.transcode(local(clean), "mpeg4", tmp_path / "output") == []
 
 
 # What is not
@@ -83,12 +68,12 @@ async def test_what_was_wrong_with_a_source_that_is_whole_is_told(
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov"])
 async def test_a_source_that_was_cut_off_fails_and_says_how_much_is_missing(
-    suffix: str, part: float, either: Ffmpeg, tmp_path: Path
+    suffix: str, part: float, each_ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     source = tmp_path / f"cut.{suffix}"
     quick = FAST_START if suffix in {"mp4", "mov"} else ()
     make("-i", make_mp4(tmp_path / "film.mp4"), "-c", "copy", *quick, source)
-    error = await failure_of(either, cut(source, part))
+    error = await failure_of(each_ffmpeg, cut(source, part))
     assert isinstance(error, VerificationError)
     assert error.cause == "source_bad"
     assert str(error).startswith("the source ")

@@ -52,19 +52,18 @@ def check_sound(audit: Audit) -> None:
 async def lived(path: Path, history: list[Command], policy: Policy) -> list[Known]:
     """Let a dispatcher live through a history on a real file; gives its checkpoints."""
     times = iter(START + timedelta(seconds=n) for n in range(10_000))
-    log = await SqliteLog.open(path)
-    service = Service(log, policy, lambda: next(times), past=Past(path))
-    await service.start()
-    known = []
-    for command in history:
-        with suppress(RefusedError):
-            await service.execute(command, CALLER, lambda *_: None)
-        checkpoint = Checkpoint("log", log.tree.size, log.tree.root())
-        known.append(Known(f"checkpoint {checkpoint.size}", checkpoint))
-        if len(known) % 10 == 0:
-            check_sound(audited(path, known))
-    await service.close()
-    await log.close()
+    async with await SqliteLog.open(path) as log:
+        service = Service(log, policy, lambda: next(times), past=Past(path))
+        await service.start()
+        known = []
+        for command in history:
+            with suppress(RefusedError):
+                await service.execute(command, CALLER, lambda *_: None)
+            checkpoint = Checkpoint("log", log.tree.size, log.tree.root())
+            known.append(Known(f"checkpoint {checkpoint.size}", checkpoint))
+            if len(known) % 10 == 0:
+                check_sound(audited(path, known))
+        await service.close()
     return known
 
 

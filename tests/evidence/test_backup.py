@@ -36,12 +36,11 @@ def dest(tmp_path: Path) -> Path:
 @pytest.fixture
 async def log(db: Path) -> AsyncIterator[SqliteLog]:
     """A log of a few hundred events, so that its tree has subtrees that are kept."""
-    opened = await SqliteLog.open(db)
-    await opened.append(
-        encoded(*(Recorded(n, START, "t", EngineSeen(f"e{n}")) for n in range(1, 601))), 0
-    )
-    yield opened
-    await opened.close()
+    async with await SqliteLog.open(db) as opened:
+        await opened.append(
+            encoded(*(Recorded(n, START, "t", EngineSeen(f"e{n}")) for n in range(1, 601))), 0
+        )
+        yield opened
 
 
 def change(db: Path, *statements: str) -> None:
@@ -71,10 +70,9 @@ async def test_a_backup_is_put_back_in_the_same_way(log: SqliteLog, db: Path, de
     backup(db, dest)
     restored = dest.with_name("events.db")
     backup(dest, restored)
-    served = await SqliteLog.open(restored)
-    assert (served.head, served.tree.root()) == (600, log.tree.root())
-    await served.append(encoded(Recorded(601, START, "t", EngineSeen("e"))), 600)
-    await served.close()
+    async with await SqliteLog.open(restored) as served:
+        assert (served.head, served.tree.root()) == (600, log.tree.root())
+        await served.append(encoded(Recorded(601, START, "t", EngineSeen("e"))), 600)
 
 
 async def test_a_log_without_events_can_be_backed_up(db: Path, dest: Path) -> None:
@@ -86,9 +84,8 @@ async def test_a_log_of_an_older_schema_is_backed_up_as_it_is(tmp_path: Path, de
     old = tmp_path / "old.db"
     old.write_bytes(GOLDEN.read_bytes())
     tree = backup(old, dest)
-    log = await SqliteLog.open(dest)  # which brings it up
-    assert (log.head, log.tree.root()) == (tree.size, tree.root())
-    await log.close()
+    async with await SqliteLog.open(dest) as log:  # which brings it up
+        assert (log.head, log.tree.root()) == (tree.size, tree.root())
 
 
 async def test_nobody_may_read_a_backup_who_may_not_read_the_log(
@@ -124,24 +121,29 @@ async def busy(service: Service) -> AsyncIterator[list[int]]:
         is_over.set()
 
 
+async def has_heard_of(log: SqliteLog, seq: int) -> None:
+    """Wait until a log knows of a commit: one that is in the file may not be told of yet."""
+    await until(lambda: log.head >= seq)
+
+
 async def test_a_backup_under_load_has_all_that_was_acknowledged_before_it_began(
     db: Path, dest: Path
 ) -> None:
-    log = await SqliteLog.open(db)
-    service = Service(log)
-    await service.start()
-    async with busy(service) as acknowledged:
-        for n in range(3):
-            copy = dest.with_name(f"copy-{n}.db")
-            before = max(acknowledged)
-            tree = await asyncio.to_thread(backup, db, copy)
-            assert before <= tree.size <= log.head
-            async with await SqliteLog.open_for_reading(copy) as copied:
-                assert copied.tree.root() == tree.root()
-                assert await entries_in(copied) == (await entries_in(log))[: tree.size]
-    assert service.fault is None
-    await service.close()
-    await log.close()
+    async with await SqliteLog.open(db) as log:
+        service = Service(log)
+        await service.start()
+        async with busy(service) as acknowledged:
+            for n in range(3):
+                copy = dest.with_name(f"copy-{n}.db")
+                before = max(acknowledged)
+                tree = await asyncio.to_thread(backup, db, copy)
+                assert before <= tree.size
+                await has_heard_of(log, tree.size)
+                async with await SqliteLog.open_for_reading(copy) as copied:
+                    assert copied.tree.root() == tree.root()
+                    assert await entries_in(copied) == (await entries_in(log))[: tree.size]
+        assert service.fault is None
+        await service.close()
 
 
 async def test_commits_between_the_steps_of_a_copy_neither_change_nor_prolong_it(

@@ -98,14 +98,13 @@ def test_an_import_of_an_export_is_the_same_log_with_the_same_state_at_every_seq
     async def compare(directory: Path) -> None:
         first = await written(directory / "first.db", encoded(*recorded))
         made = await imported(await exported(first), directory / "second.db")
-        second = await SqliteLog.open_for_reading(directory / "second.db")
-        assert await entries_in(second) == await entries_in(first) == encoded(*recorded)
-        assert made.tree.root() == second.tree.root() == first.tree.root()
-        for seq, expected in enumerate(states):
-            assert shown(await replay(first, seq)) == expected
-            assert shown(await replay(second, seq)) == expected
-        await first.close()
-        await second.close()
+        async with await SqliteLog.open_for_reading(directory / "second.db") as second:
+            assert await entries_in(second) == await entries_in(first) == encoded(*recorded)
+            assert made.tree.root() == second.tree.root() == first.tree.root()
+            for seq, expected in enumerate(states):
+                assert shown(await replay(first, seq)) == expected
+                assert shown(await replay(second, seq)) == expected
+            await first.close()
 
     with tempfile.TemporaryDirectory() as directory:
         asyncio.run(compare(Path(directory)))
@@ -122,20 +121,18 @@ async def test_an_export_is_the_logs_lines_byte_for_byte(db: Path, tmp_path: Pat
     text = await exported(log)
     assert text == lines_of(encoded(*records))
     await imported(text, tmp_path / "new.db")
-    new = await SqliteLog.open_for_reading(tmp_path / "new.db")
-    assert new.tree.root() == naive_root(text.splitlines(keepends=False)) == log.tree.root()
-    assert await exported(new) == text
-    await log.close()
-    await new.close()
+    async with await SqliteLog.open_for_reading(tmp_path / "new.db") as new:
+        assert new.tree.root() == naive_root(text.splitlines(keepends=False)) == log.tree.root()
+        assert await exported(new) == text
+        await log.close()
 
 
 async def test_an_imported_log_goes_on_like_any_other(tmp_path: Path) -> None:
     made = await imported(lines_of(seen(1, 2, 3)), tmp_path / "new.db")
-    log = await SqliteLog.open(tmp_path / "new.db")
-    assert (log.head, log.tree.root()) == (3, made.tree.root())
-    await log.append(seen(4), 3)
-    assert await entries_in(log) == seen(1, 2, 3, 4)
-    await log.close()
+    async with await SqliteLog.open(tmp_path / "new.db") as log:
+        assert (log.head, log.tree.root()) == (3, made.tree.root())
+        await log.append(seen(4), 3)
+        assert await entries_in(log) == seen(1, 2, 3, 4)
 
 
 async def test_a_log_longer_than_pages_and_batches_goes_through(
@@ -160,9 +157,8 @@ async def test_a_log_longer_than_pages_and_batches_goes_through(
 async def test_an_export_of_nothing_is_empty_and_its_import_an_empty_log(
     db: Path, tmp_path: Path
 ) -> None:
-    log = await SqliteLog.open(db)
-    text = await exported(log)
-    await log.close()
+    async with await SqliteLog.open(db) as log:
+        text = await exported(log)
     assert text == b""
     made = await imported(text, tmp_path / "new.db")
     assert (made.tree.size, made.tree.root(), made.is_ended) == (0, EMPTY_ROOT, True)
@@ -176,11 +172,10 @@ async def test_an_export_of_an_older_schema_gives_the_root_of_the_migrated_log(
     async with await SqliteLog.open_for_reading(old) as log:
         text = await exported(log)
     made = await imported(text, tmp_path / "new.db")
-    migrated = await SqliteLog.open(old)
-    new = await SqliteLog.open_for_reading(tmp_path / "new.db")
-    assert made.tree.root() == migrated.tree.root()
-    assert await entries_in(new) == await entries_in(migrated)
-    await migrated.close()
+    async with await SqliteLog.open(old) as migrated:
+        new = await SqliteLog.open_for_reading(tmp_path / "new.db")
+        assert made.tree.root() == migrated.tree.root()
+        assert await entries_in(new) == await entries_in(migrated)
     await new.close()
 
 

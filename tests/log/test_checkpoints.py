@@ -314,6 +314,16 @@ def test_a_key_that_others_can_reach_is_refused(key_file: Path, mode: int) -> No
         Signer.load_or_create(key_file)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_key_of_another_user_is_refused(key_file: Path) -> None:
+    Signer.load_or_create(key_file)
+    os.chown(key_file, 54_321, 54_321)
+    with pytest.raises(CheckpointKeyError, match=r"key belongs to another user \(uid 54321\)"):
+        Signer.load_or_create(key_file)
+    os.chown(key_file.parent, 54_321, 54_321)
+    Signer.load_or_create(key_file)
+
+
 @pytest.mark.parametrize("mode", [0o400, 0o700])
 def test_a_key_that_its_owner_alone_can_reach_is_taken(key_file: Path, mode: int) -> None:
     made = Signer.load_or_create(key_file)

@@ -56,6 +56,21 @@ def state_of(name: str) -> Any:
     return msgspec.json.decode((GOLDEN / f"{name}.state.json").read_bytes())
 
 
+def still_says(now: Any, then: Any) -> bool:
+    """Whether a state says all that it said then. It may say more: a release may add fields."""
+    if isinstance(then, dict):
+        return isinstance(now, dict) and all(
+            name in now and still_says(now[name], value) for name, value in then.items()
+        )
+    if isinstance(then, list):
+        return (
+            isinstance(now, list)
+            and [*map(type, now)] == [*map(type, then)]
+            and all(map(still_says, now, then))
+        )
+    return bool(now == then)
+
+
 def lines_of(name: str) -> list[bytes]:
     return (GOLDEN / f"{name}.jsonl").read_bytes().splitlines()
 
@@ -81,7 +96,7 @@ def test_every_version_of_every_event_and_the_present_schema_stand_in_a_golden_l
 async def test_it_replays_to_its_state_and_is_not_changed_by_that(golden: Path, name: str) -> None:
     before = golden.read_bytes()
     async with await SqliteLog.open_for_reading(golden) as log:
-        assert (await replay(log)).projections.state() == state_of(name)
+        assert still_says((await replay(log)).projections.state(), state_of(name))
         assert [serialization.line(entry) for entry in await entries_in(log)] == lines_of(name)
     assert golden.read_bytes() == before
 
@@ -92,7 +107,7 @@ async def test_it_is_brought_up_to_the_present_schema_and_says_what_it_said(
     before = select(golden, UNCHANGED)
     async with await SqliteLog.open(golden) as log:
         assert select(golden, UNCHANGED) == before
-        assert (await replay(log)).projections.state() == state_of(name)
+        assert still_says((await replay(log)).projections.state(), state_of(name))
     assert check(golden) == SCHEMA_VERSION
 
 

@@ -33,10 +33,9 @@ def seen(*seqs: int) -> list[LogEntry]:
 
 @pytest.fixture
 async def log(db: Path) -> AsyncIterator[SqliteLog]:
-    opened = await SqliteLog.open(db)
-    await opened.append(seen(1, 2, 3), 0)
-    yield opened
-    await opened.close()
+    async with await SqliteLog.open(db) as opened:
+        await opened.append(seen(1, 2, 3), 0)
+        yield opened
 
 
 async def in_file(path: Path) -> list[LogEntry]:
@@ -133,10 +132,9 @@ async def test_a_folder_that_is_put_back_is_as_good(log: SqliteLog) -> None:
 async def test_a_file_that_was_moved_has_all_that_was_acknowledged_when_the_log_is_closed(
     db: Path,
 ) -> None:
-    log = await SqliteLog.open(db)
-    await log.append(seen(1, 2, 3), 0)
-    moved(db)
-    await log.close()
+    async with await SqliteLog.open(db) as log:
+        await log.append(seen(1, 2, 3), 0)
+        moved(db)
     assert await in_file(db.with_name(AWAY)) == seen(1, 2, 3)
 
 
@@ -176,10 +174,9 @@ async def test_when_the_wal_is_put_back_writes_resume(log: SqliteLog) -> None:
 
 
 async def test_what_was_in_a_deleted_wal_is_saved_when_the_log_is_closed(db: Path) -> None:
-    log = await SqliteLog.open(db)
-    await log.append(seen(1, 2, 3), 0)
-    deleted(wal(log))
-    await log.close()
+    async with await SqliteLog.open(db) as log:
+        await log.append(seen(1, 2, 3), 0)
+        deleted(wal(log))
     assert (await in_file(db)) == seen(1, 2, 3)
 
 
@@ -217,17 +214,18 @@ async def test_a_symbolic_link_that_leads_elsewhere_is_a_log_that_was_replaced(
     link = db.parent.with_name("link")
     link.symlink_to(db if linked == "file" else db.parent)
     given = link if linked == "file" else link / db.name
-    log = await SqliteLog.open(given)
-    await log.append(seen(1, 2, 3), 0)
-    link.unlink()
-    link.symlink_to(other / db.name if linked == "file" else other)
-    with pytest.raises(LogError, match=re.escape(f"{given}: was replaced while the dispatcher")):
-        await log.append(seen(4), 3)
-    link.unlink()
-    link.symlink_to(db if linked == "file" else db.parent)
-    await log.recover()
-    await log.append(seen(log.head + 1), log.head)
-    await log.close()
+    async with await SqliteLog.open(given) as log:
+        await log.append(seen(1, 2, 3), 0)
+        link.unlink()
+        link.symlink_to(other / db.name if linked == "file" else other)
+        with pytest.raises(
+            LogError, match=re.escape(f"{given}: was replaced while the dispatcher")
+        ):
+            await log.append(seen(4), 3)
+        link.unlink()
+        link.symlink_to(db if linked == "file" else db.parent)
+        await log.recover()
+        await log.append(seen(log.head + 1), log.head)
 
 
 # Readers

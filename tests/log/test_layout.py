@@ -44,10 +44,9 @@ def shell(path: Path, script: str) -> None:
 
 @pytest.fixture
 async def log(db: Path) -> AsyncIterator[SqliteLog]:
-    opened = await SqliteLog.open(db)
-    await opened.append(seen(1, 2, 3), 0)
-    yield opened
-    await opened.close()
+    async with await SqliteLog.open(db) as opened:
+        await opened.append(seen(1, 2, 3), 0)
+        yield opened
 
 
 @pytest.mark.parametrize(
@@ -122,6 +121,5 @@ async def test_what_changes_no_write_keeps_no_log_from_being_served(
 ) -> None:
     await log.close()
     shell(log.path, script)
-    log = await SqliteLog.open(log.path)
-    await log.append(seen(4), 3)
-    await log.close()
+    async with await SqliteLog.open(log.path) as served:
+        await served.append(seen(4), 3)

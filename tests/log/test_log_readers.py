@@ -35,7 +35,7 @@ def no_thread_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
-        thread.join(timeout=5)
+        thread.join(timeout=30)
         assert not thread.is_alive()
 
 
@@ -108,15 +108,30 @@ async def test_once_closed_no_connection_and_no_thread_is_left(db: Path) -> None
 
 async def test_a_log_reads_its_pages_on_one_thread_and_ends_it_when_it_is_closed(db: Path) -> None:
     with no_thread_left():
-        log = await SqliteLog.open(db)
-        for _ in range(3):
-            await log.page(0, 10)
-        threads = set(threading.enumerate())
-        for _ in range(3):
-            await log.page(0, 10)
-        assert set(threading.enumerate()) == threads
-        await log.close()
+        async with await SqliteLog.open(db) as log:
+            for _ in range(3):
+                await log.page(0, 10)
+            threads = set(threading.enumerate())
+            for _ in range(3):
+                await log.page(0, 10)
+            assert set(threading.enumerate()) == threads
     assert sorted(path.name for path in db.parent.iterdir()) == ["events.db", "events.db.lock"]
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3, 5, 8])
+async def test_a_log_whose_closing_is_cancelled_has_no_thread_and_no_lock(
+    db: Path, turns: int
+) -> None:
+    with no_thread_left():
+        log = await SqliteLog.open(db)
+        async with log._readers.lend(), log._readers.lend():
+            pass
+        closing = asyncio.create_task(log.close())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+    await (await SqliteLog.open(db)).close()
 
 
 async def test_what_is_written_meanwhile_is_seen_on_a_connection_that_was_kept(

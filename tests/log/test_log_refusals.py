@@ -189,6 +189,6 @@ async def test_what_is_no_regular_file_is_refused_and_left_alone(
         os.mkfifo(path)
     before = path.lstat()
     with pytest.raises(LogError, match="is no regular file"):
-        await asyncio.wait_for(opened(path), 5)
+        await asyncio.wait_for(opened(path), 30)
     assert path.lstat() == before
     assert list(tmp_path.iterdir()) == [path]

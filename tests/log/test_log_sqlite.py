@@ -30,10 +30,9 @@ def seen(*seqs: int) -> list[LogEntry]:
 
 @pytest.fixture
 async def log(db: Path) -> AsyncIterator[SqliteLog]:
-    opened = await SqliteLog.open(db)
-    await opened.append(seen(1, 2, 3), 0)
-    yield opened
-    await opened.close()
+    async with await SqliteLog.open(db) as opened:
+        await opened.append(seen(1, 2, 3), 0)
+        yield opened
 
 
 @contextmanager
@@ -171,17 +170,15 @@ async def test_the_file_is_marked_as_ours(shell: sqlite3.Connection) -> None:
 
 
 async def test_a_closed_log_is_one_file_and_its_lock(db: Path) -> None:
-    log = await SqliteLog.open(db)
-    await log.append(seen(1), 0)
-    await log.close()
+    async with await SqliteLog.open(db) as log:
+        await log.append(seen(1), 0)
     assert sorted(path.name for path in db.parent.iterdir()) == ["events.db", "events.db.lock"]
 
 
 async def test_an_empty_file_becomes_a_log(db: Path) -> None:
     db.touch()
-    log = await SqliteLog.open(db)
-    await log.append(seen(1), 0)
-    await log.close()
+    async with await SqliteLog.open(db) as log:
+        await log.append(seen(1), 0)
 
 
 async def test_a_draft_left_by_a_crash_is_no_hindrance(db: Path) -> None:
@@ -220,9 +217,8 @@ async def test_a_second_dispatcher_does_not_disturb_the_first(log: SqliteLog) ->
 
 async def test_the_lock_is_let_go_when_the_log_is_closed(log: SqliteLog) -> None:
     await log.close()
-    second = await SqliteLog.open(log.path)
-    assert second.head == 3
-    await second.close()
+    async with await SqliteLog.open(log.path) as second:
+        assert second.head == 3
 
 
 async def test_the_lock_is_let_go_when_the_log_can_not_be_opened(db: Path) -> None:
@@ -265,10 +261,9 @@ async def test_a_reader_can_not_write(log: SqliteLog) -> None:
 
 async def test_a_reader_takes_no_lock(log: SqliteLog) -> None:
     await log.close()
-    reader = await SqliteLog.open_for_reading(log.path)
-    writer = await SqliteLog.open(log.path)
-    await writer.close()
-    await reader.close()
+    async with await SqliteLog.open_for_reading(log.path):
+        writer = await SqliteLog.open(log.path)
+        await writer.close()
 
 
 # Damage

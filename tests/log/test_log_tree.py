@@ -67,9 +67,8 @@ async def grown(log: SqliteLog, size: int, batches: list[int]) -> None:
 
 @pytest.fixture
 async def log(db: Path) -> AsyncIterator[SqliteLog]:
-    opened = await SqliteLog.open(db)
-    yield opened
-    await opened.close()
+    async with await SqliteLog.open(db) as opened:
+        yield opened
 
 
 # The root
@@ -78,10 +77,9 @@ async def log(db: Path) -> AsyncIterator[SqliteLog]:
 @pytest.mark.parametrize("batches", BATCHES.values(), ids=BATCHES)
 @pytest.mark.parametrize("size", SIZES)
 async def test_the_root_is_that_over_the_lines(db: Path, size: int, batches: list[int]) -> None:
-    log = await SqliteLog.open(db)
-    await grown(log, size, batches)
-    assert (log.tree.size, log.tree.root()) == (size, naive(0, size))
-    await log.close()
+    async with await SqliteLog.open(db) as log:
+        await grown(log, size, batches)
+        assert (log.tree.size, log.tree.root()) == (size, naive(0, size))
     for reopened in (await SqliteLog.open_for_reading(db), await SqliteLog.open(db)):
         assert reopened.tree.roots == log.tree.roots
         assert (reopened.tree.size, reopened.tree.root()) == (size, naive(0, size))
@@ -90,13 +88,11 @@ async def test_the_root_is_that_over_the_lines(db: Path, size: int, batches: lis
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_a_reopened_tree_grows_as_if_it_had_never_been_closed(db: Path, size: int) -> None:
-    log = await SqliteLog.open(db)
-    await grown(log, size, [size])
-    await log.close()
-    log = await SqliteLog.open(db)
-    await log.append(events(size + 1, size + KEPT + 1), size)
-    assert log.tree.root() == naive(0, size + KEPT + 1)
-    await log.close()
+    async with await SqliteLog.open(db) as log:
+        await grown(log, size, [size])
+    async with await SqliteLog.open(db) as log:
+        await log.append(events(size + 1, size + KEPT + 1), size)
+        assert log.tree.root() == naive(0, size + KEPT + 1)
 
 
 async def test_no_subtree_is_kept_that_is_cheaply_made_of_its_leaves(log: SqliteLog) -> None:
@@ -234,9 +230,8 @@ async def test_an_append_that_fails_at_the_tree_leaves_no_event_either(log: Sqli
 async def test_a_log_without_a_part_of_its_tree_takes_no_writes_but_can_be_read(
     db: Path, statement: str, text: str
 ) -> None:
-    log = await SqliteLog.open(db)
-    await grown(log, 603, [603])
-    await log.close()
+    async with await SqliteLog.open(db) as log:
+        await grown(log, 603, [603])
     with closing(sqlite3.connect(db)) as shell:
         for table in ("events", "subtrees"):
             shell.execute(f"DROP TRIGGER {table}_are_never_deleted")
@@ -245,9 +240,8 @@ async def test_a_log_without_a_part_of_its_tree_takes_no_writes_but_can_be_read(
     with pytest.raises(LogError) as told:
         await SqliteLog.open(db)
     assert str(told.value) == text
-    reader = await SqliteLog.open_for_reading(db)
-    assert await reader.page(0, 9) == events(1, 9)
-    with pytest.raises(LogError) as told:
-        _ = reader.tree
-    assert str(told.value) == text
-    await reader.close()
+    async with await SqliteLog.open_for_reading(db) as reader:
+        assert await reader.page(0, 9) == events(1, 9)
+        with pytest.raises(LogError) as told:
+            _ = reader.tree
+        assert str(told.value) == text

@@ -96,11 +96,10 @@ async def test_a_log_of_schema_1_becomes_one_of_the_present_schema(
     path = old(count)
     entries = [former(seq) for seq in range(1, count + 1)]
     for _ in range(2):  # it is migrated, then merely opened
-        log = await SqliteLog.open(path)
-        assert log.head == count
-        assert await entries_in(log) == entries
-        assert log.tree.root() == naive_root([serialization.line(entry) for entry in entries])
-        await log.close()
+        async with await SqliteLog.open(path) as log:
+            assert log.head == count
+            assert await entries_in(log) == entries
+            assert log.tree.root() == naive_root([serialization.line(entry) for entry in entries])
         assert check(path) == SCHEMA_VERSION
 
 
@@ -130,27 +129,25 @@ async def test_a_migrated_log_is_like_a_new_one_inside(
 async def test_a_log_that_is_only_read_is_not_migrated(old: Callable[[int], Path]) -> None:
     path = old(3)
     before = path.read_bytes()
-    reader = await SqliteLog.open_for_reading(path)
-    assert await entries_in(reader) == [former(seq) for seq in (1, 2, 3)]
-    assert await reader.page(1, 1) == [former(2)]
-    assert await reader.pick([3, 1]) == [former(1), former(3)]
-    assert await reader.seq_at(START) == 3
-    assert (await replay(reader)).seq == 3
-    with pytest.raises(LogError) as told:
-        _ = reader.tree
-    assert str(told.value) == f"{path}: is of an older schema, which has no tree; serve it once"
-    await reader.close()
+    async with await SqliteLog.open_for_reading(path) as reader:
+        assert await entries_in(reader) == [former(seq) for seq in (1, 2, 3)]
+        assert await reader.page(1, 1) == [former(2)]
+        assert await reader.pick([3, 1]) == [former(1), former(3)]
+        assert await reader.seq_at(START) == 3
+        assert (await replay(reader)).seq == 3
+        with pytest.raises(LogError) as told:
+            _ = reader.tree
+        assert str(told.value) == f"{path}: is of an older schema, which has no tree; serve it once"
     assert path.read_bytes() == before
     assert check(path) == 1
 
 
 async def test_who_reads_meanwhile_goes_on_reading(old: Callable[[int], Path]) -> None:
     path = old(3)
-    reader = await SqliteLog.open_for_reading(path)
-    log = await SqliteLog.open(path)
-    await log.append([former(4)], 3)
-    assert await entries_in(reader) == [former(seq) for seq in (1, 2, 3)]
-    await reader.close()
+    async with await SqliteLog.open_for_reading(path) as reader:
+        log = await SqliteLog.open(path)
+        await log.append([former(4)], 3)
+        assert await entries_in(reader) == [former(seq) for seq in (1, 2, 3)]
     await log.close()
 
 
@@ -163,19 +160,17 @@ async def test_a_migration_that_stands_in_the_wal_alone_is_not_done_again(
         another.execute("SELECT * FROM events").fetchall()
         another.execute("BEGIN")
         another.execute("SELECT * FROM events").fetchall()  # so nobody folds the WAL
-        log = await SqliteLog.open(path)
-        await log.append([LogEntry(4, *("", "t", 1, "a", "its request", b"{}"))], 3)
-        survivor = tmp_path / "survivor.db"
-        for suffix in ("", "-wal"):
-            shutil.copy(f"{path}{suffix}", f"{survivor}{suffix}")
-        await log.close()
+        async with await SqliteLog.open(path) as log:
+            await log.append([LogEntry(4, *("", "t", 1, "a", "its request", b"{}"))], 3)
+            survivor = tmp_path / "survivor.db"
+            for suffix in ("", "-wal"):
+                shutil.copy(f"{path}{suffix}", f"{survivor}{suffix}")
     assert int.from_bytes(survivor.read_bytes()[60:64], "big") == 1, "it is no such case"
     assert check(survivor) == SCHEMA_VERSION
     async with await SqliteLog.open_for_reading(survivor) as reader:
         assert (await reader.page(3, 1))[0].request_id == "its request"
-    log = await SqliteLog.open(survivor)
-    assert (log.head, (await log.page(3, 1))[0].request_id) == (4, "its request")
-    await log.close()
+    async with await SqliteLog.open(survivor) as log:
+        assert (log.head, (await log.page(3, 1))[0].request_id) == (4, "its request")
 
 
 async def test_it_is_told_how_far_a_migration_has_come(old: Callable[[int], Path]) -> None:
@@ -197,7 +192,7 @@ async def test_a_migration_that_is_given_up_leaves_the_log_as_it_was_and_the_loc
 
     def tell(_done: int, _of: int) -> None:
         loop.call_soon_threadsafe(has_begun.set)
-        may_go_on.wait(timeout=10)
+        may_go_on.wait(timeout=30)
 
     opening = asyncio.create_task(SqliteLog.open(path, tell))
     await has_begun.wait()
@@ -261,8 +256,7 @@ async def test_a_migration_that_is_killed_leaves_the_log_as_it_was(
     assert path.with_name("events.db-wal").stat().st_size > 0, "it had not begun to write"
     assert check(path) == 1
     assert rows_in(path) == before
-    log = await SqliteLog.open(path)
-    assert rows_in(path) == before
-    lines = [serialization.line(former(seq)) for seq in range(1, 9_001)]
-    assert log.tree.root() == naive_root(lines)
-    await log.close()
+    async with await SqliteLog.open(path) as log:
+        assert rows_in(path) == before
+        lines = [serialization.line(former(seq)) for seq in range(1, 9_001)]
+        assert log.tree.root() == naive_root(lines)

@@ -56,19 +56,20 @@ EXAMPLES: list[tuple[Event, str, str]] = [
         '{"job_id":"1_0","engine_id":null,"attempt":0,"output_url":"http://x/out"}',
     ),
     (
-        events.JobRequeued("1_0", "e", 1, 1, "broke", "timed_out", True, AT),
+        events.JobRequeued("1_0", "e", 1, 1, "broke", "timed_out", True, AT, 2, 3, 4.5),
         "job_requeued",
         (
             '{"job_id":"1_0","engine_id":"e","attempt":1,"retries":1,"error_message":"broke",'
-            '"cause":"timed_out","blames_engine":true,"not_before":"2024-01-02T03:04:05.000006Z"}'
+            '"cause":"timed_out","blames_engine":true,"not_before":"2024-01-02T03:04:05.000006Z",'
+            '"losses":2,"source_tries":3,"source_waited_s":4.5}'
         ),
     ),
     (
-        events.JobFailedPermanently("1_0", "e", 3, 3, "broke", "engine_silent"),
+        events.JobFailedPermanently("1_0", "e", 3, 3, "broke", "engine_silent", losses=2),
         "job_failed_permanently",
         (
             '{"job_id":"1_0","engine_id":"e","attempt":3,"retries":3,"error_message":"broke",'
-            '"cause":"engine_silent","blames_engine":false}'
+            '"cause":"engine_silent","blames_engine":false,"losses":2}'
         ),
     ),
     (events.JobReleased("1_0"), "job_released", '{"job_id":"1_0"}'),
@@ -99,12 +100,28 @@ EXAMPLES: list[tuple[Event, str, str]] = [
         "engine_benchmarked",
         '{"engine_id":"e","benchmark_time":4.5}',
     ),
-    (events.EngineLost("e", 60.0), "engine_lost", '{"engine_id":"e","silent_s":60.0}'),
     (
-        events.EngineBlocked("e", "failed 3 different jobs"),
-        "engine_blocked",
-        '{"engine_id":"e","reason":"failed 3 different jobs"}',
+        events.EngineReplaced("e", "2", "1", AT),
+        "engine_replaced",
+        ('{"engine_id":"e","instance":"2","replaced":"1","since":"2024-01-02T03:04:05.000006Z"}'),
     ),
+    (events.EngineFenced("e", "1"), "engine_fenced", '{"engine_id":"e","instance":"1"}'),
+    (events.EngineAsked("e", "1_0"), "engine_asked", '{"engine_id":"e","job_id":"1_0"}'),
+    (
+        events.EngineLost("e", 60.0, AT),
+        "engine_lost",
+        '{"engine_id":"e","silent_s":60.0,"since":"2024-01-02T03:04:05.000006Z"}',
+    ),
+    (events.EngineBlamed("e", "1_0"), "engine_blamed", '{"engine_id":"e","job_id":"1_0"}'),
+    (
+        events.EngineBlocked("e", "failed 3 different jobs", AT),
+        "engine_blocked",
+        (
+            '{"engine_id":"e","reason":"failed 3 different jobs",'
+            '"until":"2024-01-02T03:04:05.000006Z"}'
+        ),
+    ),
+    (events.EngineUnblocked("e"), "engine_unblocked", '{"engine_id":"e"}'),
     (events.EngineDrained("e"), "engine_drained", '{"engine_id":"e"}'),
     (events.EngineResumed("e"), "engine_resumed", '{"engine_id":"e"}'),
     (events.EngineForgotten("e"), "engine_forgotten", '{"engine_id":"e"}'),
@@ -139,6 +156,31 @@ OLD: list[tuple[Event, str, int, str]] = [
         1,
         '{"job_id":"1_0","engine_id":"e","attempt":3,"retries":3,"error_message":"broke"}',
     ),
+    (
+        events.JobRequeued("1_0", "e", 1, 1, "broke", "timed_out", True, AT),
+        "job_requeued",
+        1,
+        (
+            '{"job_id":"1_0","engine_id":"e","attempt":1,"retries":1,"error_message":"broke",'
+            '"cause":"timed_out","blames_engine":true,"not_before":"2024-01-02T03:04:05.000006Z"}'
+        ),
+    ),
+    (
+        events.JobFailedPermanently("1_0", "e", 3, 3, "broke", "engine_silent"),
+        "job_failed_permanently",
+        1,
+        (
+            '{"job_id":"1_0","engine_id":"e","attempt":3,"retries":3,"error_message":"broke",'
+            '"cause":"engine_silent","blames_engine":false}'
+        ),
+    ),
+    (events.EngineLost("e", 60.0), "engine_lost", 1, '{"engine_id":"e","silent_s":60.0}'),
+    (
+        events.EngineBlocked("e", "failed 3 different jobs"),
+        "engine_blocked",
+        1,
+        '{"engine_id":"e","reason":"failed 3 different jobs"}',
+    ),
 ]
 """How events were written once. Lines may be added here and above, never changed: logs hold them.
 
@@ -165,10 +207,15 @@ def test_the_names_of_events_are_for_ever() -> None:
         "JobRetried": "job_retried",
         "AnswerRefused": "answer_refused",
         "EngineReported": "engine_reported",
+        "EngineReplaced": "engine_replaced",
+        "EngineFenced": "engine_fenced",
+        "EngineAsked": "engine_asked",
         "EngineSeen": "engine_seen",
         "EngineBenchmarked": "engine_benchmarked",
         "EngineLost": "engine_lost",
+        "EngineBlamed": "engine_blamed",
         "EngineBlocked": "engine_blocked",
+        "EngineUnblocked": "engine_unblocked",
         "EngineDrained": "engine_drained",
         "EngineResumed": "engine_resumed",
         "EngineForgotten": "engine_forgotten",

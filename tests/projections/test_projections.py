@@ -97,7 +97,7 @@ def test_the_fields_of_the_protocol_come_first_and_the_engines_own_last() -> Non
     assert list(shown) == [
         *("engine_id", "engine_type", "supported_codecs", "status", "storage_capacity_gb"),
         *("streaming_support", "benchmark_time", "current_job", "online", "last_seen"),
-        *("drained", "blocked", "hostname"),
+        *("drained", "blocked", "blocked_until", "fenced_instances", "hostname"),
     ]
 
 

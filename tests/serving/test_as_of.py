@@ -13,8 +13,9 @@ import pytest
 
 from dispatcher.core.events import EngineSeen, Recorded
 from dispatcher.log.sqlite import SqliteLog
-from dispatcher.serving import as_of as past_module
-from dispatcher.serving.as_of import AT_ONCE, Past, TooManyError
+from dispatcher.serving import quotas
+from dispatcher.serving.as_of import Past
+from dispatcher.serving.quotas import Asker, Quotas, TooManyError
 from dispatcher.serving.service import Service
 from dispatcher.serving.views import ExplainJob, ListEngines, ListJobs, View, show
 from dispatcher.state.replay import replay
@@ -28,16 +29,16 @@ from tests.support.servers import Child, child, client_of, running
 pytestmark = pytest.mark.anyio
 
 HEAD: Final = 40
+ANNA: Final = Asker("anna", is_operator=True)
 STORY: Final = told()[:HEAD]
-STOP_S: Final = 20
+STOP_S: Final = 30
 
 
 @pytest.fixture
 async def log(db: Path) -> AsyncIterator[SqliteLog]:
-    opened = await SqliteLog.open(db)
-    await opened.append(encoded(*STORY), 0)
-    yield opened
-    await opened.close()
+    async with await SqliteLog.open(db) as opened:
+        await opened.append(encoded(*STORY), 0)
+        yield opened
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ async def test_a_view_of_a_seq_is_what_a_replay_up_to_it_shows(log: SqliteLog, p
         then = await replay(log, seq)
         for view in views:
             expected = show(view, then.projections, then.fleet)
-            assert await past.show(view, seq, HEAD) == (seq, expected)
+            assert await past.show(ANNA, view, seq, HEAD) == (seq, expected)
 
 
 async def test_a_time_means_the_last_event_that_was_recorded_by_then(
@@ -72,25 +73,46 @@ async def test_a_time_means_the_last_event_that_was_recorded_by_then(
     for at in (START - timedelta(days=1), STORY[16].at, STORY[-1].at + timedelta(days=1)):
         seq = await log.seq_at(at)
         then = await replay(log, seq)
-        assert await past.seq_of(at, HEAD) == seq
-        assert await past.show(ListJobs(), at, HEAD) == (seq, show(ListJobs(), then.projections))
+        assert await past.seq_of(ANNA, at, HEAD) == seq
+        assert await past.show(ANNA, ListJobs(), at, HEAD) == (
+            seq,
+            show(ListJobs(), then.projections),
+        )
 
 
 async def test_no_time_means_more_than_what_is_shown_already(past: Past) -> None:
     later = STORY[-1].at + timedelta(days=1)
-    assert await past.seq_of(later, 30) == 30
-    assert (await past.show(ListEngines(), later, 30))[0] == 30
+    assert await past.seq_of(ANNA, later, 30) == 30
+    assert (await past.show(ANNA, ListEngines(), later, 30))[0] == 30
 
 
 async def test_of_too_many_questions_at_once_whatever_they_are_some_are_turned_away(
     past: Past,
 ) -> None:
-    kinds = [past.seq_of(STORY[16].at, HEAD), past.show(ListJobs(), 17, HEAD)]
-    kinds += [past.seq_of(STORY[n].at, HEAD) for n in range(AT_ONCE)]
+    places = Quotas().questions.shares.operator
+    kinds = [past.seq_of(ANNA, STORY[16].at, HEAD), past.show(ANNA, ListJobs(), 17, HEAD)]
+    kinds += [past.seq_of(ANNA, STORY[n].at, HEAD) for n in range(places)]
     answers = await asyncio.gather(*kinds, return_exceptions=True)
     turned_away = [answer for answer in answers if isinstance(answer, TooManyError)]
-    assert len(turned_away) == len(kinds) - AT_ONCE
-    assert await past.seq_of(STORY[16].at, HEAD), "it answers again"
+    assert len(turned_away) == len(kinds) - places
+    assert await past.seq_of(ANNA, STORY[16].at, HEAD), "it answers again"
+
+
+async def test_a_clients_key_has_its_share_and_leaves_the_rest_to_others(past: Past) -> None:
+    clients = [Asker(f"client {n}", is_operator=False) for n in range(9)]
+    asked = [past.show(client, ListJobs(), 17, HEAD) for client in clients[:1] * 16]
+    asked += [past.show(client, ListJobs(), 17, HEAD) for client in clients]
+    asked += [past.show(ANNA, ListJobs(), 17, HEAD)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    texts = [str(answer) if isinstance(answer, TooManyError) else "" for answer in answers]
+    tail = ", which is the most; try again later"
+    assert texts[:2] == ["", ""]
+    share = "2 questions about the past are in hand for the key 'client 0'"
+    assert texts[2:17] == [share + tail] * 15
+    assert texts[17:22] == [""] * 5
+    together = "7 questions about the past are in hand for clients and engines"
+    assert texts[22:25] == [together + tail] * 3
+    assert texts[25] == "", "one place is left to operators"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +126,7 @@ async def test_a_time_is_not_looked_for_before_the_question_counts(
     db: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """To find it may mean to go over the whole log."""
-    monkeypatch.setattr(past_module, "AT_ONCE", 0)
+    monkeypatch.setattr(quotas, "QUESTIONS", 1)
     async with running(db) as server, client_of(server) as client:
         answer = await client.get(path, params={"as_of": "2024-01-01T00:00:00Z"})
         assert answer.status_code == 429
@@ -114,7 +136,7 @@ async def test_a_time_is_not_looked_for_before_the_question_counts(
 async def test_what_names_no_moment_is_refused_however_much_is_asked(
     db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(past_module, "AT_ONCE", 0)
+    monkeypatch.setattr(quotas, "QUESTIONS", 1)
     async with running(db) as server, client_of(server) as client:
         for as_of, rule in (("1", "must be at most 0, the log's last seq"), ("now", "must be a")):
             for path in ("/jobs/", "/jobs/nobody/events"):
@@ -170,11 +192,10 @@ LONG: Final = 60_000
 @pytest.fixture
 async def long_log(db: Path) -> Path:
     """A log that takes a while to replay."""
-    log = await SqliteLog.open(db)
-    for first in range(1, LONG, 5_000):
-        seen = [Recorded(first + n, START, "t", EngineSeen(str(n % 97))) for n in range(5_000)]
-        await log.append(encoded(*seen), first - 1)
-    await log.close()
+    async with await SqliteLog.open(db) as log:
+        for first in range(1, LONG, 5_000):
+            seen = [Recorded(first + n, START, "t", EngineSeen(str(n % 97))) for n in range(5_000)]
+            await log.append(encoded(*seen), first - 1)
     return db
 
 

@@ -13,7 +13,8 @@ import pytest
 from dispatcher.core.commands import Command, ReportHeartbeat
 from dispatcher.log import LogError, serialization
 from dispatcher.serving import feed as feed_module
-from dispatcher.serving.feed import Feed, TooManyStreamsError
+from dispatcher.serving.feed import Feed
+from dispatcher.serving.quotas import Asker, Quota, Shares, TooManyError
 from dispatcher.serving.selection import EVERYTHING, Selection
 from dispatcher.serving.service import Service
 from dispatcher.sse import Block, Parser
@@ -65,7 +66,7 @@ class Reader:
         self.shown: list[Block] = []
 
     async def piece(self) -> bytes:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             piece = await anext(self._stream)
         self.shown += self._parser.feed(piece)
         return piece
@@ -201,7 +202,7 @@ async def test_a_reader_that_takes_nothing_keeps_nothing_but_its_place(
         reader = Reader(stream)
         await reader.piece()
         for n in range(30):
-            report = {f"field {n}": "x" * 9_000}
+            report = {"news": f"{n}" + "x" * 9_000}
             await service.execute(ReportHeartbeat("e", report), TESTER, seqs)
             assert sum(len(live.block) for live in feed._ring) <= 50_000
             assert len(feed._ring) <= 5
@@ -246,15 +247,13 @@ def silent_feed(service: Service, log: WatchedLog) -> Feed:
     return Feed(log, lambda: service.projections, ping_s=0.01)
 
 
-async def test_there_are_so_many_streams_and_no_more(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feed_module, "MAX_STREAMS", 2)
-    feed = service.feed
+async def test_there_are_so_many_streams_and_no_more(service: Service, log: WatchedLog) -> None:
+    places = Quota("streams are open", Shares(2, 2, 2, 2))
+    feed = Feed(log, lambda: service.projections, places=places)
     open_ones = [feed.stream(), feed.stream()]
     for stream in open_ones:
         await anext(stream)
-    with pytest.raises(TooManyStreamsError, match="2 streams are open"):
+    with pytest.raises(TooManyError, match="2 streams are open"):
         await anext(feed.stream())
     assert feed.streams == 2
     await open_ones[0].aclose()
@@ -262,6 +261,20 @@ async def test_there_are_so_many_streams_and_no_more(
         await anext(stream)
         assert feed.streams == 2
     await open_ones[1].aclose()
+    assert feed.streams == 0
+
+
+async def test_a_key_leaves_streams_to_others(service: Service, log: WatchedLog) -> None:
+    places = Quota("streams are open", Shares(1, 1, 1, 2))
+    feed = Feed(log, lambda: service.projections, places=places)
+    anna, ben = Asker("anna", is_operator=True), Asker("ben", is_operator=True)
+    async with aclosing(feed.stream(asker=anna)) as first:
+        await anext(first)
+        with pytest.raises(TooManyError, match="1 streams are open for the key 'anna'"):
+            await anext(feed.stream(asker=anna))
+        async with aclosing(feed.stream(asker=ben)) as second:
+            await anext(second)
+            assert feed.streams == 2
     assert feed.streams == 0
 
 
@@ -289,7 +302,7 @@ async def test_the_end_ends_streams_that_wait_and_those_that_have_much_to_read(
     rest = asyncio.create_task(rest_of(stream))
     await turns_of_the_loop()
     service.feed.end()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert len(await rest) < 25
     assert service.feed.streams == 0
 

@@ -90,7 +90,10 @@ def test_a_name_that_may_not_be_is_told_by_its_place(path: Path, name: str) -> N
         ),
         (
             block() + "roles = 1\n",
-            "key 'anna': there is no field 'roles'; a key has 'name', 'role' and 'sha256'",
+            (
+                "key 'anna': there is no field 'roles'; a key has 'name', 'role' and 'sha256', "
+                "and an engine's may have 'engine'"
+            ),
         ),
         (block().replace('"anna"', "7"), f"key number 1: {NAME_RULE}"),
         (
@@ -202,6 +205,44 @@ def test_a_file_that_everybody_can_write_is_warned_of(
     ApiKeys(path=path)
     (message,) = caplog.messages
     assert message.startswith(f"{path}: every user can write it")
+
+
+# Keys that are bound to an engine
+
+
+@pytest.mark.parametrize("engine", ["farm-7", "a b", 'q"uo\\te', "señor", "'", "#", "x" * 300])
+def test_a_key_may_be_bound_to_an_engine(path: Path, engine: str) -> None:
+    secret = new_key(path, "seven", Role.ENGINE, engine)
+    newer = new_key(path, "seven-2", Role.ENGINE, engine)
+    keys = ApiKeys(path=path)
+    assert keys.find(secret.encode()) == Key.of("seven", Role.ENGINE, secret, engine)
+    assert keys.find(newer.encode()) == Key.of("seven-2", Role.ENGINE, newer, engine)
+
+
+def test_the_file_says_to_which(path: Path) -> None:
+    new_key(path, "seven", Role.ENGINE, "farm-7")
+    assert 'role = "engine"\nengine = "farm-7"\nsha256 = ' in path.read_text()
+
+
+@pytest.mark.parametrize("role", [Role.CLIENT, Role.OPERATOR])
+def test_only_an_engines_key_is_bound(path: Path, role: Role) -> None:
+    rule = (
+        "key 'anna': only a key with the role 'engine' can be bound to an engine, and this one has "
+        f"the role '{role}'; leave 'engine' away, or make a key with the other role"
+    )
+    assert fault_of(path, block(role=role) + 'engine = "farm-7"\n') == rule
+    path.unlink()
+    with pytest.raises(KeysError, match="only a key with the role 'engine'"):
+        new_key(path, "anna", role, "farm-7")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("engine", ['""', "7", "true", "[]", r'"a\nb"', r'"\u0085"'])
+def test_what_is_no_id_of_an_engine_is_told(path: Path, engine: str) -> None:
+    fault = fault_of(path, block(role="engine") + f"engine = {engine}\n")
+    assert fault == (
+        "key 'anna': 'engine' must be the id of an engine: printable characters, at least one"
+    )
 
 
 # Reading it again
@@ -347,3 +388,19 @@ async def test_what_an_engine_starts_does_not_inherit_the_key(tmp_path: Path) ->
     done = await command(tmp_path, *engine, server="http://127.0.0.1:1", key=SECRET)
     assert "DISPATCHER_SERVER=http://127.0.0.1:1" in done.err
     assert SECRET not in done.err
+
+
+@pytest.mark.anyio
+async def test_the_command_line_binds_a_key_to_an_engine(tmp_path: Path) -> None:
+    new = ("key", "new", "farm-7", "--role", "engine", "--engine", "farm-7")
+    made = await command(tmp_path, *new, key=None)
+    assert (made.status, made.out.count("\n")) == (0, 1)
+    assert "This is the key 'farm-7' (engine, for engine farm-7 alone)." in made.err
+    found = ApiKeys(path=tmp_path / "keys.toml").find(made.out.strip().encode())
+    assert found is not None
+    assert found.engine == "farm-7"
+    other = await command(
+        tmp_path, "key", "new", "b", "--role", "client", "--engine", "x", key=None
+    )
+    assert (other.status, other.out) == (1, "")
+    assert "only a key with the role 'engine' can be bound" in other.err

@@ -231,7 +231,7 @@ async def test_closing_twice_or_during_a_fault_ends(service: Service, log: Watch
     log.append_faults = [LogError(DISK_FULL)]
     log.recover_faults = [LogError(DISK_FULL)] * 100
     await failure_of(asking(service, submit("a")))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await service.close()
         await service.close()
 

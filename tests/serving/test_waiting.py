@@ -15,10 +15,13 @@ from dispatcher.core.commands import (
     LoseEngine,
     ReportHeartbeat,
     ResumeEngine,
+    SubmitJob,
 )
-from dispatcher.core.decider import Decision, decide
+from dispatcher.core.decider import decide
 from dispatcher.core.fleet import Fleet
 from dispatcher.core.policy import Policy
+from dispatcher.core.replies import Decision
+from dispatcher.core.waiting import FOR_ANY_ENGINE, PER_ENGINE
 from dispatcher.log import LogError
 from dispatcher.serving.service import Service
 from tests.support.in_flight import asking, failure_of, held_up, submit, turns_of_the_loop, until
@@ -203,3 +206,73 @@ async def test_a_job_that_came_back_because_the_log_failed_is_offered(
     await turns_of_the_loop()
     service.dismiss_waiters()
     assert await answer_of(request) == ("a", "f")
+
+
+async def test_the_newest_few_requests_of_an_engine_wait_and_older_ones_are_answered(
+    service: Service,
+) -> None:
+    await registered(service, "e", "f")
+    other = await waiting(service, "f")
+    requests = [await waiting(service, "e") for _ in range(PER_ENGINE + 2)]
+    assert [await answer_of(it) for it in requests[:2]] == [None, None]
+    assert await still_waiting(*requests[2:], other)
+    await asking(service, submit("a"))
+    assert await answer_of(other) == ("a", "f")
+    await asking(service, submit("b"))
+    assert await answer_of(requests[2]) == ("b", "e")
+
+
+async def test_of_one_caller_only_so_many_requests_for_any_engine_wait(service: Service) -> None:
+    requests = [await waiting(service, None) for _ in range(FOR_ANY_ENGINE + 1)]
+    assert await answer_of(requests[0]) is None
+    assert await still_waiting(*requests[1:])
+
+
+async def test_what_one_asks_in_vain_the_others_who_ask_the_same_are_not_tried_for(
+    service: Service, tries: list[str | None]
+) -> None:
+    await registered(service, "e", "f")
+    await asking(service, DrainEngine("e"))
+    for _ in range(PER_ENGINE):
+        for engine_id in ("e", "f", None):
+            await waiting(service, engine_id)
+    tries.clear()
+    for n in range(3):
+        await asking(service, ReportHeartbeat("e", {"cpu_temperature": n}))
+    assert tries == ["e", None] * 3
+    tries.clear()
+    await asking(service, ReportHeartbeat("e", {"storage_capacity_gb": 1.0}))
+    assert tries == ["e", None]
+
+
+async def test_of_those_for_any_engine_each_is_tried_as_long_as_there_are_jobs(
+    service: Service,
+) -> None:
+    await registered(service, "e", "f")
+    for engine_id in ("e", "f"):
+        await asking(service, ReportHeartbeat(engine_id, {"status": "busy"}))
+    for job_id in ("a", "b"):
+        await asking(service, submit(job_id))
+    requests = [await waiting(service, None) for _ in range(3)]
+    for engine_id in ("e", "f"):
+        await asking(service, ReportHeartbeat(engine_id, {"status": "idle"}))
+    assert [await answer_of(it) for it in requests[:2]] == [("a", "e"), ("b", "f")]
+    assert await still_waiting(requests[2])
+
+
+async def test_a_job_that_an_engine_loses_goes_to_who_has_waited_longest(
+    service: Service,
+) -> None:
+    """Not to another that is tried too, because a job is not kept from it any more."""
+    await registered(service, "e", "f", supported_codecs=["h264", "av1"])
+    await registered(service, "waits longest", supported_codecs=["h264"])
+    await asking(service, submit("lost"))
+    await asking(service, AssignJob("f"))
+    await asking(service, SubmitJob("kept", "http://media/in.mp4", "av1"))
+    await asking(service, AssignJob("e"))
+    await asking(service, FailJob("kept", "broke"))
+    first, second = await waiting(service, "waits longest"), await waiting(service, "e")
+    assert await still_waiting(first, second)
+    await asking(service, LoseEngine("f", 60.0))
+    assert await answer_of(first) == ("lost", "waits longest")
+    assert await answer_of(second) == ("kept", "e")

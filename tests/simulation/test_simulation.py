@@ -14,9 +14,9 @@ import pytest
 from dispatcher.core import decider, dispatcher
 from dispatcher.core.commands import Command
 from dispatcher.core.deadlines import Deadlines
-from dispatcher.core.decider import Decision
 from dispatcher.core.fleet import Engine, Fleet
 from dispatcher.core.policy import Policy
+from dispatcher.core.replies import Decision
 from dispatcher.core.scheduling import Choice, choose_for
 from dispatcher.simulation.farm import FailedError, Outcome, simulate
 from dispatcher.simulation.machines import Machine

@@ -3,22 +3,28 @@
 import asyncio
 import operator
 import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
 
 from dispatcher.core.commands import (
     AssignJob,
     CancelJob,
     Command,
+    CompleteJob,
     FailJob,
+    ReleaseJob,
     ReportHeartbeat,
     SubmitJob,
+    UnblockEngine,
 )
 from dispatcher.core.decider import decide
 from dispatcher.core.events import Event, JobRetried, Recorded
@@ -35,6 +41,7 @@ from tests.support.given import START
 from tests.support.log_contents import encoded, recorded_in
 from tests.support.strategies import any_commands, any_events, policies
 
+T = TypeVar("T")
 UNDER_WAY: Final[list[Command]] = [
     ReportHeartbeat("a", {}),
     SubmitJob("a", "u", "h264"),
@@ -46,6 +53,12 @@ beginnings = st.sampled_from(
         [*UNDER_WAY, FailJob("a", "")],
         [*UNDER_WAY, CancelJob("a")],
         [*UNDER_WAY, ReportHeartbeat("a", {}, "a", 1, 50.0)],
+        [*UNDER_WAY, FailJob("a", "", cause="engine_at_fault"), UnblockEngine("a")],
+        [*UNDER_WAY, FailJob("a", "", cause="source_away"), ReleaseJob("a")],
+        [
+            *(*UNDER_WAY, FailJob("a", "", cause="source_away"), ReportHeartbeat("", {})),
+            *(ReleaseJob("a"), AssignJob(""), CompleteJob("a", "u")),
+        ],
     ]
 )
 
@@ -118,10 +131,9 @@ def test_a_replay_through_a_real_file_gives_the_live_state(
 
 
 async def written_and_replayed(path: Path, log: list[Recorded]) -> State:
-    written = await SqliteLog.open(path)
-    for recorded in log:
-        await written.append(encoded(recorded), recorded.seq - 1)
-    await written.close()
+    async with await SqliteLog.open(path) as written:
+        for recorded in log:
+            await written.append(encoded(recorded), recorded.seq - 1)
     async with await SqliteLog.open_for_reading(path) as reopened:
         assert await recorded_in(reopened) == log
         return await replay(reopened)
@@ -193,25 +205,30 @@ def test_what_was_shown_does_not_change_afterwards(history: list[Command], polic
 def test_what_is_made_up_is_of_every_kind(
     strategy: st.SearchStrategy[Command | Event], union: Any
 ) -> None:
-    seen = set[type[Command | Event]]()
-
-    @settings(max_examples=1_000)
-    @given(strategy)
-    def look(made_up: Command | Event) -> None:
-        seen.add(type(made_up))
-
-    look()
-    assert seen == set(get_args(union))
+    wanted = set(get_args(union))
+    assert reached(wanted, strategy, lambda made_up: [made_up], tries=1_000) == wanted
 
 
 def test_the_histories_reach_every_kind_of_event() -> None:
     """What is checked of made-up histories is worth something only if they reach every rule."""
-    seen = set[type[Event]]()
+    wanted = set(serialization.NAMES)
 
-    @settings(max_examples=1_500)
-    @given(histories, policies)
-    def look(history: list[Command], policy: Policy) -> None:
-        seen.update(type(recorded.event) for recorded in live(history, policy)[2])
+    def events_of(lived: tuple[list[Command], Policy]) -> list[Event]:
+        return [recorded.event for recorded in live(*lived)[2]]
 
-    look()
-    assert seen == set(serialization.NAMES)
+    assert reached(wanted, st.tuples(histories, policies), events_of, tries=1_500) == wanted
+
+
+def reached(
+    wanted: set[Any], strategy: st.SearchStrategy[T], kinds_in: Callable[[T], list[Any]], tries: int
+) -> set[Any]:
+    """Make things up until every kind has been seen that is wanted; gives those seen."""
+    seen = set[Any]()
+
+    def all_are_seen(made_up: T) -> bool:
+        seen.update(map(type, kinds_in(made_up)))
+        return seen >= wanted
+
+    with suppress(NoSuchExample):
+        find(strategy, all_are_seen, settings=settings(max_examples=tries, phases=[Phase.generate]))
+    return seen

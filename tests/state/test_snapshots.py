@@ -215,10 +215,9 @@ def test_no_bytes_at_all_make_trouble(content: bytes) -> None:
 
 @pytest.fixture
 async def log(db: Path) -> AsyncIterator[WatchedLog]:
-    opened = await SqliteLog.open(db)
-    await opened.append(encoded(*STORY), 0)
-    yield WatchedLog(opened)
-    await opened.close()
+    async with await SqliteLog.open(db) as opened:
+        await opened.append(encoded(*STORY), 0)
+        yield WatchedLog(opened)
 
 
 async def written(log: WatchedLog, beside: Path, *seqs: int) -> list[Path]:
@@ -240,6 +239,27 @@ async def check_replay(log: WatchedLog, db: Path, *, reads_after: int, at: int =
 @pytest.mark.anyio
 async def test_without_a_snapshot_everything_is_read(log: WatchedLog, db: Path) -> None:
     await check_replay(log, db, reads_after=0)
+
+
+@pytest.mark.anyio
+async def test_snapshots_that_another_user_could_have_written_are_not_used(
+    log: WatchedLog, db: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await written(log, db, 10, 30)
+    folder = db.with_name(db.name + ".snapshots")
+    folder.chmod(0o777)
+    await check_replay(log, db, reads_after=0)
+    assert f"Using no snapshot: {folder}: every user can write to it" in caplog.text
+    with pytest.raises(SnapshotError, match="every user can write to it"):
+        Snapshots(db).write(folded(STORY), tree_of(STORY))
+    folder.chmod(0o755)
+    log.replayed.clear()
+    if os.geteuid() == 0:
+        os.chown(folder, 54_321, 54_321)
+        await check_replay(log, db, reads_after=0)
+        os.chown(folder, 0, 0)
+        log.replayed.clear()
+    await check_replay(log, db, reads_after=30)
 
 
 @pytest.mark.anyio

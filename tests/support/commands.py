@@ -15,7 +15,7 @@ from tests.support.servers import KEY
 
 __all__ = ["MODULE", "Done", "command", "ended", "said_by", "started"]
 
-TIMEOUT_S: Final = 30
+TIMEOUT_S: Final = 90
 MODULE: Final = ("-m", "dispatcher")
 
 

@@ -31,7 +31,7 @@ __all__ = [
     "program",
 ]
 
-PATIENCE_S: Final = 30
+PATIENCE_S: Final = 90
 ANYWHERE: Final = Sources([Path("/")], SourceNetworks.parse("public,private,loopback"))
 """Sources of a test: every file, and servers on loopback."""
 

@@ -24,7 +24,7 @@ __all__ = [
 
 JOB = {"source_url": "http://media/in.mp4", "target_codec": "h264"}
 OUTPUT = {"output_url": "http://media/out.mp4"}
-PATIENCE_S = 20
+PATIENCE_S = 90
 
 T = TypeVar("T")
 

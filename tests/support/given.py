@@ -4,10 +4,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
 from dispatcher.core.commands import Command
-from dispatcher.core.decider import Decision, decide
+from dispatcher.core.decider import decide
 from dispatcher.core.events import (
     AnswerRefused,
     Cause,
+    EngineBlocked,
+    EngineLost,
     EngineReported,
     Event,
     JobAssigned,
@@ -19,17 +21,19 @@ from dispatcher.core.events import (
 from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.invariants import check_fleet
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
-from dispatcher.core.replies import DONE, Reason, Refused, Reply
+from dispatcher.core.replies import DONE, Decision, Reason, Refused, Reply
 
 __all__ = [
     "OUTPUT",
     "START",
     "assigned",
+    "blocked",
     "completed",
     "engine",
     "failed",
     "given",
     "job",
+    "lost",
     "requeued",
 ]
 
@@ -54,7 +58,8 @@ class given:  # noqa: N801 - it reads as a word of the sentence
         before = repr(self.fleet)
         for event in self.outcome.events:
             evolve(self.fleet, event)
-        if isinstance(self.outcome.reply, Refused):
+        reply = self.outcome.reply
+        if isinstance(reply, Refused) and reply.reason is not Reason.INSTANCE_REPLACED:
             assert repr(self.fleet) == before, "a refusal changed something"
         check_fleet(self.fleet)
         return self
@@ -136,10 +141,16 @@ def requeued(
     cause: Cause = "reported",
     blames: bool | None = None,
     not_before: datetime | None = None,
+    losses: int = 0,
+    source_tries: int = 0,
+    source_waited_s: float = 0.0,
 ) -> JobRequeued:
     """Make the event; without a word on it, an engine is to blame if there is one."""
     blamed = engine_id is not None if blames is None else blames
-    return JobRequeued(job_id, engine_id, attempt, retries, error, cause, blamed, not_before)
+    return JobRequeued(
+        *(job_id, engine_id, attempt, retries, error, cause, blamed, not_before),
+        *(losses, source_tries, source_waited_s),
+    )
 
 
 def failed(
@@ -151,7 +162,21 @@ def failed(
     error: str = "broke",
     cause: Cause = "reported",
     blames: bool | None = None,
+    losses: int = 0,
 ) -> JobFailedPermanently:
     """Make the event; without a word on it, an engine is to blame if there is one."""
     blamed = engine_id is not None if blames is None else blames
-    return JobFailedPermanently(job_id, engine_id, attempt, retries, error, cause, blamed)
+    return JobFailedPermanently(job_id, engine_id, attempt, retries, error, cause, blamed, losses)
+
+
+def blocked(
+    engine_id: str, *job_ids: str, for_s: float = 600.0, at_s: float = 0.0
+) -> EngineBlocked:
+    """An engine that is blocked for failing these jobs in a row, so long after the start."""
+    reason = f"failed {len(job_ids)} different jobs in a row: {', '.join(job_ids)}"
+    return EngineBlocked(engine_id, reason, START + timedelta(seconds=at_s + for_s))
+
+
+def lost(engine_id: str, silent_s: float = 60.0) -> EngineLost:
+    """An engine that is given up at the start, after so much silence."""
+    return EngineLost(engine_id, silent_s, START)

@@ -76,10 +76,9 @@ def _wishes(random: Random, fleet: Fleet, engine_id: str, job_id: str) -> Iterat
 async def written(path: Path, log: Sequence[Recorded]) -> list[LogEntry]:
     """Write events to a new log, in batches; gives its entries."""
     entries = [serialization.encode(recorded) for recorded in log]
-    opened = await SqliteLog.open(path)
-    for first in range(0, len(entries), BATCH):
-        await opened.append(entries[first : first + BATCH], first)
-    await opened.close()
+    async with await SqliteLog.open(path) as opened:
+        for first in range(0, len(entries), BATCH):
+            await opened.append(entries[first : first + BATCH], first)
     return entries
 
 

@@ -63,14 +63,14 @@ async def held_up(log: WatchedLog, service: Service, command: Command) -> asynci
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(0)
 
 
 async def failure_of(request: Coroutine[Any, Any, T] | asyncio.Task[T]) -> str:
     """Give the text with which a request is turned away; one that hangs fails the test."""
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         with pytest.raises(UnavailableError) as told:
             await request
     return str(told.value)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from dispatcher.engine.ffmpeg import find_ffmpeg
+import imageio_ffmpeg
 
-__all__ = ["Clips", "Found", "found_in", "make_clips", "make_long_clip", "playlist_of"]
+__all__ = ["FFMPEG", "Clips", "Found", "found_in", "make_clips", "make_long_clip", "playlist_of"]
 
+FFMPEG: Final = Path(imageio_ffmpeg.get_ffmpeg_exe())
+"""The ffmpeg of the tests: the packaged one, whatever else is on PATH."""
 FFMPEG_TIMEOUT_S: Final = 60
 
 PICTURE: Final = ("-f", "lavfi", "-i", "testsrc=s=96x64:r=25:d=0.4")
@@ -108,7 +110,7 @@ def _ffmpeg(*arguments: str | Path) -> None:
 
 def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [find_ffmpeg(), "-nostdin", *arguments],
+        [FFMPEG, "-nostdin", *arguments],
         capture_output=True,
         check=False,
         text=True,

@@ -20,13 +20,14 @@ from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, HttpLimits
 from dispatcher.server import serve
 from dispatcher.serving.keys import ApiKeys, Key, Role
+from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits
 
 __all__ = ["ACTOR", "KEY", "Child", "Running", "child", "client_of", "events_in", "running"]
 
 KEY: Final = "the key of these tests"
 ACTOR: Final = "tester"
 HOST: Final = "127.0.0.1"
-STOP_S: Final = 10
+STOP_S: Final = 30
 
 _GREETING = re.compile(r"Dispatcher ready on (http://\S+), log")
 
@@ -66,6 +67,7 @@ async def running(
     body_limit_bytes: int = BODY_LIMIT_BYTES,
     new: bool = False,
     http_limits: HttpLimits = DEFAULT_HTTP_LIMITS,
+    key_limits: KeyLimits = DEFAULT_KEY_LIMITS,
 ) -> AsyncIterator[Running]:
     """Serve until the block ends, then stop as an operator would: with SIGTERM.
 
@@ -90,6 +92,7 @@ async def running(
             body_limit_bytes=body_limit_bytes,
             new=new,
             http_limits=http_limits,
+            key_limits=key_limits,
             say=say,
         )
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from dispatcher.engine.ffmpeg import find_ffmpeg
+from tests.support.media import FFMPEG
 
 __all__ = ["GOOD", "SECONDS", "cut", "make", "make_good", "make_mp4"]
 
@@ -22,7 +22,7 @@ FAST_START: Final = ("-movflags", "+faststart")
 def make(*arguments: str | Path) -> None:
     """Run ffmpeg, which must end well."""
     made = subprocess.run(
-        [find_ffmpeg(), "-nostdin", "-v", "error", "-y", *arguments],
+        [FFMPEG, "-nostdin", "-v", "error", "-y", *arguments],
         capture_output=True,
         check=False,
         text=True,

@@ -56,12 +56,15 @@ priorities = st.sampled_from([0, 0, 1, 100])
 keys = st.none() | st.sampled_from(["key", "other key"])
 percents = st.none() | st.sampled_from([0.0, 33.3, 100.0])
 causes = st.sampled_from(get_args(Cause))
+reported_causes = st.sampled_from(get_args(commands.ReportedCause))
+instances = st.none() | st.sampled_from("12")
 counts = st.integers(0, 9)
 policies = st.sampled_from(
     [
         Policy(),
-        Policy(retry_backoff_s=10.0, block_after=1, priority_point_s=0.5),
-        Policy(retry_backoff_s=1e9, block_after=0),
+        Policy(retry_backoff_s=10.0, block_after=1, priority_point_s=0.5, max_losses=2),
+        Policy(retry_backoff_s=1e9, block_after=0, source_patience_s=0.0),
+        Policy(block_after=1, block_for_s=0.0, max_losses=0),
     ]
 )
 
@@ -70,11 +73,13 @@ any_commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(commands.ReportHeartbeat, ids, reports, st.none() | ids, attempts, percents),
     st.builds(commands.ReportHeartbeat, ids, st.just({}), ids, st.none(), percents),
     st.builds(commands.ReportBenchmark, ids, amounts),
-    st.builds(commands.AssignJob, st.none() | ids, st.booleans()),
+    st.builds(commands.AssignJob, st.none() | ids, st.booleans(), instances),
     st.builds(commands.CompleteJob, ids, st.sampled_from(ODD[:2])),
     st.builds(commands.FailJob, ids, texts),
-    st.builds(commands.CompleteJob, ids, st.sampled_from(ODD[:2]), engine_id=ids, attempt=attempts),
-    st.builds(commands.FailJob, ids, texts, engine_id=ids, attempt=attempts),
+    st.builds(
+        commands.CompleteJob, ids, st.sampled_from(ODD[:2]), ids, attempts, instance=instances
+    ),
+    st.builds(commands.FailJob, ids, texts, ids, attempts, instances, reported_causes),
     st.builds(commands.CancelJob, ids),
     st.builds(commands.RetryJob, ids),
     st.builds(commands.DrainEngine, ids),
@@ -82,6 +87,11 @@ any_commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(commands.ForgetEngine, ids),
     st.builds(commands.LoseEngine, ids, amounts),
     st.builds(commands.TimeOutJob, ids, st.integers(0, 3), amounts),
+    st.builds(commands.TimeOutJob, ids, st.integers(0, 3), amounts, st.just(True)),
+    st.builds(commands.NoticeAsking, ids, ids),
+    st.builds(commands.TakeBackJob, ids, ids, amounts),
+    st.builds(commands.UnblockEngine, ids),
+    st.builds(commands.ForgetLostEngine, ids),
     st.builds(commands.ReleaseJob, ids),
 )
 
@@ -96,10 +106,11 @@ any_events: st.SearchStrategy[Event] = st.one_of(
     st.builds(
         events.JobRequeued,
         *(ids, st.none() | ids, counts, counts, texts, causes, st.booleans(), st.none() | times),
+        *(counts, counts, amounts),
     ),
     st.builds(
         events.JobFailedPermanently,
-        *(ids, st.none() | ids, counts, retries, texts, causes, st.booleans()),
+        *(ids, st.none() | ids, counts, retries, texts, causes, st.booleans(), counts),
     ),
     st.builds(events.JobReleased, ids),
     st.builds(events.JobProgressed, ids, ids, counts, amounts),
@@ -112,8 +123,13 @@ any_events: st.SearchStrategy[Event] = st.one_of(
     st.builds(events.EngineReported, ids, reports),
     st.builds(events.EngineSeen, ids),
     st.builds(events.EngineBenchmarked, ids, amounts),
-    st.builds(events.EngineLost, ids, amounts),
-    st.builds(events.EngineBlocked, ids, texts),
+    st.builds(events.EngineReplaced, ids, st.sampled_from("12"), st.sampled_from("12"), times),
+    st.builds(events.EngineFenced, ids, st.sampled_from("12")),
+    st.builds(events.EngineAsked, ids, ids),
+    st.builds(events.EngineLost, ids, amounts, st.none() | times),
+    st.builds(events.EngineBlamed, ids, ids),
+    st.builds(events.EngineBlocked, ids, texts, st.none() | times),
+    st.builds(events.EngineUnblocked, ids),
     st.builds(events.EngineDrained, ids),
     st.builds(events.EngineResumed, ids),
     st.builds(events.EngineForgotten, ids),

@@ -36,6 +36,11 @@ class Ticking:
             taken.append(due)
         return taken
 
+    def pass_unseen(self, seconds: float) -> None:
+        """Let time pass in which the dispatcher takes no report."""
+        self.now_s += seconds
+        self.deadlines.excuse(seconds, self.now_s)
+
     def start(self, *events: Event, now_s: float = 0.0) -> None:
         fleet = Fleet()
         for event in events:

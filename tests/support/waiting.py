@@ -57,7 +57,7 @@ async def registered(service: Service, *engine_ids: str, **report: Any) -> None:
 
 
 async def answer_of(request: "asyncio.Task[Given | None]") -> Given | None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return await request
 
 

@@ -60,12 +60,22 @@ class WatchedLog:
                 yield page
 
     async def page(
-        self, after: int, limit: int, *, upto: int | None = None, event_type: str | None = None
+        self,
+        after: int,
+        limit: int,
+        *,
+        upto: int | None = None,
+        event_type: str | None = None,
+        at_most_bytes: int | None = None,
     ) -> list[LogEntry]:
-        return await self._log.page(after, limit, upto=upto, event_type=event_type)
+        return await self._log.page(
+            after, limit, upto=upto, event_type=event_type, at_most_bytes=at_most_bytes
+        )
 
-    async def pick(self, seqs: Sequence[int]) -> list[LogEntry]:
-        return await self._log.pick(seqs)
+    async def pick(
+        self, seqs: Sequence[int], *, at_most_bytes: int | None = None
+    ) -> list[LogEntry]:
+        return await self._log.pick(seqs, at_most_bytes=at_most_bytes)
 
     async def seq_at(self, moment: datetime) -> int:
         return await self._log.seq_at(moment)

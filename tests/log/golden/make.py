@@ -24,7 +24,7 @@ from dispatcher.log.sqlite import SqliteLog
 from dispatcher.state.replay import replay
 
 HERE: Final = Path(__file__).parent
-POLICY: Final = Policy(retry_backoff_s=30.0, block_after=2)
+POLICY: Final = Policy(retry_backoff_s=30.0, block_after=2, max_losses=3)
 START: Final = datetime(2026, 11, 22, 9, tzinfo=UTC)
 PAUSE: Final = timedelta(seconds=40, microseconds=7)
 
@@ -43,6 +43,8 @@ def story() -> Iterator[Wish]:
     yield from a_job_that_fails_and_is_done_again()
     yield from an_engine_that_fails_too_much()
     yield from an_operator_at_work()
+    yield from a_source_that_one_engine_alone_lacks()
+    yield from engines_that_are_lost()
     yield from a_quiet_time()
 
 
@@ -99,6 +101,41 @@ def an_operator_at_work() -> Iterator[Wish]:
     yield ENGINES, commands.AssignJob("west")
 
 
+def a_source_that_one_engine_alone_lacks() -> Iterator[Wish]:
+    """It is blamed for two jobs, which is one too many, and put on probation."""
+    yield ENGINES, commands.ReportHeartbeat("cut off", {"supported_codecs": ["prores"]})
+    yield ENGINES, commands.ReportHeartbeat("south", {"supported_codecs": ["prores"]})
+    for number in (3, 4):
+        yield CLIENTS, commands.SubmitJob(f"1_{number}", "http://nas/é.mxf", "prores", 7.5, 2)
+        yield ENGINES, commands.AssignJob("cut off")
+        away = commands.FailJob(f"1_{number}", "no connection", "cut off", 1, cause="source_away")
+        yield ENGINES, away
+        yield ENGINES, commands.AssignJob("south")
+        yield ENGINES, commands.CompleteJob(f"1_{number}", f"file:///out/{number}.mp4", "south", 2)
+    yield TIMER, commands.UnblockEngine("cut off")
+    yield CLIENTS, commands.SubmitJob("1_5", "http://nas/none.mxf", "prores", 7.5, 2)
+    yield ENGINES, commands.AssignJob("south")
+    yield ENGINES, commands.FailJob("1_5", "404 Not Found", "south", 1, cause="source_bad")
+
+
+def engines_that_are_lost() -> Iterator[Wish]:
+    """An engine asks for other work, is started twice, and is stopped."""
+    yield OPERATOR, commands.DrainEngine("west")
+    yield ENGINES, commands.ReportHeartbeat("north", {"supported_codecs": ["dnxhd"]})
+    yield CLIENTS, commands.SubmitJob("1_6", "http://nas/a.mov", "dnxhd", 7.5, 2)
+    yield ENGINES, commands.AssignJob("north")
+    yield TIMER, commands.NoticeAsking("north", "1_6")
+    yield TIMER, commands.TakeBackJob("north", "1_6", 60.0)
+    yield TIMER, commands.ReleaseJob("1_6")
+    yield ENGINES, commands.ReportHeartbeat("north", {"instance": "1"})
+    yield ENGINES, commands.AssignJob("north", instance="1")
+    yield ENGINES, commands.ReportHeartbeat("north", {"instance": "2"})
+    yield ENGINES, commands.ReportHeartbeat("north", {"instance": "1"})
+    yield TIMER, commands.ReleaseJob("1_6")
+    yield ENGINES, commands.AssignJob("north", instance="2")
+    yield ENGINES, commands.FailJob("1_6", "stopped", "north", 3, "2", "given_back")
+
+
 def a_quiet_time() -> Iterator[Wish]:
     """Long enough for the tree to keep a subtree."""
     for _ in range(256):
@@ -120,13 +157,12 @@ def told() -> list[Recorded]:
 
 
 async def make(name: str) -> None:
-    log = await SqliteLog.open(HERE / f"{name}.db")
-    assert log.head == 0, "a golden log is never made anew"
-    entries = [serialization.encode(recorded) for recorded in told()]
-    await log.append(entries, 0)
-    state = (await replay(log)).projections.state()
-    root = log.tree.root().hex()
-    await log.close()
+    async with await SqliteLog.open(HERE / f"{name}.db") as log:
+        assert log.head == 0, "a golden log is never made anew"
+        entries = [serialization.encode(recorded) for recorded in told()]
+        await log.append(entries, 0)
+        state = (await replay(log)).projections.state()
+        root = log.tree.root().hex()
     (HERE / f"{name}.db.lock").unlink()
     shown = msgspec.json.format(msgspec.json.encode(state), indent=2)
     (HERE / f"{name}.state.json").write_bytes(shown + b"\n")

@@ -1,0 +1,71 @@
+"""What follows from a heartbeat (protocol.md 2.1)."""
+
+from datetime import datetime
+
+import msgspec
+
+from dispatcher.core import commands, events
+from dispatcher.core.attempts import attempt_ended
+from dispatcher.core.events import Event
+from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.instances import refusal, replacement
+from dispatcher.core.policy import Policy
+from dispatcher.core.replies import Decision, Orders, Reason, Refused
+from dispatcher.core.reports import is_too_large
+
+__all__ = ["heartbeat"]
+
+
+def heartbeat(
+    fleet: Fleet, command: commands.ReportHeartbeat, at: datetime, policy: Policy
+) -> Decision:
+    """Merge a report: absent fields keep their last values, and only changes are recorded."""
+    engine = fleet.engines.get(command.engine_id)
+    instance = command.report.get("instance")
+    if (fenced := refusal(fleet, command.engine_id, instance)) is not None:
+        return fenced
+    if engine is None:
+        if is_too_large({}, command.report):
+            return Decision((), Refused(Reason.REPORT_TOO_LARGE))
+        happened: list[Event] = [events.EngineReported(command.engine_id, command.report)]
+        return Decision(happened, Orders(cancel=command.current_job))
+    orders = _orders(fleet, engine, command)
+    known = engine.report
+    news = {k: v for k, v in command.report.items() if k not in known or not _same(known[k], v)}
+    if news and is_too_large(known, news):
+        return Decision((), Refused(Reason.REPORT_TOO_LARGE))
+    happened = [events.EngineReported(command.engine_id, news)] if news else []
+    if (replaced := replacement(engine, instance, at)) is not None:
+        happened.append(replaced)
+    if "instance" in news and engine.holds not in {None, command.current_job}:
+        job = fleet.jobs[engine.holds or ""]
+        why = f"engine {engine.engine_id} was restarted and no longer has the job"
+        happened += attempt_ended(fleet, job, "engine_restarted", why, at, policy)
+    else:
+        happened += _progress(fleet, engine, command)
+    return Decision(happened or [events.EngineSeen(command.engine_id)], orders)
+
+
+def _orders(fleet: Fleet, engine: Engine, command: commands.ReportHeartbeat) -> Orders:
+    """Tell an engine that the job it named is no longer its own, and whether it is drained."""
+    named = command.current_job
+    is_its_own = named is None or (
+        engine.holds == named and command.attempt in {None, fleet.jobs[named].attempt}
+    )
+    return Orders(cancel=None if is_its_own else named, drain=engine.drained)
+
+
+def _progress(fleet: Fleet, engine: Engine, command: commands.ReportHeartbeat) -> list[Event]:
+    if command.progress is None or engine.holds is None or engine.holds != command.current_job:
+        return []
+    job = fleet.jobs[engine.holds]
+    if command.attempt not in {None, job.attempt} or command.progress == job.progress:
+        return []
+    return [events.JobProgressed(job.job_id, engine.engine_id, job.attempt, command.progress)]
+
+
+def _same(old: object, new: object) -> bool:
+    """Compare JSON values: `True == 1` in Python, but not in JSON."""
+    if isinstance(old, str) or isinstance(new, str):
+        return old == new
+    return old == new and msgspec.json.encode(old) == msgspec.json.encode(new)
