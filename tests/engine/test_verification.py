@@ -1,5 +1,8 @@
 """Nothing is complete that is not whole: sources that are cut, holed, broken off, and good ones."""
 
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -8,13 +11,17 @@ from dispatcher.engine.ffmpeg import (
     Checks,
     Ffmpeg,
     FfmpegError,
+    FfmpegStalledError,
     Input,
     VerificationError,
 )
-from dispatcher.engine.sources import FILE_PROTOCOLS
+from dispatcher.engine.source_errors import SourceError
+from dispatcher.engine.sources import FILE_PROTOCOLS, STREAM_FROM_MB
+from tests.support.engines import ANYWHERE
 from tests.support.media import found_in
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.support.sources import FAST_START, GOOD, cut, make, make_good, make_mp4
+from tests.support.web import Answer, answering, web
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.anyio
@@ -79,3 +86,123 @@ async def test_a_source_that_was_cut_off_fails_and_says_how_much_is_missing(
     assert str(error).startswith("the source ")
     if part < 0.9:
         assert " s of 4" in str(error)
+
+
+async def test_a_film_whose_index_is_lost_with_its_end_fails(
+    each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = tmp_path / "cut.mp4"
+    make("-i", make_mp4(tmp_path / "film.mp4"), "-c", "copy", source)
+    error = await failure_of(each_ffmpeg, cut(source, 0.9))
+    assert error.cause == "source_bad"
+    assert "moov atom not found" in str(error)
+
+
+async def test_a_hole_in_the_middle_fails(each_ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+    source = tmp_path / "holed.ts"
+    make("-i", make_mp4(tmp_path / "film.mp4"), "-c", "copy", source)
+    data = source.read_bytes()
+    packets = len(data) // 188
+    source.write_bytes(data[: packets * 3 // 10 * 188] + data[packets * 7 // 10 * 188 :])
+    error = await failure_of(each_ffmpeg, source)
+    assert error.cause == "source_bad"
+    assert "the source has a hole: 1." in str(error)
+
+
+async def test_without_verification_a_cut_source_passes(
+    each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = cut(make_mp4(tmp_path / "film.mp4"), 0.6)
+    ffmpeg = each_ffmpeg._replace(checks=Checks(verify="none"))
+    await ffmpeg.transcode(local(source), "mpeg4", tmp_path / "output")
+
+
+# Servers
+
+
+async def stream(ffmpeg: Ffmpeg, url: str, output: Path) -> None:
+    opening = ANYWHERE.opened(url, STREAM_FROM_MB, output.parent, streams=True)
+    async with opening as source:
+        assert source.proxy_port is not None
+        await ffmpeg.transcode(source, "mpeg4", output)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "flv"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["sized", "chunked"])
+async def test_a_server_that_breaks_off_is_away(
+    suffix: str, chunked: bool, each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = tmp_path / f"film.{suffix}"
+    made = make_mp4(tmp_path / "made.mp4")
+    make("-i", made, "-c", "copy", *(FAST_START if suffix == "mp4" else ()), source)
+    data = source.read_bytes()
+    half = data[: len(data) * 6 // 10]
+    if chunked:
+        body = b"%x\r\n" % len(half) + half + b"\r\n"
+        answer = Answer(body=body, headers={"Transfer-Encoding": "chunked"})
+    else:
+        answer = Answer(body=half, length=len(data))
+    async with web(answering(answer)) as server:
+        with pytest.raises((FfmpegError, SourceError)) as told:
+            await stream(each_ffmpeg, f"{server.url}/film.{suffix}", tmp_path / "output")
+    assert told.value.cause == "source_away"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "ts"])
+async def test_a_server_that_goes_silent_is_away(
+    suffix: str, each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = tmp_path / f"film.{suffix}"
+    make("-i", make_mp4(tmp_path / "made.mp4"), "-c", "copy", source)
+    data = source.read_bytes()
+    ffmpeg = each_ffmpeg._replace(checks=Checks(stall_s=1.5))
+    silent = Answer(body=data[: len(data) * 6 // 10], then_silence=True)
+    async with web(answering(silent)) as server:
+        with pytest.raises(FfmpegStalledError) as told:
+            await stream(ffmpeg, f"{server.url}/film.{suffix}", tmp_path / "output")
+    assert str(told.value) == "ffmpeg has stalled: nothing new for 1.5 s (--stall-s)"
+    assert told.value.cause == "source_away"
+
+
+async def test_a_chunked_answer_that_is_whole_passes(each_ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+    source = tmp_path / "film.ts"
+    make("-i", make_mp4(tmp_path / "made.mp4"), "-c", "copy", source)
+    data = source.read_bytes()
+    sizes = (1, 7, 50_000)
+    body = b""
+    for size in sizes:
+        body += b"%x;name=value\r\n" % len(data[:size]) + data[:size] + b"\r\n"
+        data = data[size:]
+    body += (b"%X\r\n" % len(data) + data + b"\r\n") if data else b""
+    whole = Answer(body=body + b"0\r\nA: b\r\n\r\n", headers={"Transfer-Encoding": "chunked"})
+    async with web(answering(whole)) as server:
+        await stream(each_ffmpeg, f"{server.url}/film.ts", tmp_path / "output")
+
+
+# The output
+
+
+@contextmanager
+def small_disk(path: Path, size_kb: int) -> Iterator[Path]:
+    """Mount a small disk, which only root may."""
+    path.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={size_kb}k", "small", str(path)]
+    mounted = subprocess.run(["mount", *options], capture_output=True, check=False, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"a small disk can't be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+@pytest.mark.parametrize("codec", ["h264", "vp8", "ffv1", "mpeg2"])
+@pytest.mark.parametrize("verify", ["packets", "full"])
+async def test_a_full_disk_is_the_engines_fault(
+    codec: str, verify: str, each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = make_mp4(tmp_path / "film.mp4")
+    ffmpeg = each_ffmpeg._replace(checks=Checks(verify=verify))  # type: ignore[arg-type]
+    with small_disk(tmp_path / "disk", 8) as disk, pytest.raises(FfmpegError) as told:
+        await ffmpeg.transcode(local(source), codec, disk / "output")
+    assert told.value.cause == "engine"
