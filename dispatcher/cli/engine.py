@@ -14,6 +14,7 @@ from dispatcher.cli.output import log_plainly, say
 from dispatcher.client import Client
 from dispatcher.engine.agent import Agent, Settings
 from dispatcher.engine.delivery import Delivery, delivery_to
+from dispatcher.engine.ends import find_pyav
 from dispatcher.engine.fetching import Bounds
 from dispatcher.engine.ffmpeg import Checks, Ffmpeg, find_ffmpeg
 from dispatcher.engine.networks import DEFAULT_NETWORKS, SourceNetworks
@@ -120,7 +121,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
         asyncio.run(
             _run(
                 Client(server, api_key),
-                (find_ffmpeg(ffmpeg), limits, Checks(verify, stall_s)),
+                (find_ffmpeg(ffmpeg), limits, Checks(verify, stall_s, find_pyav())),
                 workspace,
                 delivery,
                 Settings(poll_s=poll_s, heartbeat_s=heartbeat_s, wait_s=wait_s),
@@ -165,12 +166,31 @@ async def _run(  # noqa: PLR0913, PLR0917 - all that an agent is made of
             loop.add_signal_handler(signum, stop)
         probed = await Ffmpeg.probe(*ffmpeg)
         logger.info("%s: %s", workspace.engine_id, probed.sandbox.described)
-        _tell_of(sources, workspace.engine_id)
+        _tell_of(probed.checks, workspace.engine_id)
+        _tell_of_sources(sources, workspace.engine_id)
         agent = Agent(client, probed, workspace, delivery, settings, sources)
         await agent.run()
 
 
-def _tell_of(sources: Sources, engine_id: str) -> None:
+def _tell_of(checks: Checks, engine_id: str) -> None:
+    """Tell what is not verified."""
+    match checks.verify:
+        case "none":
+            logger.warning(
+                "%s: nothing is verified (--verify none): an output may lack what its source lacks",
+                engine_id,
+            )
+        case "packets" | "full" if checks.pyav is None:
+            logger.warning(
+                "%s: the ends of sources are not decoded, as PyAV is not installed: a transport "
+                "stream that was cut off may pass; pip install 'transcoding-dispatcher[engine]'",
+                engine_id,
+            )
+        case _:
+            pass
+
+
+def _tell_of_sources(sources: Sources, engine_id: str) -> None:
     """Tell what an operator may have meant otherwise."""
     for root in sources.roots:
         if not root.is_dir():

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from dispatcher.engine.codecs import CODECS, Codec, Encoder
 from dispatcher.engine.demuxers import media_demuxers
+from dispatcher.engine.ends import cut_off
 from dispatcher.engine.ffmpeg_errors import (
     FfmpegError,
     FfmpegLimitError,
@@ -58,10 +59,14 @@ _FIRST_PACKETS: Final = 50
 
 
 class Checks(NamedTuple):
-    """How much of a transcode is verified, and how long ffmpeg may make no progress."""
+    """How much of a transcode is verified, and how long ffmpeg may make no progress.
+
+    `pyav` is where PyAV is, which decodes the end of a source; without it that is not done.
+    """
 
     verify: Verify = "packets"
     stall_s: float = STALL_S
+    pyav: Path | None = None
 
 
 _DEFAULT_CHECKS: Final = Checks()
@@ -188,12 +193,14 @@ class Ffmpeg(NamedTuple):
             if name == "out_time_us" and length_s and value.isdecimal():
                 progress(min(100.0, round(int(value) / length_s / 10_000, 1)))
 
+        verifies = self.checks.verify != "none"
+        if verifies and source.proxy_port is None:
+            await self._check_end(source, reading, is_ts=listed.format == "mpegts")
         scan = PacketScan()
         encoding = [
             *("-nostats", "-progress", "pipe:1", *reading.command[1:]),
             *("-map", film, "-map", "0:a?", *_encode(codec, encoder, output)),
         ]
-        verifies = self.checks.verify != "none"
         said, _ = await run(
             reading._replace(
                 command=[str(self.path), *encoding],
@@ -240,6 +247,25 @@ class Ffmpeg(NamedTuple):
         said, _ = await run(reading._replace(scan=scan, enough=is_enough, fails=False))
         film = film_among(said, scan)
         return "0:V:0" if film is None else f"0:{film}"
+
+    async def _check_end(self, source: Input, reading: Run, *, is_ts: bool) -> None:
+        """Raise `VerificationError` if a file was cut off, as far as its end tells."""
+        why = await cut_off(
+            source.url.removeprefix("file:"),
+            is_ts=is_ts,
+            pyav=self.checks.pyav,
+            demuxers=media_demuxers(self.demuxers, playlists=False),
+            sandbox=self.sandbox,
+            inherits=source.inherits,
+            timeout_s=self.checks.stall_s,
+        )
+        if why is not None:
+            scan = PacketScan()  # to tell how much is missing, if the file says how long it is
+            said, _ = await run(reading._replace(scan=scan, fails=False))
+            check_source(said, scan, is_web=False)
+            raise VerificationError(
+                f"the source was cut off after {scan.end_s:.1f} s: {why}", cause="source_bad"
+            )
 
     async def _check_output(self, said: Messages, scan: PacketScan, output: Path) -> None:
         """Read the output; raises `VerificationError` if not all of the source is in it."""

@@ -4,9 +4,11 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import pytest
 
+from dispatcher.engine.ends import find_pyav, is_cut_transport_stream
 from dispatcher.engine.ffmpeg import (
     Checks,
     Ffmpeg,
@@ -27,6 +29,19 @@ pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.anyio
 
 
+ENDLESS: Final = {
+    "ts": ("-c", "copy"),
+    "h264": ("-c", "copy", "-an"),
+}
+"""Formats that declare no length."""
+
+
+@pytest.fixture
+def decoding(each_ffmpeg: Ffmpeg) -> Ffmpeg:
+    """Each ffmpeg, in an engine that has PyAV."""
+    return each_ffmpeg._replace(checks=Checks(pyav=find_pyav()))
+
+
 def local(path: Path) -> Input:
     return Input(f"file:{path}", FILE_PROTOCOLS)
 
@@ -42,10 +57,10 @@ async def failure_of(ffmpeg: Ffmpeg, source: Path, codec: str = "mpeg4") -> Ffmp
 
 @pytest.mark.parametrize("name", GOOD)
 async def test_an_odd_source_that_is_whole_is_no_failure(
-    name: str, each_ffmpeg: Ffmpeg, tmp_path: Path
+    name: str, decoding: Ffmpeg, tmp_path: Path
 ) -> None:
     source = make_good(name, tmp_path)
-    await each_ffmpeg.transcode(local(source), "mpeg4", tmp_path / "output")
+    await decoding.transcode(local(source), "mpeg4", tmp_path / "output")
     assert found_in(tmp_path / "output").video == "mpeg4"
 
 
@@ -115,6 +130,30 @@ async def test_without_verification_a_cut_source_passes(
     source = cut(make_mp4(tmp_path / "film.mp4"), 0.6)
     ffmpeg = each_ffmpeg._replace(checks=Checks(verify="none"))
     await ffmpeg.transcode(local(source), "mpeg4", tmp_path / "output")
+
+
+@pytest.mark.parametrize(("suffix", "codecs"), ENDLESS.items())
+@pytest.mark.parametrize("part", [0.31, 0.62, 0.97])
+async def test_a_cut_stream_that_declares_no_length_is_known_by_its_end(
+    suffix: str, codecs: tuple[str, ...], part: float, decoding: Ffmpeg, tmp_path: Path
+) -> None:
+    source = tmp_path / f"cut.{suffix}"
+    make("-i", make_mp4(tmp_path / "film.mp4"), *codecs, source)
+    error = await failure_of(decoding, cut(source, part))
+    assert error.cause == "source_bad"
+    assert "the source was cut off after " in str(error)
+
+
+@pytest.mark.parametrize(("size", "sync"), [(188, 0), (192, 4), (204, 0)])
+def test_a_transport_stream_ends_with_a_whole_packet(size: int, sync: int) -> None:
+    packet = bytes(sync) + b"\x47" + bytes(range(1, 60)) * 4
+    stream = packet[:size] * 9
+    assert not is_cut_transport_stream(stream)
+    for part in (1, 4, 5, 100, size - 1):
+        assert is_cut_transport_stream(stream + packet[:part])
+    assert not is_cut_transport_stream(stream + b"something else")
+    assert not is_cut_transport_stream(b"")
+    assert not is_cut_transport_stream(bytes(5_000))
 
 
 # Servers

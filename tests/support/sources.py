@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.support.media import FFMPEG
 
-__all__ = ["GOOD", "SECONDS", "cut", "make", "make_good", "make_mp4"]
+__all__ = ["FAST_START", "GOOD", "SECONDS", "cut", "make", "make_good", "make_mp4"]
 
 SECONDS: Final = 4
 FILM: Final = (
