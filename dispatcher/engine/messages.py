@@ -29,7 +29,7 @@ _INPUT: Final = re.compile(r"Input #0, (\S+), from ")
 _DURATION: Final = re.compile(
     r"\s*Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)(?:, start: (-?\d+(?:\.\d+)?))?"
 )
-_STREAM: Final = re.compile(r"\s*Stream #0:(\d+)\D.*?: Video: (.*)")
+_STREAM: Final = re.compile(r"\s*Stream #0:(\d+)(?:[\[(][^:]*)?: Video: (.*)")
 _MAPPED: Final = re.compile(r"\s*Stream #0:(\d+) -> #(\d+):(\d+)")
 _BY_BIT_RATE: Final = "Estimating duration from bitrate"
 _NO_LENGTH: Final = "18446744073709551615"  # ffmpeg's "should be" where a server gives no length
@@ -58,6 +58,12 @@ _FAULTS: Final[tuple[tuple[re.Pattern[str], FailureCause], ...]] = (
 )
 """The most telling first: a server that broke off explains a file that ended."""
 
+
+# Most lines are none of these, and there may be millions of them.
+_NOTABLE: Final = re.compile(
+    "|".join(pattern.pattern for pattern in (_DAMAGE, _JUMP, *(it for it, _ in _FAULTS)))
+    + f"|{_BY_BIT_RATE}"
+)
 
 _CAUSES: Final[tuple[tuple[re.Pattern[str], FailureCause], ...]] = (
     (
@@ -148,6 +154,8 @@ class Messages:
         return next((cause for pattern, cause in _CAUSES if pattern.search(printed)), "unknown")
 
     def _noted(self, text: str) -> None:
+        if not _NOTABLE.search(text):
+            return
         self._guessed = self._guessed or _BY_BIT_RATE in text
         if self._guessed:
             self.duration_s = None

@@ -19,7 +19,7 @@ from dispatcher.engine.ffmpeg import (
 )
 from dispatcher.engine.source_errors import SourceError
 from dispatcher.engine.sources import FILE_PROTOCOLS, STREAM_FROM_MB
-from tests.support.engines import ANYWHERE
+from tests.support.engines import ANYWHERE, program
 from tests.support.media import found_in
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.support.sources import FAST_START, GOOD, cut, make, make_good, make_mp4
@@ -245,3 +245,87 @@ async def test_a_full_disk_is_the_engines_fault(
     with small_disk(tmp_path / "disk", 8) as disk, pytest.raises(FfmpegError) as told:
         await ffmpeg.transcode(local(source), codec, disk / "output")
     assert told.value.cause == "engine"
+
+
+async def test_an_output_that_ends_before_its_source_fails(
+    each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = make_mp4(tmp_path / "film.mp4")
+    # Of the two outputs of one run, the first, which is the film, is ended after two seconds.
+    words = (
+        'set -- "$@" END',
+        'while [ "$1" != END ]; do case "$1" in -f) [ "$2" = mp4 ] && set -- "$@" -t 2;; esac',
+        'set -- "$@" "$1"; shift; done; shift',
+    )
+    short = each_ffmpeg._replace(
+        path=program(tmp_path / "ffmpeg", *words, then=each_ffmpeg.path),
+        sandbox=each_ffmpeg.sandbox._replace(readable=("/",)),
+    )
+    error = await failure_of(short, source)
+    assert str(error) == "the output is not whole: its video ends after 2 s of 4 s"
+    assert error.cause == "engine"
+
+
+# Which stream is the film
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "png"])
+@pytest.mark.parametrize("suffix", ["mkv", "mov"])
+async def test_a_still_picture_that_comes_first_is_not_the_film(
+    codec: str, suffix: str, each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = tmp_path / f"picture-first.{suffix}"
+    picture = ("-f", "lavfi", "-i", "color=red:s=320x240:r=25:d=0.04")
+    film = make_mp4(tmp_path / "film.mp4")
+    maps = ("-map", "0:v", "-map", "1:v", "-map", "1:a")
+    make(*picture, "-i", film, *maps, "-c", "copy", "-c:v:0", codec, source)
+    await each_ffmpeg.transcode(local(source), "mpeg4", tmp_path / "output")
+    assert found_in(tmp_path / "output").size == "64x48"
+
+
+async def test_of_two_films_the_first_is_taken(each_ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+    source = tmp_path / "two.mkv"
+    film = make_mp4(tmp_path / "film.mp4")
+    second = ("-f", "lavfi", "-i", "testsrc=s=32x32:r=50:d=4")
+    make("-i", film, *second, "-map", "0", "-map", "1", "-c:v:1", "mpeg4", "-c:a", "copy", source)
+    await each_ffmpeg.transcode(local(source), "mpeg4", tmp_path / "output")
+    assert found_in(tmp_path / "output").size == "64x48"
+
+
+# What ffmpeg prints, and when it prints nothing
+
+
+async def test_however_much_ffmpeg_prints_little_is_kept(ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+    source = make_mp4(tmp_path / "film.mp4")
+    flood = (
+        """awk 'BEGIN { while (i++ < 300000) print "[error] no end of it" }' >&2""",
+        "exit 3",
+    )
+    chatty = ffmpeg._replace(path=program(tmp_path / "ffmpeg", *flood))
+    error = await failure_of(chatty, source)
+    told = ["ffmpeg failed (exit status 3):", *["no end of it"] * 8]
+    assert str(error).splitlines() == told
+
+
+async def test_a_line_without_end_is_read_and_not_kept(ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+    source = make_mp4(tmp_path / "film.mp4")
+    flood = ("printf 'word ' >&2", "head -c 30000000 /dev/zero | tr '\\0' x >&2", "exit 3")
+    chatty = ffmpeg._replace(path=program(tmp_path / "ffmpeg", *flood))
+    error = await failure_of(chatty, source)
+    assert str(error).splitlines() == ["ffmpeg failed (exit status 3):", "word"]
+
+
+async def test_an_ffmpeg_that_repeats_itself_has_stalled(ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+    source = make_mp4(tmp_path / "film.mp4")
+    spin = (
+        f'case "$*" in *progress*) ;; *) exec {ffmpeg.path} "$@";; esac',
+        "while :; do echo out_time_us=1000000; echo '[error] again' >&2; sleep 0.05; done",
+    )
+    spinning = ffmpeg._replace(
+        path=program(tmp_path / "ffmpeg", *spin),
+        sandbox=ffmpeg.sandbox._replace(readable=("/",)),
+        checks=Checks(stall_s=1),
+    )
+    error = await failure_of(spinning, source)
+    assert isinstance(error, FfmpegStalledError)
+    assert error.cause == "unknown"

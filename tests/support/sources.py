@@ -2,7 +2,9 @@
 
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from tests.support.media import FFMPEG
@@ -33,8 +35,16 @@ def make(*arguments: str | Path) -> None:
 
 def make_mp4(path: Path) -> Path:
     """Make a film of four seconds, with sound, and its index in front."""
-    make(*FILM, *CODED, *FAST_START, path)
+    path.write_bytes(_film())
     return path
+
+
+@cache
+def _film() -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "film.mp4")
+        make(*FILM, *CODED, *FAST_START, path)
+        return path.read_bytes()
 
 
 def cut(path: Path, part: float) -> Path:
