@@ -6,7 +6,7 @@ from typing import Any, Self, assert_never
 import msgspec
 
 from dispatcher.core import events
-from dispatcher.core.events import ASKED_BY_NAME, Recorded
+from dispatcher.core.events import ASKED_BY_NAME, MOST_REPLACED, Recorded
 
 __all__ = ["EngineFields", "EngineView", "Engines", "EnginesSnapshot"]
 
@@ -65,7 +65,7 @@ class _Engine(msgspec.Struct):
     drained: bool = False
     blocked: str | None = None
     blocked_until: datetime | None = None
-    fenced_instances: list[str] = []
+    replaced: dict[str, bool] = {}  # former instances, and whether they were heard again
     holds: str | None = None
 
 
@@ -94,7 +94,7 @@ class Engines:
             drained=engine.drained,
             blocked=engine.blocked,
             blocked_until=engine.blocked_until,
-            fenced_instances=engine.fenced_instances,
+            fenced_instances=[name for name, again in engine.replaced.items() if again],
             more={name: value for name, value in engine.report.items() if name not in _REPORTED},
         )
 
@@ -140,7 +140,8 @@ class Engines:
                     known.report = known.report | {"benchmark_time": benchmark_time}
                 self._seen(engine_id, recorded.at)
             case (
-                events.EngineFenced()
+                events.EngineReplaced()
+                | events.EngineFenced()
                 | events.EngineLost()
                 | events.EngineBlocked()
                 | events.EngineUnblocked()
@@ -152,7 +153,6 @@ class Engines:
             case (
                 events.JobReleased()
                 | events.AnswerRefused()
-                | events.EngineReplaced()
                 | events.EngineAsked()
                 | events.EngineBlamed()
             ):
@@ -162,7 +162,8 @@ class Engines:
 
     def _changed(
         self,
-        event: events.EngineFenced
+        event: events.EngineReplaced
+        | events.EngineFenced
         | events.EngineLost
         | events.EngineBlocked
         | events.EngineUnblocked
@@ -173,8 +174,12 @@ class Engines:
         if (engine := self._engines.get(event.engine_id)) is None:
             return
         match event:
+            case events.EngineReplaced(_, instance, replaced):
+                former = {k: v for k, v in engine.replaced.items() if k not in {instance, replaced}}
+                engine.replaced = dict([*former.items(), (replaced, False)][-MOST_REPLACED:])
             case events.EngineFenced(_, instance):
-                engine.fenced_instances = [*engine.fenced_instances, instance]
+                if instance in engine.replaced:
+                    engine.replaced = engine.replaced | {instance: True}
             case events.EngineLost():
                 engine.online = False
             case events.EngineBlocked(_, reason, until):
@@ -185,7 +190,7 @@ class Engines:
                 engine.drained = True
             case events.EngineResumed():
                 engine.drained, engine.blocked, engine.blocked_until = False, None, None
-                engine.fenced_instances = []
+                engine.replaced = dict.fromkeys(engine.replaced, False)
             case events.EngineForgotten(engine_id):
                 if engine.holds is not None:
                     self._release(engine.holds)

@@ -14,6 +14,7 @@ from dispatcher.core.policy import Policy
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.serving.service import Service
 from tests.support import fleets
+from tests.support.certificates import share_one_context
 from tests.support.farm import Farm
 from tests.support.leaks import ends_what_it_begins, leaked_threads
 from tests.support.servers import KEY, Running, client_of, running
@@ -30,6 +31,7 @@ settings.register_profile(
 
 
 fleets.watch()
+share_one_context()
 
 
 @pytest.hookimpl(trylast=True)

@@ -6,10 +6,10 @@ while it holds a job. Neither would end.
 
 Laws:
 - An engine that asks by name throughout a whole lease while it holds a job no longer has it. It
-  asks throughout if no gap between its requests is longer than half a lease; a request that waits
+  asks throughout if no gap between its requests is longer than a lease; a request that waits
   counts for as long as it may wait. After a quarter of a lease, the suspicion is recorded.
-- An engine that has ever told an instance, or told its job since the dispatcher started, is never
-  suspected: its heartbeats say what it has. Neither is one that reports that it is busy.
+- An engine that has ever told an instance, or since the dispatcher started told in a heartbeat that
+  it has the job that it holds, is never suspected. Neither is one that reports that it is busy.
 - Times are seconds of a monotonic clock, and are passed in.
 """
 
@@ -39,11 +39,18 @@ class Asking:
         self._series: dict[str, _Series] = {}
         self._tells_job: set[str] = set()
 
-    def heard(self, command: ReportHeartbeat) -> None:
+    def heard(self, fleet: Fleet, command: ReportHeartbeat) -> None:
         """Note an engine that tells its job."""
-        if command.current_job is not None:
+        if command.current_job is None or command.engine_id in self._tells_job:
+            return
+        engine = fleet.engines.get(command.engine_id)
+        if engine is not None and engine.holds == command.current_job:
             self._tells_job.add(command.engine_id)
-            self._series.pop(command.engine_id, None)
+
+    def forget(self, engine_id: str) -> None:
+        """Forget an engine that is no longer on the list."""
+        self._tells_job.discard(engine_id)
+        self._series.pop(engine_id, None)
 
     def asked(
         self, fleet: Fleet, command: AssignJob, now_s: float, wait_s: float
@@ -61,7 +68,7 @@ class Asking:
         if (
             last is None
             or (last.job_id, last.attempt) != (job_id, attempt)
-            or now_s - last.until_s > self._lease_s / 2
+            or now_s - last.until_s > self._lease_s
         ):
             self._series[engine_id] = _Series(job_id, attempt, now_s, until_s)
             return None

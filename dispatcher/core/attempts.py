@@ -7,10 +7,13 @@ Laws:
   engine that is stopped, cost it nothing.
 - A source that is bad fails its job at once: no retry makes it better.
 - A failure counts against the engine if the engine says that it is at fault. Without a word on it,
-  it does only if the job has not failed on another engine before. Otherwise the job is the
+  it does only if no other engine was tried before. Otherwise the job is the
   likelier cause, and bad jobs must not block a farm of good engines.
 - What is lost, or has a bad or missing source, counts against no engine. But if the engine alone
-  could not have the source, and another then completes the job, it does.
+  could not have the source, has succeeded with nothing since, and another then completes the job,
+  it does.
+- A job whose source one engine lacks goes to another that is free. Otherwise it pauses, and then
+  any engine may try: a short outage must not keep an engine from its work.
 """
 
 import zlib
@@ -28,7 +31,7 @@ from dispatcher.core.events import (
 from dispatcher.core.fleet import Engine, Fleet
 from dispatcher.core.job import Job
 from dispatcher.core.policy import Policy
-from dispatcher.core.scheduling import could_go_elsewhere
+from dispatcher.core.scheduling import is_free_elsewhere
 
 __all__ = [
     "FREE",
@@ -36,6 +39,7 @@ __all__ = [
     "LONGEST_BLOCK_S",
     "LOSSES",
     "Cost",
+    "alone_without_source",
     "attempt_ended",
     "blame_for_source",
     "cost_of",
@@ -128,13 +132,19 @@ def cost_of(job: Job, cause: Cause, policy: Policy) -> Cost:
 
 def blame_for_source(fleet: Fleet, job: Job, at: datetime, policy: Policy) -> list[Event]:
     """Return what follows for the engine that alone could not have the source, on completion."""
-    if job.setbacks.source_tries == 0 or len(job.failed_by) != 1 or job.holder is None:
+    engine = None if job.holder is None else alone_without_source(fleet, job)
+    if engine is None or engine.engine_id == job.holder:
         return []
-    (engine_id,) = job.failed_by
-    engine = fleet.engines.get(engine_id)
-    if engine is None or engine_id == job.holder or job.job_id in engine.failures:
-        return []
-    return [EngineBlamed(engine_id, job.job_id), *_blocked(engine, job, at, policy)]
+    return [EngineBlamed(engine.engine_id, job.job_id), *_blocked(engine, job, at, policy)]
+
+
+def alone_without_source(fleet: Fleet, job: Job) -> Engine | None:
+    """Return the engine that alone lacked the job's source, and succeeded with nothing since."""
+    setbacks = job.setbacks
+    engine = None if setbacks.lacked_by is None else fleet.engines.get(setbacks.lacked_by)
+    if engine is None or engine.successes != setbacks.lacked_after:
+        return None
+    return None if job.job_id in engine.failures else engine
 
 
 def _blocked(engine: Engine, job: Job, at: datetime, policy: Policy) -> list[Event]:
@@ -154,8 +164,7 @@ def _pause_s(fleet: Fleet, job: Job, cause: Cause, cost: Cost, policy: Policy) -
     if cause in FREE:
         return 0.0
     if cause == "source_away":
-        tried = job.failed_by if job.holder is None else job.failed_by | {job.holder}
-        if cost.source_tries == 1 and could_go_elsewhere(fleet, job, tried):
+        if cost.source_tries == 1 and is_free_elsewhere(fleet, job):
             return 0.0  # it may be there for another engine
         first_s = max(SOURCE_PAUSE_S, policy.retry_backoff_s)
         pause_s = _spread(job, cost, _doubled(first_s, cost.source_tries - 1, LONGEST_BACKOFF_S))

@@ -64,13 +64,14 @@ class Deadlines:
         self._ended: list[tuple[int, TimeOutJob, float]] = []
 
     def restart(self, fleet: Fleet, at: datetime, now_s: float, away_s: float = 0.0) -> None:
-        """Start over: a lease for each online engine, a time-out for each attempt, and all pauses.
+        """Start over: a lease for each online engine, time-outs for each attempt, all other ends.
 
-        An attempt that already had a time-out keeps it, even if its end was decided but could not
+        An attempt that already had time-outs keeps them, even if its end was decided but could not
         be recorded. The `away_s` for which no report was taken do not count.
         """
         earlier = {due: due_s for due_s, due in self._due.values() if isinstance(due, TimeOutJob)}
         earlier |= {due: due_s for _, due, due_s in self._ended}
+        earlier |= {due: due_s for due_s, due in self._stalls.values()}
         self._due, self._heap, self._ended, self._stalls = {}, [], [], {}
         for engine in fleet.engines.values():
             if engine.online:
@@ -83,9 +84,12 @@ class Deadlines:
             if engine.holds is not None:
                 job = fleet.jobs[engine.holds]
                 self._moved(job.job_id, job.attempt, now_s)
+                if (stall := self._stalls.get(job.job_id)) and stall[1] in earlier:
+                    self._stalls[job.job_id] = earlier[stall[1]] + away_s, stall[1]
                 due = TimeOutJob(job.job_id, job.attempt, self._policy.job_timeout_s)
                 due_s = earlier[due] + away_s if due in earlier else now_s + due.after_s
                 self._set_timeout(due, due_s)
+        self._stalls = dict(sorted(self._stalls.items(), key=lambda it: it[1][0]))
         for job_id, not_before in fleet.queue.paused.items():
             self._set_release(job_id, (not_before - at).total_seconds(), now_s)
 
@@ -147,6 +151,7 @@ class Deadlines:
             if due_s > now_s:
                 break
             del self._stalls[job_id]
+            self._ended.append((seq + 1, stalled, due_s))
             return stalled
         return None
 
@@ -169,7 +174,8 @@ class Deadlines:
             self._ended = [ended for ended in self._ended if ended[0] > durable_seq]
 
     def _attempt_ended(self, job_id: str, seq: int) -> None:
-        self._stalls.pop(job_id, None)
+        if (stall := self._stalls.pop(job_id, None)) is not None:
+            self._ended.append((seq, stall[1], stall[0]))
         due_s, due = self._due.pop(_attempt(job_id), (0.0, None))
         if isinstance(due, TimeOutJob):
             self._ended.append((seq, due, due_s))

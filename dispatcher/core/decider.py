@@ -12,7 +12,7 @@ from typing import Literal, assert_never
 from dispatcher.core import commands, events
 from dispatcher.core.attempts import attempt_ended, blame_for_source
 from dispatcher.core.commands import Command
-from dispatcher.core.due import lost_job, when_due
+from dispatcher.core.due import end_held_job, when_due
 from dispatcher.core.events import Event
 from dispatcher.core.fleet import EPOCH, MICROSECOND, Engine, Fleet
 from dispatcher.core.heartbeats import heartbeat
@@ -247,7 +247,7 @@ def _about_an_engine(
             return [] if is_as_usual else [events.EngineResumed(engine_id)]
         case commands.ForgetEngine(engine_id):
             why = f"engine {engine_id} was taken off the list"
-            lost = lost_job(fleet, engine, "engine_forgotten", why, at, policy)
+            lost = end_held_job(fleet, engine, "engine_forgotten", why, at, policy)
             return [*lost, events.EngineForgotten(engine_id)]
         case _:
             assert_never(command)

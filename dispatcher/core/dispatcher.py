@@ -39,8 +39,8 @@ __all__ = ["TICK_S", "Dispatcher", "Effect", "Settle", "StoodStill", "Wait"]
 
 TICK_S: Final = 0.25
 """The interval between ticks."""
-STALL_S: Final = 2.0
-"""A tick that is later than this means that the dispatcher itself stalled."""
+LATE_TICK_S: Final = 2.0
+"""A tick that is later than this means that the dispatcher itself stood still."""
 ITSELF: Final = Caller("dispatcher")
 """The caller of the commands that the dispatcher issues itself."""
 
@@ -129,7 +129,7 @@ class Dispatcher:
             if own is not None:
                 self._carry_out(own, at, now_s, effects)
         elif type(command) is ReportHeartbeat:
-            self._asking.heard(command)
+            self._asking.heard(self.fleet, command)
         decision = decide(self.fleet, command, at, self._policy)
         if (
             wait_s > 0
@@ -153,7 +153,7 @@ class Dispatcher:
         lag_s = now_s - self._next_tick_s
         self._next_tick_s = now_s + self._tick_s
         self._deadlines.settled(durable_seq)
-        if lag_s > STALL_S:
+        if lag_s > LATE_TICK_S:
             self._deadlines.excuse(lag_s, now_s)
             effects.append(StoodStill(lag_s))
         if (command := self._deadlines.take_due(now_s, self.seq)) is not None:
@@ -202,6 +202,8 @@ class Dispatcher:
             evolve(self.fleet, event)
             if type(event) in TIMED:
                 self._deadlines.notice(recorded, now_s)
+                if isinstance(event, events.EngineForgotten):
+                    self._asking.forget(event.engine_id)
         effects.append(Settle(command, records, decision.reply, ticket))
         for event in news:
             if isinstance(event, events.EngineLost | events.EngineForgotten):

@@ -13,7 +13,7 @@ from dispatcher.core.events import Cause, Event
 from dispatcher.core.fleet import Engine, Fleet
 from dispatcher.core.policy import Policy
 
-__all__ = ["Due", "lost_job", "when_due"]
+__all__ = ["Due", "end_held_job", "when_due"]
 
 Due = (
     commands.LoseEngine
@@ -33,14 +33,14 @@ def when_due(
     at: datetime,
     policy: Policy,
 ) -> list[Event]:
-    """Apply a deadline, unless its engine or job has changed in the meantime."""
+    """Return what follows from a command, unless its engine or job has changed in the meantime."""
     match command:
         case commands.LoseEngine(engine_id, silent_s):
             engine = fleet.engines.get(engine_id)
             if engine is None or not engine.online:
                 return []
             why = f"engine {engine_id} has been silent for {silent_s:g} s"
-            lost = lost_job(fleet, engine, "engine_silent", why, at, policy)
+            lost = end_held_job(fleet, engine, "engine_silent", why, at, policy)
             return [events.EngineLost(engine_id, silent_s, at), *lost]
         case commands.TimeOutJob(job_id, attempt, after_s, is_stalled):
             job = fleet.jobs.get(job_id)
@@ -62,7 +62,7 @@ def when_due(
                 f"engine {engine_id} asked for other work for {asked_s:g} s while it held the job, "
                 "so it no longer has it"
             )
-            return lost_job(fleet, engine, "engine_asked", why, at, policy)
+            return end_held_job(fleet, engine, "engine_asked", why, at, policy)
         case commands.UnblockEngine(engine_id):
             engine = fleet.engines.get(engine_id)
             if engine is None or engine.blocked_until is None:
@@ -70,8 +70,8 @@ def when_due(
             return [events.EngineUnblocked(engine_id)]
         case commands.ForgetLostEngine(engine_id):
             engine = fleet.engines.get(engine_id)
-            if engine is None or engine.online:
-                return []
+            if engine is None or engine.online or not engine.trusted:
+                return []  # what operators and failures decided of it must not be forgotten
             return [events.EngineForgotten(engine_id)]
         case commands.ReleaseJob(job_id):
             return [events.JobReleased(job_id)] if job_id in fleet.queue.paused else []
@@ -79,7 +79,7 @@ def when_due(
             assert_never(command)
 
 
-def lost_job(  # noqa: PLR0913, PLR0917 - the rules need all of it
+def end_held_job(  # noqa: PLR0913, PLR0917 - the rules need all of it
     fleet: Fleet, engine: Engine, cause: Cause, why: str, at: datetime, policy: Policy
 ) -> list[Event]:
     """Return what follows for the job of an engine that no longer has it."""

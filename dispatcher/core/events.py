@@ -16,6 +16,7 @@ import msgspec
 __all__ = [
     "ASKED_BY_NAME",
     "FINAL",
+    "MOST_REPLACED",
     "AnswerRefused",
     "Cause",
     "EngineAsked",
@@ -65,6 +66,9 @@ source that no retry makes better, a source that can't be had now, or a stop of 
 others the dispatcher observed; `engine_asked`: the engine kept asking for other work.
 """
 
+
+MOST_REPLACED: Final = 32
+"""The most former instances that are remembered of an engine."""
 
 FINAL: Final = frozenset({"completed", "failed_permanently", "cancelled"})
 """The states of a job in which nothing more can happen to it, unless it is retried."""
@@ -209,17 +213,22 @@ class EngineReplaced(msgspec.Struct, frozen=True, gc=False):
     """A heartbeat came from another `instance` of the engine than the one known before.
 
     From `since` (UTC), `instance` speaks for the engine, and the instance that it `replaced` no
-    longer does.
+    longer does. If it has the engine's job and goes on with it, that is its `kept_job`, and counts
+    as a loss of the job's.
     """
 
     engine_id: str
     instance: str
     replaced: str
     since: datetime
+    kept_job: str | None = None
 
 
 class EngineFenced(msgspec.Struct, frozen=True, gc=False):
-    """A replaced instance was heard again and refused. Each is recorded once."""
+    """A replaced instance was heard again and refused. Each is recorded once.
+
+    So it did not die: the loss that its replacement cost a job is taken back.
+    """
 
     engine_id: str
     instance: str
@@ -290,13 +299,13 @@ class EngineDrained(msgspec.Struct, frozen=True, gc=False):
 
 
 class EngineResumed(msgspec.Struct, frozen=True, gc=False):
-    """An operator let a drained or blocked engine have jobs again."""
+    """An operator let an engine have jobs again, and knows of other machines that use its id."""
 
     engine_id: str
 
 
 class EngineForgotten(msgspec.Struct, frozen=True, gc=False):
-    """An operator removed the engine from the list."""
+    """The engine was removed from the list: by an operator, or for its long absence."""
 
     engine_id: str
 

@@ -18,28 +18,28 @@ import msgspec
 from msgspec.structs import replace
 
 from dispatcher.core import events
-from dispatcher.core.events import Event
+from dispatcher.core.events import MOST_REPLACED, Event
 from dispatcher.core.job import NO_ENGINES, NO_SETBACKS, Job, Place, Setbacks
 from dispatcher.core.lifecycles import STATUS_AFTER
 from dispatcher.core.queue import Queue
 
-__all__ = ["EPOCH", "MICROSECOND", "MOST_REPLACED", "Engine", "Fleet", "Takeover", "evolve"]
+__all__ = ["EPOCH", "MICROSECOND", "Engine", "Fleet", "Takeover", "evolve"]
 
 _MB_PER_GB = 1000
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
-MOST_REPLACED: Final = 32
-"""The most former instances that are remembered of an engine."""
 
 
 class Takeover(msgspec.Struct, frozen=True):
     """The instance `by` speaks for an engine from `since`, instead of one that it replaced.
 
-    `heard_again` says whether the replaced one was heard after that.
+    The takeover cost the job `cost_job` a loss. `heard_again` says whether the replaced instance
+    was heard after it.
     """
 
     by: str
     since: datetime
+    cost_job: str | None = None
     heard_again: bool = False
 
 
@@ -47,8 +47,8 @@ class Engine(msgspec.Struct):
     """An engine as the rules see it: all that it reported, and its record.
 
     `failures` are the different jobs that it failed, and `blocks` counts its blocks, since it last
-    succeeded or was resumed. It `asks` if it asked for other work while it held its job. `replaced`
-    has its former instances, the newest last.
+    succeeded or was resumed. `successes` counts the jobs that it completed. It `asks` if it asked
+    for other work while it held its job. `replaced` has its former instances, the newest last.
     """
 
     engine_id: str
@@ -59,6 +59,7 @@ class Engine(msgspec.Struct):
     blocked: str | None = None
     failures: list[str] = []
     blocks: int = 0
+    successes: int = 0
     blocked_until: datetime | None = None
     lost_since: datetime | None = None
     asks: bool = False
@@ -67,7 +68,13 @@ class Engine(msgspec.Struct):
     @property
     def tells_instance(self) -> bool:
         """Whether it has ever told its instance."""
-        return "instance" in self.report
+        return self.instance is not None
+
+    @property
+    def instance(self) -> str | None:
+        """The instance that speaks for it, if it has told one."""
+        told = self.report.get("instance")
+        return told if isinstance(told, str) else None  # the oldest logs have other values too
 
     @property
     def idle(self) -> bool:
@@ -206,12 +213,10 @@ def _engine_changed(
     match event:
         case events.EngineReported(_, report):
             engine.report, engine.online = engine.report | report, True
-        case events.EngineReplaced(_, instance, replaced, since):
-            _replaced(engine, replaced, Takeover(instance, since))
+        case events.EngineReplaced():
+            _replaced(fleet, engine, event)
         case events.EngineFenced(_, instance):
-            if (takeover := engine.replaced.get(instance)) is not None:
-                heard_again = replace(takeover, heard_again=True)
-                engine.replaced = engine.replaced | {instance: heard_again}
+            _fenced(fleet, engine, instance)
         case events.EngineAsked(_, job_id):
             engine.asks = engine.holds == job_id
         case events.EngineBenchmarked(_, benchmark_time):
@@ -244,15 +249,25 @@ def _engine_changed(
             assert_never(event)
 
 
-def _replaced(engine: Engine, instance: str, takeover: Takeover) -> None:
+def _replaced(fleet: Fleet, engine: Engine, event: events.EngineReplaced) -> None:
     """Remember the replaced instance, but not one that has come back as the present one."""
-    former = {
-        name: known
-        for name, known in engine.replaced.items()
-        if name not in {instance, takeover.by}
-    }
-    former[instance] = takeover
+    names = {event.replaced, event.instance}
+    former = {name: known for name, known in engine.replaced.items() if name not in names}
+    former[event.replaced] = Takeover(event.instance, event.since, engine.holds)
     engine.replaced = dict([*former.items()][-MOST_REPLACED:])
+    if event.kept_job is not None and (job := fleet.jobs.get(event.kept_job)) is not None:
+        job.setbacks = replace(job.setbacks, losses=job.setbacks.losses + 1)
+
+
+def _fenced(fleet: Fleet, engine: Engine, instance: str) -> None:
+    """Note that a replaced instance is alive, and take back the loss that it cost."""
+    takeover = engine.replaced.get(instance)
+    if takeover is None or takeover.heard_again:
+        return
+    engine.replaced = engine.replaced | {instance: replace(takeover, heard_again=True)}
+    job = None if takeover.cost_job is None else fleet.jobs.get(takeover.cost_job)
+    if job is not None and not job.final and job.setbacks.losses > 0:
+        job.setbacks = replace(job.setbacks, losses=job.setbacks.losses - 1)
 
 
 def _count_failure(engine: Engine, job_id: str) -> None:
@@ -290,6 +305,7 @@ def _completed(fleet: Fleet, event: events.JobCompleted) -> None:
     job.status, job.output_url = STATUS_AFTER[events.JobCompleted], event.output_url
     if event.engine_id is not None and (engine := fleet.engines.get(event.engine_id)) is not None:
         engine.failures, engine.blocks = [], 0
+        engine.successes += 1
 
 
 def _attempt_failed(fleet: Fleet, event: events.JobRequeued | events.JobFailedPermanently) -> None:
@@ -298,8 +314,10 @@ def _attempt_failed(fleet: Fleet, event: events.JobRequeued | events.JobFailedPe
     engine = None if event.engine_id is None else fleet.engines.get(event.engine_id)
     if engine is not None and event.blames_engine:
         _count_failure(engine, job.job_id)
-    setbacks = _setbacks_after(event)
-    if event.engine_id is not None and (
+    setbacks = _setbacks_after(job.setbacks, event, engine)
+    if event.cause == "source_away" and isinstance(event, events.JobRequeued) and event.not_before:
+        job.failed_by -= {job.setbacks.lacked_by or ""}  # after the pause, anybody may try again
+    elif event.engine_id is not None and (
         event.retries > job.retries
         or setbacks.losses > job.setbacks.losses
         or setbacks.source_tries > job.setbacks.source_tries
@@ -311,10 +329,25 @@ def _attempt_failed(fleet: Fleet, event: events.JobRequeued | events.JobFailedPe
         fleet.queue.add(job, event.not_before)
 
 
-def _setbacks_after(event: events.JobRequeued | events.JobFailedPermanently) -> Setbacks:
-    if isinstance(event, events.JobFailedPermanently):
+def _setbacks_after(
+    before: Setbacks, event: events.JobRequeued | events.JobFailedPermanently, engine: Engine | None
+) -> Setbacks:
+    if isinstance(event, events.JobFailedPermanently) or event.source_tries == 0:
         return Setbacks(event.losses, cause=event.cause)
-    return Setbacks(event.losses, event.source_tries, event.source_waited_s, event.cause)
+    lacked_by, lacked_after = before.lacked_by, before.lacked_after
+    if event.source_tries > before.source_tries and engine is not None:
+        if before.source_tries == 0 or engine.engine_id == lacked_by:
+            lacked_by, lacked_after = engine.engine_id, engine.successes
+        else:
+            lacked_by = None  # several lacked it
+    return Setbacks(
+        event.losses,
+        event.source_tries,
+        event.source_waited_s,
+        lacked_by,
+        lacked_after,
+        event.cause,
+    )
 
 
 def _released(fleet: Fleet, job_id: str) -> Job | None:

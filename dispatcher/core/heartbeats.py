@@ -5,10 +5,11 @@ from datetime import datetime
 import msgspec
 
 from dispatcher.core import commands, events
-from dispatcher.core.attempts import attempt_ended
+from dispatcher.core.attempts import attempt_ended, cost_of
 from dispatcher.core.events import Event
 from dispatcher.core.fleet import Engine, Fleet
 from dispatcher.core.instances import refusal, replacement
+from dispatcher.core.job import Job
 from dispatcher.core.policy import Policy
 from dispatcher.core.replies import Decision, Orders, Reason, Refused
 from dispatcher.core.reports import is_too_large
@@ -29,21 +30,49 @@ def heartbeat(
             return Decision((), Refused(Reason.REPORT_TOO_LARGE))
         happened: list[Event] = [events.EngineReported(command.engine_id, command.report)]
         return Decision(happened, Orders(cancel=command.current_job))
-    orders = _orders(fleet, engine, command)
     known = engine.report
     news = {k: v for k, v in command.report.items() if k not in known or not _same(known[k], v)}
     if news and is_too_large(known, news):
         return Decision((), Refused(Reason.REPORT_TOO_LARGE))
     happened = [events.EngineReported(command.engine_id, news)] if news else []
-    if (replaced := replacement(engine, instance, at)) is not None:
-        happened.append(replaced)
-    if "instance" in news and engine.holds not in {None, command.current_job}:
-        job = fleet.jobs[engine.holds or ""]
-        why = f"engine {engine.engine_id} was restarted and no longer has the job"
-        happened += attempt_ended(fleet, job, "engine_restarted", why, at, policy)
-    else:
-        happened += _progress(fleet, engine, command)
+    if "instance" in news:
+        return _restart(fleet, engine, command, happened, at, policy)
+    happened += _progress(fleet, engine, command)
+    orders = _orders(fleet, engine, command)
     return Decision(happened or [events.EngineSeen(command.engine_id)], orders)
+
+
+def _restart(  # noqa: PLR0913, PLR0917 - the rules need all of it
+    fleet: Fleet,
+    engine: Engine,
+    command: commands.ReportHeartbeat,
+    happened: list[Event],
+    at: datetime,
+    policy: Policy,
+) -> Decision:
+    """Let a new instance speak for the engine; it keeps the engine's job if it names that."""
+    instance = command.report["instance"]
+    job = None if engine.holds is None else fleet.jobs[engine.holds]
+    why = None if job is None else _end_by_restart(engine, job, command, policy)
+    kept_job = job.job_id if job is not None and why is None else None
+    if (replaced := replacement(engine, instance, at, kept_job)) is not None:
+        happened.append(replaced)
+    if job is not None and why is not None:
+        happened += attempt_ended(fleet, job, "engine_restarted", why, at, policy)
+        return Decision(happened, Orders(cancel=command.current_job, drain=engine.drained))
+    happened += _progress(fleet, engine, command)
+    return Decision(happened, _orders(fleet, engine, command))
+
+
+def _end_by_restart(
+    engine: Engine, job: Job, command: commands.ReportHeartbeat, policy: Policy
+) -> str | None:
+    """Return why the restart ends the attempt at the engine's job; `None` if it goes on."""
+    if command.current_job != job.job_id:
+        return f"engine {engine.engine_id} was restarted and no longer has the job"
+    if engine.tells_instance and cost_of(job, "engine_restarted", policy).is_last:
+        return f"engine {engine.engine_id} was restarted again and again while it had the job"
+    return None
 
 
 def _orders(fleet: Fleet, engine: Engine, command: commands.ReportHeartbeat) -> Orders:

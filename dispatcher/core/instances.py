@@ -6,6 +6,9 @@ Laws:
 - From then on, the instance that it replaced is refused: two machines with one id (cloned hosts,
   containers) must not work on the same job. One of them works, and the other says why it does not.
 - A request that tells no instance is never refused for it.
+- A takeover of an engine with a job counts as a loss of the job's, since the job may have killed
+  the process, whether or not the new one goes on with it. It is taken back if the replaced
+  instance is heard again: then it had not died.
 """
 
 from datetime import datetime
@@ -33,9 +36,11 @@ def refusal(fleet: Fleet, engine_id: str | None, instance: str | None) -> Decisi
     return Decision(happened, Refused(Reason.INSTANCE_REPLACED, text))
 
 
-def replacement(engine: Engine, instance: str | None, at: datetime) -> EngineReplaced | None:
+def replacement(
+    engine: Engine, instance: str | None, at: datetime, kept_job: str | None
+) -> EngineReplaced | None:
     """Return the event by which an instance takes over the engine, if it is a new one."""
-    known = engine.report.get("instance")
+    known = engine.instance
     if instance is None or known is None or instance == known:
         return None
-    return EngineReplaced(engine.engine_id, instance, known, at)
+    return EngineReplaced(engine.engine_id, instance, known, at, kept_job)

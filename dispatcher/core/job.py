@@ -30,12 +30,15 @@ class Setbacks(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `losses` counts the engines that were lost with it. `source_tries` counts the attempts that
     could not have its source since one last could, and `source_waited_s` sums up the pauses after
-    them. `cause` is that of the newest attempt that ended without an output.
+    them. If only one engine lacked the source, that is `lacked_by`, which had succeeded
+    `lacked_after` times then. `cause` is that of the newest attempt that ended without an output.
     """
 
     losses: int = 0
     source_tries: int = 0
     source_waited_s: float = 0.0
+    lacked_by: str | None = None
+    lacked_after: int = 0
     cause: Cause | None = None
 
 
@@ -47,7 +50,8 @@ class Job(msgspec.Struct, gc=False, omit_defaults=True):
 
     `attempt`, `last_holder`, `rule` and `considered` are those of its newest assignment, even after
     that has ended. `error_message` is that of its newest failure. `failed_by` are the engines on
-    which it has failed, or that were lost with it, since it was submitted or retried.
+    which it did not succeed since it was submitted or retried: it failed, they were lost with it,
+    or they lacked its source and others are to be tried first.
     """
 
     job_id: str

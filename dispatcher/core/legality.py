@@ -15,7 +15,7 @@ from typing import Final, assert_never
 import msgspec
 
 from dispatcher.core import events
-from dispatcher.core.attempts import FREE, LOSSES, cost_of, is_blamed
+from dispatcher.core.attempts import FREE, LOSSES, alone_without_source, cost_of, is_blamed
 from dispatcher.core.commands import FailJob
 from dispatcher.core.events import ASKED_BY_NAME, Cause, Event
 from dispatcher.core.fleet import Engine, Fleet
@@ -219,12 +219,14 @@ def _of_an_engine(fleet: Fleet, engine: Engine, event: Event) -> str | None:
             old = [name for name, value in report.items() if _is_known(engine, name, value)]
             if old or not report:
                 found = f"reports {', '.join(old) or 'nothing'}, which is no news"
-            elif (instance := report.get("instance")) in engine.replaced:
-                found = f"reports as instance {instance}, which was replaced"
-        case events.EngineReplaced(_, instance) if engine.report.get("instance") != instance:
+            elif (told := report.get("instance")) in [*engine.replaced]:
+                found = f"reports as instance {told}, which was replaced"
+        case events.EngineReplaced(_, instance) if engine.instance != instance:
             found = f"is taken over by instance {instance}, but another one speaks for it"
         case events.EngineReplaced(_, instance, old) if old in {instance, *engine.replaced}:
             found = f"is taken over from instance {old}, which did not speak for it"
+        case events.EngineReplaced(kept_job=str() as kept) if engine.holds != kept:
+            found = f"keeps job {kept}, but holds {engine.holds or 'none'}"
         case events.EngineFenced(_, instance) if not _is_to_be_fenced(engine, instance):
             found = f"refuses instance {instance}, but that was not replaced, or is known already"
         case events.EngineAsked(_, job_id) if engine.holds != job_id:
@@ -259,13 +261,9 @@ def _is_to_be_fenced(engine: Engine, instance: str) -> bool:
 
 def _is_to_be_blamed(fleet: Fleet, engine: Engine, job_id: str) -> bool:
     job = fleet.jobs.get(job_id)
-    return (
-        job is not None
-        and job.status == "completed"
-        and job.setbacks.source_tries > 0
-        and job.failed_by == {engine.engine_id}
-        and job_id not in engine.failures
-    )
+    if job is None or job.status != "completed":
+        return False
+    return alone_without_source(fleet, job) is engine
 
 
 def _lost_with_a_job(engine: Engine) -> str | None:

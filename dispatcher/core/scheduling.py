@@ -30,7 +30,7 @@ __all__ = [
     "Obstacle",
     "choose_any",
     "choose_for",
-    "could_go_elsewhere",
+    "is_free_elsewhere",
     "may_free_jobs",
     "obstacle",
 ]
@@ -51,7 +51,7 @@ class Obstacle(Enum):
     STORAGE = "its storage can't hold the source, and it can't stream"
     BLOCKED = "it is blocked, for having failed too many jobs in a row"
     DRAINED = "it is drained"
-    FAILED_IT = "it failed this job before, and another engine could take it"
+    FAILED_IT = "this job did not succeed on it before, and another engine could take it"
     BUSY = "it is busy"
     OFFLINE = "it is offline"
 
@@ -103,7 +103,9 @@ def obstacle(fleet: Fleet, engine: Engine, job: Job, *, is_asking: bool = True) 
         found = Obstacle.BLOCKED
     elif engine.drained:
         found = Obstacle.DRAINED
-    elif engine.engine_id in job.failed_by and could_go_elsewhere(fleet, job, job.failed_by):
+    elif engine.engine_id in job.failed_by and job.size_mb <= _room_elsewhere(
+        fleet, job.codec, job.failed_by
+    ):
         found = Obstacle.FAILED_IT
     elif not is_asking and not engine.online:
         found = Obstacle.OFFLINE
@@ -114,9 +116,13 @@ def obstacle(fleet: Fleet, engine: Engine, job: Job, *, is_asking: bool = True) 
     return found
 
 
-def could_go_elsewhere(fleet: Fleet, job: Job, failed_by: frozenset[str]) -> bool:
-    """Return whether an engine that is not in `failed_by` could be given the job, now or later."""
-    return job.size_mb <= _room_elsewhere(fleet, job.codec, failed_by)
+def is_free_elsewhere(fleet: Fleet, job: Job) -> bool:
+    """Return whether an engine other than the job's holder is free and could be given the job."""
+    return any(
+        engine.engine_id != job.holder
+        and obstacle(fleet, engine, job, is_asking=False) in {None, Obstacle.BACKOFF}
+        for engine in fleet.engines.values()
+    )
 
 
 def may_free_jobs(report: Iterable[str]) -> bool:

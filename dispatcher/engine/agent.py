@@ -39,8 +39,8 @@ __all__ = ["Agent", "EngineReplacedError", "Settings"]
 
 AWAY_S: Final = 10.0
 """The longest pause between two attempts to reach a dispatcher that is away."""
-CONFLICT: Final = 409
-"""The status of a refusal because another instance has taken over."""
+TAKEN_OVER: Final = "Conflict: instance "
+"""How a refusal begins if another instance has taken over (docs/protocol.md)."""
 
 T = TypeVar("T")
 
@@ -110,7 +110,7 @@ class Agent:
         try:
             await self._work()
         except RequestRefusedError as error:
-            if error.status != CONFLICT:
+            if not _is_takeover(error):
                 raise
             self._replaced = error.text
         if self._replaced is not None:
@@ -165,7 +165,7 @@ class Agent:
                 orders = await self._client.heartbeat(self._id, self._report())
             except RequestRefusedError as error:
                 logger.warning("%s: heartbeat: %s", self._id, error)
-                if error.status == CONFLICT:
+                if _is_takeover(error):
                     self._replaced = error.text
                     self.stop()
                     return
@@ -355,8 +355,16 @@ class Agent:
 
 
 def _is_verdict(error: RequestRefusedError) -> bool:
-    """Whether a refusal is about the job, rather than about the key or from a proxy."""
-    return error.status in {400, 409} or error.text == "Job not found"
+    """Whether a refusal is about the job, rather than about the key or from a proxy.
+
+    A takeover is none: what this instance made may be what the other has reported.
+    """
+    is_about_job = error.status in {400, 409} or error.text == "Job not found"
+    return is_about_job and not _is_takeover(error)
+
+
+def _is_takeover(error: RequestRefusedError) -> bool:
+    return error.text.startswith(TAKEN_OVER)
 
 
 async def _until(event: asyncio.Event, work: Awaitable[T]) -> T | None:

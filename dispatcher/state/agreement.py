@@ -52,6 +52,8 @@ def _check_engine(view: EngineView, fleet: Fleet) -> None:
         "online": (view.online, engine.online),
         "drained": (view.drained, engine.drained),
         "blocked": (view.blocked, engine.blocked),
+        "blocked_until": (view.blocked_until, engine.blocked_until),
+        "fenced_instances": (view.fenced_instances, engine.fenced),
     }
     _raise_if_different(view.engine_id, shown)
 

@@ -38,7 +38,7 @@ class _Vfs(apsw.VFS):
         path = name.filename() if isinstance(name, apsw.URIFilename) else name
         if path is None or not flags[0] & _OF_A_LOG:
             return apsw.VFSFile("", name, flags)
-        is_new = not Path(path).exists()
+        is_new = not self._disk.knows(Path(path).name)  # Python may have made it, empty
         file = _VfsFile(name, flags, Path(path).name, self._disk)
         file.with_directory = is_new and bool(flags[0] & _SYNCED_WITH_DIRECTORY)
         if is_new:

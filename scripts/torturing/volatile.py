@@ -151,6 +151,10 @@ class Disk:
         self._listings.append(listing | {to: listing.pop(name)})
         self._listings[-1].pop(name, None)
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a file of this name, as far as it was told."""
+        return name in self._listings[-1]
+
     def has(self, path: Any) -> bool:
         """Whether a path names a file of the directory."""
         return Path(path).parent == self.directory

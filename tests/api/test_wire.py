@@ -66,7 +66,6 @@ PATHS_TO_NO_JOB = [
     "/jobs/" + "9" * 60_000,
 ]
 PATHS_TO_NOTHING = [
-    "/",
     "/nothing",
     "/jobs/a%2Fb",
     "/jobs/%2e%2e/engines",

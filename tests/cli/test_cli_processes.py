@@ -111,7 +111,7 @@ async def test_an_engine_that_is_stopped_in_a_job_reports_it_and_leaves_nothing(
     job = await dispatcher.job(submitted.job_id)
     assert done.status == 0
     assert "farm-1: stopping the job; again to end at once" in done.err
-    assert (job.status, job.retries) == ("pending", 1)
+    assert (job.status, job.retries) == ("pending", 0)
     assert job.error_message == "engine farm-1 was stopped during the job"
     assert files_below(tmp_path / "work") == []
     assert files_below(tmp_path / "out") == []

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from dispatcher.core.commands import AssignJob, CompleteJob, ReportHeartbeat
+from dispatcher.core.commands import AssignJob, CompleteJob, ForgetEngine, ReportHeartbeat
 from dispatcher.core.dispatcher import Effect, Settle
 from dispatcher.core.events import EngineAsked, Event, JobRequeued
 from dispatcher.core.explanations import explain
@@ -82,8 +82,8 @@ def test_an_engine_that_completes_its_job_meanwhile_is_as_any_other() -> None:
     assert poll(driven, 55.0) == [EngineAsked("e", "b")]
 
 
-@pytest.mark.parametrize("gap_s", [30.5, 59.0])
-def test_a_gap_of_more_than_half_a_lease_begins_anew(gap_s: float) -> None:
+@pytest.mark.parametrize("gap_s", [60.5, 300.0])
+def test_a_gap_of_more_than_a_lease_begins_anew(gap_s: float) -> None:
     driven = Driven(*HELD)
     poll(driven, 55.0)
     driven.now_s += gap_s - 5.0
@@ -91,9 +91,10 @@ def test_a_gap_of_more_than_half_a_lease_begins_anew(gap_s: float) -> None:
     assert driven.core.fleet.jobs["a"].attempt == 1
 
 
-def test_polls_just_within_half_a_lease_are_enough() -> None:
+@pytest.mark.parametrize("every_s", [1.0, 31.0, 45.0, 60.0])
+def test_polls_may_be_a_lease_apart(every_s: float) -> None:
     driven = Driven(*HELD)
-    found = poll(driven, 120.0, every_s=30.0)
+    found = poll(driven, 300.0, every_s=every_s)
     assert [type(event) for event in found[:2]] == [EngineAsked, JobRequeued]
 
 
@@ -102,7 +103,6 @@ def test_polls_just_within_half_a_lease_are_enough() -> None:
     [
         ReportHeartbeat("e", {"instance": "1"}, "a"),
         ReportHeartbeat("e", {}, "a", 1),
-        ReportHeartbeat("e", {}, "other"),
         ReportHeartbeat("e", {"status": "busy"}),
     ],
     ids=str,
@@ -113,6 +113,25 @@ def test_an_engine_that_tells_what_it_does_is_believed(told: ReportHeartbeat) ->
     for _ in range(100):
         driven.now_s += 5.0
         assert happened(driven.take(AssignJob("e"), "poll")) == []
+
+
+@pytest.mark.parametrize("current_job", ["", "other"])
+def test_an_engine_that_names_another_job_does_not_tell_that_it_has_its_own(
+    current_job: str,
+) -> None:
+    driven = Driven(*HELD)
+    driven.take(ReportHeartbeat("e", {}, current_job))
+    found = poll(driven, 70.0)
+    assert [type(event) for event in found[:2]] == [EngineAsked, JobRequeued]
+
+
+def test_what_is_known_of_an_engine_is_forgotten_with_it() -> None:
+    driven = Driven(*HELD)
+    driven.take(ReportHeartbeat("e", {}, "a"))
+    driven.take(AssignJob("e"), "poll")
+    driven.take(ForgetEngine("e"))
+    assert not driven.core._asking._tells_job
+    assert not driven.core._asking._series
 
 
 def test_an_engine_that_asks_for_the_job_that_it_holds_has_it() -> None:

@@ -27,7 +27,7 @@ from dispatcher.core.events import (
     JobRetried,
 )
 from dispatcher.core.policy import Policy
-from dispatcher.core.replies import Reason, Refused
+from dispatcher.core.replies import Orders, Reason, Refused
 from tests.support.given import (
     OUTPUT,
     START,
@@ -211,8 +211,26 @@ def test_an_engine_that_restarted_with_another_job_in_hand_loses_its_own() -> No
 
 def test_an_engine_that_restarted_and_has_its_job_keeps_it() -> None:
     story = given(*HELD).when(ReportHeartbeat("e", {"instance": "2"}, "a", 1))
-    story.then(EngineReported("e", {"instance": "2"}), REPLACED)
+    kept = EngineReplaced("e", "2", "1", START, kept_job="a")
+    story.then(EngineReported("e", {"instance": "2"}), kept)
     assert story.fleet.engines["e"].holds == "a"
+    assert story.fleet.jobs["a"].setbacks.losses == 1
+    assert story.outcome.reply == Orders()
+
+
+def test_a_job_that_kills_the_process_of_its_engine_comes_to_an_end_though_it_is_resumed() -> None:
+    story = given(*HELD, policy=Policy(max_losses=3))
+    for instance in "23":
+        story.when(ReportHeartbeat("e", {"instance": instance}, "a", 1))
+        assert story.fleet.engines["e"].holds == "a"
+    story.when(ReportHeartbeat("e", {"instance": "4"}, "a", 1))
+    why = "engine e was restarted again and again while it had the job"
+    story.then(
+        EngineReported("e", {"instance": "4"}),
+        EngineReplaced("e", "4", "3", START),
+        failed("a", "e", retries=0, error=why, cause="engine_restarted", blames=False, losses=3),
+    )
+    assert story.outcome.reply == Orders(cancel="a")
 
 
 def test_an_engine_that_did_not_restart_keeps_a_job_that_it_does_not_speak_of() -> None:

@@ -244,3 +244,14 @@ def test_a_submission_sets_no_timer() -> None:
     assert isinstance(event, JobSubmitted)
     ticking.notice(event)
     assert ticking.due_after(1e9) == []
+
+
+def test_a_fault_of_the_log_does_not_let_a_stalled_attempt_begin_anew() -> None:
+    ticking = Ticking(Policy(lease_s=1e12, stall_timeout_s=100.0))
+    past = (job("a"), engine("e"), assigned("a", "e"))
+    ticking.start(*past)
+    assert ticking.due_after(90.0) == []
+    ticking.start(*past)
+    assert ticking.due_after(10.0) == [TimeOutJob("a", 1, 100.0, is_stalled=True)]
+    ticking.start(*past)  # its end could not be recorded
+    assert ticking.due_after(0.0) == [TimeOutJob("a", 1, 100.0, is_stalled=True)]

@@ -10,6 +10,7 @@ from dispatcher.core.commands import (
     CompleteJob,
     DrainEngine,
     FailJob,
+    ForgetLostEngine,
     LoseEngine,
     ReleaseJob,
     ReportHeartbeat,
@@ -21,6 +22,7 @@ from dispatcher.core.events import (
     EngineBlamed,
     EngineBlocked,
     EngineDrained,
+    EngineForgotten,
     EngineReported,
     EngineResumed,
     EngineSeen,
@@ -390,6 +392,31 @@ def test_an_engine_that_alone_can_not_reach_sources_is_found_out() -> None:
     assert story.fleet.engines["cut off"].blocked is not None
 
 
+def test_an_engine_that_succeeds_meanwhile_is_not_blamed_for_a_short_outage() -> None:
+    story = given(
+        engine("e"), engine("f"), *map(job, "abc"), assigned("b", "f"), policy=Policy(block_after=1)
+    )
+    assert away(story, "a", "e").not_before is not None, "no other engine is free"
+    story.when(AssignJob("e")).then(assigned("c", "e"))
+    story.when(CompleteJob("c", OUTPUT)).when(CompleteJob("b", OUTPUT))
+    story.when(ReleaseJob("a")).when(AssignJob("f")).when(CompleteJob("a", OUTPUT)).then(
+        completed("a", "f", 2)
+    )
+
+
+def test_after_its_pause_the_engine_that_lacked_the_source_may_try_again() -> None:
+    story = given(engine("e"), engine("f"), *map(job, "ab"), assigned("b", "f"))
+    away(story, "a", "e")
+    story.when(ReleaseJob("a")).when(AssignJob("e")).then(assigned("a", "e", 2))
+
+
+def test_an_engine_that_was_lost_with_a_job_is_not_blamed_for_its_source() -> None:
+    story = given(engine("e"), engine("f"), job("a"), policy=Policy(block_after=1))
+    story.when(AssignJob("e")).when(LoseEngine("e", 60.0))
+    story.when(FailJob("a", "no connection", cause="source_away")).when(ReleaseJob("a"))
+    story.when(AssignJob("f")).when(CompleteJob("a", OUTPUT)).then(completed("a", "f", 2))
+
+
 def test_engines_that_could_not_reach_a_source_together_are_not_blamed() -> None:
     story = given(engine("e"), engine("f"), engine("g"), job("a"), policy=Policy(block_after=1))
     away(story, "a", "e")
@@ -427,3 +454,12 @@ def test_nobody_but_the_holder_can_give_a_job_back() -> None:
     given(job("a"), engine("e"), assigned("a", "e")).when(
         FailJob("a", "stopped", cause="given_back")
     ).then(requeued("a", "e", error="stopped"))
+
+
+# Forgetting
+
+
+@pytest.mark.parametrize("decided", [EngineDrained("e"), EngineBlocked("e", "why")], ids=str)
+def test_what_was_decided_of_an_engine_is_not_forgotten_with_it(decided: Event) -> None:
+    given(engine("e"), decided, lost("e")).when(ForgetLostEngine("e")).then_nothing()
+    given(engine("e"), lost("e")).when(ForgetLostEngine("e")).then(EngineForgotten("e"))

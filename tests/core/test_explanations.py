@@ -77,7 +77,7 @@ STAND_IN_THE_WAY: list[Any] = [
     pytest.param((engine("e"), job("b"), assigned("b", "e")), "busy", "busy", id="it holds one"),
     pytest.param(
         (engine("e"), engine("f"), assigned("a", "e"), requeued("a", "e")),
-        *("failed_it", "failed this job before"),
+        *("failed_it", "did not succeed on it before"),
         id="failed it",
     ),
     pytest.param(

@@ -14,13 +14,13 @@ from dispatcher.core.commands import (
     ResumeEngine,
 )
 from dispatcher.core.events import (
+    MOST_REPLACED,
     EngineFenced,
     EngineReplaced,
     EngineReported,
     EngineResumed,
     EngineSeen,
 )
-from dispatcher.core.fleet import MOST_REPLACED
 from dispatcher.core.replies import Reason, Refused
 from tests.support.given import OUTPUT, START, assigned, completed, engine, given, job, requeued
 
@@ -83,6 +83,19 @@ def test_two_that_alternate_are_found_out_and_the_job_pays_no_retry() -> None:
         assert isinstance(story.outcome.reply, Refused)
         story.when(ReportHeartbeat("e", {"instance": "2"}, "a", 2)).then(EngineSeen("e"))
     assert story.fleet.jobs["a"].attempt == 2
+
+
+def test_two_that_are_started_again_and_again_by_their_supervisors_do_not_kill_the_job() -> None:
+    story = given(job("a", max_retries=1), engine("e", instance="A0"), assigned("a", "e"))
+    for number in range(1, 30):
+        for mine, other in (("B", "A"), ("A", "B")):
+            last = number if other == "B" else number - 1
+            story.when(ReportHeartbeat("e", {"instance": f"{mine}{number}"}))
+            story.when(AssignJob("e", instance=f"{mine}{number}"))
+            story.when(ReportHeartbeat("e", {"instance": f"{other}{last}"}))
+            assert isinstance(story.outcome.reply, Refused)
+            assert story.fleet.jobs["a"].status == "assigned"
+            assert story.fleet.jobs["a"].setbacks.losses == 0
 
 
 def test_a_refused_instance_is_no_sign_of_life() -> None:

@@ -123,13 +123,17 @@ async def test_killed_after_a_failure_it_reports_the_failure_once(
     tmp_path: Path,
 ) -> None:
     line = kind(server.url, "/fail")
-    async with web(serving({"/clip.mp4": clips.junk})) as origin, web(line) as between:
+    async with (
+        web(serving({"/clip.mp4": clips.plain})) as origin,
+        web(answering(Answer(403))) as store,
+        web(line) as between,
+    ):
         submitted = await dispatcher.submit(f"{origin.url}/clip.mp4", "mpeg4", max_retries=2)
-        async with at_work(between.url, ffmpeg, tmp_path) as engine:
+        async with at_work(between.url, ffmpeg, tmp_path, output=store.url) as engine:
             await line.reached.wait()
             await engine.die()
         line.mended.set()
-        async with at_work(between.url, ffmpeg, tmp_path):
+        async with at_work(between.url, ffmpeg, tmp_path, output=store.url):
             job = await final(dispatcher, submitted.job_id)
     assert (job.status, job.attempt, job.retries) == ("failed_permanently", 2, 2)
     assert len(origin.asked) == 2  # once an attempt

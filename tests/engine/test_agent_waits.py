@@ -11,7 +11,7 @@ from tests.support.engines import at_work, eventually, files_below, final
 from tests.support.media import Clips
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.support.servers import KEY, Running, events_in, running
-from tests.support.web import Answer, Asked, forwarding_to, web
+from tests.support.web import Answer, Asked, answering, forwarding_to, web
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.anyio
@@ -152,9 +152,13 @@ async def test_when_the_answer_to_a_completion_is_lost_it_is_reported_again_and_
 async def test_when_the_answer_to_a_failure_is_lost_the_failure_counts_once(
     server: Running, dispatcher: Client, ffmpeg: Ffmpeg, clips: Clips, tmp_path: Path
 ) -> None:
-    submitted = await dispatcher.submit(clips.junk.as_uri(), "h264", max_retries=3)
+    submitted = await dispatcher.submit(clips.plain.as_uri(), "mpeg4", max_retries=3)
     line = BadLine(server.url, "/fail")
-    async with web(line) as between, at_work(between.url, ffmpeg, tmp_path):
+    async with (
+        web(answering(Answer(403))) as store,
+        web(line) as between,
+        at_work(between.url, ffmpeg, tmp_path, output=store.url),
+    ):
         job = await final(dispatcher, submitted.job_id)
     assert line.lost == 1
     assert (job.status, job.retries) == ("failed_permanently", 3)

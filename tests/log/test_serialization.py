@@ -101,9 +101,12 @@ EXAMPLES: list[tuple[Event, str, str]] = [
         '{"engine_id":"e","benchmark_time":4.5}',
     ),
     (
-        events.EngineReplaced("e", "2", "1", AT),
+        events.EngineReplaced("e", "2", "1", AT, "1_0"),
         "engine_replaced",
-        ('{"engine_id":"e","instance":"2","replaced":"1","since":"2024-01-02T03:04:05.000006Z"}'),
+        (
+            '{"engine_id":"e","instance":"2","replaced":"1",'
+            '"since":"2024-01-02T03:04:05.000006Z","kept_job":"1_0"}'
+        ),
     ),
     (events.EngineFenced("e", "1"), "engine_fenced", '{"engine_id":"e","instance":"1"}'),
     (events.EngineAsked("e", "1_0"), "engine_asked", '{"engine_id":"e","job_id":"1_0"}'),

@@ -55,6 +55,7 @@ beginnings = st.sampled_from(
         [*UNDER_WAY, ReportHeartbeat("a", {}, "a", 1, 50.0)],
         [*UNDER_WAY, FailJob("a", "", cause="engine_at_fault"), UnblockEngine("a")],
         [*UNDER_WAY, FailJob("a", "", cause="source_away"), ReleaseJob("a")],
+        [ReportHeartbeat("a", {"instance": instance}) for instance in "121"],
         [
             *(*UNDER_WAY, FailJob("a", "", cause="source_away"), ReportHeartbeat("", {})),
             *(ReleaseJob("a"), AssignJob(""), CompleteJob("a", "u")),

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-__all__ = ["ends_what_it_begins", "leaked_threads"]
+__all__ = ["LeakError", "ends_what_it_begins", "leaked_threads"]
 
 GRACE_S: Final = 30.0
 """How long may pass between the end of a test and that of what it has told to end."""
