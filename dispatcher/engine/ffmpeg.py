@@ -36,6 +36,7 @@ from dispatcher.engine.verification import (
     check_source,
     film_among,
     remarks_on,
+    scanned_of,
 )
 
 __all__ = [
@@ -195,8 +196,8 @@ class Ffmpeg(NamedTuple):
 
         verifies = self.checks.verify != "none"
         if verifies and source.proxy_port is None:
-            await self._check_end(source, reading, is_ts=listed.format == "mpegts")
-        scan = PacketScan()
+            await self._check_end(source, reading, listed)
+        scan = PacketScan(scanned_of(listed, film))
         encoding = [
             *("-nostats", "-progress", "pipe:1", *reading.command[1:]),
             *("-map", film, "-map", "0:a?", *_encode(codec, encoder, output)),
@@ -248,11 +249,11 @@ class Ffmpeg(NamedTuple):
         film = film_among(said, scan)
         return "0:V:0" if film is None else f"0:{film}"
 
-    async def _check_end(self, source: Input, reading: Run, *, is_ts: bool) -> None:
+    async def _check_end(self, source: Input, reading: Run, listed: Messages) -> None:
         """Raise `VerificationError` if a file was cut off, as far as its end tells."""
         why = await cut_off(
             source.url.removeprefix("file:"),
-            is_ts=is_ts,
+            format_=listed.format,
             pyav=self.checks.pyav,
             demuxers=media_demuxers(self.demuxers, playlists=False),
             sandbox=self.sandbox,
@@ -260,7 +261,9 @@ class Ffmpeg(NamedTuple):
             timeout_s=self.checks.stall_s,
         )
         if why is not None:
-            scan = PacketScan()  # to tell how much is missing, if the file says how long it is
+            scan = PacketScan(
+                scanned_of(listed)
+            )  # to tell how much is missing, if the file says how long it is
             said, _ = await run(reading._replace(scan=scan, fails=False))
             check_source(said, scan, is_web=False)
             raise VerificationError(

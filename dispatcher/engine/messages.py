@@ -20,6 +20,8 @@ Of a part of a URL nobody could tell what is its password.
 """
 TOLD_LINES: Final = 8
 KEPT_LINES: Final = 64
+REPORT_CHARS: Final = 1_000_000
+"""Of a report on a source, so much is kept: it lists streams, chapters and tags."""
 MAX_STREAMS: Final = 1_000
 
 # [mov,mp4 @ 0x5562] [error] stream 0, offset 0x6f87: partial file
@@ -29,12 +31,16 @@ _INPUT: Final = re.compile(r"Input #0, (\S+), from ")
 _DURATION: Final = re.compile(
     r"\s*Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)(?:, start: (-?\d+(?:\.\d+)?))?"
 )
-_STREAM: Final = re.compile(r"\s*Stream #0:(\d+)(?:[\[(][^:]*)?: Video: (.*)")
+_STREAM: Final = re.compile(r"\s*Stream #0:(\d+)(?:[\[(][^:]*)?: (Video|Audio|Subtitle): (.*)")
+_SIZE: Final = re.compile(r", \d{2,}x\d+")
 _MAPPED: Final = re.compile(r"\s*Stream #0:(\d+) -> #(\d+):(\d+)")
 _BY_BIT_RATE: Final = "Estimating duration from bitrate"
 _NO_LENGTH: Final = "18446744073709551615"  # ffmpeg's "should be" where a server gives no length
 
-_DAMAGE: Final = re.compile(r"Packet corrupt|corrupt decoded frame")
+_DAMAGE: Final = re.compile(
+    r"Packet corrupt|corrupt decoded frame"
+    r"|invalid as first byte of an EBML number|Packet mismatch"  # what Matroska and FLV skip
+)
 _JUMP: Final = re.compile(r"timestamp discontinuity|Non-monoton")
 
 
@@ -96,11 +102,16 @@ class Messages:
     """What one run of ffmpeg has said."""
 
     def __init__(self) -> None:
+        self.report: list[str] = []
+        """What is said of the source: its streams, chapters and tags."""
+        self._report_chars = 0
         self.format = ""
         self.duration_s: float | None = None
         """How long the source says that it is; `None` if that is unknown, or a guess."""
         self.start_s = 0.0
         self.videos: dict[int, Pictures] = {}
+        self.streams: dict[int, str] = {}
+        """The streams of which enough is known to copy them; no cover pictures."""
         self.mapped: list[tuple[int, int, int]] = []
         """Stream of the source, number of the output, stream of the output."""
         self.damaged = 0
@@ -166,18 +177,35 @@ class Messages:
                 self._faults[number] = Fault(text, cause)
 
     def _listed(self, text: str) -> None:
-        if match := _INPUT.match(text):
-            self.format = self.format or match[1]
-        elif (match := _MAPPED.match(text)) and len(self.mapped) < MAX_STREAMS:
-            self.mapped.append((int(match[1]), int(match[2]), int(match[3])))
-        elif text.startswith("Output #"):
+        if text.startswith(("Output #", "Stream mapping:")):
             self._is_listed = True
-        elif (match := _STREAM.match(text)) and len(self.videos) < MAX_STREAMS:
-            if self._is_listed:
-                return
-            stream = int(match[1])
-            self.videos.setdefault(stream, Pictures(stream, "(attached pic)" in match[2]))
+        if self._is_listed:
+            if (match := _MAPPED.match(text)) and len(self.mapped) < MAX_STREAMS:
+                self.mapped.append((int(match[1]), int(match[2]), int(match[3])))
+            return
+        if match := _INPUT.match(text):
+            self.format = match[1]
+        elif match := _STREAM.match(text):
+            self._add(int(match[1]), match[2], match[3])
         elif self.duration_s is None and not self._guessed and (match := _DURATION.match(text)):
             hours, minutes, seconds, start = match.groups()
             self.duration_s = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
             self.start_s = float(start or 0)
+        if self.format and self._report_chars < REPORT_CHARS:
+            self.report.append(text)
+            self._report_chars += len(text) + 1
+
+    def _add(self, stream: int, kind: str, described: str) -> None:
+        if len(self.streams) >= MAX_STREAMS:
+            return
+        is_cover = "(attached pic)" in described
+        match kind:
+            case "Video":
+                self.videos.setdefault(stream, Pictures(stream, is_cover))
+                is_known = not is_cover and _SIZE.search(described) is not None
+            case "Audio":
+                is_known = " Hz" in described
+            case _:
+                is_known = True
+        if is_known:
+            self.streams.setdefault(stream, kind)

@@ -19,10 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["FILM", "PacketScan", "Track"]
+__all__ = ["PacketScan", "Track"]
 
-FILM: Final = ("0:V?", "0:a?", "0:s?")
-"""What of a source is scanned: all but cover pictures, data and attachments."""
 _NO_TIME: Final = -(1 << 62)
 _CORRUPT, _DISCARDED = 2, 4
 _FLAGS: Final = re.compile(r", F=0x([0-9A-Fa-f]+)")
@@ -36,6 +34,8 @@ class Track:
     tick_s: float = 0.0
     packets: int = 0
     corrupt: int = 0
+    since_corrupt: int = 0
+    """How many packets came after the last corrupt one; all, if none was."""
     first_s: float | None = None
     last_s: float | None = None
     """When the last packet to be shown begins."""
@@ -51,7 +51,9 @@ class Track:
         if pts <= _NO_TIME:
             pts = dts
         self.packets += 1
-        self.corrupt += bool(flags & _CORRUPT)
+        is_corrupt = bool(flags & _CORRUPT)
+        self.corrupt += is_corrupt
+        self.since_corrupt = 0 if is_corrupt else self.since_corrupt + 1
         if pts <= _NO_TIME:
             return
         duration_s = max(duration, 0) * self.tick_s
@@ -71,7 +73,7 @@ class Track:
 class PacketScan:
     """What ffmpeg is to scan, as it selects streams, and what it has found so far."""
 
-    maps: Sequence[str] = FILM
+    maps: Sequence[str] = ("0:V?", "0:a?", "0:s?")
     tracks: dict[int, Track] = field(default_factory=dict)
     """By the number of the stream in the scan; what ffmpeg maps there says which it is."""
 

@@ -18,7 +18,7 @@ from dispatcher.engine.ffmpeg_errors import VerificationError
 from dispatcher.engine.messages import Messages
 from dispatcher.engine.scan import PacketScan, Track
 
-__all__ = ["Verify", "check_output", "check_source", "film_among", "remarks_on"]
+__all__ = ["Verify", "check_output", "check_source", "film_among", "remarks_on", "scanned_of"]
 
 Verify = Literal["full", "packets", "none"]
 """How much is verified: also the pictures of the output, or packets only, or nothing."""
@@ -28,9 +28,13 @@ _SLACK: Final = 0.01
 """How much a declared duration may be wrong: this part of it, or the time above."""
 _HOLE_S: Final = 0.5
 _SHORT_S: Final = 0.5
+_LAST: Final = 3
+"""Damage in so many last packets of a stream is from a cut."""
 # These declare no duration: ffmpeg takes it from the last timestamps, which jump where such files
 # have been joined.
 _WITHOUT_DURATION: Final = frozenset({"mpegts", "mpeg"})
+# These have the same film in several qualities, of which each that is read is fetched.
+_PLAYLISTS: Final = frozenset({"hls", "dash"})
 _STILL: Final = 8
 """A stream is no film beside another that has as many times its packets."""
 
@@ -58,7 +62,12 @@ def check_source(said: Messages, scan: PacketScan, *, is_web: bool) -> None:
         raise VerificationError(f"{begins}: {fault.text}", cause=cause)
     if missing:
         raise VerificationError(missing, cause=cut)
-    seen = [t for t in scan.tracks.values() if t.kind in {"video", "audio"} and t.packets]
+    # One packet has no gaps: it is a still picture.
+    seen = [t for t in scan.tracks.values() if t.kind in {"video", "audio"} and t.packets > 1]
+    if any(track.corrupt and track.since_corrupt < _LAST for track in seen):
+        raise VerificationError(
+            f"the source was cut off after {_s(end_s)}: its last packets are incomplete", cause=cut
+        )
     corrupt = said.damaged + sum(track.corrupt for track in seen)
     if seen and corrupt and all(track.gap_s > _HOLE_S for track in seen):
         hole_s = min(track.gap_s for track in seen)
@@ -101,6 +110,18 @@ def remarks_on(said: Messages, scan: PacketScan) -> list[str]:
     if said.errors:
         remarks.append(f"errors that ffmpeg passed over: {said.errors}, first: {said.first_error}")
     return remarks
+
+
+def scanned_of(listed: Messages, film: str | None = None) -> list[str]:
+    """Return the streams of a source whose packets are to be scanned, as ffmpeg maps them.
+
+    That are all but covers, data, and what ffmpeg knows too little of to copy it. Of a playlist
+    only the film is read, with its sounds.
+    """
+    is_playlist = film is not None and listed.format in _PLAYLISTS
+    kinds = {"Audio"} if is_playlist else {"Video", "Audio", "Subtitle"}
+    found = [f"0:{stream}" for stream, kind in sorted(listed.streams.items()) if kind in kinds]
+    return [film, *found] if is_playlist and film is not None else found or ["0:V?", "0:a?"]
 
 
 def film_among(said: Messages, scan: PacketScan) -> int | None:

@@ -7,7 +7,7 @@ import pytest
 from dispatcher.engine.ffmpeg_errors import VerificationError
 from dispatcher.engine.messages import Messages
 from dispatcher.engine.scan import PacketScan
-from dispatcher.engine.verification import check_source, film_among, remarks_on
+from dispatcher.engine.verification import check_source, film_among, remarks_on, scanned_of
 
 HEAD: Final = ("#software: Lavf", "#tb 0: 1/1000", "#media_type 0: video", "#codec_id 0: h264")
 
@@ -111,6 +111,48 @@ def test_the_streams_of_outputs_are_not_those_of_the_source() -> None:
     assert messages.mapped == [(3, 0, 0), (3, 1, 0)]
 
 
+def test_what_ffmpeg_knows_too_little_of_is_not_scanned() -> None:
+    listed = said(
+        "[info] Input #0, mpegts, from 'x':",
+        "[info]   Stream #0:0[0x100]: Video: hevc ([36][0][0][0] / 0x0024), none",
+        "[info]   Stream #0:1[0x101](und): Video: h264 ([27][0][0][0] / 0x001B), yuv420p, 64x48",
+        "[info]   Stream #0:2[0x102]: Audio: aac ([15][0][0][0] / 0x000F), 0 channels",
+        "[info]   Stream #0:3[0x103](eng): Audio: mp2, 48000 Hz, stereo, fltp, 192 kb/s",
+        "[info]   Stream #0:4(eng): Subtitle: dvb_teletext",
+        "[info]   Stream #0:5: Data: bin_data",
+        "[info]   Stream #0:6: Video: png, rgb24(pc), 320x240, 90k tbr (attached pic)",
+    )
+    assert scanned_of(listed) == ["0:1", "0:3", "0:4"]
+    assert scanned_of(said()) == ["0:V?", "0:a?"]
+
+
+def test_of_a_playlist_only_the_film_is_scanned() -> None:
+    listed = said(
+        "[info] Input #0, hls, from 'x':",
+        "[info]   Stream #0:0: Video: h264, yuv420p, 64x48",
+        "[info]   Stream #0:1: Audio: aac, 48000 Hz, stereo",
+        "[info]   Stream #0:2: Video: h264, yuv420p, 1280x720",
+    )
+    assert scanned_of(listed, "0:V:0") == ["0:V:0", "0:1"]
+
+
+def test_what_is_said_of_a_source_is_kept() -> None:
+    messages = said(
+        "[info] Input #0, mov,mp4, from 'x':",
+        "[info]   Stream #0:0: Video: h264 (High), yuv420p, 64x48",
+        "[info]       title           : A film",
+        "[info] Stream mapping:",
+        "[info]   Stream #0:0 -> #0:0 (copy)",
+        "[info] Output #0, mp4, to 'x':",
+        "[info]   Stream #0:0: Video: mpeg4, yuv420p, 64x48",
+    )
+    assert messages.report == [
+        "Input #0, mov,mp4, from 'x':",
+        "  Stream #0:0: Video: h264 (High), yuv420p, 64x48",
+        "      title           : A film",
+    ]
+
+
 def test_a_duration_that_is_a_guess_is_none() -> None:
     guess = "[mp3 @ 0x5] [warning] Estimating duration from bitrate, this may be inaccurate"
     assert said(guess, *listing().splitlines()).duration_s is None
@@ -156,6 +198,14 @@ def test_a_gap_alone_is_no_hole_and_damage_alone_neither() -> None:
         check_source(said(damage), gap, is_web=False)
 
 
+def test_a_source_whose_last_packets_are_corrupt_was_cut_off() -> None:
+    packets = [f"0, {n}, {n}, 1, 9, 0x1" for n in range(9)]
+    corrupt = "0, 9, 9, 1, 9, 0x1, F=0x2"
+    check_source(said(), scanned(*packets[:5], corrupt, *packets[5:]), is_web=False)
+    with pytest.raises(VerificationError, match="its last packets are incomplete"):
+        check_source(said(), scanned(*packets, corrupt, packets[-1]), is_web=False)
+
+
 def test_remarks_tell_what_was_found() -> None:
     messages = said(
         "[in#0 @ 0x5] [warning] Packet corrupt (stream = 0, dts = 4).",
@@ -178,5 +228,9 @@ def test_the_film_is_the_first_stream_that_moves(
     packets: tuple[int, int], film: int | None
 ) -> None:
     lines = [f"{stream}, 0, 0, 1, 9, 0x1" for stream, n in enumerate(packets) for _ in range(n)]
-    messages = said("[info]   Stream #0:2 -> #0:0 (copy)", "[info]   Stream #0:4 -> #0:1 (copy)")
+    messages = said(
+        "[info] Stream mapping:",
+        "[info]   Stream #0:2 -> #0:0 (copy)",
+        "[info]   Stream #0:4 -> #0:1 (copy)",
+    )
     assert film_among(messages, scanned(*lines)) == film
