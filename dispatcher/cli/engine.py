@@ -177,7 +177,7 @@ def _tell_of(checks: Checks, engine_id: str) -> None:
     match checks.verify:
         case "none":
             logger.warning(
-                "%s: nothing is verified (--verify none): an output may lack what its source lacks",
+                "%s: nothing is verified (--verify none): a source that was cut off may pass",
                 engine_id,
             )
         case "packets" | "full" if checks.pyav is None:

@@ -70,7 +70,8 @@ async def cut_off(  # noqa: PLR0913 - what it reads, with what, and within which
     told = b""
     try:
         async with asyncio.timeout(timeout_s):
-            told = await process.stdout.read(_ANSWER_BYTES)
+            while piece := await process.stdout.read(_ANSWER_BYTES):
+                told = (told + piece)[:_ANSWER_BYTES]
             await process.wait()
     except TimeoutError:
         return None
@@ -78,9 +79,9 @@ async def cut_off(  # noqa: PLR0913 - what it reads, with what, and within which
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()
-            await asyncio.shield(process.wait())
+            await asyncio.shield(process.communicate())  # an unread pipe would hold up the end
     verdict, _, why = told.decode(errors="replace").strip().partition(": ")
-    return why if verdict == "cut" else None
+    return why if verdict == "cut" and process.returncode == 0 else None
 
 
 def is_cut_transport_stream(end: bytes) -> bool:

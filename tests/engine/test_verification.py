@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from dispatcher.engine.ends import find_pyav, is_cut_ogg, is_cut_riff, is_cut_transport_stream
+from dispatcher.engine.ends import find_pyav
 from dispatcher.engine.ffmpeg import (
     Checks,
     Ffmpeg,
@@ -145,38 +145,6 @@ async def test_a_cut_source_is_known_by_its_end(
     error = await failure_of(decoding, cut(source, part))
     assert error.cause == "source_bad"
     assert re.match(r"the source (was cut off|ends) after ", str(error))
-
-
-@pytest.mark.parametrize(("size", "sync"), [(188, 0), (192, 4), (204, 0)])
-def test_a_transport_stream_ends_with_a_whole_packet(size: int, sync: int) -> None:
-    packet = bytes(sync) + b"\x47" + bytes(range(1, 60)) * 4
-    stream = packet[:size] * 9
-    assert not is_cut_transport_stream(stream)
-    for part in (1, 4, 5, 100, size - 1):
-        assert is_cut_transport_stream(stream + packet[:part])
-    assert not is_cut_transport_stream(stream + b"something else")
-    assert not is_cut_transport_stream(b"")
-    assert not is_cut_transport_stream(bytes(5_000))
-
-
-def test_an_ogg_file_ends_with_a_whole_page() -> None:
-    page = b"OggS" + bytes(22) + b"\x02" + b"\x05\x01" + b"sound!"
-    assert not is_cut_ogg(page * 2)
-    assert not is_cut_ogg(page + b"something else")
-    assert not is_cut_ogg(b"")
-    for kept in range(4, len(page)):
-        assert is_cut_ogg(page + page[:kept])
-
-
-def test_a_riff_file_has_what_it_declares() -> None:
-    head = b"RIFF" + (100).to_bytes(4, "little")
-    assert is_cut_riff(head, 100)
-    assert not is_cut_riff(head, 108)
-    assert not is_cut_riff(head, 10_000)
-    for unknown in (bytes(4), b"\xff" * 4):
-        assert not is_cut_riff(b"RIFF" + unknown, 100)
-    assert not is_cut_riff(b"RIFX" + head[4:], 10)
-    assert not is_cut_riff(b"RI", 2)
 
 
 # Servers
