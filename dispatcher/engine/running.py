@@ -184,8 +184,12 @@ async def _end(
 
 
 async def _pass_on(stream: asyncio.StreamReader, on_line: Callable[[str], None]) -> None:
-    async for line in _lines(stream):
-        on_line(line)
+    try:
+        async for line in _lines(stream):
+            on_line(line)
+    finally:
+        while await stream.read(_CHUNK_BYTES):  # an unread pipe would hold up the end
+            pass
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:

@@ -24,7 +24,7 @@ from tests.support.engines import ANYWHERE, program
 from tests.support.media import found_in
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.support.sources import FAST_START, GOOD, cut, make, make_good, make_mp4
-from tests.support.web import Answer, answering, web
+from tests.support.web import Answer, answering, serving, web
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.anyio
@@ -191,6 +191,24 @@ async def test_a_server_that_goes_silent_is_away(
         with pytest.raises(FfmpegStalledError) as told:
             await stream(ffmpeg, f"{server.url}/film.{suffix}", tmp_path / "output")
     assert str(told.value) == "ffmpeg has stalled: nothing new for 1.5 s (--stall-s)"
+    assert told.value.cause == "source_away"
+
+
+@pytest.mark.parametrize("missing", [None, 0, 1, 3])
+async def test_a_playlist_is_whole_only_with_all_its_segments(
+    missing: int | None, each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    made = make_mp4(tmp_path / "made.mp4")
+    make("-i", made, "-c", "copy", "-hls_time", "1", "-hls_list_size", "0", tmp_path / "film.m3u8")
+    names = ["film.m3u8", *(f"film{n}.ts" for n in range(4) if n != missing)]
+    files: dict[str, Path | str | Answer] = {f"/{name}": tmp_path / name for name in names}
+    async with web(serving(files)) as server:
+        url = f"{server.url}/film.m3u8"
+        if missing is None:
+            await stream(each_ffmpeg, url, tmp_path / "output")
+            return
+        with pytest.raises(FfmpegError) as told:
+            await stream(each_ffmpeg, url, tmp_path / "output")
     assert told.value.cause == "source_away"
 
 
