@@ -277,7 +277,12 @@ class Agent:
         async with self._sources.opened(
             job.source_url, job.job_size, folder, streams=self._ffmpeg.streams
         ) as source:
-            await self._ffmpeg.transcode(source, job.target_codec, output, self._progressed)
+            remarks = await self._ffmpeg.transcode(
+                source, job.target_codec, output, self._progressed
+            )
+        if remarks:
+            told = masked("; ".join(remarks), [job.source_url])
+            logger.warning("%s: job %s: the source is whole, but: %s", self._id, job.job_id, told)
         return await self._deliver(self._record(JournalEntry(job, "transcoded", str(output))))
 
     def _progressed(self, percent: float) -> None:

@@ -4,97 +4,73 @@ Laws:
 - Arguments are passed to ffmpeg as a list, never through a shell. Sources and outputs always begin
   with their protocol, so ffmpeg can't take them for options.
 - A source is read with listed demuxers and the protocols that it needs. ffmpeg runs in a sandbox.
-- ffmpeg dies with the engine, even if the engine is killed.
-- A cancelled run returns only when ffmpeg has ended.
+- A transcode succeeds only if source and output are known to be whole, as `verification` tells.
 """
 
 import asyncio
 import os
-import re
 import shutil
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
-from dispatcher.client import FailureCause
 from dispatcher.engine.codecs import CODECS, Codec, Encoder
-from dispatcher.engine.confined import FAILED, NOT_FOUND
 from dispatcher.engine.demuxers import media_demuxers
+from dispatcher.engine.ends import cut_off
+from dispatcher.engine.ffmpeg_errors import (
+    FfmpegError,
+    FfmpegLimitError,
+    FfmpegMissingError,
+    FfmpegStalledError,
+    VerificationError,
+)
+from dispatcher.engine.messages import Messages
+from dispatcher.engine.running import STALL_S, Run, run
 from dispatcher.engine.sandbox import Access, FfmpegLimits, Sandbox, sandboxes
-from dispatcher.errors import DispatcherError
+from dispatcher.engine.scan import PacketScan
+from dispatcher.engine.verification import (
+    Verify,
+    check_output,
+    check_source,
+    film_among,
+    remarks_on,
+    scanned_of,
+)
 
 __all__ = [
+    "Checks",
     "Ffmpeg",
     "FfmpegError",
     "FfmpegLimitError",
     "FfmpegMissingError",
+    "FfmpegStalledError",
     "Input",
+    "VerificationError",
     "find_ffmpeg",
 ]
 
-STALL_S: Final = 30
+SILENCE_S: Final = 30
 """How long a network source may send nothing."""
-_TAIL_BYTES: Final = 4_096
-_TAIL_LINES: Final = 8
-_DURATION: Final = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
-# What ffmpeg says, or dies of, when a limit of its sandbox may be the reason.
-_OVER_LIMIT: Final = (
-    *("Cannot allocate memory", "Resource temporarily unavailable", "bad_alloc"),
-    "max pixel count",
-)
-_DEATHS_OF_LIMITS: Final = ("SIGKILL", "SIGABRT", "SIGSEGV", "SIGXCPU")
-_NO_ACCESS: Final = Access()
 _DEFAULT_LIMITS: Final = FfmpegLimits()
-_PROXIES: Final = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
+_LISTED: Final = ("-v", "repeat+level+info")
+_FIRST_PACKETS: Final = 50
+"""So many packets of one stream tell which of several is the film."""
 
 
-class FfmpegMissingError(DispatcherError):
-    """There is no usable ffmpeg."""
+class Checks(NamedTuple):
+    """How much of a transcode is verified, and how long ffmpeg may make no progress.
 
-
-class FfmpegError(DispatcherError):
-    """ffmpeg failed. The text has its exit status and last lines, `printed` a few more.
-
-    `cause` is what the engine reports as the cause (docs/protocol.md).
+    `pyav` is where PyAV is, which decodes the end of a source; without it that is not done.
     """
 
-    def __init__(self, text: str, printed: str = "", cause: FailureCause | None = None) -> None:
-        super().__init__(text)
-        self.printed = printed
-        self.cause: FailureCause = cause or _cause_in(printed)
+    verify: Verify = "packets"
+    stall_s: float = STALL_S
+    pyav: Path | None = None
 
 
-_CAUSES: Final[Sequence[tuple[re.Pattern[str], FailureCause]]] = (
-    (re.compile(r"No space left on device|Disk quota exceeded|Read-only file system"), "engine"),
-    (
-        re.compile(
-            r"Connection (refused|reset|timed out)|Network is unreachable|No route to host"
-            r"|HTTP error 5\d\d|Server returned 5"
-            r"|(HTTP error|Server returned) (408|425|429)|Too Many Requests"
-        ),
-        "source_away",
-    ),
-    (
-        re.compile(
-            r"Invalid data found when processing input|moov atom not found|matches no streams"
-            r"|[Ff]ormat not on whitelist|maybe incorrect parameters such as"
-            r"|does not contain any stream|HTTP error 4\d\d|Server returned 4"
-        ),
-        "source_bad",
-    ),
-)
-"""What ffmpeg prints, and the cause that this shows; the first that is found counts."""
-
-
-def _cause_in(printed: str) -> FailureCause:
-    return next((cause for pattern, cause in _CAUSES if pattern.search(printed)), "unknown")
-
-
-class FfmpegLimitError(FfmpegError):
-    """ffmpeg failed, perhaps because it reached a limit of this engine. The text names them."""
+_DEFAULT_CHECKS: Final = Checks()
 
 
 class Input(NamedTuple):
@@ -138,9 +114,15 @@ class Ffmpeg(NamedTuple):
     protocols: frozenset[str]
     demuxers: tuple[str, ...]
     sandbox: Sandbox
+    checks: Checks = _DEFAULT_CHECKS
 
     @classmethod
-    async def probe(cls, path: Path, limits: FfmpegLimits = _DEFAULT_LIMITS) -> "Ffmpeg":
+    async def probe(
+        cls,
+        path: Path,
+        limits: FfmpegLimits = _DEFAULT_LIMITS,
+        checks: Checks = _DEFAULT_CHECKS,
+    ) -> "Ffmpeg":
         """Try every codec with a real encode, and keep those that work.
 
         ffmpeg's own list is not enough: it has hardware encoders even without the hardware. All
@@ -148,17 +130,17 @@ class Ffmpeg(NamedTuple):
         """
         for sandbox in await sandboxes(limits):
             try:
-                told = await _run([str(path), "-v", "error", "-protocols"], sandbox)
-                listed = (await _run([str(path), "-v", "error", "-demuxers"], sandbox)).splitlines()
+                _, told = await run(Run([str(path), "-v", "error", "-protocols"], sandbox))
+                _, listed = await run(Run([str(path), "-v", "error", "-demuxers"], sandbox))
                 break
             except FfmpegError as error:
                 fault = error
         else:
             raise FfmpegMissingError(f"{path} is no ffmpeg: {fault}") from fault
-        protocols = told.split("Output:")[0]
+        protocols = " ".join(told).split("Output:")[0]
         # A line is "D   mov,mp4,m4a  QuickTime"; a "d" after the D marks a device.
         names = [f[1] for line in listed if len(f := line.split(maxsplit=2)) > 1 and f[0] == "D"]
-        unproven = cls(path, {}, frozenset(protocols.split()), tuple(names), sandbox)
+        unproven = cls(path, {}, frozenset(protocols.split()), tuple(names), sandbox, checks)
         turns = asyncio.Semaphore(os.cpu_count() or 1)
         with TemporaryDirectory(prefix="dispatcher-probe-") as folder:
             found = await asyncio.gather(
@@ -194,42 +176,122 @@ class Ffmpeg(NamedTuple):
         codec_name: str,
         output: Path,
         progress: Callable[[float], None] = lambda _: None,
-    ) -> None:
-        """Transcode into a new file. Raises `FfmpegError` if that fails.
+    ) -> list[str]:
+        """Transcode into a new file; gives remarks on a source that is damaged, but whole.
 
-        Takes the first video stream that is not a cover picture, and all audio. `progress` is
-        called with the percentage done, if the source's length is known.
+        Raises `FfmpegError` if that fails or, as `VerificationError`, if the source or the output
+        is not whole. Takes the first video stream that moves, and all audio. `progress` is called
+        with the percentage done, if the source's length is known.
         """
         codec, encoder = self.encoders[codec_name]
+        reading = self._reading(source, output)
+        listed, _ = await run(reading._replace(fails=False))
+        film = await self._film(listed, reading)
+        length_s = listed.duration_s
+
+        def on_line(line: str) -> None:
+            name, _, value = line.partition("=")
+            if name == "out_time_us" and length_s and value.isdecimal():
+                progress(min(100.0, round(int(value) / length_s / 10_000, 1)))
+
+        verifies = self.checks.verify != "none"
+        if verifies and source.proxy_port is None:
+            await self._check_end(source, reading, listed)
+        scan = PacketScan(scanned_of(listed, film))
+        encoding = [
+            *("-nostats", "-progress", "pipe:1", *reading.command[1:]),
+            *("-map", film, "-map", "0:a?", *_encode(codec, encoder, output)),
+        ]
+        said, _ = await run(
+            reading._replace(
+                command=[str(self.path), *encoding],
+                output=output,
+                scan=scan if verifies else None,
+                on_line=on_line,
+            )
+        )
+        if not _is_written(output):
+            raise FfmpegError("ffmpeg ended well but wrote no output")
+        if verifies:
+            check_source(said, scan, is_web=source.proxy_port is not None)
+            await self._check_output(said, scan, output)
+        return remarks_on(said, scan)
+
+    def _reading(self, source: Input, output: Path) -> Run:
+        """Return a run of ffmpeg that opens a source, in the folder of an output."""
         is_web = source.proxy_port is not None
-        opening = [
-            *(str(self.path), "-hide_banner", "-nostdin"),
+        command = [
+            *(str(self.path), "-hide_banner", "-nostdin", *_LISTED),
             *("-protocol_whitelist", ",".join(source.protocols)),
             *("-format_whitelist", ",".join(media_demuxers(self.demuxers, playlists=is_web))),
             *("-max_pixels", str(round(self.sandbox.limits.megapixels * 1_000_000))),
-            *(("-rw_timeout", str(STALL_S * 1_000_000)) if is_web else ()),
+            *(("-rw_timeout", str(SILENCE_S * 1_000_000)) if is_web else ()),
+            *("-i", source.url),
         ]
         access = Access(
             [source.url.removeprefix("file:")] if source.url.startswith("file:") else [],
             output.absolute().parent,
             source.proxy_port,
         )
-        length_us = await self._length_us(
-            [*opening, "-v", "info", "-i", source.url], access, source.inherits
+        return Run(command, self.sandbox, access, source.inherits, stall_s=self.checks.stall_s)
+
+    async def _film(self, listed: Messages, reading: Run) -> str:
+        """Return the video stream to take: if there are several, the first that moves."""
+        pictures = [it.stream for it in listed.videos.values() if not it.is_cover]
+        if len(pictures) <= 1:
+            return "0:V:0"
+        scan = PacketScan([f"0:{stream}" for stream in pictures])
+
+        def is_enough() -> bool:
+            return any(track.packets >= _FIRST_PACKETS for track in scan.tracks.values())
+
+        said, _ = await run(reading._replace(scan=scan, enough=is_enough, fails=False))
+        film = film_among(said, scan)
+        return "0:V:0" if film is None else f"0:{film}"
+
+    async def _check_end(self, source: Input, reading: Run, listed: Messages) -> None:
+        """Raise `VerificationError` if a file was cut off, as far as its end tells."""
+        why = await cut_off(
+            source.url.removeprefix("file:"),
+            format_=listed.format,
+            pyav=self.checks.pyav,
+            demuxers=media_demuxers(self.demuxers, playlists=False),
+            sandbox=self.sandbox,
+            inherits=source.inherits,
+            timeout_s=self.checks.stall_s,
         )
+        if why is not None:
+            scan = PacketScan(
+                scanned_of(listed)
+            )  # to tell how much is missing, if the file says how long it is
+            said, _ = await run(reading._replace(scan=scan, fails=False))
+            check_source(said, scan, is_web=False)
+            raise VerificationError(
+                f"the source was cut off after {scan.end_s:.1f} s: {why}", cause="source_bad"
+            )
 
-        def on_line(line: str) -> None:
-            name, _, value = line.partition("=")
-            if name == "out_time_us" and length_us and value.isdecimal():
-                progress(min(100.0, round(int(value) * 100 / length_us, 1)))
-
-        await _run(
-            [*opening, "-v", "error", "-nostats", "-progress", "pipe:1", "-i", source.url,
-             "-map", "0:V:0", "-map", "0:a?", *_encode(codec, encoder, output)],
-            self.sandbox, access, source.inherits, on_line,
-        )  # fmt: skip
-        if not _is_written(output):
-            raise FfmpegError("ffmpeg ended well but wrote no output")
+    async def _check_output(self, said: Messages, scan: PacketScan, output: Path) -> None:
+        """Read the output; raises `VerificationError` if not all of the source is in it."""
+        found = PacketScan(["0"])
+        command = [
+            *(str(self.path), "-hide_banner", "-nostdin", *_LISTED, "-nostats"),
+            *("-protocol_whitelist", "file", "-i", f"file:{output}"),
+        ]
+        if decodes := self.checks.verify == "full":
+            command += ["-progress", "pipe:1", "-map", "0:V?", "-map", "0:a?", "-f", "null", "-"]
+        access = Access(folder=output.absolute().parent)
+        work = Run(command, self.sandbox, access, scan=found, stall_s=self.checks.stall_s)
+        try:
+            of, _ = await run(work)
+        except FfmpegStalledError:
+            raise
+        except FfmpegError as error:
+            raise VerificationError(f"the output can't be read: {error}", cause="engine") from error
+        if decodes and of.errors:
+            raise VerificationError(
+                f"the output can't be decoded: {of.first_error}", cause="engine"
+            )
+        check_output(said, scan, of, found)
 
     async def _first_working(
         self, codec: Codec, folder: Path, turns: asyncio.Semaphore
@@ -254,19 +316,7 @@ class Ffmpeg(NamedTuple):
             "-f", "lavfi", "-i", f"sine=f=440:d={length_s}",
             "-map", "0:v", "-map", "1:a", *_encode(codec, encoder, output),
         ]  # fmt: skip
-        await _run(command, self.sandbox, Access(folder=output.parent))
-
-    async def _length_us(
-        self, command: Sequence[str], access: Access, inherits: Sequence[int]
-    ) -> int | None:
-        """Return a source's length, if known. ffmpeg fails as it has no output: ignore that."""
-        try:
-            await _run(command, self.sandbox, access, inherits)
-        except FfmpegError as error:
-            if match := _DURATION.search(error.printed):
-                hours, minutes, seconds = match.groups()
-                return round((int(hours) * 3600 + int(minutes) * 60 + float(seconds)) * 1_000_000)
-        return None
+        await run(Run(command, self.sandbox, Access(folder=output.parent)))
 
 
 def _encode(codec: Codec, encoder: Encoder, output: Path) -> list[str]:
@@ -280,77 +330,3 @@ def _encode(codec: Codec, encoder: Encoder, output: Path) -> list[str]:
 
 def _is_written(output: Path) -> bool:
     return output.exists() and output.stat().st_size > 0
-
-
-async def _run(
-    command: Sequence[str],
-    sandbox: Sandbox,
-    access: Access = _NO_ACCESS,
-    inherits: Sequence[int] = (),
-    on_line: Callable[[str], None] | None = None,
-) -> str:
-    """Run ffmpeg to its end and return what it printed. Raises `FfmpegError` if it failed.
-
-    If `on_line` is given, it is called with each line as it comes, and the result is empty.
-    """
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *sandbox.around(command, access),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=_environment(access.port),
-            pass_fds=inherits,
-            # Ctrl-C in a terminal signals the whole process group. The engine ends ffmpeg itself.
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:  # ValueError: an argument with a NUL
-        raise FfmpegError(f"{command[0]} can't be started: {error}") from error
-    assert process.stdout is not None  # noqa: S101
-    assert process.stderr is not None  # noqa: S101
-    printed = asyncio.create_task(_lines(process.stdout, on_line))
-    tail, is_cut = b"", False
-    try:
-        while chunk := await process.stderr.read(_TAIL_BYTES):
-            is_cut |= len(tail) + len(chunk) > _TAIL_BYTES
-            tail = (tail + chunk)[-_TAIL_BYTES:]
-        status = await process.wait()
-        lines = await printed
-    finally:
-        printed.cancel()
-        if process.returncode is None:
-            process.kill()  # a partial output is useless
-            await asyncio.shield(process.wait())
-    if status != 0:
-        if is_cut:  # no part of a line: of a part of a URL nobody can tell what is its password
-            tail = tail.partition(b"\n")[2]
-        raise _failure(command[0], status, tail.decode(errors="replace"), sandbox.limits)
-    return "\n".join(lines)
-
-
-async def _lines(stream: asyncio.StreamReader, on_line: Callable[[str], None] | None) -> list[str]:
-    """Pass each line to `on_line` as it comes. Without `on_line`, collect and return the lines."""
-    lines: list[str] = []
-    async for line in stream:
-        (on_line or lines.append)(line.decode(errors="replace").rstrip())
-    return lines
-
-
-def _failure(program: str, status: int, said: str, limits: FfmpegLimits) -> FfmpegError:
-    if status in {FAILED, NOT_FOUND} and said.startswith("can't be "):
-        return FfmpegError(f"{program} {said.strip()}")
-    how = f"exit status {status}" if status > 0 else signal.Signals(-status).name
-    lines = [f"ffmpeg failed ({how}):", *said.splitlines()[-_TAIL_LINES:]]
-    if how not in _DEATHS_OF_LIMITS and not any(text in said for text in _OVER_LIMIT):
-        return FfmpegError("\n".join(lines), said)
-    lines.append(
-        f"The limits of this engine: --max-memory-mb {limits.memory_mb}, "
-        f"--max-cpu-hours {limits.cpu_hours:g}, --max-megapixels {limits.megapixels:g}"
-    )
-    return FfmpegLimitError("\n".join(lines), said)
-
-
-def _environment(proxy_port: int | None) -> dict[str, str]:
-    """Return this process's environment, but with the engine's proxy or none."""
-    kept = {name: v for name, v in os.environ.items() if name.lower() not in _PROXIES}
-    return kept if proxy_port is None else kept | {"http_proxy": f"http://127.0.0.1:{proxy_port}"}
