@@ -14,11 +14,13 @@ from dispatcher.cli.output import log_plainly, say
 from dispatcher.client import Client
 from dispatcher.engine.agent import Agent, Settings
 from dispatcher.engine.delivery import Delivery, delivery_to
+from dispatcher.engine.ends import find_pyav
 from dispatcher.engine.fetching import Bounds
-from dispatcher.engine.ffmpeg import Ffmpeg, find_ffmpeg
+from dispatcher.engine.ffmpeg import Checks, Ffmpeg, find_ffmpeg
 from dispatcher.engine.networks import DEFAULT_NETWORKS, SourceNetworks
 from dispatcher.engine.sandbox import FfmpegLimits
 from dispatcher.engine.sources import Sources
+from dispatcher.engine.verification import Verify
 from dispatcher.engine.workspace import Workspace, default_work_dir
 
 __all__ = ["engine"]
@@ -26,6 +28,7 @@ __all__ = ["engine"]
 _DEFAULTS = Settings()
 _BOUNDS = Bounds()
 _LIMITS = FfmpegLimits()
+_CHECKS = Checks()
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 logger = logging.getLogger(__name__)
@@ -87,6 +90,16 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     max_cpu_hours: Annotated[
         float, typer.Option(help="How much CPU time ffmpeg may use for a job.", min=0.001)
     ] = _LIMITS.cpu_hours,
+    verify: Annotated[
+        Verify,
+        typer.Option(
+            help="What is read to know that nothing is missing: every packet of source and "
+            "output; with full every picture of the output too; or nothing."
+        ),
+    ] = _CHECKS.verify,
+    stall_s: Annotated[
+        float, typer.Option(help="How long ffmpeg may make no progress.", min=1)
+    ] = _CHECKS.stall_s,
 ) -> None:
     """Run a transcoding engine until SIGTERM or Ctrl-C.
 
@@ -108,7 +121,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
         asyncio.run(
             _run(
                 Client(server, api_key),
-                (find_ffmpeg(ffmpeg), limits),
+                (find_ffmpeg(ffmpeg), limits, Checks(verify, stall_s, find_pyav())),
                 workspace,
                 delivery,
                 Settings(poll_s=poll_s, heartbeat_s=heartbeat_s, wait_s=wait_s),
@@ -123,7 +136,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
 
 async def _run(  # noqa: PLR0913, PLR0917 - all that an agent is made of
     client: Client,
-    ffmpeg: tuple[Path, FfmpegLimits],
+    ffmpeg: tuple[Path, FfmpegLimits, Checks],
     workspace: Workspace,
     delivery: Delivery,
     settings: Settings,
@@ -153,12 +166,31 @@ async def _run(  # noqa: PLR0913, PLR0917 - all that an agent is made of
             loop.add_signal_handler(signum, stop)
         probed = await Ffmpeg.probe(*ffmpeg)
         logger.info("%s: %s", workspace.engine_id, probed.sandbox.described)
-        _tell_of(sources, workspace.engine_id)
+        _tell_of(probed.checks, workspace.engine_id)
+        _tell_of_sources(sources, workspace.engine_id)
         agent = Agent(client, probed, workspace, delivery, settings, sources)
         await agent.run()
 
 
-def _tell_of(sources: Sources, engine_id: str) -> None:
+def _tell_of(checks: Checks, engine_id: str) -> None:
+    """Tell what is not verified."""
+    match checks.verify:
+        case "none":
+            logger.warning(
+                "%s: nothing is verified (--verify none): a source that was cut off may pass",
+                engine_id,
+            )
+        case "packets" | "full" if checks.pyav is None:
+            logger.warning(
+                "%s: the ends of sources are not decoded, as PyAV is not installed: a transport "
+                "stream that was cut off may pass; pip install 'transcoding-dispatcher[engine]'",
+                engine_id,
+            )
+        case _:
+            pass
+
+
+def _tell_of_sources(sources: Sources, engine_id: str) -> None:
     """Tell what an operator may have meant otherwise."""
     for root in sources.roots:
         if not root.is_dir():

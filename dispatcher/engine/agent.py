@@ -14,6 +14,7 @@ Laws:
 
 import asyncio
 import logging
+import socket
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -80,7 +81,8 @@ class Agent:
         self._settings = settings
         self._sources = sources
         self._id = workspace.engine_id
-        self._instance = uuid.uuid4().hex
+        # With the host's name, so that of two machines with one id each can name the other.
+        self._instance = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
         self._journal = Journal(workspace.path / "journal.json")
         self._job: JobView | None = None
         self._progress = 0.0
@@ -275,12 +277,12 @@ class Agent:
         async with self._sources.opened(
             job.source_url, job.job_size, folder, streams=self._ffmpeg.streams
         ) as source:
-            changes = await self._ffmpeg.transcode(
+            remarks = await self._ffmpeg.transcode(
                 source, job.target_codec, output, self._progressed
             )
-        if changes:
-            told = "; ".join(changes)
-            logger.info("%s: job %s: not all is as in the source: %s", self._id, job.job_id, told)
+        if remarks:
+            told = masked("; ".join(remarks), [job.source_url])
+            logger.info("%s: job %s is transcoded; of note: %s", self._id, job.job_id, told)
         return await self._deliver(self._record(JournalEntry(job, "transcoded", str(output))))
 
     def _progressed(self, percent: float) -> None:

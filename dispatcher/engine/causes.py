@@ -74,6 +74,16 @@ KNOWN: Final = (
             "the engine's hardware can't be used",
             *(r"Device creation failed", r"No device available", r"Cannot load lib"),
         ),
+    ),
+    *_rows(
+        "source_bad",
+        (
+            "the encoder can't take pictures or sound such as the source's",
+            r"maybe incorrect parameters such as",
+        ),
+    ),
+    *_rows(
+        "engine",
         (
             "ffmpeg's encoder can't be started",
             *(r"Error (while opening|initializing) (the )?encoder", r"Could not open encoder"),

@@ -4,63 +4,72 @@ Laws:
 - Arguments are passed to ffmpeg as a list, never through a shell. Sources and outputs always begin
   with their protocol, so ffmpeg can't take them for options.
 - A source is read with listed demuxers and the protocols that it needs. ffmpeg runs in a sandbox.
-- ffmpeg dies with the engine, even if the engine is killed.
-- A cancelled run returns only when ffmpeg has ended.
+- A transcode succeeds only if source and output are known to be whole, as `verification` tells.
 """
 
 import asyncio
 import os
-import re
 import shutil
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
-import msgspec
-
-from dispatcher.engine.causes import known_in
 from dispatcher.engine.codecs import CODECS, Codec, Encoder
-from dispatcher.engine.confined import FAILED, NOT_FOUND
 from dispatcher.engine.demuxers import media_demuxers
-from dispatcher.engine.encoding import Abilities, NoFilmError, encoding_of
-from dispatcher.engine.ffmpeg_errors import FfmpegError, FfmpegLimitError, FfmpegMissingError
-from dispatcher.engine.hdr import Light, is_hdr, light_of
+from dispatcher.engine.encoding import Abilities, encoding_of
+from dispatcher.engine.ends import cut_off
+from dispatcher.engine.ffmpeg_errors import (
+    FfmpegError,
+    FfmpegLimitError,
+    FfmpegMissingError,
+    FfmpegStalledError,
+    VerificationError,
+)
+from dispatcher.engine.inspection import inspected
+from dispatcher.engine.messages import Messages
+from dispatcher.engine.running import STALL_S, Run, run
 from dispatcher.engine.sandbox import Access, FfmpegLimits, Sandbox, sandboxes
-from dispatcher.engine.streams import Source, Stream, may_be_still, source_of
+from dispatcher.engine.scan import PacketScan
+from dispatcher.engine.verification import (
+    Verify,
+    check_output,
+    check_source,
+    remarks_on,
+    scanned_of,
+)
 
 __all__ = [
+    "Checks",
     "Ffmpeg",
     "FfmpegError",
     "FfmpegLimitError",
     "FfmpegMissingError",
+    "FfmpegStalledError",
     "Input",
+    "VerificationError",
     "find_ffmpeg",
 ]
 
-STALL_S: Final = 30
+SILENCE_S: Final = 30
 """How long a network source may send nothing."""
-_CHUNK_BYTES: Final = 65_536
-_TAIL_BYTES: Final = 4_096
-_REPORT_BYTES: Final = 1_000_000
-"""Of a report on a source, so much is kept: it lists streams, chapters and tags."""
-_TRIED_S: Final = 10
-_UNDECODABLE: Final = re.compile(
-    r"Decode error rate|Error while decoding stream|Error submitting packet to decoder|"
-    r"Error while opening decoder|Error opening output files: Invalid data"
-)
-_TAIL_LINES: Final = 8
-# What ffmpeg says, or dies of, when a limit of its sandbox may be the reason.
-_OVER_LIMIT: Final = (
-    *("Cannot allocate memory", "Resource temporarily unavailable", "bad_alloc"),
-    "max pixel count",
-)
-_DEATHS_OF_LIMITS: Final = ("SIGKILL", "SIGABRT", "SIGSEGV", "SIGXCPU")
-_NO_ACCESS: Final = Access()
 _DEFAULT_LIMITS: Final = FfmpegLimits()
-_PROXIES: Final = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
+_LISTED: Final = ("-v", "repeat+level+info")
+
+
+class Checks(NamedTuple):
+    """How much of a transcode is verified, and how long ffmpeg may make no progress.
+
+    `pyav` is where PyAV is, which decodes the end of a source; without it that is not done.
+    """
+
+    verify: Verify = "packets"
+    stall_s: float = STALL_S
+    pyav: Path | None = None
+
+
+_DEFAULT_CHECKS: Final = Checks()
 
 
 class Input(NamedTuple):
@@ -105,9 +114,15 @@ class Ffmpeg(NamedTuple):
     demuxers: tuple[str, ...]
     sandbox: Sandbox
     abilities: Abilities
+    checks: Checks = _DEFAULT_CHECKS
 
     @classmethod
-    async def probe(cls, path: Path, limits: FfmpegLimits = _DEFAULT_LIMITS) -> "Ffmpeg":
+    async def probe(
+        cls,
+        path: Path,
+        limits: FfmpegLimits = _DEFAULT_LIMITS,
+        checks: Checks = _DEFAULT_CHECKS,
+    ) -> "Ffmpeg":
         """Try every codec with a real encode, and keep those that work.
 
         ffmpeg's own list is not enough: it has hardware encoders even without the hardware. All
@@ -115,25 +130,26 @@ class Ffmpeg(NamedTuple):
         """
         for sandbox in await sandboxes(limits):
             try:
-                told = await _run([str(path), "-v", "error", "-protocols"], sandbox)
-                listed = (await _run([str(path), "-v", "error", "-demuxers"], sandbox)).splitlines()
-                filters = await _run([str(path), "-v", "error", "-filters"], sandbox)
-                codecs = await _run([str(path), "-v", "error", "-codecs"], sandbox)
+                protocols, demuxers, filters, codecs = [
+                    (await run(Run([str(path), "-v", "error", f"-{of}"], sandbox))).printed
+                    for of in ("protocols", "demuxers", "filters", "codecs")
+                ]
                 break
             except FfmpegError as error:
                 fault = error
         else:
             raise FfmpegMissingError(f"{path} is no ffmpeg: {fault}") from fault
-        protocols = told.split("Output:")[0]
+        readable = " ".join(protocols).split("Output:")[0]
         # A line is "D   mov,mp4,m4a  QuickTime"; a "d" after the D marks a device.
-        names = [f[1] for line in listed if len(f := line.split(maxsplit=2)) > 1 and f[0] == "D"]
+        names = [f[1] for it in demuxers if len(f := it.split(maxsplit=2)) > 1 and f[0] == "D"]
         unproven = cls(
             path,
             {},
-            frozenset(protocols.split()),
+            frozenset(readable.split()),
             tuple(names),
             sandbox,
             _abilities(filters, codecs),
+            checks,
         )
         turns = asyncio.Semaphore(os.cpu_count() or 1)
         with TemporaryDirectory(prefix="dispatcher-probe-") as folder:
@@ -171,47 +187,110 @@ class Ffmpeg(NamedTuple):
         output: Path,
         progress: Callable[[float], None] = lambda _: None,
     ) -> list[str]:
-        """Transcode into a new file; gives what of the source is not in it as it was, in sentences.
+        """Transcode into a new file; gives remarks, in sentences.
 
-        Raises `FfmpegError` if that fails, as `NoFilmError` if there is no film in the source.
-        Takes the first video stream that moves, and all that goes with it. `progress` is called
-        with the percentage done, if the source's length is known.
+        They are on a source that is damaged, but whole, and on what of it is not in the output as
+        it was. Raises `FfmpegError` if that fails, as `NoFilmError` if there is no film in the
+        source, and as `VerificationError` if the source or the output is not whole. Takes the first
+        video stream that moves, and all that goes with it. `progress` is called with the percentage
+        done, if the source's length is known.
         """
         codec, encoder = self.encoders[codec_name]
         is_web = source.proxy_port is not None
-        opening = [
-            *(str(self.path), "-hide_banner", "-nostdin"),
+        reading = self._reading(source, output)
+        found = await inspected(reading, tries_sound=not is_web)
+        encoding = encoding_of(
+            found.source, found.film, codec, encoder, self.abilities, found.light
+        )
+        length_s = found.said.duration_s
+
+        def on_line(line: str) -> None:
+            name, _, value = line.partition("=")
+            if name == "out_time_us" and length_s and value.isdecimal():
+                progress(min(100.0, round(int(value) / length_s / 10_000, 1)))
+
+        verifies = self.checks.verify != "none"
+        if verifies and not is_web:
+            await self._check_end(source, reading, found.said)
+        film = None if found.film is None else f"0:{found.film.index}"
+        scan = PacketScan(scanned_of(found.said, film))
+        encode = reading.opening(*encoding.input_options, "-nostats", "-progress", "pipe:1")
+        ran = await run(
+            encode._replace(
+                command=[*encode.command, *encoding.options, *_into(output)],
+                output=output,
+                scan=scan if verifies else None,
+                on_line=on_line,
+            )
+        )
+        if not _is_written(output):
+            raise FfmpegError("ffmpeg ended well but wrote no output")
+        if verifies:
+            check_source(ran.said, scan, is_web=is_web)
+            await self._check_output(ran.said, scan, output)
+        return [*remarks_on(ran.said, scan), *encoding.changes]
+
+    def _reading(self, source: Input, output: Path) -> Run:
+        """Return a run of ffmpeg that opens a source, in the folder of an output."""
+        is_web = source.proxy_port is not None
+        command = [
+            *(str(self.path), "-hide_banner", "-nostdin", *_LISTED),
             *("-protocol_whitelist", ",".join(source.protocols)),
             *("-format_whitelist", ",".join(media_demuxers(self.demuxers, playlists=is_web))),
             *("-max_pixels", str(round(self.sandbox.limits.megapixels * 1_000_000))),
-            *(("-rw_timeout", str(STALL_S * 1_000_000)) if is_web else ()),
+            *(("-rw_timeout", str(SILENCE_S * 1_000_000)) if is_web else ()),
+            *("-i", source.url),
         ]
         access = Access(
             [source.url.removeprefix("file:")] if source.url.startswith("file:") else [],
             output.absolute().parent,
             source.proxy_port,
         )
-        asking = _Asking(opening, source, access, self.sandbox)
-        found = await asking.source()
-        film = await asking.film(found)
-        light = await asking.light(film) if film is not None and is_hdr(film) else None
-        found = await asking.without_noise(found)
-        encoding = encoding_of(found, film, codec, encoder, self.abilities, light)
-        length_us = round((found.duration_s or 0) * 1_000_000)
+        return Run(command, self.sandbox, access, source.inherits, stall_s=self.checks.stall_s)
 
-        def on_line(line: str) -> None:
-            name, _, value = line.partition("=")
-            if name == "out_time_us" and length_us and value.isdecimal():
-                progress(min(100.0, round(int(value) * 100 / length_us, 1)))
+    async def _check_end(self, source: Input, reading: Run, listed: Messages) -> None:
+        """Raise `VerificationError` if a file was cut off, as far as its end tells."""
+        why = await cut_off(
+            source.url.removeprefix("file:"),
+            format_=listed.format,
+            pyav=self.checks.pyav,
+            demuxers=media_demuxers(self.demuxers, playlists=False),
+            sandbox=self.sandbox,
+            inherits=source.inherits,
+            timeout_s=self.checks.stall_s,
+        )
+        if why is not None:
+            scan = PacketScan(
+                scanned_of(listed)
+            )  # to tell how much is missing, if the file says how long it is
+            ran = await run(reading._replace(scan=scan, fails=False))
+            check_source(ran.said, scan, is_web=False)
+            raise VerificationError(
+                f"the source was cut off after {scan.end_s:.1f} s: {why}", cause="source_bad"
+            )
 
-        await _run(
-            [*opening, "-v", "error", "-nostats", "-progress", "pipe:1",
-             *encoding.input_options, "-i", source.url, *encoding.options, *_into(output)],
-            self.sandbox, access, source.inherits, on_line,
-        )  # fmt: skip
-        if not _is_written(output):
-            raise FfmpegError("ffmpeg ended well but wrote no output")
-        return encoding.changes
+    async def _check_output(self, said: Messages, scan: PacketScan, output: Path) -> None:
+        """Read the output; raises `VerificationError` if not all of the source is in it."""
+        found = PacketScan(["0:v?", "0:a?"])
+        command = [
+            *(str(self.path), "-hide_banner", "-nostdin", *_LISTED, "-nostats"),
+            *("-protocol_whitelist", "file", "-i", f"file:{output}"),
+        ]
+        if decodes := self.checks.verify == "full":
+            command += ["-progress", "pipe:1", "-map", "0:V?", "-map", "0:a?", "-f", "null", "-"]
+        access = Access(folder=output.absolute().parent)
+        work = Run(command, self.sandbox, access, scan=found, stall_s=self.checks.stall_s)
+        try:
+            of = (await run(work)).said
+        except FfmpegStalledError:
+            raise
+        except FfmpegError as error:
+            raise VerificationError(f"the output can't be read: {error}", cause="engine") from error
+        if decodes and of.errors:
+            raise VerificationError(
+                f"the output can't be decoded: {of.first_error}", cause="engine"
+            )
+        check_output(said, scan, of, found)
 
     async def _first_working(
         self, codec: Codec, folder: Path, turns: asyncio.Semaphore
@@ -236,89 +315,14 @@ class Ffmpeg(NamedTuple):
             "-f", "lavfi", "-i", f"sine=f=440:d={length_s}",
             "-map", "0:v", "-map", "1:a", *_test_card(codec, encoder), *_into(output),
         ]  # fmt: skip
-        await _run(command, self.sandbox, Access(folder=output.parent))
+        await run(Run(command, self.sandbox, Access(folder=output.parent)))
 
 
-class _Asking(NamedTuple):
-    """How ffmpeg is asked about a source: what it has, and what it begins with."""
-
-    opening: Sequence[str]
-    input: Input
-    access: Access
-    sandbox: Sandbox
-
-    async def source(self) -> Source:
-        """Return what the source has. ffmpeg fails, as it has no output: ignore that."""
-        try:
-            await self._run("info")
-        except FfmpegError as error:
-            if (found := source_of(error.printed)) is not None:
-                return found
-            known = known_in(error.printed)
-            if known and known.cause == "source_bad":
-                raise FfmpegError(known.sentence, error.printed, cause="source_bad") from error
-            raise
-        raise FfmpegError("ffmpeg ended well but told nothing of the source")
-
-    async def film(self, source: Source) -> Stream | None:
-        """Return the first video stream that moves; `None` if there is none but cover pictures.
-
-        Raises `NoFilmError` if all are still pictures.
-        """
-        pictures = [it for it in source.of_kind("video") if not it.is_cover]
-        for stream in pictures:
-            if not may_be_still(source, stream) or await self._moves(stream):
-                return stream
-        if pictures:
-            raise NoFilmError("is a still picture")
-        return None
-
-    async def without_noise(self, source: Source) -> Source:
-        """Return the source with the codec "none" for tracks of sound that can't be decoded.
-
-        So it is tried: a name of a codec is no proof. Streamed sources are taken at their word.
-        """
-        if self.input.proxy_port is not None:
-            return source
-        streams = [
-            msgspec.structs.replace(it, codec="none", tag=it.tag or it.codec)
-            if it.kind == "audio" and not await self._sounds(it)
-            else it
-            for it in source.streams
-        ]
-        return msgspec.structs.replace(source, streams=tuple(streams))
-
-    async def _sounds(self, stream: Stream) -> bool:
-        first = ("-map", f"0:{stream.index}", "-frames:a", "1", "-f", "null", "-")
-        try:
-            await self._run("error", *first, reading=("-t", str(_TRIED_S)))
-        except FfmpegError as error:  # also if there is no sound so early: that is no noise
-            return not _UNDECODABLE.search(error.printed)
-        return True
-
-    async def light(self, film: Stream) -> Light:
-        """Return what the first picture tells of its light."""
-        first = ("-map", f"0:{film.index}", "-filter:v:0", "showinfo", "-frames:v", "1")
-        _, told = await self._run("info", *first, "-f", "null", "-")
-        return light_of(told)
-
-    async def _moves(self, stream: Stream) -> bool:
-        two = ("-map", f"0:{stream.index}", "-c", "copy", "-frames:v", "2")
-        printed, _ = await self._run("error", *two, "-f", "framecrc", "pipe:1")
-        return sum(not line.startswith("#") for line in printed.splitlines()) > 1
-
-    async def _run(self, level: str, *output: str, reading: Sequence[str] = ()) -> tuple[str, str]:
-        command = [*self.opening, "-v", level, *reading, "-i", self.input.url, *output]
-        return await _run_told(
-            command, self.sandbox, self.access, self.input.inherits, kept=_REPORT_BYTES
-        )
-
-
-def _abilities(filters: str, codecs: str) -> Abilities:
+def _abilities(filters: Sequence[str], codecs: Sequence[str]) -> Abilities:
     """Read `ffmpeg -filters` and `ffmpeg -codecs`: a line has flags, a name and a text."""
-    lines = [line.split(maxsplit=2) for line in codecs.splitlines()]
+    lines = [line.split(maxsplit=2) for line in codecs]
     return Abilities(
-        frozenset(it[1] for line in filters.splitlines() if len(it := line.split()) > 1),
+        frozenset(it[1] for line in filters if len(it := line.split()) > 1),
         frozenset(it[1] for it in lines if len(it) > 1 and it[0].startswith("D")),
     )
 
@@ -343,93 +347,3 @@ def _into(output: Path) -> list[str]:
 
 def _is_written(output: Path) -> bool:
     return output.exists() and output.stat().st_size > 0
-
-
-async def _run(
-    command: Sequence[str],
-    sandbox: Sandbox,
-    access: Access = _NO_ACCESS,
-    inherits: Sequence[int] = (),
-    on_line: Callable[[str], None] | None = None,
-) -> str:
-    """Run ffmpeg to its end and return what it printed. Raises `FfmpegError` if it failed.
-
-    If `on_line` is given, it is called with each line as it comes, and the result is empty.
-    """
-    printed, _ = await _run_told(command, sandbox, access, inherits, on_line)
-    return printed
-
-
-async def _run_told(  # noqa: PLR0913, PLR0917 - as `_run`
-    command: Sequence[str],
-    sandbox: Sandbox,
-    access: Access,
-    inherits: Sequence[int],
-    on_line: Callable[[str], None] | None = None,
-    kept: int = _TAIL_BYTES,
-) -> tuple[str, str]:
-    """Run ffmpeg as `_run` does, and return also so many of the last bytes of its stderr."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *sandbox.around(command, access),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=_environment(access.port),
-            pass_fds=inherits,
-            # Ctrl-C in a terminal signals the whole process group. The engine ends ffmpeg itself.
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:  # ValueError: an argument with a NUL
-        raise FfmpegError(f"{command[0]} can't be started: {error}", cause="engine") from error
-    assert process.stdout is not None  # noqa: S101
-    assert process.stderr is not None  # noqa: S101
-    printed = asyncio.create_task(_lines(process.stdout, on_line))
-    tail, is_cut = b"", False
-    try:
-        while chunk := await process.stderr.read(_CHUNK_BYTES):
-            is_cut |= len(tail) + len(chunk) > kept
-            tail = (tail + chunk)[-kept:]
-        status = await process.wait()
-        lines = await printed
-    finally:
-        printed.cancel()
-        if process.returncode is None:
-            process.kill()  # a partial output is useless
-            await asyncio.shield(process.wait())
-    if status != 0:
-        if is_cut:  # no part of a line: of a part of a URL nobody can tell what is its password
-            tail = tail.partition(b"\n")[2]
-        raise _failure(command[0], status, tail.decode(errors="replace"), sandbox.limits)
-    return "\n".join(lines), tail.decode(errors="replace")
-
-
-async def _lines(stream: asyncio.StreamReader, on_line: Callable[[str], None] | None) -> list[str]:
-    """Pass each line to `on_line` as it comes. Without `on_line`, collect and return the lines."""
-    lines: list[str] = []
-    async for line in stream:
-        (on_line or lines.append)(line.decode(errors="replace").rstrip())
-    return lines
-
-
-def _failure(program: str, status: int, said: str, limits: FfmpegLimits) -> FfmpegError:
-    if status in {FAILED, NOT_FOUND} and said.startswith("can't be "):
-        return FfmpegError(f"{program} {said.strip()}", cause="engine")
-    how = f"exit status {status}" if status > 0 else signal.Signals(-status).name
-    lines = [f"ffmpeg failed ({how}):", *said.splitlines()[-_TAIL_LINES:]]
-    if how not in _DEATHS_OF_LIMITS and not any(text in said for text in _OVER_LIMIT):
-        if (known := known_in(said)) is None:
-            return FfmpegError("\n".join(lines), said)
-        lines[0] += f" {known.sentence}"
-        return FfmpegError("\n".join(lines), said, cause=known.cause)
-    lines.append(
-        f"The limits of this engine: --max-memory-mb {limits.memory_mb}, "
-        f"--max-cpu-hours {limits.cpu_hours:g}, --max-megapixels {limits.megapixels:g}"
-    )
-    return FfmpegLimitError("\n".join(lines), said, cause="engine")
-
-
-def _environment(proxy_port: int | None) -> dict[str, str]:
-    """Return this process's environment, but with the engine's proxy or none."""
-    kept = {name: v for name, v in os.environ.items() if name.lower() not in _PROXIES}
-    return kept if proxy_port is None else kept | {"http_proxy": f"http://127.0.0.1:{proxy_port}"}

@@ -3,7 +3,13 @@
 from dispatcher.client import FailureCause
 from dispatcher.errors import DispatcherError
 
-__all__ = ["FfmpegError", "FfmpegLimitError", "FfmpegMissingError"]
+__all__ = [
+    "FfmpegError",
+    "FfmpegLimitError",
+    "FfmpegMissingError",
+    "FfmpegStalledError",
+    "VerificationError",
+]
 
 
 class FfmpegMissingError(DispatcherError):
@@ -11,16 +17,25 @@ class FfmpegMissingError(DispatcherError):
 
 
 class FfmpegError(DispatcherError):
-    """ffmpeg failed. The text has its exit status and last lines, `printed` a few more.
+    """ffmpeg failed; the text has its exit status and last lines.
 
-    `cause` is what the engine reports as the cause (docs/protocol.md).
+    `cause` says who could mend it.
     """
 
-    def __init__(self, text: str, printed: str = "", *, cause: FailureCause = "unknown") -> None:
+    cause: FailureCause = "unknown"
+
+    def __init__(self, text: str, *, cause: FailureCause = "unknown") -> None:
         super().__init__(text)
-        self.printed = printed
-        self.cause: FailureCause = cause
+        self.cause = cause
 
 
 class FfmpegLimitError(FfmpegError):
     """ffmpeg failed, perhaps because it reached a limit of this engine. The text names them."""
+
+
+class FfmpegStalledError(FfmpegError):
+    """ffmpeg made no progress for as long as this engine permits."""
+
+
+class VerificationError(FfmpegError):
+    """ffmpeg ended well, but the source or the output is not whole."""

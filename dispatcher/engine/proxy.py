@@ -8,6 +8,7 @@ Laws:
 - Nothing is connected to but an address that `SourceNetworks` permits, for each connection anew.
 - What arrives is counted and timed over all connections. The first fault ends the source: it is
   told to `on_fault` once, and nothing is passed on any more.
+- A chunked answer that breaks off is such a fault: ffmpeg would take it for whole.
 """
 
 import asyncio
@@ -20,8 +21,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from dispatcher.engine.fetching import ANSWER_S, MB, SILENCE_S, Bounds, Pace, encoding_fault
+from dispatcher.engine.framing import Chunks
 from dispatcher.engine.networks import SourceNetworks
 from dispatcher.engine.source_errors import (
+    SourceAwayError,
     SourceError,
     SourceTooLargeError,
     SourceTooSlowError,
@@ -118,7 +121,7 @@ class _Proxy:
                 path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
                 first = f"{method} {path} HTTP/1.1"
                 to_there.write(_head(first, headers, "Accept-Encoding: identity"))
-                await self._answer_of(there, writer)
+                await self._answer_of(method, there, writer)
         finally:
             await _close(to_there)
 
@@ -135,7 +138,9 @@ class _Proxy:
         assert fault is not None  # noqa: S101 - there is an address
         raise fault
 
-    async def _answer_of(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer_of(
+        self, method: str, there: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         answer = await asyncio.wait_for(there.readuntil(_END), ANSWER_S)
         first, *headers = answer[: -len(_END)].decode("latin-1").split("\r\n")
         fields = [(n.strip().lower(), v.strip()) for n, _, v in (h.partition(":") for h in headers)]
@@ -143,7 +148,7 @@ class _Proxy:
             if name == "content-encoding" and (fault := encoding_fault(value)) is not None:
                 raise SourceError(fault)
         writer.write(_head(first, headers))
-        await self._pump(there, writer)
+        await self._pump(there, writer, Chunks.of(method, first, fields))
 
     async def _tunnel(
         self,
@@ -164,7 +169,12 @@ class _Proxy:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
 
-    async def _pump(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self,
+        there: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        chunks: Chunks | None = None,
+    ) -> None:
         """Pass on what a server sends. Waiting for ffmpeg, which may be slow, is not counted.
 
         The answer has begun: what goes wrong now breaks it off, so that it can't pass for whole.
@@ -177,8 +187,14 @@ class _Proxy:
                 waited_s = time.monotonic() - since
                 if self._faulty:
                     _break_off(writer)
-                if not data or self._faulty:
+                if self._faulty:
                     return
+                if not data:
+                    if chunks is not None and not chunks.are_whole:
+                        raise SourceAwayError("the server broke off its answer")
+                    return
+                if chunks is not None:
+                    chunks.feed(data)
                 self._count(len(data), waited_s)
                 pace.received(len(data), waited_s)
                 writer.write(data)

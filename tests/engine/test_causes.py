@@ -13,6 +13,7 @@ from tests.support.engines import ANYWHERE, at_work, final
 from tests.support.media import Clips
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.support.servers import Running, events_in
+from tests.support.sources import cut, make_good, make_mp4
 from tests.support.web import Answer, answering, web
 
 pytest_plugins = ["tests.support.engine_fixtures"]
@@ -78,6 +79,12 @@ async def test_a_source_in_which_there_is_no_film(
     assert await failing(source.as_uri()) == "source_bad"
 
 
+async def test_a_list_of_other_files_is_no_film(failing: Failing, tmp_path: Path) -> None:
+    source = tmp_path / "list.mp4"
+    source.write_text("ffconcat version 1.0\nfile clip.mp4\n")
+    assert await failing(source.as_uri()) == "source_bad"
+
+
 async def test_a_file_that_is_not_seen(tmp_path: Path, failing: Failing) -> None:
     assert await failing((tmp_path / "none.mp4").as_uri()) == "source_away"
 
@@ -103,3 +110,33 @@ async def test_a_directory_for_outputs_that_is_gone_is_the_engines_fault(
         submitted = await dispatcher.submit(clips.plain.as_uri(), "mpeg4", max_retries=1)
         await final(dispatcher, submitted.job_id)
     assert cause_in(db) == "engine_at_fault"
+
+
+async def test_a_source_that_was_cut_off(tmp_path: Path, failing: Failing) -> None:
+    source = cut(make_mp4(tmp_path / "cut.mp4"), 0.6)
+    assert await failing(source.as_uri()) == "source_bad"
+
+
+@pytest.mark.parametrize("size_mb", [0.0, STREAM_FROM_MB], ids=["fetched", "streamed"])
+async def test_a_server_that_breaks_off(size_mb: float, tmp_path: Path, failing: Failing) -> None:
+    film = make_mp4(tmp_path / "film.mp4").read_bytes()
+    half = Answer(body=film[: len(film) // 2], length=len(film))
+    async with web(answering(half)) as origin:
+        assert await failing(f"{origin.url}/film.mp4", size_mb=size_mb) == "source_away"
+
+
+async def test_a_damaged_source_that_is_whole_is_completed_and_told(
+    server: Running,
+    dispatcher: Client,
+    ffmpeg: Ffmpeg,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = make_good("damaged ts", tmp_path)
+    caplog.set_level("INFO")
+    async with at_work(server.url, ffmpeg, tmp_path):
+        submitted = await dispatcher.submit(source.as_uri(), "mpeg4", max_retries=1)
+        job = await final(dispatcher, submitted.job_id)
+    assert job.status == "completed"
+    (told,) = [it.getMessage() for it in caplog.records if "; of note: " in it.getMessage()]
+    assert "damaged packets or frames: " in told

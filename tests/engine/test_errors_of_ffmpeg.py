@@ -39,6 +39,7 @@ PRINTED = {
         "Stream map '0:V:0' matches no streams.",
         "[in#0/mpegts @ 0x1] Decode error rate 1 exceeds maximum 0.666667",
         "[matroska @ 0x1] EBML header parsing failed",
+        "[venc @ 0x1] Error while opening encoder - maybe incorrect parameters such as bit_rate",
         "x.mp4: Invalid data found when processing input",
         "[in#0 @ 0x1] Error opening input: End of file",
         "[file @ 0x1] Protocol 'file' not on whitelist 'http,tcp'!",

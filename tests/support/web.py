@@ -120,6 +120,8 @@ async def _read(reader: asyncio.StreamReader) -> Asked:
 def _wire(answer: Answer) -> bytes:
     length = answer.length or len(answer.body) + (1_000_000 if answer.then_silence else 0)
     headers = {"Content-Length": str(length), "Connection": "close", **answer.headers}
+    if "Transfer-Encoding" in answer.headers:
+        del headers["Content-Length"]
     head = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
     head += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*head, "", ""]).encode("latin-1") + answer.body

@@ -1,0 +1,165 @@
+"""Decide whether a transcode is whole: the source when it was read, and the output that was made.
+
+No single sign is enough: ffmpeg ends well after a source that was cut off, and complains of sources
+that are good. These rules are what of many signs told the cut from the good ones. They see what
+ffmpeg has said and which packets there were, and do nothing else.
+
+Laws:
+- A damaged source that is whole is no failure: what was found is told as remarks.
+- Frames are never counted: with variable frame rates their number means nothing.
+- A failure says how much is missing, if that is known, and who could mend it.
+"""
+
+from collections.abc import Iterator
+from typing import Final, Literal
+
+from dispatcher.client import FailureCause
+from dispatcher.engine.ffmpeg_errors import VerificationError
+from dispatcher.engine.messages import Messages
+from dispatcher.engine.scan import PacketScan, Track
+
+__all__ = ["Verify", "check_output", "check_source", "film_among", "remarks_on", "scanned_of"]
+
+Verify = Literal["full", "packets", "none"]
+"""How much is verified: also the pictures of the output, or packets only, or nothing."""
+
+_SLACK_S: Final = 0.25
+_SLACK: Final = 0.01
+"""How much a declared duration may be wrong: this part of it, or the time above."""
+_HOLE_S: Final = 0.5
+_SHORT_S: Final = 0.5
+_LAST: Final = 3
+"""Damage in so many last packets of a stream is from a cut."""
+# These declare no duration: ffmpeg takes it from the last timestamps, which jump where such files
+# have been joined.
+_WITHOUT_DURATION: Final = frozenset({"mpegts", "mpeg"})
+# These have the same film in several qualities, of which each that is read is fetched.
+_PLAYLISTS: Final = frozenset({"hls", "dash"})
+_STILL: Final = 8
+"""A stream is no film beside another that has as many times its packets."""
+
+
+def check_source(said: Messages, scan: PacketScan, *, is_web: bool) -> None:
+    """Raise `VerificationError` if the source ended early, or has a hole."""
+    cut: FailureCause = "source_away" if is_web else "source_bad"
+    whole_s = said.duration_s
+    if said.format in _WITHOUT_DURATION:
+        whole_s = None
+    end_s = scan.end_s
+    missing = None
+    if whole_s is not None:
+        least_s = whole_s - max(said.start_s, 0) - max(_SLACK_S, _SLACK * whole_s)
+        if end_s < least_s:
+            missing = f"the source ends after {_s(end_s)} of {_s(whole_s)}"
+    fault = said.fault
+    if is_web and fault is not None and fault.cause == "unknown":
+        fault = None  # ffmpeg says so at the end of a whole answer too that declares no length
+    if fault is not None:
+        if fault.cause == "engine":
+            raise VerificationError(f"the output is not whole: {fault.text}", cause="engine")
+        begins = missing or f"the source is not whole; it was read up to {_s(end_s)}"
+        cause = fault.cause if fault.cause == "source_away" else cut
+        raise VerificationError(f"{begins}: {fault.text}", cause=cause)
+    if missing:
+        raise VerificationError(missing, cause=cut)
+    # One packet has no gaps: it is a still picture.
+    seen = [t for t in scan.tracks.values() if t.kind in {"video", "audio"} and t.packets > 1]
+    if any(track.corrupt and track.since_corrupt < _LAST for track in seen):
+        raise VerificationError(
+            f"the source was cut off after {_s(end_s)}: its last packets are incomplete", cause=cut
+        )
+    corrupt = said.damaged + sum(track.corrupt for track in seen)
+    if seen and corrupt and all(track.gap_s > _HOLE_S for track in seen):
+        hole_s = min(track.gap_s for track in seen)
+        raise VerificationError(
+            f"the source has a hole: {_s(hole_s)} are missing where it is damaged", cause=cut
+        )
+
+
+def check_output(said: Messages, scan: PacketScan, of: Messages, output: PacketScan) -> None:
+    """Raise `VerificationError` if a stream of the output ends before that which it was made of.
+
+    `said` and `scan` are of the source, `of` and `output` of the output when it was read.
+    """
+    if (fault := of.fault) is not None:
+        raise VerificationError(f"the output is not whole: {fault.text}", cause="engine")
+    pairs = list(_pairs(said, scan, of, output))
+    if not any(track.kind == "video" for _, track in pairs):
+        raise VerificationError("the output has no video that can be read", cause="engine")
+    # The muxer may have moved all times: what begins first in both is taken to be the same moment.
+    begins = min((max(track.first_s, 0) for track, _ in pairs if track.first_s is not None))
+    began = min((track.first_s for _, track in pairs if track.first_s is not None), default=0.0)
+    for source, made in pairs:
+        end_s = 0.0 if made.end_s is None else made.end_s - began
+        last_s = 0.0 if source.last_s is None else source.last_s - begins
+        if end_s < last_s - _SHORT_S:
+            raise VerificationError(
+                f"the output is not whole: its {made.kind} ends after {_s(end_s)} of {_s(last_s)}",
+                cause="engine",
+            )
+
+
+def remarks_on(said: Messages, scan: PacketScan) -> list[str]:
+    """Tell what is wrong with a source that is whole."""
+    remarks = []
+    corrupt = max(said.damaged, sum(track.corrupt for track in scan.tracks.values()))
+    if corrupt:
+        remarks.append(f"damaged packets or frames: {corrupt}")
+    if said.jumps:
+        remarks.append(f"jumps of time: {said.jumps}")
+    if said.errors:
+        remarks.append(f"errors that ffmpeg passed over: {said.errors}, first: {said.first_error}")
+    return remarks
+
+
+def scanned_of(listed: Messages, film: str | None = None) -> list[str]:
+    """Return the streams of a source whose packets are to be scanned, as ffmpeg maps them.
+
+    That are all but covers, data, and what ffmpeg knows too little of to copy it. Of a playlist
+    only the film is read, with its sounds.
+    """
+    is_playlist = film is not None and listed.format in _PLAYLISTS
+    kinds = {"Audio"} if is_playlist else {"Video", "Audio", "Subtitle"}
+    found = [f"0:{stream}" for stream, kind in sorted(listed.streams.items()) if kind in kinds]
+    return [film, *found] if is_playlist and film is not None else found or ["0:V?", "0:a?"]
+
+
+def film_among(said: Messages, scan: PacketScan) -> int | None:
+    """Return the stream that is the film: the first that moves, by its packets."""
+    packets = {
+        source: scan.tracks[stream].packets
+        for source, stream in _scanned(said)
+        if stream in scan.tracks
+    }
+    most = max(packets.values(), default=0)
+    least = 2 if most > 1 else 1
+    return next(
+        (it for it, found in sorted(packets.items()) if found >= least and found * _STILL >= most),
+        None,
+    )
+
+
+def _pairs(
+    said: Messages, scan: PacketScan, of: Messages, output: PacketScan
+) -> Iterator[tuple[Track, Track]]:
+    """Give each stream of sound or pictures that was scanned, with what became of it."""
+    scanned = {source: scan.tracks.get(stream) for source, stream in _scanned(said)}
+    found = {stream: output.tracks.get(number, Track()) for stream, number in _scanned(of)}
+    for source, to_output, made in said.mapped:
+        track = scanned.get(source)
+        if to_output == 0 and track is not None and track.kind in {"video", "audio"}:
+            if track.packets == 0 or track.first_s is None:
+                continue
+            yield track, found.get(made, Track(track.kind))
+
+
+def _scanned(said: Messages) -> Iterator[tuple[int, int]]:
+    """Give the streams that were scanned, with their numbers in the scan: the last output."""
+    last = max((output for _, output, _ in said.mapped), default=0)
+    for source, output, stream in said.mapped:
+        if output == last:
+            yield source, stream
+
+
+def _s(seconds: float) -> str:
+    return f"{round(seconds, 1):g} s"
