@@ -164,6 +164,8 @@ def failure(body: bytes, job_id: str) -> FailJob:
         _bad(f"'cause' must be one of {', '.join(map(repr, CAUSES))}.")
     if not isinstance(given_back := fields.get("given_back", False), bool):
         _bad("'given_back' must be a boolean.")
+    if given_back and sender[0] is None:
+        _bad("'given_back' needs 'engine_id': only its holder can give a job back.")
     return FailJob(job_id, error_message, *sender, "given_back" if given_back else cause)
 
 

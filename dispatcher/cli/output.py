@@ -156,7 +156,10 @@ def _state(engine: EngineView) -> Text:
     if not engine.online:
         return cell("offline", "red")
     if engine.blocked is not None:
-        return cell("blocked", "red")
+        until = engine.blocked_until
+        return cell("blocked" if until is None else f"blocked until {until:%H:%M} UTC", "red")
+    if engine.fenced_instances:
+        return cell(f"{engine.status}, id used twice", "yellow")
     if engine.drained:
         return cell(f"{engine.status}, drained", "yellow")
     return cell(engine.status, "yellow" if engine.status == "busy" else "green")

@@ -59,8 +59,9 @@ class Asking:
         engine_id = command.engine_id
         if engine_id is None or (engine := fleet.engines.get(engine_id)) is None:
             return None
-        job_id = engine.holds
-        if job_id is None or command.resume or command.instance or self._tells(engine):
+        if (job_id := engine.holds) is None:
+            return None  # most requests; an earlier series is of another attempt
+        if command.resume or command.instance or self._tells(engine):
             self._series.pop(engine_id, None)
             return None
         attempt, until_s = fleet.jobs[job_id].attempt, now_s + wait_s

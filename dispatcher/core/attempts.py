@@ -44,6 +44,7 @@ __all__ = [
     "blame_for_source",
     "cost_of",
     "is_blamed",
+    "is_failure",
 ]
 
 LOSSES: Final[frozenset[Cause]] = frozenset({"engine_silent", "engine_restarted", "engine_asked"})
@@ -128,6 +129,13 @@ def cost_of(job: Job, cause: Cause, policy: Policy) -> Cost:
         return Cost(retries, setbacks.losses, setbacks.source_tries + 1, is_last)
     is_last = cause == "source_bad" or retries + 1 >= job.max_retries
     return Cost(retries + 1, setbacks.losses, 0, is_last)
+
+
+def is_failure(event: JobRequeued | JobFailedPermanently) -> bool:
+    """Return whether such an end counted as a failure of the job, on its retries."""
+    if event.cause in LOSSES:
+        return event.losses == 0  # in an old log, a loss is a failure like others
+    return event.cause not in FREE and event.cause != "source_away"
 
 
 def blame_for_source(fleet: Fleet, job: Job, at: datetime, policy: Policy) -> list[Event]:

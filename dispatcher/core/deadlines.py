@@ -4,9 +4,10 @@ Laws:
 - A deadline that passes issues a command like any other. Only the resulting events change state.
 - Times are seconds of a monotonic clock, and are passed in. A wall clock that jumps expires
   nothing.
-- Nothing expires because the dispatcher itself was absent. After it was down, stalled, or could not
-  write its log, every engine has one whole lease to be heard from again, and the absence does not
-  count against an attempt. (After a restart of the process, attempts have their whole time again.)
+- Nothing expires because the dispatcher itself was absent. After it was down, stood still, or could
+  not write its log, every engine has one whole lease to be heard from again, and the absence does
+  not count against an attempt. (After a restart of the process, attempts have their whole time
+  again.)
 - Deadlines follow from decided events, durable or not: an engine that was heard from is not lost
   because the disk is slow. A deadline that no longer applies does nothing.
 """
@@ -57,9 +58,9 @@ class Deadlines:
         self._policy = policy
         self._due: dict[str, tuple[float, Due]] = {}
         self._heap: list[tuple[float, str]] = []
-        # By job, in order: when its attempt has shown no progress for too long. All wait equally
+        # By job, in order: when which attempt has shown no progress for too long. All wait equally
         # long, so the newest is always the last, and none needs a place in the heap.
-        self._stalls: dict[str, tuple[float, TimeOutJob]] = {}
+        self._stalls: dict[str, tuple[float, int]] = {}
         # The time-outs of attempts whose end is decided, and the seq from which it is durable.
         self._ended: list[tuple[int, TimeOutJob, float]] = []
 
@@ -71,7 +72,7 @@ class Deadlines:
         """
         earlier = {due: due_s for due_s, due in self._due.values() if isinstance(due, TimeOutJob)}
         earlier |= {due: due_s for _, due, due_s in self._ended}
-        earlier |= {due: due_s for due_s, due in self._stalls.values()}
+        earlier |= {self._stall(it, attempt): at_s for it, (at_s, attempt) in self._stalls.items()}
         self._due, self._heap, self._ended, self._stalls = {}, [], [], {}
         for engine in fleet.engines.values():
             if engine.online:
@@ -84,8 +85,9 @@ class Deadlines:
             if engine.holds is not None:
                 job = fleet.jobs[engine.holds]
                 self._moved(job.job_id, job.attempt, now_s)
-                if (stall := self._stalls.get(job.job_id)) and stall[1] in earlier:
-                    self._stalls[job.job_id] = earlier[stall[1]] + away_s, stall[1]
+                stall = self._stall(job.job_id, job.attempt)
+                if stall in earlier:
+                    self._stalls[job.job_id] = earlier[stall] + away_s, job.attempt
                 due = TimeOutJob(job.job_id, job.attempt, self._policy.job_timeout_s)
                 due_s = earlier[due] + away_s if due in earlier else now_s + due.after_s
                 self._set_timeout(due, due_s)
@@ -147,12 +149,13 @@ class Deadlines:
                     self._ended.append((seq + 1, due[1], due[0]))
                 return due[1]
             heapq.heappush(self._heap, (due[0], name))  # it was postponed since it was pushed
-        for job_id, (due_s, stalled) in self._stalls.items():
+        for job_id, (due_s, attempt) in self._stalls.items():
             if due_s > now_s:
                 break
             del self._stalls[job_id]
-            self._ended.append((seq + 1, stalled, due_s))
-            return stalled
+            stall = self._stall(job_id, attempt)
+            self._ended.append((seq + 1, stall, due_s))
+            return stall
         return None
 
     def excuse(self, away_s: float, now_s: float) -> None:
@@ -165,7 +168,7 @@ class Deadlines:
             elif isinstance(due, ForgetLostEngine):
                 self._set(_absence(due.engine_id), due_s + away_s, due)
         self._stalls = {
-            job_id: (due_s + away_s, due) for job_id, (due_s, due) in self._stalls.items()
+            job_id: (due_s + away_s, attempt) for job_id, (due_s, attempt) in self._stalls.items()
         }
 
     def settled(self, durable_seq: int) -> None:
@@ -174,8 +177,7 @@ class Deadlines:
             self._ended = [ended for ended in self._ended if ended[0] > durable_seq]
 
     def _attempt_ended(self, job_id: str, seq: int) -> None:
-        if (stall := self._stalls.pop(job_id, None)) is not None:
-            self._ended.append((seq, stall[1], stall[0]))
+        self._stalls.pop(job_id, None)
         due_s, due = self._due.pop(_attempt(job_id), (0.0, None))
         if isinstance(due, TimeOutJob):
             self._ended.append((seq, due, due_s))
@@ -184,8 +186,10 @@ class Deadlines:
         """Note that an attempt began or progressed."""
         if (stall_s := self._policy.stall_timeout_s) > 0:
             self._stalls.pop(job_id, None)
-            due = TimeOutJob(job_id, attempt, stall_s, is_stalled=True)
-            self._stalls[job_id] = (now_s + stall_s, due)
+            self._stalls[job_id] = (now_s + stall_s, attempt)
+
+    def _stall(self, job_id: str, attempt: int) -> TimeOutJob:
+        return TimeOutJob(job_id, attempt, self._policy.stall_timeout_s, is_stalled=True)
 
     def _set(self, name: str, due_s: float, due: Due) -> None:
         known = self._due.get(name)

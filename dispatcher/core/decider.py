@@ -18,7 +18,7 @@ from dispatcher.core.fleet import EPOCH, MICROSECOND, Engine, Fleet
 from dispatcher.core.heartbeats import heartbeat
 from dispatcher.core.holders import foreign_answer, late_answer
 from dispatcher.core.instances import refusal
-from dispatcher.core.job import Job
+from dispatcher.core.job import NO_SETBACKS, Job
 from dispatcher.core.lifecycles import MAY_HAPPEN_TO
 from dispatcher.core.policy import Policy
 from dispatcher.core.replies import (
@@ -43,7 +43,8 @@ def decide(fleet: Fleet, command: Command, at: datetime, policy: Policy) -> Deci
         case commands.SubmitJob():
             return _submit(fleet, command, at, policy)
         case commands.AssignJob(engine_id, _, instance):
-            return refusal(fleet, engine_id, instance) or _assign(fleet, command)
+            fenced = None if instance is None else refusal(fleet, engine_id, instance)
+            return fenced or _assign(fleet, command)
         case commands.ReportHeartbeat():
             return heartbeat(fleet, command, at, policy)
         case (
@@ -178,6 +179,8 @@ def _forbidden(
     """Refuse an answer by its sender, whatever it says; `None` if the sender may give it."""
     if (why := foreign_answer(job, command)) is not None:
         return Decision((), Refused(Reason.NOT_ITS_ENGINE, why))
+    if command.instance is None:
+        return None
     return refusal(fleet, command.engine_id or job.holder, command.instance)
 
 
@@ -195,6 +198,8 @@ def _complete(
     if job.final:
         return _refused(Reason.JOB_IS_FINAL)
     completed = events.JobCompleted(job.job_id, job.holder, job.attempt, command.output_url)
+    if job.setbacks is NO_SETBACKS:  # as most jobs complete
+        return Decision((completed,), DONE)
     return Decision((completed, *blame_for_source(fleet, job, at, policy)), DONE)
 
 

@@ -202,7 +202,7 @@ class Dispatcher:
             evolve(self.fleet, event)
             if type(event) in TIMED:
                 self._deadlines.notice(recorded, now_s)
-                if isinstance(event, events.EngineForgotten):
+                if type(event) is events.EngineForgotten:
                     self._asking.forget(event.engine_id)
         effects.append(Settle(command, records, decision.reply, ticket))
         for event in news:

@@ -60,9 +60,12 @@ def _failed(job: Job) -> str:
         case "source_bad":
             return f"its source is bad, so that no retry helps: {job.error_message}"
         case "source_away":
-            return f"its source could not be had for too long: {job.error_message}"
+            return (
+                "its source could not be had for as long as jobs may pause for that "
+                f"(--source-patience-s): {job.error_message}"
+            )
         case "engine_silent" | "engine_restarted" | "engine_asked" if losses:
-            return f"its engines were lost {losses} times; {last}"
+            return f"its engines were lost {losses} times (--max-losses); {last}"
         case _:
             return f"its failures have used up its retries; {last}"
 
@@ -76,7 +79,7 @@ def _pending(fleet: Fleet, job: Job) -> Explanation:
         if job.setbacks.cause == "source_away":
             because = f"it is in its pause, since its source can't be had now: {job.error_message}"
     elif not answers:
-        because = "no engine has registered"
+        because = "no engine is registered"
     elif any(answer.obstacle is None for answer in answers):
         because = f"it is number {place} in the queue, and an engine that could take it is free"
     elif any(answer.obstacle == Obstacle.BUSY.name.lower() for answer in answers):

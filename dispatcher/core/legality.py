@@ -15,7 +15,14 @@ from typing import Final, assert_never
 import msgspec
 
 from dispatcher.core import events
-from dispatcher.core.attempts import FREE, LOSSES, alone_without_source, cost_of, is_blamed
+from dispatcher.core.attempts import (
+    FREE,
+    LOSSES,
+    alone_without_source,
+    cost_of,
+    is_blamed,
+    is_failure,
+)
 from dispatcher.core.commands import FailJob
 from dispatcher.core.events import ASKED_BY_NAME, Cause, Event
 from dispatcher.core.fleet import Engine, Fleet
@@ -158,8 +165,8 @@ def _ended(fleet: Fleet, event: _Ended, verb: str) -> str | None:
     what, holder = f"job {job.job_id} {verb}", _engine_or_none(job.holder)
     if (found := _not_the_cause(fleet, job, cause)) is not None:
         return f"{what} for {cause}, but {found}"
-    if cause in LOSSES and event.losses == 0:
-        cause = "timed_out"  # in an old log, a loss is a failure like others
+    if cause in LOSSES and is_failure(event):
+        cause = "timed_out"
     due, blames_engine = cost_of(job, cause, _ANY_POLICY), is_blamed(job, cause)
     if event.retries != due.retries:
         return f"{what} with retries {event.retries}, but by {cause} they are {due.retries}"

@@ -14,6 +14,7 @@ Laws:
 
 import asyncio
 import logging
+import socket
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -80,7 +81,8 @@ class Agent:
         self._settings = settings
         self._sources = sources
         self._id = workspace.engine_id
-        self._instance = uuid.uuid4().hex
+        # With the host's name, so that of two machines with one id each can name the other.
+        self._instance = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
         self._journal = Journal(workspace.path / "journal.json")
         self._job: JobView | None = None
         self._progress = 0.0

@@ -6,6 +6,7 @@ from typing import assert_never
 import msgspec
 
 from dispatcher.core import events
+from dispatcher.core.attempts import is_failure
 from dispatcher.core.events import Recorded
 
 __all__ = ["EngineTotals", "Spread", "Statistics", "Totals"]
@@ -76,10 +77,10 @@ class Statistics:
             case events.JobCompleted(job_id):
                 self._end(job_id, "completed", at)
             case events.JobRequeued(job_id):
-                self._retries += 1
-                self._end(job_id, "pending", at)
+                self._retries += is_failure(event)
+                self._end(job_id, "pending", at, failed=is_failure(event))
             case events.JobFailedPermanently(job_id):
-                self._end(job_id, "failed_permanently", at)
+                self._end(job_id, "failed_permanently", at, failed=is_failure(event))
             case events.JobCancelled(job_id):
                 self._end(job_id, "cancelled", at)
             case events.JobRetried(job_id):
@@ -120,7 +121,7 @@ class Statistics:
             sorted(self._engines.values(), key=lambda it: (-it.busy_s, it.engine_id)),
         )
 
-    def _end(self, job_id: str, outcome: str, at: datetime) -> None:
+    def _end(self, job_id: str, outcome: str, at: datetime, *, failed: bool = False) -> None:
         self._outcomes[job_id] = outcome
         self._submitted.pop(job_id, None)
         if (running := self._running.pop(job_id, None)) is None:
@@ -130,7 +131,7 @@ class Statistics:
         engine.busy_s += took_s
         self._attempts_s.append(took_s)
         engine.completed += outcome == "completed"
-        engine.failed += outcome in {"pending", "failed_permanently"}
+        engine.failed += failed
 
     def _engine(self, engine_id: str) -> EngineTotals:
         return self._engines.setdefault(engine_id, EngineTotals(engine_id))

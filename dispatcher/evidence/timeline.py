@@ -27,9 +27,9 @@ _CAUSES: Final[dict[Cause, str]] = {
     "source_bad": "failed, its source is bad",
     "source_away": "could not have its source",
     "given_back": "given back, the engine was stopped",
-    "timed_out": "lost, it took too long",
+    "timed_out": "lost, it took too long or showed no progress",
     "engine_silent": "lost, the engine fell silent",
-    "engine_restarted": "lost, the engine restarted",
+    "engine_restarted": "lost, the engine restarted or was taken over",
     "engine_asked": "lost, the engine asked for other work",
     "engine_forgotten": "lost, the engine was forgotten",
 }
@@ -227,16 +227,19 @@ def _description(event: Event) -> str:
             return f"instance {instance} took over from instance {replaced}"
         case events.EngineFenced(_, instance):
             return f"instance {instance}, which was replaced, was heard again and refused"
-        case events.EngineAsked(_, job_id):
-            return f"asked for other work while it held job {job_id}"
+        case events.EngineAsked(engine_id, job_id):
+            return f"engine {engine_id} asked for other work while it held job {job_id}"
         case events.EngineSeen():
             return "seen"
         case events.EngineBenchmarked(_, benchmark_time):
             return f"benchmarked: {benchmark_time:g} s"
         case events.EngineLost(_, silent_s):
             return f"lost, after {duration(silent_s)} of silence"
-        case events.EngineBlamed(_, job_id):
-            return f"could not have the source of job {job_id}, which another engine could"
+        case events.EngineBlamed(engine_id, job_id):
+            return (
+                f"engine {engine_id} alone could not have the source of job {job_id}, which "
+                "another engine completed"
+            )
         case events.EngineBlocked(_, reason):
             return f"blocked: {reason}"
         case events.EngineUnblocked():

@@ -121,7 +121,7 @@ def test_the_obstacle_that_lasts_longest_is_told() -> None:
 @pytest.mark.parametrize(
     ("past", "because"),
     [
-        ((), "no engine has registered"),
+        ((), "no engine is registered"),
         ((engine("e"),), "it is number 1 in the queue, and an engine that could take it is free"),
         (
             (engine("e", status="busy"), engine("f", supported_codecs=["av1"])),

@@ -79,6 +79,12 @@ async def test_a_source_in_which_there_is_no_film(
     assert await failing(source.as_uri()) == "source_bad"
 
 
+async def test_a_list_of_other_files_is_no_film(failing: Failing, tmp_path: Path) -> None:
+    source = tmp_path / "list.mp4"
+    source.write_text("ffconcat version 1.0\nfile clip.mp4\n")
+    assert await failing(source.as_uri()) == "source_bad"
+
+
 async def test_a_file_that_is_not_seen(tmp_path: Path, failing: Failing) -> None:
     assert await failing((tmp_path / "none.mp4").as_uri()) == "source_away"
 

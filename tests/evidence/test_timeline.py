@@ -67,8 +67,8 @@ def test_a_job_waits_and_then_an_engine_does_it() -> None:
     [
         ("reported", "failed: broke"),
         ("engine_silent", "lost, the engine fell silent"),
-        ("timed_out", "lost, it took too long"),
-        ("engine_restarted", "lost, the engine restarted"),
+        ("timed_out", "lost, it took too long or showed no progress"),
+        ("engine_restarted", "lost, the engine restarted or was taken over"),
         ("engine_forgotten", "lost, the engine was forgotten"),
     ],
 )

@@ -110,7 +110,7 @@ async def test_a_job_whose_engines_all_fall_silent_comes_to_an_end(
     job = await job_shown(client, job_id)
     assert (job["status"], job["retries"]) == ("failed_permanently", 0)
     why = (await client.get(f"/jobs/{job_id}/why")).json()["because"]
-    assert why.startswith("its engines were lost 2 times; the last was: engine f")
+    assert why.startswith("its engines were lost 2 times (--max-losses); the last was: engine f")
     assert job["error_message"] == "engine f has been silent for 1.5 s"
 
 
