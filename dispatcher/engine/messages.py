@@ -83,6 +83,7 @@ _CAUSES: Final[tuple[tuple[re.Pattern[str], FailureCause], ...]] = (
     (
         re.compile(
             r"Invalid data found when processing input|matches no streams"
+            r"|[Ff]ormat not on whitelist|maybe incorrect parameters such as"
             r"|does not contain any stream|HTTP error 4\d\d|Server returned 4"
         ),
         "source_bad",
