@@ -135,7 +135,7 @@ KNOWN: Final = (
         ("the source's server does not give it out", r"(HTTP error|Server returned) 4"),
         (
             "no video stream: its format, such as a picture, a playlist or a text, is not read",
-            r"Format not on whitelist",
+            r"[Ff]ormat not on whitelist",
         ),
         ("no video stream: the source is no media file", r"detected only with low score"),
         (

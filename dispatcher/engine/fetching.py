@@ -35,6 +35,8 @@ _LATER: Final = frozenset({408, 425, 429})
 """Request Timeout, Too Early, Too Many Requests: ask again later."""
 _PASSING: Final = (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError)
 """The errors that may be gone the next time; a connection that broke off is one."""
+_WHOLE: Final = frozenset({200, 203})
+"""OK, and the same from a proxy. A part (206) was not asked for."""
 MB: Final = 1_000_000
 
 
@@ -134,6 +136,8 @@ async def _store(response: httpx2.Response, path: Path, bounds: Bounds) -> None:
         is_away = response.is_server_error or response.status_code in _LATER
         fault_class = SourceAwayError if is_away else SourceError
         raise fault_class(f"the server answered {response.status_code}")
+    if response.status_code not in _WHOLE:
+        raise SourceError(f"the server answered {response.status_code}, not with the whole source")
     if (fault := encoding_fault(response.headers.get("Content-Encoding"))) is not None:
         raise SourceError(fault)
     too_large = SourceTooLargeError(

@@ -81,6 +81,14 @@ async def test_a_web_server_that_says_no_is_quoted(
     assert isinstance(told.value, SourceAwayError) == is_away
 
 
+@pytest.mark.parametrize("status", [204, 206])
+async def test_a_part_is_not_taken_for_the_whole(status: int, tmp_path: Path) -> None:
+    part = {"Content-Range": "bytes 0-9/100"}
+    async with web(answering(Answer(status, VIDEO, part))) as server:
+        told = await refusal_of(f"{server.url}/clip.mp4", tmp_path)
+    assert told.endswith(f": the server answered {status}, not with the whole source")
+
+
 async def test_a_web_server_that_is_away_is_named(tmp_path: Path) -> None:
     async with web(answering(Answer())) as server:
         url = f"{server.url}/clip.mp4"
