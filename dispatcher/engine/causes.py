@@ -34,10 +34,6 @@ def _rows(cause: FailureCause, *rows: tuple[str, ...]) -> tuple[Known, ...]:
 # What this machine lacks comes early: it also makes ffmpeg complain of good sources.
 KNOWN: Final = (
     *_rows(
-        "unknown",
-        ("nothing of a stream could be decoded", r"Could not open encoder before EOF"),
-    ),
-    *_rows(
         "engine",
         ("the engine's disk is full", r"No space left on device", r"Disk quota exceeded"),
         ("the engine's file system takes no file of that size", r"File too large"),
@@ -81,6 +77,10 @@ KNOWN: Final = (
             "the encoder can't take pictures or sound such as the source's",
             r"maybe incorrect parameters such as",
         ),
+    ),
+    *_rows(
+        "unknown",
+        ("nothing of a stream could be decoded", r"Could not open encoder before EOF"),
     ),
     *_rows(
         "engine",

@@ -38,7 +38,7 @@ class SoundCodec(msgspec.Struct, frozen=True):
     """An encoder of sound, and the channel layouts that come out of it as they went in.
 
     Without `layouts`, all do that have at most `most_channels`. `channel_kbps` is the bit rate
-    for each channel; 0 if it is lossless or set by its quality.
+    for each channel; 0 if it is lossless or set by its quality. `filters` come before it.
     """
 
     encoder: str
@@ -46,6 +46,7 @@ class SoundCodec(msgspec.Struct, frozen=True):
     layouts: frozenset[str] | None = None
     most_channels: int = 8
     channel_kbps: int = 0
+    filters: tuple[str, ...] = ()
 
 
 class Container(msgspec.Struct, frozen=True):
@@ -89,7 +90,8 @@ _VORBIS: Final = SoundCodec("libvorbis", ("-q:a", "5"), _XIPH)
 _MP2: Final = SoundCodec("mp2", (), frozenset({"mono", "stereo"}), 2, 128)
 _AC3_LAYOUTS: Final = {"mono", "stereo", "2.1", "3.0", "4.0", "3.1", "quad(side)", "4.1"}
 _AC3: Final = SoundCodec("ac3", (), frozenset(_AC3_LAYOUTS | {"5.0(side)", "5.1(side)"}), 6, 64)
-_FLAC: Final = SoundCodec("flac")
+# The first frame gives the encoder its size: that of a film that was cut may be too short.
+_FLAC: Final = SoundCodec("flac", filters=("asetnsamples=4096:p=0",))
 _PCM: Final = SoundCodec("pcm_s24le", most_channels=64)
 
 _FAST_START: Final = ("-movflags", "+faststart")

@@ -56,6 +56,7 @@ def sound_of(stream: Stream, codecs: Sequence[SoundCodec], number: int) -> Sound
         filters.append(mapping)
         if _NEAREST.get(stream.layout, "").partition("(")[0] != stream.layout.partition("(")[0]:
             changes.append(f"{stream.described}: {stream.layout} became {layout}")
+    filters += codec.filters
     options = [f"-c:a:{number}", codec.encoder]
     # Options such as `-q:a` must mean this stream only.
     options += [f"{it}:{number}" if it.endswith(":a") else it for it in codec.options]

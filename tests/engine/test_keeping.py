@@ -7,11 +7,13 @@ from typing import Final
 
 import pytest
 
-from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, Input
+from dispatcher.engine.ends import find_pyav
+from dispatcher.engine.ffmpeg import Checks, Ffmpeg, FfmpegError, Input
 from dispatcher.engine.sources import FILE_PROTOCOLS
 from dispatcher.engine.streams import Source, Stream, source_of
 from tests.support.media import FFMPEG
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
+from tests.support.sources import make_good
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.anyio
@@ -227,6 +229,28 @@ async def test_sound_that_begins_late_is_no_noise(each_ffmpeg: Ffmpeg, tmp_path:
     assert (len(found(output).of_kind("audio")), changes) == (1, [])
 
 
+async def test_a_track_that_is_left_out_may_outlast_the_film(
+    each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    long = ("-f", "lavfi", "-i", "sine=d=3")
+    plain = make(*CARD, *TONE, *long, "-map", "0", "-map", "1", "-map", "2", "-c:v", "mpeg4",
+                 "-c:a:0", "aac", "-c:a:1", "libmp3lame", tmp_path / "plain.mkv")  # fmt: skip
+    for pretends in (b"A_AAC", b"A_NOBODY"):
+        source = tmp_path / "source.mkv"
+        source.write_bytes(plain.read_bytes().replace(b"A_MPEG/L3", pretends.ljust(9, b"\0")))
+        output, changes = await transcoded(each_ffmpeg, source, "h264")
+        assert len(found(output).of_kind("audio")) == 1
+        assert changes[-1].startswith("audio stream 2 left out: ")
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "mpeg2", "vp9"])
+async def test_a_film_that_was_cut_within_a_frame_of_sound_is_kept(
+    codec: str, each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    output, changes = await transcoded(each_ffmpeg, make_good("edit list", tmp_path), codec)
+    assert (len(found(output).of_kind("audio")), changes) == (1, [])
+
+
 # The picture
 
 
@@ -335,6 +359,21 @@ async def test_a_shape_that_mpeg_2_has_no_number_for_is_kept(
     film = film_in(output)
     wide, high = film.aspect
     assert abs(film.width * wide / (film.height * high) - 1.5) < 0.02
+
+
+# Verification
+
+
+@pytest.mark.parametrize("codec", ["h264", "vp8", "mpeg2"])
+async def test_what_is_changed_or_left_out_is_nothing_missing(
+    codec: str, each_ffmpeg: Ffmpeg, rich: Path, phone: Path, tmp_path: Path
+) -> None:
+    checked = each_ffmpeg._replace(checks=Checks(verify="full", pyav=find_pyav()))
+    card = ("-f", "lavfi", "-i", "testsrc2=s=64x64:r=50:d=1")
+    fields = make(*card, "-vf", "interlace", "-c:v", "mpeg2video", "-flags", "+ildct+ilme",
+                  tmp_path / "fields.ts")  # fmt: skip
+    for source in (rich, phone, fields, make_good("variable frame rate", tmp_path)):
+        await transcoded(checked, source, codec)
 
 
 # What is no film
