@@ -30,10 +30,8 @@ _PRINTED_LINES: Final = 10_000
 _LOOKS: Final = 10
 """How often a stall is looked for, in each such time."""
 # What ffmpeg says, or dies of, when a limit of its sandbox may be the reason.
-_OVER_LIMIT: Final = (
-    *("Cannot allocate memory", "Resource temporarily unavailable", "bad_alloc"),
-    "max pixel count",
-)
+_NO_MEMORY: Final = ("Cannot allocate memory", "Resource temporarily unavailable", "bad_alloc")
+_OVER_LIMIT: Final = (*_NO_MEMORY, "max pixel count")
 _DEATHS_OF_LIMITS: Final = ("SIGKILL", "SIGABRT", "SIGSEGV", "SIGXCPU")
 _NO_ACCESS: Final = Access()
 _PROXIES: Final = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
@@ -248,7 +246,14 @@ def _failure(work: Run, status: int, said: Messages) -> FfmpegError:
         f"The limits of this engine: --max-memory-mb {limits.memory_mb}, "
         f"--max-cpu-hours {limits.cpu_hours:g}, --max-megapixels {limits.megapixels:g}"
     )
-    return FfmpegLimitError("\n".join(lines), cause="engine")
+    # The engine's encoders are proven, so a source that makes ffmpeg crash, or exceeds a bound, is
+    # the likelier cause, and must not block engines. But memory may be short by itself.
+    is_short_of_memory = how == "SIGKILL" or any(
+        text in line for line in said.recent for text in _NO_MEMORY
+    )
+    return FfmpegLimitError(
+        "\n".join(lines), cause="unknown" if is_short_of_memory else "source_bad"
+    )
 
 
 def _environment(proxy_port: int | None) -> dict[str, str]:

@@ -190,8 +190,9 @@ async def test_a_picture_bomb_in_a_film_is_not_decoded(ffmpeg: Ffmpeg, tmp_path:
     source = tmp_path / "bomb.mkv"
     make("-f", "png_pipe", "-i", tmp_path / "bomb.png", "-c", "copy", source)
     assert source.stat().st_size < 100_000
-    with pytest.raises(FfmpegLimitError, match="--max-megapixels 40"):
+    with pytest.raises(FfmpegLimitError, match="--max-megapixels 40") as told:
         await transcode(ffmpeg, source, tmp_path / "output")
+    assert told.value.cause == "source_bad"
 
 
 @pytest.mark.anyio
