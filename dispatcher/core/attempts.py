@@ -7,8 +7,8 @@ Laws:
   engine that is stopped, cost it nothing.
 - A source that is bad fails its job at once: no retry makes it better.
 - A failure counts against the engine if the engine says that it is at fault. Without a word on it,
-  it does only if no other engine was tried before. Otherwise the job is the
-  likelier cause, and bad jobs must not block a farm of good engines.
+  it does only if no other engine was tried before. Otherwise the job is the likelier cause, and
+  bad jobs must not block a farm of good engines.
 - What is lost, or has a bad or missing source, counts against no engine. But if the engine alone
   could not have the source, has succeeded with nothing since, and another then completes the job,
   it does.

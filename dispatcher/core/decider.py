@@ -43,8 +43,7 @@ def decide(fleet: Fleet, command: Command, at: datetime, policy: Policy) -> Deci
         case commands.SubmitJob():
             return _submit(fleet, command, at, policy)
         case commands.AssignJob(engine_id, _, instance):
-            fenced = None if instance is None else refusal(fleet, engine_id, instance)
-            return fenced or _assign(fleet, command)
+            return refusal(fleet, engine_id, instance) or _assign(fleet, command)
         case commands.ReportHeartbeat():
             return heartbeat(fleet, command, at, policy)
         case (
@@ -179,8 +178,6 @@ def _forbidden(
     """Refuse an answer by its sender, whatever it says; `None` if the sender may give it."""
     if (why := foreign_answer(job, command)) is not None:
         return Decision((), Refused(Reason.NOT_ITS_ENGINE, why))
-    if command.instance is None:
-        return None
     return refusal(fleet, command.engine_id or job.holder, command.instance)
 
 

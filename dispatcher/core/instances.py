@@ -37,10 +37,9 @@ def refusal(fleet: Fleet, engine_id: str | None, instance: str | None) -> Decisi
 
 
 def replacement(
-    engine: Engine, instance: str | None, at: datetime, kept_job: str | None
+    engine: Engine, instance: str, at: datetime, kept_job: str | None
 ) -> EngineReplaced | None:
-    """Return the event by which an instance takes over the engine, if it is a new one."""
-    known = engine.instance
-    if instance is None or known is None or instance == known:
+    """Return the event by which a new instance takes over the engine; `None` if it is the first."""
+    if (known := engine.instance) is None:
         return None
     return EngineReplaced(engine.engine_id, instance, known, at, kept_job)

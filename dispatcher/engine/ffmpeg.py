@@ -260,9 +260,8 @@ class Ffmpeg(NamedTuple):
             timeout_s=self.checks.stall_s,
         )
         if why is not None:
-            scan = PacketScan(
-                scanned_of(listed)
-            )  # to tell how much is missing, if the file says how long it is
+            # To tell how much is missing, if the file says how long it is.
+            scan = PacketScan(scanned_of(listed))
             ran = await run(reading._replace(scan=scan, fails=False))
             check_source(ran.said, scan, is_web=False)
             raise VerificationError(

@@ -45,8 +45,7 @@ async def crowd(tell: Tell) -> Outcome:
             db = Path(name, "events.db")
             async with serving(db) as server, client_of(server) as client:
                 facts, failures = await _with_it(server, client, tell)
-                if (code := await server.stop()) != 0:
-                    failures.append(f"stopped with exit code {code}")
+                failures += await server.stop_faults()
             failures += findings_in(db)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

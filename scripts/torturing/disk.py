@@ -75,8 +75,7 @@ async def _full(rounds: int, random: Random, tell: Tell) -> Outcome:
                         if not refusal and number == 0:
                             load.failures += await _backup_fails(db, directory / "copy.db")
                     resumed.append(await load.goes_on())
-            if (code := await server.stop()) != 0:
-                load.failures.append(f"stopped with exit code {code}")
+            load.failures += await server.stop_faults()
         load.check_log(db)
     facts |= load.counted() | {"slowest to resume, s": round(max(resumed), 2)}
     return Outcome("Full disk", FULL, rounds, time.monotonic() - begun, facts, load.failures)
@@ -139,8 +138,7 @@ async def _broken(rounds: int, random: Random, tell: Tell) -> Outcome:
             errors = sum("disk I/O error" in line for line in server.said)
             if not errors:
                 load.failures.append(f"SQLite met no I/O error; it was said: {server.said[-3:]}")
-            if (code := await server.stop()) != 0:
-                load.failures.append(f"stopped with exit code {code}")
+            load.failures += await server.stop_faults()
         for number in range(rounds):
             tell(f"I/O errors at the first write, {number + 1} of {rounds}")
             await _fails_at_first(db, load, random)
@@ -157,5 +155,4 @@ async def _fails_at_first(db: Path, load: Load, random: Random) -> None:
                 await load.is_refused()
         async with load.running():
             await load.goes_on()
-        if (code := await server.stop()) != 0:
-            load.failures.append(f"stopped with exit code {code}")
+        load.failures += await server.stop_faults()

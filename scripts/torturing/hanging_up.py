@@ -51,8 +51,7 @@ async def hang_up(rounds: int, random: Random, tell: Tell) -> Outcome:
                 await hanging.while_answered()
                 await hanging.while_waiting()
             failures = hanging.failures
-            if (code := await server.stop()) != 0:
-                failures.append(f"stopped with exit code {code}")
+            failures += await server.stop_faults()
             failures += server.defects()
         failures += findings_in(db)
     facts = {"connections": hanging.connections}

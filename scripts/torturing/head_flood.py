@@ -74,13 +74,9 @@ async def head_flood(rounds: int, tell: Tell) -> Outcome:
             facts["memory grown, KB"] = grown_kb
             if grown_kb > GROWTH_KB:
                 failures.append(f"memory grew by {grown_kb} KB")
-            async with client_of(server) as client:
-                health = (await client.get("/health")).json()
-            if health["status"] != "ok":
-                failures.append(f"afterwards /health says {health}")
+            failures += await server.health_faults()
             failures += server.defects()
-            if (code := await server.stop()) != 0:
-                failures.append(f"stopped with exit code {code}")
+            failures += await server.stop_faults()
         failures += findings_in(db)
     return Outcome("Head flood", HEAD_FLOOD, rounds, time.monotonic() - begun, facts, failures)
 

@@ -85,14 +85,11 @@ async def mangled(rounds: int, random: Random, tell: Tell) -> Outcome:
                 await sending.send([_mangled(random) for _ in range(REQUESTS)])
             health = (await client.get("/health")).json()
             events, grown_kb = health["seq"] - seq, server.resident_kb() - before_kb
-            failures = sending.failures
-            if health["status"] != "ok":
-                failures.append(f"afterwards /health says {health}")
+            failures = [*sending.failures, *await server.health_faults()]
             if grown_kb > GROWTH_KB + PER_EVENT_KB * events:
                 failures.append(f"memory grew by {grown_kb} KB with {events} events")
             failures += server.defects()
-            if (code := await server.stop()) != 0:
-                failures.append(f"stopped with exit code {code}")
+            failures += await server.stop_faults()
         failures += findings_in(db)
     told = ", ".join(f"{n} of {status}" for status, n in sorted(sending.told.items()))
     facts: dict[str, Any] = {"requests": sending.sent, "answers": told, "events": events}

@@ -72,6 +72,17 @@ class Served(NamedTuple):
         async with asyncio.timeout(STOP_S):
             return await self.process.wait()
 
+    async def stop_faults(self) -> list[str]:
+        """Stop it, and say so if its exit code is not 0."""
+        code = await self.stop()
+        return [f"stopped with exit code {code}"] if code != 0 else []
+
+    async def health_faults(self) -> list[str]:
+        """Say what it tells of its health, if it is not well."""
+        async with client_of(self) as client:
+            health = (await client.get("/health")).json()
+        return [f"afterwards /health says {health}"] if health["status"] != "ok" else []
+
     def defects(self) -> list[str]:
         """Give the errors that it did not foresee, as it told them.
 

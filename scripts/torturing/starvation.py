@@ -19,7 +19,7 @@ from typing import Any, Final
 from dispatcher.serving.keys import Role, new_key
 
 from . import Outcome, Tell
-from .serving import HOST, KEY, Served, client_of, findings_in, serving
+from .serving import HOST, KEY, Served, findings_in, serving
 from .wire import GONE, Wire
 
 __all__ = ["CLIENTS", "LONG", "PAGES", "POLLS", "ROUNDS", "SHORT", "run"]
@@ -64,13 +64,9 @@ async def run(rounds: int, seed: int, tell: Tell) -> list[Outcome]:
             facts, failures = await _starved(
                 server, _Greed(server.port, client, engine, greedy), rounds, tell
             )
-            async with client_of(server) as http:
-                health = (await http.get("/health")).json()
-            if health["status"] != "ok":
-                failures.append(f"afterwards /health says {health}")
+            failures += await server.health_faults()
             failures += server.defects()
-            if (code := await server.stop()) != 0:
-                failures.append(f"stopped with exit code {code}")
+            failures += await server.stop_faults()
         failures += findings_in(db)
     took_s = time.monotonic() - begun
     return [Outcome("Key starvation", STARVATION, rounds, took_s, facts, failures)]

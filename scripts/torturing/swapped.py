@@ -104,8 +104,7 @@ async def _round(db: Path, swap: Swap, random: Random, facts: Counter[str]) -> l
                 if swap.undo is not None:
                     swap.undo(path)
                     await load.goes_on()
-            if (code := await server.stop()) != 0:
-                load.failures.append(f"stopped with exit code {code}")
+            load.failures += await server.stop_faults()
             rescued = db.with_name("rescued.db")
             with os.fdopen(os.dup(was_log), "rb") as content, rescued.open("wb") as copy:
                 shutil.copyfileobj(content, copy)
