@@ -6,58 +6,76 @@ Results go to standard output, everything else to standard error.
 """
 
 import sys
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any, Final, cast
 
 import typer
+from typer.core import TyperGroup
 
 from dispatcher import __version__
-from dispatcher.cli import (
-    audit,
-    engine,
-    engines,
-    history,
-    jobs,
-    key,
-    replay,
-    serve,
-    simulate,
-    tail,
-    transfer,
-)
 from dispatcher.cli.output import complain
 from dispatcher.errors import DispatcherError
 
 __all__ = ["app", "main"]
 
+_MODULES: Final = {
+    "serve": "serve",
+    "engine": "engine",
+    "submit": "jobs",
+    "jobs": "jobs",
+    "job": "jobs",
+    "why": "jobs",
+    "cancel": "jobs",
+    "retry": "jobs",
+    "history": "history",
+    "tail": "tail",
+    "engines": "engines",
+    "drain": "engines",
+    "resume": "engines",
+    "forget": "engines",
+    "replay": "replay",
+    "audit": "audit",
+    "export": "transfer",
+    "import": "transfer",
+    "backup": "transfer",
+    "simulate": "simulate",
+    "key": "key",
+}
+"""The module of each command, in the order in which they are listed."""
+_FUNCTIONS: Final = {"import": "import_log"}  # `import` is a reserved word
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands. The module of one is imported when it is asked for: all take a second."""
+
+    def __getitem__(self, name: str) -> Any:
+        module = import_module(f"dispatcher.cli.{_MODULES[name]}")
+        if isinstance(group := getattr(module, "app", None), typer.Typer):
+            return typer.main.get_group(group)
+        alone = typer.Typer(add_completion=False)
+        alone.command(name)(getattr(module, _FUNCTIONS.get(name, name)))
+        return typer.main.get_command(alone)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+class _Group(TyperGroup):
+    def __init__(self, **attrs: Any) -> None:
+        super().__init__(**attrs)
+        self.commands = cast("Any", _Commands())
+
+
 app = typer.Typer(
+    cls=_Group,
     help="Give transcoding jobs to the engines of a farm, and remember everything.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (
-    serve.serve,
-    engine.engine,
-    jobs.submit,
-    jobs.jobs,
-    jobs.job,
-    jobs.why,
-    jobs.cancel,
-    jobs.retry,
-    history.history,
-    tail.tail,
-    engines.engines,
-    engines.drain,
-    engines.resume,
-    engines.forget,
-    replay.replay,
-    audit.audit,
-    transfer.export,
-    transfer.backup,
-    simulate.simulate,
-):
-    app.command()(command)
-app.add_typer(key.app, name="key")
-app.command("import")(transfer.import_log)  # `import` is a reserved word
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,8 +2,6 @@
 
 import gc
 import logging
-import subprocess
-import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -12,7 +10,6 @@ from dispatcher.cli import app
 from dispatcher.core.deadlines import Deadlines
 
 SMALL = ("simulate", "--engines", "10", "--hours", "6", "--faults", "many")
-LOADED = "import sys, dispatcher.cli; print(*(it for it in sys.modules if 'simulation' in it))"
 
 
 def settings() -> tuple[int, tuple[int, int, int]]:
@@ -41,10 +38,3 @@ def test_a_run_in_which_all_holds_exits_with_0_and_leaves_the_settings_alone() -
     done = CliRunner().invoke(app, SMALL)
     assert (done.exit_code, done.stderr) == (0, "")
     assert settings() == before
-
-
-def test_no_other_command_waits_until_a_farm_is_loaded() -> None:
-    loaded = subprocess.run(
-        [sys.executable, "-c", LOADED], capture_output=True, text=True, check=True
-    )
-    assert loaded.stdout.split() == ["dispatcher.simulation", "dispatcher.simulation.plan"]
