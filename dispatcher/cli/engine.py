@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import Annotated
 
+import stamina
 import typer
 
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, Server
@@ -109,6 +110,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     log_plainly("%(asctime)s %(message)s", logging.INFO)
     for noisy in ("httpx2", "httpcore2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    stamina.instrumentation.set_on_retry_hooks([_tell_of_a_pause])
     delivery = delivery_to(output)
     sources = Sources(
         [root.absolute() for root in source_root or []],
@@ -170,6 +172,10 @@ async def _run(  # noqa: PLR0913, PLR0917 - all that an agent is made of
         _tell_of_sources(sources, workspace.engine_id)
         agent = Agent(client, probed, workspace, delivery, settings, sources)
         await agent.run()
+
+
+def _tell_of_a_pause(details: stamina.instrumentation.RetryDetails) -> None:
+    logger.warning("trying again in %.1f s: %s", details.wait_for, details.caused_by)
 
 
 def _tell_of(checks: Checks, engine_id: str) -> None:

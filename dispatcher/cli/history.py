@@ -49,7 +49,9 @@ def history(
     print_table(_events_table(timeline.lines))
     print_table(_stages_table(timeline.stages))
     refused = sum(line.is_refusal for line in timeline.lines)
-    print_text(f"In all {duration(timeline.total_s)}; late answers refused: {refused}")
+    ended = timeline.stages[-1].took_s is not None if timeline.stages else True
+    took = f"In all {duration(timeline.total_s)}" if ended else "Not ended yet"
+    print_text(f"{took}; late answers refused: {refused}")
 
 
 async def _read(db: Path, job_id: str) -> list[serialization.LogEntry]:

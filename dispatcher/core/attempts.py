@@ -160,7 +160,8 @@ def _blocked(engine: Engine, job: Job, at: datetime, policy: Policy) -> list[Eve
     failures = [*(f for f in engine.failures if f != job.job_id), job.job_id]
     if engine.blocked is not None or not 0 < policy.block_after <= len(failures):
         return []
-    reason = f"failed {len(failures)} different jobs in a row: {', '.join(failures)}"
+    several = f"{len(failures)} different jobs in a row" if len(failures) > 1 else "a job"
+    reason = f"failed {several}: {', '.join(failures)}"
     if policy.block_for_s <= 0:
         return [EngineBlocked(engine.engine_id, reason)]
     block_s = _doubled(policy.block_for_s, engine.blocks, LONGEST_BLOCK_S)

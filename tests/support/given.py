@@ -173,7 +173,8 @@ def blocked(
     engine_id: str, *job_ids: str, for_s: float = 600.0, at_s: float = 0.0
 ) -> EngineBlocked:
     """An engine that is blocked for failing these jobs in a row, so long after the start."""
-    reason = f"failed {len(job_ids)} different jobs in a row: {', '.join(job_ids)}"
+    several = "a job" if len(job_ids) == 1 else f"{len(job_ids)} different jobs in a row"
+    reason = f"failed {several}: {', '.join(job_ids)}"
     return EngineBlocked(engine_id, reason, START + timedelta(seconds=at_s + for_s))
 
 
