@@ -4,6 +4,7 @@ Laws:
 - A file is read only below a source root, wherever links lead, and is opened here: ffmpeg gets
   what was judged, though the path may lead elsewhere by then.
 - Of files outside the roots nothing is told, not even whether they exist.
+- A file that changes while it is read is no source yet: it counts as away.
 - What comes from the web comes by `fetch` or through the checking proxy.
 """
 
@@ -64,10 +65,16 @@ class Sources(NamedTuple):
             raise SourceError(f"{masked(source_url)!r} is no URL") from error
         match url.scheme.lower():
             case "file":
-                file = open_beneath(self.roots, _path_of(url))
+                path = _path_of(url)
+                file = open_beneath(self.roots, path)
                 try:
-                    with _linked(file, _path_of(url), folder) as source:
+                    begun = _state_of(file)
+                    with _linked(file, path, folder) as source:
                         yield source
+                    if _state_of(file) != begun:
+                        raise SourceAwayError(
+                            f"{path}: was written to while it was read; a source must be finished"
+                        )
                 finally:
                     os.close(file)
             case "http" | "https":
@@ -140,6 +147,12 @@ def open_beneath(roots: Sequence[Path], path: Path) -> int:
         f"{path}: is outside the directories in which this engine reads files; its operator can "
         "add one with --source-root"
     )
+
+
+def _state_of(file: int) -> tuple[int, int]:
+    """Return what a write changes: the size, and the time of the last change."""
+    found = os.fstat(file)
+    return found.st_size, found.st_mtime_ns
 
 
 def _is_below(path: str, roots: Sequence[str]) -> bool:
