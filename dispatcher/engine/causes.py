@@ -157,6 +157,7 @@ KNOWN: Final = (
         (
             "the source is cut off or damaged",
             *(r"partial file", r"File ended prematurely", r"EBML header parsing failed"),
+            r"Failed to get packet for obu",
         ),
         (
             "the source refers to an address that engines don't open",

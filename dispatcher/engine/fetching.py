@@ -7,7 +7,7 @@ Laws:
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -24,7 +24,16 @@ from dispatcher.engine.source_errors import (
 )
 from dispatcher.urls import masked
 
-__all__ = ["ANSWER_S", "MB", "SILENCE_S", "Bounds", "Pace", "encoding_fault", "fetch"]
+__all__ = [
+    "ANSWER_S",
+    "MB",
+    "SILENCE_S",
+    "Bounds",
+    "Pace",
+    "answer_to",
+    "encoding_fault",
+    "fetch",
+]
 
 SILENCE_S: Final = 30
 """How long a server may send nothing."""
@@ -88,11 +97,15 @@ def encoding_fault(encoding: str | None) -> str | None:
     return f"the server answered with Content-Encoding {encoding!r}, though asked for none"
 
 
-async def fetch(url: str, path: Path, networks: SourceNetworks, bounds: Bounds) -> None:
-    """Fetch a URL into a new file. Raises `SourceError` if that fails or exceeds the bounds."""
+async def fetch(url: str, path: Path, networks: SourceNetworks, bounds: Bounds) -> str:
+    """Fetch a URL into a new file; gives the media type that the server tells, or "".
+
+    Raises `SourceError` if that fails or exceeds the bounds.
+    """
     try:
-        async with asyncio.timeout(bounds.timeout_s), _answer_to(url, networks) as response:
+        async with asyncio.timeout(bounds.timeout_s), answer_to(url, networks) as response:
             await _store(response, path, bounds)
+            return str(response.headers.get("Content-Type", ""))
     except SourceError as error:
         raise type(error)(f"{masked(url)}: {error}") from error
     except TimeoutError as error:
@@ -108,11 +121,15 @@ async def fetch(url: str, path: Path, networks: SourceNetworks, bounds: Bounds) 
 
 
 @asynccontextmanager
-async def _answer_to(url: str, networks: SourceNetworks) -> AsyncIterator[httpx2.Response]:
+async def answer_to(
+    url: str, networks: SourceNetworks, headers: Mapping[str, str] | None = None
+) -> AsyncIterator[httpx2.Response]:
     """Ask, and follow redirects without reading their bodies, which may be of any size."""
     transport = _CheckedTransport(networks)
     async with httpx2.AsyncClient(transport=transport, trust_env=False, timeout=SILENCE_S) as http:
-        request = http.build_request("GET", url, headers={"Accept-Encoding": "identity"})
+        request = http.build_request(
+            "GET", url, headers={"Accept-Encoding": "identity", **(headers or {})}
+        )
         for _ in range(MAX_REDIRECTS + 1):
             try:
                 async with asyncio.timeout(ANSWER_S):

@@ -33,6 +33,7 @@ from dispatcher.engine.running import STALL_S, Run, run
 from dispatcher.engine.sandbox import Access, FfmpegLimits, Sandbox, sandboxes
 from dispatcher.engine.scan import PacketScan
 from dispatcher.engine.verification import (
+    Frames,
     Verify,
     check_output,
     check_source,
@@ -204,8 +205,12 @@ class Ffmpeg(NamedTuple):
         )
         length_s = found.said.duration_s
 
+        frames = Frames()
+
         def on_line(line: str) -> None:
+            nonlocal frames
             name, _, value = line.partition("=")
+            frames = frames.told(name, value)
             if name == "out_time_us" and length_s and value.isdecimal():
                 progress(min(100.0, round(int(value) / length_s / 10_000, 1)))
 
@@ -228,7 +233,7 @@ class Ffmpeg(NamedTuple):
         if verifies:
             check_source(ran.said, scan, is_web=is_web)
             await self._check_output(ran.said, scan, output)
-        return [*remarks_on(ran.said, scan), *encoding.changes]
+        return [*remarks_on(ran.said, scan, frames), *encoding.changes]
 
     def _reading(self, source: Input, output: Path) -> Run:
         """Return a run of ffmpeg that opens a source, in the folder of an output."""

@@ -34,6 +34,7 @@ _DURATION: Final = re.compile(
 )
 _STREAM: Final = re.compile(r"\s*Stream #0:(\d+)(?:[\[(][^:]*)?: (Video|Audio|Subtitle): (.*)")
 _SIZE: Final = re.compile(r", \d{2,}x\d+")
+_CHAPTER: Final = re.compile(r"\s*Chapter #0:\d+: start -?[\d.]+, end (\d+(?:\.\d+)?)")
 _MAPPED: Final = re.compile(r"\s*Stream #0:(\d+) -> #(\d+):(\d+)")
 _SHOWN: Final = "[Parsed_showinfo_"
 _BY_BIT_RATE: Final = "Estimating duration from bitrate"
@@ -41,7 +42,8 @@ _NO_LENGTH: Final = "18446744073709551615"  # ffmpeg's "should be" where a serve
 
 _DAMAGE: Final = re.compile(
     r"Packet corrupt|corrupt decoded frame"
-    r"|invalid as first byte of an EBML number|Packet mismatch"  # what Matroska and FLV skip
+    # What the readers of Matroska, FLV and Ogg skip.
+    r"|invalid as first byte of an EBML number|Packet mismatch|CRC mismatch!"
 )
 _JUMP: Final = re.compile(r"timestamp discontinuity|Non-monoton")
 
@@ -60,7 +62,7 @@ _FAULTS: Final = tuple(
         r"Connection timed out|Connection reset",
         rf"Stream ends prematurely at \d+, should be (?!{_NO_LENGTH})",
         r"Failed to open segment",
-        r"moov atom not found|File ended prematurely|partial file",
+        r"moov atom not found|File ended prematurely|partial file|Failed to get packet for obu",
         r"Input/output error",
     )
 )
@@ -93,6 +95,7 @@ class Messages:
         self.duration_s: float | None = None
         """How long the source says that it is; `None` if that is unknown, or a guess."""
         self.start_s = 0.0
+        self.chapters_end_s = 0.0
         self.videos: dict[int, Pictures] = {}
         self.streams: dict[int, str] = {}
         """The streams of which enough is known to copy them; no cover pictures."""
@@ -179,6 +182,8 @@ class Messages:
             hours, minutes, seconds, start = match.groups()
             self.duration_s = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
             self.start_s = float(start or 0)
+        elif match := _CHAPTER.match(text):
+            self.chapters_end_s = max(self.chapters_end_s, float(match[1]))
         if self.format:
             self._report(text)
 

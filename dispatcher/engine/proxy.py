@@ -9,20 +9,24 @@ Laws:
 - What arrives is counted and timed over all connections. The first fault ends the source: it is
   told to `on_fault` once, and nothing is passed on any more.
 - A chunked answer that breaks off is such a fault: ffmpeg would take it for whole.
+- An answer of a known length that breaks off is asked for on, if its server can do that. In a
+  tunnel (https) nothing can be seen of that: ffmpeg tells.
 """
 
 import asyncio
+import logging
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from socket import SO_LINGER, SOL_SOCKET
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from dispatcher.engine.fetching import ANSWER_S, MB, SILENCE_S, Bounds, Pace, encoding_fault
 from dispatcher.engine.framing import Chunks
 from dispatcher.engine.networks import SourceNetworks
+from dispatcher.engine.resuming import Resumable
 from dispatcher.engine.source_errors import (
     SourceAwayError,
     SourceError,
@@ -39,6 +43,27 @@ _END: Final = b"\r\n\r\n"
 _DROPPED: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "proxy-authorization", "accept-encoding"}
 )
+_RANGED: Final = frozenset({"range", "if-range"})
+
+logger = logging.getLogger(__name__)
+
+
+class _Asked(NamedTuple):
+    """A request of ffmpeg, and whom it goes to."""
+
+    method: str
+    host: str
+    port: int
+    path: str
+    headers: Sequence[str]
+
+    def head(self, *, only: str | None = None) -> bytes:
+        """Return the head to send, with the range of an answer's rest if that is all to be had."""
+        first = f"{self.method} {self.path} HTTP/1.1"
+        if only is None:
+            return _head(first, self.headers, "Accept-Encoding: identity")
+        kept = [line for line in self.headers if _name_of(line) not in _RANGED]
+        return _head(first, kept, "Accept-Encoding: identity", only)
 
 
 @asynccontextmanager
@@ -101,8 +126,8 @@ class _Proxy:
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await asyncio.wait_for(reader.readuntil(_END), ANSWER_S)
         first, *headers = request[: -len(_END)].decode("latin-1").split("\r\n")
-        method, _, rest = first.partition(" ")
-        target, _, _ = rest.rpartition(" ")
+        method, _, target = first.partition(" ")
+        target, _, _ = target.rpartition(" ")
         if self._faulty or method not in {"CONNECT", "GET", "HEAD"}:
             await _answer(writer, "403 Forbidden")
             return
@@ -110,20 +135,19 @@ class _Proxy:
         parts = urlsplit(f"//{target}" if tunnels else target)
         if parts.hostname is None or (not tunnels and parts.scheme.lower() != "http"):
             raise ValueError(target)
-        there, to_there = await self._connect(
-            parts.hostname, parts.port or (443 if tunnels else 80)
-        )
-        try:
-            if tunnels:
+        port = parts.port or (443 if tunnels else 80)
+        if tunnels:
+            there, to_there = await self._connect(parts.hostname, port)
+            try:
                 writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
                 await self._tunnel(reader, writer, there, to_there)
-            else:
-                path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-                first = f"{method} {path} HTTP/1.1"
-                to_there.write(_head(first, headers, "Accept-Encoding: identity"))
-                await self._answer_of(method, there, writer)
-        finally:
-            await _close(to_there)
+            finally:
+                await _close(to_there)
+        else:
+            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            asked = _Asked(method, parts.hostname, port, path, headers)
+            if (rest := await self._answer_to(asked, writer)) is not None:
+                await self._go_on(asked, writer, rest)
 
     async def _connect(
         self, host: str, port: int
@@ -138,17 +162,44 @@ class _Proxy:
         assert fault is not None  # noqa: S101 - there is an address
         raise fault
 
-    async def _answer_of(
-        self, method: str, there: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        answer = await asyncio.wait_for(there.readuntil(_END), ANSWER_S)
-        first, *headers = answer[: -len(_END)].decode("latin-1").split("\r\n")
-        fields = [(n.strip().lower(), v.strip()) for n, _, v in (h.partition(":") for h in headers)]
-        for name, value in fields:
-            if name == "content-encoding" and (fault := encoding_fault(value)) is not None:
-                raise SourceError(fault)
-        writer.write(_head(first, headers))
-        await self._pump(there, writer, Chunks.of(method, first, fields))
+    async def _answer_to(self, asked: _Asked, writer: asyncio.StreamWriter) -> Resumable | None:
+        """Ask, and pass on what is answered; gives what it has promised, if the rest can be had."""
+        there, to_there = await self._connect(asked.host, asked.port)
+        try:
+            to_there.write(asked.head())
+            first, headers, fields = await _head_from(there)
+            writer.write(_head(first, headers))
+            rest = Resumable.of(asked.method, first, dict(fields))
+            await self._pump(there, writer, Chunks.of(asked.method, first, fields), rest)
+            return rest
+        finally:
+            await _close(to_there)
+
+    async def _go_on(self, asked: _Asked, writer: asyncio.StreamWriter, rest: Resumable) -> None:
+        """Ask for what is missing of an answer, a few times. Of what then is, ffmpeg tells."""
+        while not rest.is_over and not writer.is_closing():
+            if (pause_s := rest.pause_s()) is None:
+                return
+            logger.info("%s broke off; asking for the rest in %g s", asked.host, pause_s)
+            await asyncio.sleep(pause_s)
+            try:
+                await self._rest_of(asked, writer, rest)
+            except SourceError as error:
+                self._fail(error)
+                _break_off(writer)
+            except (OSError, EOFError, asyncio.LimitOverrunError):
+                continue
+
+    async def _rest_of(self, asked: _Asked, writer: asyncio.StreamWriter, rest: Resumable) -> None:
+        """Ask for the rest of an answer, and pass it on if it is that."""
+        there, to_there = await self._connect(asked.host, asked.port)
+        try:
+            to_there.write(asked.head(only=rest.range))
+            first, _, fields = await _head_from(there)
+            if rest.goes_on(first, dict(fields)):
+                await self._pump(there, writer, None, rest)
+        finally:
+            await _close(to_there)
 
     async def _tunnel(
         self,
@@ -174,6 +225,7 @@ class _Proxy:
         there: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         chunks: Chunks | None = None,
+        rest: Resumable | None = None,
     ) -> None:
         """Pass on what a server sends. Waiting for ffmpeg, which may be slow, is not counted.
 
@@ -183,7 +235,12 @@ class _Proxy:
         try:
             while True:
                 since = time.monotonic()
-                data = await there.read(_CHUNK_BYTES)
+                try:
+                    data = await there.read(_CHUNK_BYTES)
+                except ConnectionError:
+                    if rest is None:
+                        raise
+                    data = b""
                 waited_s = time.monotonic() - since
                 if self._faulty:
                     _break_off(writer)
@@ -195,6 +252,8 @@ class _Proxy:
                     return
                 if chunks is not None:
                     chunks.feed(data)
+                if rest is not None:
+                    rest.received(len(data))
                 self._count(len(data), waited_s)
                 pace.received(len(data), waited_s)
                 writer.write(data)
@@ -219,9 +278,26 @@ class _Proxy:
             )
 
 
+async def _head_from(
+    there: asyncio.StreamReader,
+) -> tuple[str, list[str], list[tuple[str, str]]]:
+    """Read the head of an answer: its first line, its other lines, and these as fields."""
+    answer = await asyncio.wait_for(there.readuntil(_END), ANSWER_S)
+    first, *headers = answer[: -len(_END)].decode("latin-1").split("\r\n")
+    fields = [(_name_of(line), line.partition(":")[2].strip()) for line in headers]
+    for name, value in fields:
+        if name == "content-encoding" and (fault := encoding_fault(value)) is not None:
+            raise SourceError(fault)
+    return first, headers, fields
+
+
+def _name_of(line: str) -> str:
+    return line.partition(":")[0].strip().lower()
+
+
 def _head(first: str, headers: Iterable[str], *added: str) -> bytes:
     """Write a head for a connection that ends after one exchange."""
-    kept = [line for line in headers if line.partition(":")[0].strip().lower() not in _DROPPED]
+    kept = [line for line in headers if _name_of(line) not in _DROPPED]
     return "\r\n".join([first, *kept, *added, "Connection: close"]).encode("latin-1") + _END
 
 

@@ -33,6 +33,8 @@ class Track:
     kind: str = "unknown"
     tick_s: float = 0.0
     packets: int = 0
+    shown: int = 0
+    """How many of them are to be shown: not those before the start."""
     corrupt: int = 0
     since_corrupt: int = 0
     """How many packets came after the last corrupt one; all, if none was."""
@@ -63,6 +65,7 @@ class Track:
         if flags & _DISCARDED:
             return
         begin_s = pts * self.tick_s
+        self.shown += begin_s >= 0
         self.first_s = begin_s if self.first_s is None else min(self.first_s, begin_s)
         self.last_s = begin_s if self.last_s is None else max(self.last_s, begin_s)
         end_s = begin_s + duration_s

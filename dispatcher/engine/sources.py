@@ -4,10 +4,12 @@ Laws:
 - A file is read only below a source root, wherever links lead, and is opened here: ffmpeg gets
   what was judged, though the path may lead elsewhere by then.
 - Of files outside the roots nothing is told, not even whether they exist.
+- A file that changes while it is read is no source yet: it counts as away.
 - What comes from the web comes by `fetch` or through the checking proxy.
 """
 
 import asyncio
+import logging
 import os
 import re
 import stat
@@ -19,6 +21,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from dispatcher.engine.fetching import Bounds, fetch
 from dispatcher.engine.ffmpeg import FfmpegError, Input
+from dispatcher.engine.looking import is_playlist, look_at
 from dispatcher.engine.networks import DEFAULT_NETWORKS, SourceNetworks
 from dispatcher.engine.proxy import checking_proxy
 from dispatcher.engine.source_errors import SourceAwayError, SourceError, SourceRefusedError
@@ -39,6 +42,8 @@ _PLAYLISTS: Final = (".m3u8", ".mpd")
 _SUFFIX: Final = re.compile(r"\.[a-z0-9]{1,8}")
 _OPEN_FILES: Final = "/proc/self/fd"
 
+logger = logging.getLogger(__name__)
+
 
 class Sources(NamedTuple):
     """The sources that this engine reads: below which directories, and in which networks."""
@@ -53,10 +58,10 @@ class Sources(NamedTuple):
     ) -> AsyncIterator[Input]:
         """Give an input for ffmpeg, fetching `source_url` into `folder` if necessary.
 
-        A file is read in place. If `streams` is true, a web source is streamed if it is large, or
-        if it is a playlist, which is useless without its server. Other web sources are fetched
-        first. Raises `SourceError`, also at the end or in the middle of the block: as soon as a
-        streamed source breaks a rule.
+        A file is read in place. If `streams` is true, a web source is streamed if it is large and
+        its server can do that, or if it is a playlist, which is useless without its server. Other
+        web sources are fetched first. Raises `SourceError`, also at the end or in the middle of the
+        block: as soon as a streamed source breaks a rule, or if a file was written to meanwhile.
         """
         try:
             url = urlsplit(source_url)
@@ -64,28 +69,53 @@ class Sources(NamedTuple):
             raise SourceError(f"{masked(source_url)!r} is no URL") from error
         match url.scheme.lower():
             case "file":
-                file = open_beneath(self.roots, _path_of(url))
+                path = _path_of(url)
+                file = open_beneath(self.roots, path)
                 try:
-                    with _linked(file, _path_of(url), folder) as source:
+                    begun = _state_of(file)
+                    with _linked(file, path, folder) as source:
                         yield source
+                    if _state_of(file) != begun:
+                        raise SourceAwayError(
+                            f"{path}: was written to while it was read; a source must be finished"
+                        )
                 finally:
                     os.close(file)
             case "http" | "https":
                 if (fault := web_url_fault(source_url)) is not None:
                     raise SourceError(f"{masked(source_url)!r} {fault}")
-                is_playlist = url.path.lower().endswith(_PLAYLISTS)
-                if streams and (size_mb >= STREAM_FROM_MB or is_playlist):
+                fetched = folder / f"source{_suffix_of(url.path)}"
+                if streams and await self._is_to_be_streamed(source_url, size_mb, fetched):
                     async with self._streamed(source_url) as source:
                         yield source
-                else:
-                    fetched = folder / f"source{_suffix_of(url.path)}"
+                    return
+                if not fetched.exists():
                     await fetch(source_url, fetched, self.networks, self.bounds)
-                    yield Input(f"file:{fetched}", FILE_PROTOCOLS)
+                yield Input(f"file:{fetched}", FILE_PROTOCOLS)
             case _:
                 raise SourceError(
                     f"{masked(source_url)!r}: sources are http://, https:// or file:// URLs, "
                     "nothing else"
                 )
+
+    async def _is_to_be_streamed(self, url: str, size_mb: float, fetched: Path) -> bool:
+        """Whether ffmpeg shall read a web source from its server.
+
+        A small one is fetched for that: only the answer tells whether it is a playlist.
+        """
+        if urlsplit(url).path.lower().endswith(_PLAYLISTS):
+            return True
+        if size_mb < STREAM_FROM_MB:
+            media_type = await fetch(url, fetched, self.networks, self.bounds)
+            if is_playlist(media_type):
+                fetched.unlink()
+            return is_playlist(media_type)
+        look = await look_at(url, self.networks)
+        if look is None or is_playlist(look.media_type):
+            return True
+        if why := look.must_be_fetched:
+            logger.info("%s is fetched, not streamed: %s", masked(url), why)
+        return why is None
 
     @asynccontextmanager
     async def _streamed(self, url: str) -> AsyncIterator[Input]:
@@ -140,6 +170,12 @@ def open_beneath(roots: Sequence[Path], path: Path) -> int:
         f"{path}: is outside the directories in which this engine reads files; its operator can "
         "add one with --source-root"
     )
+
+
+def _state_of(file: int) -> tuple[int, int]:
+    """Return what a write changes: the size, and the time of the last change."""
+    found = os.fstat(file)
+    return found.st_size, found.st_mtime_ns
 
 
 def _is_below(path: str, roots: Sequence[str]) -> bool:

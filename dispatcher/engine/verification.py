@@ -6,26 +6,36 @@ ffmpeg has said and which packets there were, and do nothing else.
 
 Laws:
 - A damaged source that is whole is no failure: what was found is told as remarks.
-- Frames are never counted: with variable frame rates their number means nothing.
+- No failure is found by counting frames: with variable frame rates their number means nothing.
 - A failure says how much is missing, if that is known, and who could mend it.
 """
 
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from dispatcher.client import FailureCause
 from dispatcher.engine.ffmpeg_errors import VerificationError
 from dispatcher.engine.messages import Messages
 from dispatcher.engine.scan import PacketScan, Track
 
-__all__ = ["Verify", "check_output", "check_source", "film_among", "remarks_on", "scanned_of"]
+__all__ = [
+    "Frames",
+    "Verify",
+    "check_output",
+    "check_source",
+    "film_among",
+    "remarks_on",
+    "scanned_of",
+]
 
 Verify = Literal["full", "packets", "none"]
 """How much is verified: also the pictures of the output, or packets only, or nothing."""
 
 _SLACK_S: Final = 0.25
 _SLACK: Final = 0.01
-"""How much a declared duration may be wrong: this part of it, or the time above."""
+_MOST_SLACK_S: Final = 2.0
+"""How much a declared duration may be wrong: by a part of it, but between these two times."""
+_CHAPTERS_SLACK_S: Final = 0.1
 _HOLE_S: Final = 0.5
 _SHORT_S: Final = 0.5
 _LAST: Final = 3
@@ -35,6 +45,9 @@ _LAST: Final = 3
 _WITHOUT_DURATION: Final = frozenset({"mpegts", "mpeg"})
 # These have the same film in several qualities, of which each that is read is fetched.
 _PLAYLISTS: Final = frozenset({"hls", "dash"})
+_FEW_FRAMES: Final = 3
+_FEW: Final = 0.01
+"""So few pictures that can't be decoded are not told: a recording may begin with them."""
 _STILL: Final = 8
 """A stream is no film beside another that has as many times its packets."""
 
@@ -48,8 +61,10 @@ def check_source(said: Messages, scan: PacketScan, *, is_web: bool) -> None:
     end_s = scan.end_s
     missing = None
     if whole_s is not None:
-        least_s = whole_s - max(said.start_s, 0) - max(_SLACK_S, _SLACK * whole_s)
-        if end_s < least_s:
+        slack_s = max(_SLACK_S, _SLACK * whole_s)
+        if said.format not in _PLAYLISTS:  # their durations are sums of rounded ones
+            slack_s = min(slack_s, _MOST_SLACK_S)
+        if end_s < whole_s - max(said.start_s, 0) - slack_s and not _is_of_chapters(said, whole_s):
             missing = f"the source ends after {_s(end_s)} of {_s(whole_s)}"
     fault = said.fault
     if is_web and fault is not None and fault.cause == "unknown":
@@ -76,6 +91,14 @@ def check_source(said: Messages, scan: PacketScan, *, is_web: bool) -> None:
         )
 
 
+def _is_of_chapters(said: Messages, whole_s: float) -> bool:
+    """Whether a duration may be that of chapters, which some take for the film's (ffmpeg 5.1).
+
+    MP4 and QuickTime have them as a track. Where such a file breaks off ffmpeg says so anyway.
+    """
+    return "mp4" in said.format and said.chapters_end_s > whole_s - _CHAPTERS_SLACK_S
+
+
 def check_output(said: Messages, scan: PacketScan, of: Messages, output: PacketScan) -> None:
     """Raise `VerificationError` if a stream of the output ends before that which it was made of.
 
@@ -99,9 +122,32 @@ def check_output(said: Messages, scan: PacketScan, of: Messages, output: PacketS
             )
 
 
-def remarks_on(said: Messages, scan: PacketScan) -> list[str]:
+class Frames(NamedTuple):
+    """How many frames ffmpeg has encoded, and of these repeated, or not encoded, by the clock."""
+
+    encoded: int = 0
+    repeated: int = 0
+    dropped: int = 0
+
+    def told(self, name: str, value: str) -> "Frames":
+        """Take in a line of ffmpeg's progress."""
+        field = _PROGRESS.get(name)
+        return self._replace(**{field: int(value)}) if field and value.isdecimal() else self
+
+    @property
+    def decoded(self) -> int:
+        """How many were decoded."""
+        return self.encoded - self.repeated + self.dropped
+
+
+_PROGRESS: Final = {"frame": "encoded", "dup_frames": "repeated", "drop_frames": "dropped"}
+
+
+def remarks_on(said: Messages, scan: PacketScan, frames: Frames) -> list[str]:
     """Tell what is wrong with a source that is whole."""
     remarks = []
+    if told := _undecoded(said, scan, frames):
+        remarks.append(told)
     corrupt = max(said.damaged, sum(track.corrupt for track in scan.tracks.values()))
     if corrupt:
         remarks.append(f"damaged packets or frames: {corrupt}")
@@ -110,6 +156,20 @@ def remarks_on(said: Messages, scan: PacketScan) -> list[str]:
     if said.errors:
         remarks.append(f"errors that ffmpeg passed over: {said.errors}, first: {said.first_error}")
     return remarks
+
+
+def _undecoded(said: Messages, scan: PacketScan, frames: Frames) -> str | None:
+    """Tell of pictures that were read but gave none, such as those of zeros.
+
+    That there are fewer says nothing by itself: two packets may be the fields of one picture.
+    """
+    film = next((source for source, output, made in said.mapped if (output, made) == (0, 0)), None)
+    number = next((it for source, it in _scanned(said) if source == film), None)
+    shown = scan.tracks[number].shown if number in scan.tracks else 0
+    missing = shown - frames.decoded
+    if not said.errors or missing < max(_FEW_FRAMES, _FEW * shown):
+        return None
+    return f"pictures that could not be decoded: {missing} of {shown}"
 
 
 def scanned_of(listed: Messages, film: str | None = None) -> list[str]:

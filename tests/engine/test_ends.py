@@ -7,50 +7,12 @@ import pytest
 
 from dispatcher.cli.engine import _tell_of
 from dispatcher.engine.demuxers import media_demuxers
-from dispatcher.engine.ends import (
-    cut_off,
-    find_pyav,
-    is_cut_ogg,
-    is_cut_riff,
-    is_cut_transport_stream,
-)
+from dispatcher.engine.ends import cut_off, find_pyav
 from dispatcher.engine.ffmpeg import Checks, Ffmpeg
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.support.sources import cut, make, make_mp4
 
 pytest_plugins = ["tests.support.engine_fixtures"]
-
-
-@pytest.mark.parametrize(("size", "sync"), [(188, 0), (192, 4), (204, 0)])
-def test_a_transport_stream_ends_with_a_whole_packet(size: int, sync: int) -> None:
-    packet = bytes(sync) + b"\x47" + bytes(range(1, 60)) * 4
-    stream = packet[:size] * 9
-    assert not is_cut_transport_stream(stream)
-    for part in (1, 4, 5, 100, size - 1):
-        assert is_cut_transport_stream(stream + packet[:part])
-    assert not is_cut_transport_stream(stream + b"something else")
-    assert not is_cut_transport_stream(b"")
-    assert not is_cut_transport_stream(bytes(5_000))
-
-
-def test_an_ogg_file_ends_with_a_whole_page() -> None:
-    page = b"OggS" + bytes(22) + b"\x02" + b"\x05\x01" + b"sound!"
-    assert not is_cut_ogg(page * 2)
-    assert not is_cut_ogg(page + b"something else")
-    assert not is_cut_ogg(b"")
-    for kept in range(4, len(page)):
-        assert is_cut_ogg(page + page[:kept])
-
-
-def test_a_riff_file_has_what_it_declares() -> None:
-    head = b"RIFF" + (100).to_bytes(4, "little")
-    assert is_cut_riff(head, 100)
-    assert not is_cut_riff(head, 108)
-    assert not is_cut_riff(head, 10_000)
-    for unknown in (bytes(4), b"\xff" * 4):
-        assert not is_cut_riff(b"RIFF" + unknown, 100)
-    assert not is_cut_riff(b"RIFX" + head[4:], 10)
-    assert not is_cut_riff(b"RI", 2)
 
 
 # The decoder in its own process

@@ -7,7 +7,13 @@ import pytest
 from dispatcher.engine.ffmpeg_errors import VerificationError
 from dispatcher.engine.messages import Messages
 from dispatcher.engine.scan import PacketScan
-from dispatcher.engine.verification import check_source, film_among, remarks_on, scanned_of
+from dispatcher.engine.verification import (
+    Frames,
+    check_source,
+    film_among,
+    remarks_on,
+    scanned_of,
+)
 
 HEAD: Final = ("#software: Lavf", "#tb 0: 1/1000", "#media_type 0: video", "#codec_id 0: h264")
 
@@ -170,7 +176,9 @@ def test_a_duration_that_is_a_guess_is_none() -> None:
         (3_760, "00:00:04.00", "-1.000000", "matroska,webm"),
         (100, "N/A", "0.000000", "flv"),
         (4_000, "00:15:00.00", "1.400000", "mpegts"),
-        (594_100, "00:10:00.00", "0.000000", "avi"),
+        (198_100, "00:03:20.00", "0.000000", "avi"),
+        (598_100, "00:10:00.00", "0.000000", "avi"),
+        (594_100, "00:10:00.00", "0.000000", "hls"),
     ],
 )
 def test_a_source_may_end_a_little_before_its_duration(
@@ -187,6 +195,24 @@ def test_a_source_that_ends_earlier_fails(is_web: bool) -> None:
         check_source(said(*listing().splitlines()), scan, is_web=is_web)
     assert str(told.value) == "the source ends after 3.7 s of 4 s"
     assert told.value.cause == ("source_away" if is_web else "source_bad")
+
+
+@pytest.mark.parametrize(("end_ms", "form"), [(7_197_900, "mov,mp4"), (7_127_000, "hls")])
+def test_of_a_long_film_no_more_may_be_missing_than_of_a_short_one(end_ms: int, form: str) -> None:
+    scan = scanned(f"0, 0, 0, {end_ms}, 9, 0x1")
+    with pytest.raises(VerificationError, match="the source ends after 71"):
+        check_source(said(*listing("02:00:00.00", form=form).splitlines()), scan, is_web=False)
+
+
+def test_a_duration_that_is_that_of_chapters_is_none() -> None:
+    chapter = "[info]     Chapter #0:1: start 1.000000, end 9.000000"
+    scan = scanned("0, 0, 0, 4000, 9, 0x1")
+    check_source(said(*listing("00:00:09.00").splitlines(), chapter), scan, is_web=False)
+    for length, form in (("00:00:08.80", "matroska,webm"), ("00:00:20.00", "mov,mp4")):
+        with pytest.raises(VerificationError):
+            check_source(
+                said(*listing(length, form=form).splitlines(), chapter), scan, is_web=False
+            )
 
 
 def test_a_gap_alone_is_no_hole_and_damage_alone_neither() -> None:
@@ -213,12 +239,43 @@ def test_remarks_tell_what_was_found() -> None:
         "[aac @ 0x5] [error] invalid band type",
         "[aac @ 0x5] [error] and more",
     )
-    assert remarks_on(messages, scanned()) == [
+    assert remarks_on(messages, scanned(), Frames()) == [
         "damaged packets or frames: 1",
         "jumps of time: 1",
         "errors that ffmpeg passed over: 2, first: invalid band type",
     ]
-    assert remarks_on(said(), scanned()) == []
+    assert remarks_on(said(), scanned(), Frames()) == []
+
+
+@pytest.mark.parametrize(
+    ("progress", "told"),
+    [
+        (("frame=90", "dup_frames=0", "drop_frames=0"), "10 of 100"),
+        (("frame=90", "frame=100", "dup_frames=20", "drop_frames=x"), "20 of 100"),
+        (("frame=80", "drop_frames=20"), None),
+        (("frame=98",), None),
+        (("frame=120",), None),
+    ],
+)
+def test_pictures_that_gave_none_are_told(progress: tuple[str, ...], told: str | None) -> None:
+    frames = Frames()
+    for line in progress:
+        name, _, value = line.partition("=")
+        frames = frames.told(name, value)
+    mapping = (
+        "[info] Stream mapping:",
+        "[info]   Stream #0:1 -> #0:0 (h264 (native) -> mpeg4 (native))",
+        "[info]   Stream #0:0 -> #1:0 (copy)",
+        "[info]   Stream #0:1 -> #1:1 (copy)",
+    )
+    scan = scanned(
+        "#tb 1: 1/1000", "1, -1, -1, 1, 9, 0x1", *(f"1, {n}, {n}, 1, 9, 0x1" for n in range(100))
+    )
+    error = "[h264 @ 0x5] [error] no frame!"
+    remarks = remarks_on(said(*mapping, error), scan, frames)
+    expected = [] if told is None else [f"pictures that could not be decoded: {told}"]
+    assert [it for it in remarks if it.startswith("pictures")] == expected
+    assert remarks_on(said(*mapping), scan, frames) == []
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from dispatcher.engine.ffmpeg import Input
 from dispatcher.engine.networks import SourceNetworks
-from dispatcher.engine.source_errors import SourceRefusedError
+from dispatcher.engine.source_errors import SourceAwayError, SourceRefusedError
 from dispatcher.engine.sources import (
     FILE_PROTOCOLS,
     STREAM_FROM_MB,
@@ -141,6 +141,26 @@ async def test_an_opened_file_is_closed_at_the_end(root: Path) -> None:
     assert list(folder.iterdir()) == []
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(file)
+
+
+@pytest.mark.parametrize("how", ["longer", "other"])
+async def test_a_file_that_is_written_to_while_it_is_read_is_away(
+    how: str, root: Path, tmp_path: Path
+) -> None:
+    path = root / "growing.mp4"
+    path.write_bytes(VIDEO)
+
+    async def read_as_it_is_written() -> None:
+        async with opened(path.as_uri(), tmp_path, root):
+            with path.open("ab" if how == "longer" else "r+b") as file:
+                file.write(b"more")
+            os.utime(path, ns=(1, 1))
+
+    with pytest.raises(SourceAwayError) as told:
+        await read_as_it_is_written()
+    assert str(told.value) == (
+        f"{path}: was written to while it was read; a source must be finished"
+    )
 
 
 async def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
@@ -396,7 +416,7 @@ async def test_a_large_video_is_for_ffmpeg_to_stream(tmp_path: Path) -> None:
         async with opened(url, tmp_path, size_mb=STREAM_FROM_MB) as source:
             assert (source.url, source.protocols) == (url, WEB_PROTOCOLS)
             assert source.proxy_port
-        assert server.asked == []
+        assert [asked.headers["range"] for asked in server.asked] == ["bytes=0-4095"]
 
 
 @pytest.mark.parametrize(

@@ -233,10 +233,13 @@ async def test_a_cancelled_transcode_returns_when_ffmpeg_has_ended(
         path=program(tmp_path / "ffmpeg", f"echo $$ > {told}", then=FFMPEG),
         sandbox=ffmpeg.sandbox._replace(readable=("/",)),
     )
+
+    async def begun() -> str | None:
+        return told.read_text() or None if told.exists() else None
+
     async with web(answering(Answer(body=b"\0", then_silence=True))) as server:
         run = asyncio.create_task(stream(ours, f"{server.url}/clip.mp4", tmp_path / "output"))
-        await server.held.wait()
-        pid = int(told.read_text())
+        pid = int(await eventually(begun))
         assert lives(pid)
         run.cancel()
         with pytest.raises(asyncio.CancelledError):

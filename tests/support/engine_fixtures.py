@@ -29,7 +29,7 @@ async def each_ffmpeg(request: pytest.FixtureRequest, ffmpeg: Ffmpeg) -> Ffmpeg:
     if request.param == "packaged":
         return ffmpeg
     if (installed := shutil.which("ffmpeg")) is None:
-        pytest.skip("no ffmpeg is installed on this machine")
+        pytest.skip("no ffmpeg is on PATH; run scripts/setup as root, or: apt-get install ffmpeg")
     return await _with_a_quick_codec_first(Path(installed))
 
 

@@ -62,7 +62,9 @@ def make_clips(folder: Path) -> Clips:
         concat=folder / "concat.ffconcat",
         playlist=folder / "playlist.m3u8",
     )
-    _ffmpeg(*PICTURE, *TONE, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac", clips.plain)
+    h264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac")
+    # With its index in front, it can be streamed from any server.
+    _ffmpeg(*PICTURE, *TONE, *h264, "-movflags", "+faststart", clips.plain)
     odd = ("-f", "lavfi", "-i", "testsrc=s=97x65:r=25:d=0.4")
     _ffmpeg(*odd, *TONE, "-c:v", "ffv1", "-pix_fmt", "yuv444p", "-c:a", "flac", clips.odd)
     _ffmpeg(

@@ -178,6 +178,59 @@ def _avi(film: Path) -> Path:
     return path
 
 
+def _chapters_beyond(film: Path) -> Path:
+    """Chapters that go on when the film is over: ffmpeg 5.1 takes their end for the film's."""
+    told = film.with_name("chapters.txt")
+    told.write_text(
+        ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1\nSTART=0\nEND=1\n"
+        "[CHAPTER]\nTIMEBASE=1/1\nSTART=1\nEND=3600\n"
+    )
+    path = film.with_name("chapters.mp4")
+    maps = ("-map", "0", "-map_chapters", "1", "-c", "copy", *FAST_START)
+    make("-i", film, "-i", told, *maps, path)
+    return path
+
+
+def _program_stream(film: Path) -> Path:
+    path = film.with_name("program.mpg")
+    make("-i", film, "-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2", path)
+    return path
+
+
+def _windows(film: Path) -> Path:
+    path = film.with_name("windows.wmv")
+    make("-i", film, "-c:v", "wmv2", "-c:a", "wmav2", path)
+    return path
+
+
+def _without_index(film: Path) -> Path:
+    path = _avi(film)
+    data = bytearray(path.read_bytes())
+    del data[data.rindex(b"idx1") :]
+    data[4:8] = (len(data) - 8).to_bytes(4, "little")
+    path.write_bytes(data)
+    return path
+
+
+def _with_more_behind(film: Path) -> Path:
+    path = _copied(film, "more.ts")
+    path.write_bytes(path.read_bytes() + bytes(5_000))
+    return path
+
+
+def _sparse(film: Path) -> Path:
+    """Two pictures in four seconds, as of slides."""
+    path = film.with_name("slides.mp4")
+    make("-i", film, "-r", "0.5", *H264, "-c:a", "copy", path)
+    return path
+
+
+def _long_sound(film: Path) -> Path:
+    path = film.with_name("long-sound.mp4")
+    make("-i", film, "-c:v", "copy", "-af", "apad=pad_dur=6", path)
+    return path
+
+
 GOOD: Final[dict[str, Callable[[Path], Path]]] = {
     "whole mp4": lambda film: film,
     "whole mkv": lambda film: _copied(film, "whole.mkv"),
@@ -201,6 +254,13 @@ GOOD: Final[dict[str, Callable[[Path], Path]]] = {
     "short sound": _short_sound,
     "recording from the middle of a GOP": _mid_gop,
     "open GOPs": _open_gops,
+    "chapters that outlast the film": _chapters_beyond,
+    "program stream": _program_stream,
+    "windows media": _windows,
+    "avi without index": _without_index,
+    "something behind a ts": _with_more_behind,
+    "slides": _sparse,
+    "sound that outlasts the film": _long_sound,
 }
 """Sources that are whole, however odd: each makes one from a film, beside it."""
 
