@@ -38,6 +38,7 @@ __all__ = [
     "heartbeat",
     "json_object",
     "submission",
+    "submission_of_batch",
 ]
 
 MAX_INTEGER: Final = 2**63 - 1
@@ -80,15 +81,29 @@ def json_object(body: bytes) -> dict[str, Any]:
 def submission(body: bytes, key: bytes | None = None) -> SubmitJob:
     """Parse protocol.md 1.1, with the header `Idempotency-Key` if there was one."""
     idempotency_key = _idempotency_key(key)
+    return _submission(json_object(body), idempotency_key)
+
+
+def submission_of_batch(body: bytes) -> SubmitJob:
+    """Parse one of many submissions, which has its idempotency key in a field."""
     fields = json_object(body)
+    key = fields.get("idempotency_key")
+    if key is not None:
+        if not isinstance(key, str):
+            _bad("'idempotency_key' must be a string.")
+        _limit(key, "idempotency_key", MAX_KEY)
+    return _submission(fields, key or None)
+
+
+def _submission(fields: dict[str, Any], idempotency_key: str | None) -> SubmitJob:
     for name in ("source_url", "target_codec"):
         if not isinstance(fields.get(name), str):
             _bad(f"'{name}' is missing or not a string.")
     _limit(fields["source_url"], "source_url", MAX_URL)
     _limit(fields["target_codec"], "target_codec", MAX_NAME)
-    job_size = _number(fields, "job_size", 0.0)
-    max_retries = _integer(fields, "max_retries", 3)
-    priority = _integer(fields, "priority", 0)
+    job_size = _number(fields, "job_size") if "job_size" in fields else 0.0
+    max_retries = _integer(fields, "max_retries") if "max_retries" in fields else 3
+    priority = _integer(fields, "priority") if "priority" in fields else 0
     if priority > MAX_PRIORITY:
         _bad(f"'priority' must be at most {MAX_PRIORITY}.")
     return SubmitJob(

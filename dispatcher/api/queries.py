@@ -17,7 +17,7 @@ from dispatcher.serving.selection import Selection
 from dispatcher.serving.views import ListJobs
 from projections.jobs import STATUSES
 
-__all__ = ["DEFAULT_LIMIT", "MAX_LIMIT", "Slice", "cursor", "listing", "one_page", "part"]
+__all__ = ["DEFAULT_LIMIT", "MAX_LIMIT", "Slice", "cursor", "flag", "listing", "one_page", "part"]
 
 DEFAULT_LIMIT: Final = 1_000
 MAX_LIMIT: Final = 10_000
@@ -79,6 +79,13 @@ def cursor(request: Request[Any, Any, Any], head: int) -> int | None:
     if after > head:
         _bad(f"'{name}' must be at most {head}, the log's last seq; it is of another log.")
     return after
+
+
+def flag(query: Mapping[str, str], name: str) -> bool:
+    """Parse a parameter that is `true` or `false`, and `false` if it is missing."""
+    if (text := query.get(name, "false")) not in {"true", "false"}:
+        _bad(f"'{name}' must be 'true' or 'false'.")
+    return text == "true"
 
 
 def _type(query: Mapping[str, str]) -> str | None:

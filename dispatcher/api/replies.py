@@ -23,8 +23,9 @@ def render(settled: Settle, projections: Projections) -> Answer:
             if (job := projections.jobs.get(job_id)) is None:
                 raise LookupError(job_id)
             # A job that was submitted before may have come far since.
-            is_repeat = isinstance(command, commands.SubmitJob) and not is_new
-            return json_answer(as_submitted(job) if is_repeat else job)
+            if isinstance(command, commands.SubmitJob) and not is_new:
+                return json_answer(as_submitted(job, command.priority))
+            return json_answer(job)
         case _, NoWork():
             return Answer(204)
         case commands.ReportHeartbeat(engine_id), Orders(cancel, drain):

@@ -22,6 +22,9 @@ from projections.jobs import STATUSES
 __all__ = [
     "ASSIGNMENT",
     "AS_OF",
+    "ATOMIC",
+    "BATCH",
+    "BATCH_LINE",
     "BENCHMARK",
     "FAILURE",
     "HEARTBEAT",
@@ -54,6 +57,12 @@ SUBMISSION: Final = _body(
     max_retries=_count(default=3),
     priority=_count(maximum=MAX_PRIORITY, default=0),
 )
+BATCH_LINE: Final = _body(
+    ["source_url", "target_codec"],
+    **(SUBMISSION.properties or {}),
+    idempotency_key=Schema(type=OpenAPIType.STRING, max_length=MAX_KEY),
+)
+BATCH: Final = Schema(type=OpenAPIType.ARRAY, items=BATCH_LINE)
 HEARTBEAT: Final = _body(
     ["engine_id"],
     engine_id=_NAME,
@@ -87,6 +96,12 @@ ASSIGNMENT: Final = _body(
 )
 IDEMPOTENCY_KEY: Final = Parameter(
     "Idempotency-Key", "header", schema=Schema(type=OpenAPIType.STRING, max_length=MAX_KEY)
+)
+ATOMIC: Final = Parameter(
+    "atomic",
+    "query",
+    schema=Schema(type=OpenAPIType.BOOLEAN, default=False),
+    description="submit all jobs or none",
 )
 AS_OF: Final = Parameter(
     "as_of",

@@ -29,6 +29,7 @@ __all__ = [
     "ResumeEngine",
     "RetryJob",
     "SubmitJob",
+    "SubmitJobs",
     "TakeBackJob",
     "TimeOutJob",
     "UnblockEngine",
@@ -45,7 +46,7 @@ class Caller(msgspec.Struct, frozen=True):
     request_id: str | None = None
 
 
-class SubmitJob(msgspec.Struct, frozen=True):
+class SubmitJob(msgspec.Struct, frozen=True, gc=False):
     """Queue a job (protocol.md 1.1). `job_size` is in MB, `priority` 0 to 100.
 
     A job without a `job_id` is given one that is derived from the time. A second submission with
@@ -59,6 +60,12 @@ class SubmitJob(msgspec.Struct, frozen=True):
     max_retries: int = 3
     priority: int = 0
     idempotency_key: str | None = None
+
+
+class SubmitJobs(msgspec.Struct, frozen=True):
+    """Queue many jobs, each as a `SubmitJob` of its own would be, one after the other."""
+
+    submissions: tuple[SubmitJob, ...]
 
 
 class ReportHeartbeat(msgspec.Struct, frozen=True):
@@ -209,6 +216,7 @@ class ReleaseJob(msgspec.Struct, frozen=True):
 
 Command = (
     SubmitJob
+    | SubmitJobs
     | ReportHeartbeat
     | ReportBenchmark
     | CompleteJob

@@ -27,6 +27,7 @@ __all__ = [
     "Refused",
     "Reply",
     "Requeued",
+    "Submitted",
 ]
 
 
@@ -64,7 +65,7 @@ class Done(msgspec.Struct, frozen=True):
     """The requested state holds, whether or not that took an event."""
 
 
-class JobIs(msgspec.Struct, frozen=True):
+class JobIs(msgspec.Struct, frozen=True, gc=False):
     """The job that a submission made, or that was assigned.
 
     It is not `is_new` if the same submission made it earlier, or if the engine that resumes already
@@ -98,7 +99,13 @@ class Orders(msgspec.Struct, frozen=True):
     drain: bool = False
 
 
-Reply = Refused | Done | JobIs | NoWork | Requeued | Ended | Orders
+class Submitted(msgspec.Struct, frozen=True):
+    """What became of each of many submissions."""
+
+    replies: tuple[JobIs | Refused, ...]
+
+
+Reply = Refused | Done | JobIs | NoWork | Requeued | Ended | Orders | Submitted
 
 DONE: Final = Done()
 NO_WORK: Final = NoWork()

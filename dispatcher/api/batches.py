@@ -1,0 +1,219 @@
+"""`POST /jobs/batch`: many submissions in one request, and one answer to each.
+
+A batch is a JSON array, or NDJSON: one submission a line. The answer has the same form and the same
+order. Each of its lines has the status and the job, or the text of the error, that the submission
+would get as a request of its own.
+
+Laws:
+- What the answer may weigh is held of the key's share before anything is done, so a batch that was
+  carried out is never answered with 429.
+- Parsing is done in parts, and others use the event loop in between.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from litestar import Request, post
+from litestar.types import ASGIApp
+
+from dispatcher.api import bodies, queries
+from dispatcher.api.answers import JSON, NDJSON, Answer
+from dispatcher.api.errors import HttpError, status_of
+from dispatcher.api.requests import holding_of, service_of
+from dispatcher.api.routes import declared
+from dispatcher.api.schemas import ATOMIC, BATCH, BATCH_LINE
+from dispatcher.core.commands import SubmitJob, SubmitJobs
+from dispatcher.core.decider import refusals
+from dispatcher.core.dispatcher import Settle
+from dispatcher.core.replies import Refused, Submitted
+from dispatcher.serving.batches import NoneSubmittedError
+from dispatcher.serving.keys import Role
+from dispatcher.serving.quotas import PIECE_BYTES
+from projections import Projections
+from projections.jobs import JobView, as_submitted
+
+__all__ = ["BODIES", "HANDLERS", "MAX_SUBMISSIONS", "BatchLine"]
+
+MAX_SUBMISSIONS: Final = 10_000
+BODIES: Final = 8
+"""A batch may have so many times the bytes that any other body may have."""
+ANSWER_BYTES: Final = 512
+"""What an answer has at most beside the texts of its submission."""
+PART: Final = 250
+"""Submissions that are parsed at a time."""
+NOT_DONE: Final = "Failed Dependency: this line is right, but others are not, so nothing was done."
+_NDJSON_TYPES: Final = frozenset({NDJSON, b"application/ndjson", b"application/jsonl"})
+_SPACE: Final = b" \t\r\n"
+
+_encode = msgspec.json.Encoder().encode
+_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+class BatchLine(msgspec.Struct, omit_defaults=True):
+    """The answer to one submission of a batch: its `job`, or if it was refused the `error`."""
+
+    status: int
+    job: JobView | None = None
+    error: str | None = None
+
+
+class _Form(NamedTuple):
+    """How a batch and its answer are written: what stands before, between and after its lines."""
+
+    media_type: bytes
+    begin: bytes
+    between: bytes
+    end: bytes
+
+    def answer(self, status: int, lines: list[bytes]) -> Answer:
+        body = self.begin + self.between.join(lines) + (self.end if lines or self.begin else b"")
+        return Answer(status, body, self.media_type)
+
+
+_ARRAY: Final = _Form(JSON, b"[", b",", b"]")
+_LINES: Final = _Form(NDJSON, b"", b"\n", b"\n")
+
+
+@post(
+    "/jobs/batch",
+    status_code=200,
+    request_max_body_size=None,  # `_body` has a limit of its own
+    **declared(
+        needs=Role.CLIENT,
+        answers={200: list[BatchLine], 409: list[BatchLine], 429: str},
+        body=BATCH,
+        line=BATCH_LINE,
+        parameters=[ATOMIC],
+        writes=True,
+    ),
+)
+async def submit_batch(request: Request[Any, Any, Any]) -> ASGIApp:
+    """Submit up to 10,000 jobs, each by itself, or with `atomic=true` all or none.
+
+    The body is a JSON array, or NDJSON (application/x-ndjson); the answer has the same form. A
+    submission may have an `idempotency_key`, which means what the header means for a single one.
+    """
+    is_atomic = queries.flag(request.query_params, "atomic")
+    form, texts = await _texts(request)
+    parsed: list[SubmitJob | HttpError] = []
+    for first in range(0, len(texts), PART):
+        if first:
+            await asyncio.sleep(0)
+        parsed += map(_parsed, texts[first : first + PART])
+    submissions = [it for it in parsed if isinstance(it, SubmitJob)]
+    service, caller = service_of(request), request.scope["state"]["caller"]
+    if is_atomic and len(submissions) < len(parsed):
+        refused = await service.explain(lambda fleet: refusals(fleet, submissions))
+        return form.answer(409, _none_submitted(parsed, refused))
+    try:
+        answers = await service.submit_all(submissions, caller, _lines, is_atomic=is_atomic)
+    except NoneSubmittedError as error:
+        return form.answer(409, _none_submitted(parsed, error.refusals))
+    if len(answers) == len(parsed):
+        return form.answer(200, answers)
+    rest = iter(answers)
+    lines = [
+        _error(it.status, str(it)) if isinstance(it, HttpError) else next(rest) for it in parsed
+    ]
+    return form.answer(200, lines)
+
+
+async def _texts(request: Request[Any, Any, Any]) -> tuple[_Form, list[bytes]]:
+    """Read the body, and split it into the texts of its submissions."""
+    body = await _body(request)
+    is_json, form = True, _ARRAY
+    told = request.scope["state"]["headers"].get(b"content-type", b"").partition(b";")[0]
+    media_type = told.strip().lower()
+    if media_type in _NDJSON_TYPES or (media_type != JSON and body.lstrip(_SPACE)[:1] == b"{"):
+        is_json, form = False, _LINES
+    texts = _elements(body) if is_json else [it for it in body.split(b"\n") if it.strip(_SPACE)]
+    if len(texts) > MAX_SUBMISSIONS:
+        raise _too_large(
+            f"a batch has at most {MAX_SUBMISSIONS:,} jobs, and this one {len(texts):,}"
+        )
+    holding_of(request.scope).at_least(len(body) + ANSWER_BYTES * len(texts))
+    return form, texts
+
+
+async def _body(request: Request[Any, Any, Any]) -> bytes:
+    limit: int = request.app.state.batch_limit_bytes
+    too_large = _too_large(f"a batch has at most {limit:,} bytes; send it in parts")
+    declared_bytes = request.scope["state"]["headers"].get(b"content-length", b"")
+    if declared_bytes.isdigit() and int(declared_bytes) > limit:
+        raise too_large
+    holding, body = holding_of(request.scope), bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > limit:
+            raise too_large
+        if len(body) > PIECE_BYTES:
+            holding.at_least(len(body))
+    return bytes(body)
+
+
+def _too_large(text: str) -> HttpError:
+    return HttpError(413, f"Request Entity Too Large: {text}")
+
+
+def _elements(body: bytes) -> list[bytes]:
+    if not body:
+        raise HttpError(400, "Invalid JSON: the body is empty")
+    try:
+        return [bytes(it) for it in _decode_array(body)]
+    except msgspec.ValidationError as error:
+        raise HttpError(
+            400, "Bad Request: a batch must be an array of jobs, or NDJSON (application/x-ndjson)."
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise HttpError(400, f"Invalid JSON: {error}") from error
+    except RecursionError as error:
+        raise HttpError(400, "Invalid JSON: nested too deeply") from error
+
+
+def _parsed(text: bytes) -> SubmitJob | HttpError:
+    try:
+        return bodies.submission_of_batch(text)
+    except HttpError as error:
+        return error
+
+
+def _lines(settled: Settle, projections: Projections) -> list[bytes]:
+    """Word the answers to a part of a batch."""
+    if not isinstance(settled.command, SubmitJobs) or not isinstance(settled.reply, Submitted):
+        raise TypeError(f"{type(settled.command).__name__} is no part of a batch")
+    lines = []
+    for submission, reply in zip(settled.command.submissions, settled.reply.replies, strict=True):
+        if isinstance(reply, Refused):
+            lines.append(_error(status_of(reply), reply.text))
+            continue
+        if (job := projections.jobs.get(reply.job_id)) is None:
+            raise LookupError(reply.job_id)
+        shown = job if reply.is_new else as_submitted(job, submission.priority)
+        lines.append(b'{"status":200,"job":%b}' % _encode(shown))
+    return lines
+
+
+def _error(status: int, text: str) -> bytes:
+    return _encode({"status": status, "error": text.encode(errors="replace").decode()})
+
+
+def _none_submitted(
+    parsed: list[SubmitJob | HttpError], refused: Sequence[Refused | None]
+) -> list[bytes]:
+    """Word the answers to a batch of which nothing was done."""
+    rest, lines = iter(refused), []
+    for it in parsed:
+        match it if isinstance(it, HttpError) else next(rest):
+            case HttpError(status=status) as error:
+                lines.append(_error(status, str(error)))
+            case Refused() as why:
+                lines.append(_error(status_of(why), why.text))
+            case None:
+                lines.append(_error(HTTPStatus.FAILED_DEPENDENCY, NOT_DONE))
+    return lines
+
+
+HANDLERS: Final = (submit_batch,)
