@@ -42,6 +42,8 @@ BODIES: Final = 8
 """A batch may have so many times the bytes that any other body may have."""
 ANSWER_BYTES: Final = 512
 """What an answer has at most beside the texts of its submission."""
+COMMAS: Final = 50
+"""More commas for each job than any array of 10,000 jobs has."""
 PART: Final = 250
 """Submissions that are parsed at a time."""
 NOT_DONE: Final = "Failed Dependency: this line is right, but others are not, so nothing was done."
@@ -109,7 +111,7 @@ async def submit_batch(request: Request[Any, Any, Any]) -> ASGIApp:
         refused = await service.explain(lambda fleet: refusals(fleet, submissions))
         return form.answer(409, _none_submitted(parsed, refused))
     try:
-        answers = await service.submit_all(submissions, caller, _lines, is_atomic=is_atomic)
+        answers = await service.submit_all(submissions, caller, _worded, is_atomic=is_atomic)
     except NoneSubmittedError as error:
         return form.answer(409, _none_submitted(parsed, error.refusals))
     if len(answers) == len(parsed):
@@ -124,16 +126,14 @@ async def submit_batch(request: Request[Any, Any, Any]) -> ASGIApp:
 async def _texts(request: Request[Any, Any, Any]) -> tuple[_Form, list[bytes]]:
     """Read the body, and split it into the texts of its submissions."""
     body = await _body(request)
-    is_json, form = True, _ARRAY
     told = request.scope["state"]["headers"].get(b"content-type", b"").partition(b";")[0]
     media_type = told.strip().lower()
     if media_type in _NDJSON_TYPES or (media_type != JSON and body.lstrip(_SPACE)[:1] == b"{"):
-        is_json, form = False, _LINES
-    texts = _elements(body) if is_json else [it for it in body.split(b"\n") if it.strip(_SPACE)]
+        form, texts = _LINES, _lines_of(body)
+    else:
+        form, texts = _ARRAY, _elements_of(body)
     if len(texts) > MAX_SUBMISSIONS:
-        raise _too_large(
-            f"a batch has at most {MAX_SUBMISSIONS:,} jobs, and this one {len(texts):,}"
-        )
+        raise _too_many(f"{len(texts):,}")
     holding_of(request.scope).at_least(len(body) + ANSWER_BYTES * len(texts))
     return form, texts
 
@@ -158,9 +158,21 @@ def _too_large(text: str) -> HttpError:
     return HttpError(413, f"Request Entity Too Large: {text}")
 
 
-def _elements(body: bytes) -> list[bytes]:
+def _too_many(has: str) -> HttpError:
+    return _too_large(f"a batch has at most {MAX_SUBMISSIONS:,} jobs, and this one has {has}")
+
+
+def _lines_of(body: bytes) -> list[bytes]:
+    if body.count(b"\n") > 2 * MAX_SUBMISSIONS:  # some may be empty
+        raise _too_many("many more lines")
+    return [it for it in body.split(b"\n") if it.strip(_SPACE)]
+
+
+def _elements_of(body: bytes) -> list[bytes]:
     if not body:
         raise HttpError(400, "Invalid JSON: the body is empty")
+    if body.count(b",") > COMMAS * MAX_SUBMISSIONS:  # it would be parsed for too long
+        raise _too_many("many more elements")
     try:
         return [bytes(it) for it in _decode_array(body)]
     except msgspec.ValidationError as error:
@@ -180,7 +192,7 @@ def _parsed(text: bytes) -> SubmitJob | HttpError:
         return error
 
 
-def _lines(settled: Settle, projections: Projections) -> list[bytes]:
+def _worded(settled: Settle, projections: Projections) -> list[bytes]:
     """Word the answers to a part of a batch."""
     if not isinstance(settled.command, SubmitJobs) or not isinstance(settled.reply, Submitted):
         raise TypeError(f"{type(settled.command).__name__} is no part of a batch")

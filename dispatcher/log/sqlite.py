@@ -13,12 +13,13 @@ Laws:
 - A batch is acknowledged only while the files under the log's names are the open ones; see `held`.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import aiosqlite
 
@@ -26,7 +27,7 @@ from dispatcher.locks import FileLock, LockHeldError
 from dispatcher.log import LogError, WrongHeadError, serialization
 from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA_VERSION, check, create, write_header
 from dispatcher.log.held import HeldFiles
-from dispatcher.log.merkle import Frontier, Subtree, grow
+from dispatcher.log.merkle import Frontier, Growth, Subtree, grow
 from dispatcher.log.migration import migrate
 from dispatcher.log.readers import Readers, connect, log_error, select_bounded
 from dispatcher.log.rows import COLUMNS, PAGE, appending
@@ -36,6 +37,9 @@ from dispatcher.log.writing import NotInsertedError, check_rules, sync_wal, tran
 from dispatcher.progress import Progress, silent
 
 __all__ = ["SqliteLog"]
+
+HASHED: Final = 250
+"""Events of a batch that are hashed at a time, which takes a millisecond."""
 
 
 class SqliteLog:
@@ -144,7 +148,7 @@ class SqliteLog:
             raise LogError(f"{self.path}: was opened for reading only")
         if self._writer.in_transaction:
             raise LogError(f"{self.path}: the last write was broken off; recover before the next")
-        growth = grow(self.tree, serialization.lines(batch))
+        growth = await _growth(self.tree, batch)
         statements = appending(batch, growth)
         rows = len(batch) + len(growth.subtrees)
         try:
@@ -293,6 +297,19 @@ class SqliteLog:
                 except UnicodeDecodeError as error:
                     return LogError(f"{self.path}: seq {seq} can't be read: {error}")
         return LogError(f"{self.path}: can't be read: an event is no text")
+
+
+async def _growth(tree: Frontier, batch: Sequence[LogEntry]) -> Growth:
+    """Return what a batch makes of the tree. Others use the event loop while it is hashed."""
+    leaf_hashes, subtrees = list[bytes](), list[tuple[int, int, bytes]]()
+    for first in range(0, len(batch), HASHED):
+        if first:
+            await asyncio.sleep(0)
+        piece = grow(tree, serialization.lines(batch[first : first + HASHED]))
+        tree = piece.frontier
+        leaf_hashes += piece.leaf_hashes
+        subtrees += piece.subtrees
+    return Growth(tree, leaf_hashes, subtrees)
 
 
 def _lock(log_path: Path) -> FileLock:
