@@ -162,6 +162,8 @@ def _changed(view: JobView, event: Event, at: datetime) -> JobView:
                 retries=0,
                 finished_at=None,
             )
+        case events.JobReprioritized():
+            return replace(view, priority=event.priority)
         case events.JobFailedPermanently():
             return replace(
                 view,

@@ -6,7 +6,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.types import ASGIApp
 
-from dispatcher.api import attempts, batches, engines, events, health, jobs, proofs
+from dispatcher.api import attempts, batches, engines, events, health, jobs, matching, proofs
 from dispatcher.api.auth import check_role
 from dispatcher.api.errors import HANDLERS
 from dispatcher.api.front import Front
@@ -41,6 +41,7 @@ def create_routes(service: Service, signer: Signer, body_limit_bytes: int) -> Li
         route_handlers=[
             *jobs.HANDLERS,
             *batches.HANDLERS,
+            *matching.HANDLERS,
             *attempts.HANDLERS,
             *engines.HANDLERS,
             *events.HANDLERS,

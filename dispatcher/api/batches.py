@@ -22,18 +22,17 @@ from litestar.types import ASGIApp
 from dispatcher.api import bodies, queries
 from dispatcher.api.answers import JSON, NDJSON, Answer
 from dispatcher.api.errors import HttpError, status_of
+from dispatcher.api.replies import error_line, render_each
 from dispatcher.api.requests import holding_of, service_of
 from dispatcher.api.routes import declared
 from dispatcher.api.schemas import ATOMIC, BATCH, BATCH_LINE
-from dispatcher.core.commands import SubmitJob, SubmitJobs
+from dispatcher.core.commands import SubmitJob
 from dispatcher.core.decider import refusals
-from dispatcher.core.dispatcher import Settle
-from dispatcher.core.replies import Refused, Submitted
+from dispatcher.core.replies import Refused
 from dispatcher.serving.batches import NoneSubmittedError
 from dispatcher.serving.keys import Role
 from dispatcher.serving.quotas import PIECE_BYTES
-from projections import Projections
-from projections.jobs import JobView, as_submitted
+from projections.jobs import JobView
 
 __all__ = ["BODIES", "HANDLERS", "MAX_SUBMISSIONS", "BatchLine"]
 
@@ -50,7 +49,6 @@ NOT_DONE: Final = "Failed Dependency: this line is right, but others are not, so
 _NDJSON_TYPES: Final = frozenset({NDJSON, b"application/ndjson", b"application/jsonl"})
 _SPACE: Final = b" \t\r\n"
 
-_encode = msgspec.json.Encoder().encode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -111,14 +109,14 @@ async def submit_batch(request: Request[Any, Any, Any]) -> ASGIApp:
         refused = await service.explain(lambda fleet: refusals(fleet, submissions))
         return form.answer(409, _none_submitted(parsed, refused))
     try:
-        answers = await service.submit_all(submissions, caller, _worded, is_atomic=is_atomic)
+        answers = await service.submit_all(submissions, caller, render_each, is_atomic=is_atomic)
     except NoneSubmittedError as error:
         return form.answer(409, _none_submitted(parsed, error.refusals))
     if len(answers) == len(parsed):
         return form.answer(200, answers)
     rest = iter(answers)
     lines = [
-        _error(it.status, str(it)) if isinstance(it, HttpError) else next(rest) for it in parsed
+        error_line(it.status, str(it)) if isinstance(it, HttpError) else next(rest) for it in parsed
     ]
     return form.answer(200, lines)
 
@@ -192,26 +190,6 @@ def _parsed(text: bytes) -> SubmitJob | HttpError:
         return error
 
 
-def _worded(settled: Settle, projections: Projections) -> list[bytes]:
-    """Word the answers to a part of a batch."""
-    if not isinstance(settled.command, SubmitJobs) or not isinstance(settled.reply, Submitted):
-        raise TypeError(f"{type(settled.command).__name__} is no part of a batch")
-    lines = []
-    for submission, reply in zip(settled.command.submissions, settled.reply.replies, strict=True):
-        if isinstance(reply, Refused):
-            lines.append(_error(status_of(reply), reply.text))
-            continue
-        if (job := projections.jobs.get(reply.job_id)) is None:
-            raise LookupError(reply.job_id)
-        shown = job if reply.is_new else as_submitted(job, submission.priority)
-        lines.append(b'{"status":200,"job":%b}' % _encode(shown))
-    return lines
-
-
-def _error(status: int, text: str) -> bytes:
-    return _encode({"status": status, "error": text.encode(errors="replace").decode()})
-
-
 def _none_submitted(
     parsed: list[SubmitJob | HttpError], refused: Sequence[Refused | None]
 ) -> list[bytes]:
@@ -220,11 +198,11 @@ def _none_submitted(
     for it in parsed:
         match it if isinstance(it, HttpError) else next(rest):
             case HttpError(status=status) as error:
-                lines.append(_error(status, str(error)))
+                lines.append(error_line(status, str(error)))
             case Refused() as why:
-                lines.append(_error(status_of(why), why.text))
+                lines.append(error_line(status_of(why), why.text))
             case None:
-                lines.append(_error(HTTPStatus.FAILED_DEPENDENCY, NOT_DONE))
+                lines.append(error_line(HTTPStatus.FAILED_DEPENDENCY, NOT_DONE))
     return lines
 
 

@@ -15,6 +15,7 @@ from dispatcher.core.commands import (
     AssignJob,
     CompleteJob,
     FailJob,
+    PrioritizeJob,
     ReportBenchmark,
     ReportedCause,
     ReportHeartbeat,
@@ -37,6 +38,7 @@ __all__ = [
     "failure",
     "heartbeat",
     "json_object",
+    "prioritization",
     "submission",
     "submission_of_batch",
 ]
@@ -103,9 +105,7 @@ def _submission(fields: dict[str, Any], idempotency_key: str | None) -> SubmitJo
     _limit(fields["target_codec"], "target_codec", MAX_NAME)
     job_size = _number(fields, "job_size") if "job_size" in fields else 0.0
     max_retries = _integer(fields, "max_retries") if "max_retries" in fields else 3
-    priority = _integer(fields, "priority") if "priority" in fields else 0
-    if priority > MAX_PRIORITY:
-        _bad(f"'priority' must be at most {MAX_PRIORITY}.")
+    priority = _priority(fields) if "priority" in fields else 0
     return SubmitJob(
         job_id=None,
         source_url=fields["source_url"],
@@ -115,6 +115,21 @@ def _submission(fields: dict[str, Any], idempotency_key: str | None) -> SubmitJo
         priority=priority,
         idempotency_key=idempotency_key,
     )
+
+
+def _priority(fields: dict[str, Any]) -> int:
+    priority = _integer(fields, "priority")
+    if priority > MAX_PRIORITY:
+        _bad(f"'priority' must be at most {MAX_PRIORITY}.")
+    return priority
+
+
+def prioritization(body: bytes, job_id: str) -> PrioritizeJob:
+    """Parse the body of `POST /jobs/{job_id}/priority`."""
+    fields = json_object(body)
+    if "priority" not in fields:
+        _bad("'priority' is missing.")
+    return PrioritizeJob(job_id, _priority(fields))
 
 
 def heartbeat(body: bytes) -> ReportHeartbeat:

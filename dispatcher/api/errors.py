@@ -27,6 +27,7 @@ _STATUS: Final = {
     Reason.JOB_IS_FINAL: 400,
     Reason.JOB_NOT_RETRYABLE: 400,
     Reason.REPORT_TOO_LARGE: 400,
+    Reason.JOB_NOT_WAITING: 409,
     Reason.JOB_ID_TAKEN: 409,
     Reason.KEY_REUSED: 409,
     Reason.NOT_THE_HOLDER: 409,

@@ -6,14 +6,19 @@ it shows what was true then, and nothing later.
 
 from urllib.parse import quote
 
+import msgspec
+
 from dispatcher.api.answers import Answer, json_answer, text_answer
+from dispatcher.api.errors import status_of
 from dispatcher.core import commands
 from dispatcher.core.dispatcher import Settle
-from dispatcher.core.replies import Done, Ended, JobIs, NoWork, Orders, Requeued
+from dispatcher.core.replies import Done, Ended, JobIs, NoWork, Orders, Refused, Requeued, Submitted
 from projections import Projections
 from projections.jobs import as_submitted
 
-__all__ = ["render"]
+__all__ = ["error_line", "render", "render_each"]
+
+_encode = msgspec.json.Encoder().encode
 
 
 def render(settled: Settle, projections: Projections) -> Answer:
@@ -43,6 +48,8 @@ def render(settled: Settle, projections: Projections) -> Answer:
             text = f"Job {job_id} cancelled"
         case commands.RetryJob(job_id), Done():
             text = f"Job {job_id} re-queued"
+        case commands.PrioritizeJob(job_id, priority), Done():
+            text = f"Job {job_id} has priority {priority}"
         case commands.ReportBenchmark(engine_id), Done():
             text = f"Benchmark result received from engine {engine_id}"
         case commands.DrainEngine(engine_id), Done():
@@ -54,3 +61,26 @@ def render(settled: Settle, projections: Projections) -> Answer:
         case command, reply:
             raise TypeError(f"no caller of {type(command).__name__} gets {type(reply).__name__}")
     return text_answer(200, text)
+
+
+def render_each(settled: Settle, projections: Projections) -> list[bytes]:
+    """Word the reply to many submissions: a line of JSON for each."""
+    if not isinstance(settled.command, commands.SubmitJobs) or not isinstance(
+        settled.reply, Submitted
+    ):
+        raise TypeError(f"{type(settled.command).__name__} is no part of a batch")
+    lines = []
+    for submission, reply in zip(settled.command.submissions, settled.reply.replies, strict=True):
+        if isinstance(reply, Refused):
+            lines.append(error_line(status_of(reply), reply.text))
+            continue
+        if (job := projections.jobs.get(reply.job_id)) is None:
+            raise LookupError(reply.job_id)
+        shown = job if reply.is_new else as_submitted(job, submission.priority)
+        lines.append(b'{"status":200,"job":%b}' % _encode(shown))
+    return lines
+
+
+def error_line(status: int, text: str) -> bytes:
+    """Word the error of one of many submissions, as a line of JSON."""
+    return _encode({"status": status, "error": text.encode(errors="replace").decode()})

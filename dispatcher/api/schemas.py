@@ -26,11 +26,13 @@ __all__ = [
     "BATCH",
     "BATCH_LINE",
     "BENCHMARK",
+    "DRY_RUN",
     "FAILURE",
     "HEARTBEAT",
     "IDEMPOTENCY_KEY",
     "LISTING",
     "OUTPUT",
+    "PRIORITY",
     "SUBMISSION",
 ]
 
@@ -63,6 +65,7 @@ BATCH_LINE: Final = _body(
     idempotency_key=Schema(type=OpenAPIType.STRING, max_length=MAX_KEY),
 )
 BATCH: Final = Schema(type=OpenAPIType.ARRAY, items=BATCH_LINE)
+PRIORITY: Final = _body(["priority"], priority=_count(maximum=MAX_PRIORITY))
 HEARTBEAT: Final = _body(
     ["engine_id"],
     engine_id=_NAME,
@@ -102,6 +105,12 @@ ATOMIC: Final = Parameter(
     "query",
     schema=Schema(type=OpenAPIType.BOOLEAN, default=False),
     description="submit all jobs or none",
+)
+DRY_RUN: Final = Parameter(
+    "dry_run",
+    "query",
+    schema=Schema(type=OpenAPIType.BOOLEAN, default=False),
+    description="only count the jobs that match",
 )
 AS_OF: Final = Parameter(
     "as_of",

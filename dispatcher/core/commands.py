@@ -22,6 +22,7 @@ __all__ = [
     "ForgetLostEngine",
     "LoseEngine",
     "NoticeAsking",
+    "PrioritizeJob",
     "ReleaseJob",
     "ReportBenchmark",
     "ReportHeartbeat",
@@ -144,6 +145,13 @@ class RetryJob(msgspec.Struct, frozen=True):
     job_id: str
 
 
+class PrioritizeJob(msgspec.Struct, frozen=True):
+    """Give a waiting job another priority, 0 to 100."""
+
+    job_id: str
+    priority: int
+
+
 class DrainEngine(msgspec.Struct, frozen=True):
     """Let an engine finish its job, and assign it no more."""
 
@@ -224,6 +232,7 @@ Command = (
     | AssignJob
     | CancelJob
     | RetryJob
+    | PrioritizeJob
     | DrainEngine
     | ResumeEngine
     | ForgetEngine

@@ -51,7 +51,11 @@ def decide(fleet: Fleet, command: Command, at: datetime, policy: Policy) -> Deci
         case commands.ReportHeartbeat():
             return heartbeat(fleet, command, at, policy)
         case (
-            commands.CompleteJob() | commands.FailJob() | commands.CancelJob() | commands.RetryJob()
+            commands.CompleteJob()
+            | commands.FailJob()
+            | commands.CancelJob()
+            | commands.RetryJob()
+            | commands.PrioritizeJob()
         ):
             job = fleet.jobs.get(command.job_id)
             if job is None:
@@ -215,7 +219,11 @@ def _assign(fleet: Fleet, command: commands.AssignJob) -> Decision:
 def _about_a_job(
     fleet: Fleet,
     job: Job,
-    command: commands.CompleteJob | commands.FailJob | commands.CancelJob | commands.RetryJob,
+    command: commands.CompleteJob
+    | commands.FailJob
+    | commands.CancelJob
+    | commands.RetryJob
+    | commands.PrioritizeJob,
     at: datetime,
     policy: Policy,
 ) -> Decision:
@@ -236,8 +244,23 @@ def _about_a_job(
             if job.status not in MAY_HAPPEN_TO[events.JobRetried]:
                 return _refused(Reason.JOB_NOT_RETRYABLE)
             return Decision((events.JobRetried(job.job_id),), DONE)
+        case commands.PrioritizeJob(_, priority):
+            return _prioritize(job, priority, policy)
         case _:
             assert_never(command)
+
+
+def _prioritize(job: Job, priority: int, policy: Policy) -> Decision:
+    """Give a waiting job the place that it would have if it had been submitted like this."""
+    if job.status != "pending":
+        status = job.status.replace("_", " ")
+        why = f"Conflict: job {job.job_id} is {status}, and only one that waits has a priority."
+        return Decision((), Refused(Reason.JOB_NOT_WAITING, why))
+    if job.priority == priority:
+        return Decision((), DONE)
+    arrived_at = EPOCH + timedelta(microseconds=job.place.waits_since_us + job.early_us)
+    waits_since = arrived_at - timedelta(seconds=priority * policy.priority_point_s)
+    return Decision((events.JobReprioritized(job.job_id, priority, waits_since),), DONE)
 
 
 def _forbidden(

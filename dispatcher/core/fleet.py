@@ -165,6 +165,8 @@ def evolve(fleet: Fleet, event: Event) -> None:
                 job.retries, job.failed_by, job.setbacks = 0, NO_ENGINES, NO_SETBACKS
                 job.output_url = None
                 fleet.queue.add(job)
+        case events.JobReprioritized():
+            _reprioritized(fleet, event)
         case events.AnswerRefused():
             pass
         case (
@@ -281,11 +283,29 @@ def _submitted(fleet: Fleet, event: events.JobSubmitted) -> None:
     place = Place(((event.waits_since or EPOCH) - EPOCH) // MICROSECOND, len(fleet.jobs))
     codec = sys.intern(event.target_codec)  # few codecs, very many jobs
     job = Job(event.job_id, codec, event.job_size, event.max_retries, place)
+    if event.priority:
+        job.priority = event.priority
+        if event.arrived_at is not None and event.waits_since is not None:
+            job.early_us = (event.arrived_at - event.waits_since) // MICROSECOND
     fleet.jobs[job.job_id] = job
     fleet.queue.add(job)
     fleet.newest = max(fleet.newest, event.arrived_at or EPOCH)
     if event.idempotency_key is not None:
         fleet.idempotent.setdefault(event.idempotency_key, event)
+
+
+def _reprioritized(fleet: Fleet, event: events.JobReprioritized) -> None:
+    if (job := fleet.jobs.get(event.job_id)) is None:
+        return
+    is_pending, not_before = job.status == "pending", fleet.queue.paused.get(job.job_id)
+    if is_pending:
+        fleet.queue.remove(job)
+    arrived_us = job.place.waits_since_us + job.early_us
+    waits_since_us = (event.waits_since - EPOCH) // MICROSECOND
+    job.priority, job.early_us = event.priority, arrived_us - waits_since_us
+    job.place = Place(waits_since_us, job.place.number)
+    if is_pending:
+        fleet.queue.add(job, not_before)
 
 
 def _assigned(fleet: Fleet, event: events.JobAssigned) -> None:

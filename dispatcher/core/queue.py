@@ -3,7 +3,8 @@
 Laws:
 - A pending job is here exactly once. No other job is here.
 - The fields that define a job's line and place do not change while it is here.
-- A job's place is fixed when it is submitted, so a job that is re-queued returns to it.
+- A job's place is fixed when it is submitted, and changes only with its priority. So a job that is
+  re-queued returns to it.
 - Jobs stand in lines. The jobs of a line have the same codec, have failed on the same engines, and
   are of about the same size. `scheduling` decides which engine may take which line.
 - Adding, removing, or finding the first job costs O(log n) in the pending jobs, times the lines of

@@ -38,6 +38,7 @@ class Reason(Enum):
     ENGINE_NOT_FOUND = "Engine not found"
     JOB_IS_FINAL = "Bad Request: Job is already in a final state."
     JOB_NOT_RETRYABLE = "Bad Request: Job is neither failed nor cancelled."
+    JOB_NOT_WAITING = "Conflict: only a job that waits can be given another priority."
     JOB_ID_TAKEN = "Conflict: a job with this id exists already."
     KEY_REUSED = "Conflict: this Idempotency-Key was used for another job."
     REPORT_TOO_LARGE = "Bad Request: all fields of an engine together must be at most 65536 bytes."

@@ -48,6 +48,7 @@ NAMES: Final[dict[type[Event], str]] = {
     events.JobProgressed: "job_progressed",
     events.JobCancelled: "job_cancelled",
     events.JobRetried: "job_retried",
+    events.JobReprioritized: "job_reprioritized",
     events.AnswerRefused: "answer_refused",
     events.EngineReported: "engine_reported",
     events.EngineReplaced: "engine_replaced",

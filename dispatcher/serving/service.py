@@ -195,6 +195,11 @@ class Service:
         await self._commits.durable()
         return found
 
+    def status_of(self, job_id: str) -> str | None:
+        """Return the status of a job that the next decision sees, which may not be durable yet."""
+        job = self._core.fleet.jobs.get(job_id)
+        return None if job is None else job.status
+
     def _take(
         self, command: Command, caller: Caller, render: Render[T], wait_s: float = 0.0
     ) -> tuple[Ticket[T], Wait | None]:

@@ -15,6 +15,7 @@ from dispatcher.core.commands import (
     CancelJob,
     DrainEngine,
     ForgetEngine,
+    PrioritizeJob,
     ResumeEngine,
     RetryJob,
     SubmitJob,
@@ -36,6 +37,8 @@ QUIETEST: Final = 0.3
 """The load of the quietest hour, as a share of the busiest."""
 KEYED: Final = 0.8
 """The share of submissions with an idempotency key."""
+WHIMS: Final = ("cancel", "cancel and retry", "retry", "retry", "submit again", "hurry")
+"""What a fickle client does next."""
 NOBODYS_CODEC: Final = "prores"
 
 
@@ -98,9 +101,11 @@ class Clients:
         if self._is_closed:
             return
         job_id = str(job.job_id)  # every simulated submission has one
-        match self._rng.choice(["cancel", "cancel and retry", "retry", "retry", "submit again"]):
+        match self._rng.choice(WHIMS):
             case "retry":
                 self._retry(job_id)
+            case "hurry":
+                self._send(PrioritizeJob(job_id, self._rng.randrange(101)))
             case "submit again" if job.idempotency_key is not None:
                 self._resubmit(job)
             case "submit again":
@@ -115,7 +120,9 @@ class Clients:
             self._send(RetryJob(job_id))
 
     def _send(
-        self, command: SubmitJob | CancelJob | RetryJob, lost: Callable[[], None] | None = None
+        self,
+        command: SubmitJob | CancelJob | RetryJob | PrioritizeJob,
+        lost: Callable[[], None] | None = None,
     ) -> None:
         self._network.send(Call(self._endpoint, command, lambda _: None, lost))
 
