@@ -43,6 +43,7 @@ for command in (
     jobs.why,
     jobs.cancel,
     jobs.retry,
+    jobs.priority,
     history.history,
     tail.tail,
     engines.engines,

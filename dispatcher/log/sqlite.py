@@ -9,7 +9,8 @@ Laws:
   commits.
 - The table guards itself: triggers refuse UPDATE, DELETE and any seq but the next one, so that not
   even the sqlite3 shell rewrites history by accident.
-- Readers open the file read-only and read short pages, so they never delay the writer.
+- Readers open the file read-only and read short pages, so they never delay the writer. Between two
+  pages they hold no transaction, so the WAL can be emptied; see `wal` for those of others.
 - A batch is acknowledged only while the files under the log's names are the open ones; see `held`.
 """
 
@@ -33,6 +34,7 @@ from dispatcher.log.readers import Readers, connect, log_error, select_bounded
 from dispatcher.log.rows import COLUMNS, PAGE, appending
 from dispatcher.log.serialization import LogEntry
 from dispatcher.log.tree import read_frontier, read_subtree
+from dispatcher.log.wal import WAL_LIMIT_BYTES, WalWatch
 from dispatcher.log.writing import NotInsertedError, check_rules, sync_wal, transact, use_wal
 from dispatcher.progress import Progress, silent
 
@@ -62,6 +64,7 @@ class SqliteLog:
         self._lock = lock
         self._columns = COLUMNS[schema].replace("data", "CAST(data AS BLOB)")
         self._held = held
+        self._wal = WalWatch(path)
         self._readers = Readers(path, lambda: None if held is None else held.check())
 
     @property
@@ -105,7 +108,11 @@ class SqliteLog:
                 tree = await read_frontier(writer, head)
                 await check_rules(path, writer)
                 await use_wal(path, writer)
-                for pragma in ("synchronous=FULL", "recursive_triggers=ON"):
+                for pragma in (
+                    "synchronous=FULL",
+                    "recursive_triggers=ON",
+                    f"journal_size_limit={WAL_LIMIT_BYTES}",
+                ):
                     await writer.execute_fetchall(f"PRAGMA {pragma}")
                 await sync_wal(writer)
             except sqlite3.Error as error:
@@ -157,7 +164,8 @@ class SqliteLog:
             raise LogError(f"{self.path}: {error}") from error
         except sqlite3.Error as error:
             raise log_error(self.path, "written", error) from error
-        self._held.check()  # here, and not in the writer's thread, which would wait for the GIL
+        # Here, and not in the writer's thread, which would wait for the GIL.
+        self._wal.notice(self._held.check())
         self.head, self._tree = expected_head + len(batch), growth.frontier
 
     async def entries(
