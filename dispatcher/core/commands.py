@@ -73,7 +73,8 @@ class ReportHeartbeat(msgspec.Struct, frozen=True):
     """Register an engine or update what it reports about itself (protocol.md 2.1).
 
     `report` is everything that the engine sent about itself, except its id. The other fields are
-    what it sent about its current job; `progress` is in percent.
+    what it sent about its current job; `progress` is in percent. Unless it `is_due`, numbers that
+    jitter are not recorded; see `reports`.
     """
 
     engine_id: str
@@ -81,6 +82,7 @@ class ReportHeartbeat(msgspec.Struct, frozen=True):
     current_job: str | None = None
     attempt: int | None = None
     progress: float | None = None
+    is_due: bool = True
 
 
 class ReportBenchmark(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ from dispatcher.core.job import NO_ENGINES, NO_SETBACKS, Job, Place, Setbacks
 from dispatcher.core.lifecycles import STATUS_AFTER
 from dispatcher.core.queue import Queue
 
-__all__ = ["EPOCH", "MICROSECOND", "Engine", "Fleet", "Takeover", "evolve"]
+__all__ = ["EPOCH", "MICROSECOND", "Engine", "Fleet", "Takeover", "evolve", "room_mb"]
 
 _MB_PER_GB = 1000
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -112,7 +112,7 @@ class Engine(msgspec.Struct):
         storage_gb: float | None = self.report.get("storage_capacity_gb")
         if self.streams or storage_gb is None:
             return math.inf
-        return round(storage_gb * _MB_PER_GB, 6)  # 1.001 GB is exactly 1001 MB
+        return room_mb(storage_gb)
 
     def takes(self, codec: str) -> bool:
         """Whether it may be given a job for `codec`."""
@@ -132,6 +132,11 @@ class Fleet(msgspec.Struct):
     queue: Queue = msgspec.field(default_factory=Queue)
     newest: datetime = EPOCH
     idempotent: dict[str, events.JobSubmitted] = {}
+
+
+def room_mb(storage_gb: float) -> float:
+    """Return the largest source that a storage can hold."""
+    return round(storage_gb * _MB_PER_GB, 6)  # 1.001 GB is exactly 1001 MB
 
 
 def evolve(fleet: Fleet, event: Event) -> None:
