@@ -165,6 +165,7 @@ class Engines:
                 self._changed(recorded.event)
             case (
                 events.JobReleased()
+                | events.JobReprioritized()
                 | events.AnswerRefused()
                 | events.EngineAsked()
                 | events.EngineBlamed()

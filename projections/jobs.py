@@ -172,6 +172,8 @@ def _changed(view: JobView, event: Event, at: datetime) -> JobView:
                 finished_at=None,
                 result=UNSET,
             )
+        case events.JobReprioritized():
+            return replace(view, priority=event.priority)
         case events.JobFailedPermanently():
             return replace(
                 view,
@@ -206,10 +208,11 @@ def _changed(view: JobView, event: Event, at: datetime) -> JobView:
             assert_never(event)
 
 
-def as_submitted(job: JobView) -> JobView:
-    """Return a job as it was just after it was submitted."""
+def as_submitted(job: JobView, priority: int) -> JobView:
+    """Return a job as it was just after it was submitted, with its priority then."""
     return replace(
         job,
+        priority=priority,
         status="pending",
         assigned_engine=None,
         output_url=None,

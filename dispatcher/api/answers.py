@@ -14,9 +14,10 @@ from litestar.types import Receive, Scope, Send
 from dispatcher.api.requests import holding_of
 from dispatcher.serving.quotas import PIECE_BYTES
 
-__all__ = ["JSON", "TEXT", "Answer", "json_answer", "text_answer"]
+__all__ = ["JSON", "NDJSON", "TEXT", "Answer", "json_answer", "text_answer"]
 
 JSON = b"application/json"
+NDJSON = b"application/x-ndjson"
 TEXT = b"text/plain; charset=utf-8"
 
 _encode = msgspec.json.Encoder().encode

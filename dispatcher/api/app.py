@@ -6,7 +6,17 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.types import ASGIApp
 
-from dispatcher.api import attempts, engines, events, health, jobs, proofs, recipes
+from dispatcher.api import (
+    attempts,
+    batches,
+    engines,
+    events,
+    health,
+    jobs,
+    matching,
+    proofs,
+    recipes,
+)
 from dispatcher.api.auth import check_role
 from dispatcher.api.errors import HANDLERS
 from dispatcher.api.front import Front
@@ -40,6 +50,8 @@ def create_routes(service: Service, signer: Signer, body_limit_bytes: int) -> Li
     return Litestar(
         route_handlers=[
             *jobs.HANDLERS,
+            *batches.HANDLERS,
+            *matching.HANDLERS,
             *attempts.HANDLERS,
             *engines.HANDLERS,
             recipes.list_recipes,
@@ -48,7 +60,13 @@ def create_routes(service: Service, signer: Signer, body_limit_bytes: int) -> Li
             health.greeting,
             health.health,
         ],
-        state=State({"service": service, "signer": signer}),
+        state=State(
+            {
+                "service": service,
+                "signer": signer,
+                "batch_limit_bytes": batches.BODIES * body_limit_bytes,
+            }
+        ),
         before_request=check_role,  # a guard would cost a copy of the handler each time
         exception_handlers=HANDLERS,
         openapi_config=openapi_config(),

@@ -16,6 +16,7 @@ from dispatcher.core.commands import (
     AssignJob,
     CompleteJob,
     FailJob,
+    PrioritizeJob,
     ReportBenchmark,
     ReportedCause,
     ReportHeartbeat,
@@ -41,7 +42,9 @@ __all__ = [
     "failure",
     "heartbeat",
     "json_object",
+    "prioritization",
     "submission",
+    "submission_of_batch",
 ]
 
 MAX_INTEGER: Final = 2**63 - 1
@@ -96,17 +99,31 @@ def submission(
     A recipe may be one of `recipes`, by its name.
     """
     idempotency_key = _idempotency_key(key)
+    return _submission(json_object(body), idempotency_key, recipes)
+
+
+def submission_of_batch(body: bytes, recipes: Mapping[str, Recipe] = NO_RECIPES) -> SubmitJob:
+    """Parse one of many submissions, which has its idempotency key in a field."""
     fields = json_object(body)
+    key = fields.get("idempotency_key")
+    if key is not None:
+        if not isinstance(key, str):
+            _bad("'idempotency_key' must be a string.")
+        _limit(key, "idempotency_key", MAX_KEY)
+    return _submission(fields, key or None, recipes)
+
+
+def _submission(
+    fields: dict[str, Any], idempotency_key: str | None, recipes: Mapping[str, Recipe]
+) -> SubmitJob:
     for name in ("source_url", "target_codec"):
         if not isinstance(fields.get(name), str):
             _bad(f"'{name}' is missing or not a string.")
     _limit(fields["source_url"], "source_url", MAX_URL)
     _limit(fields["target_codec"], "target_codec", MAX_NAME)
-    job_size = _number(fields, "job_size", 0.0)
-    max_retries = _integer(fields, "max_retries", 3)
-    priority = _integer(fields, "priority", 0)
-    if priority > MAX_PRIORITY:
-        _bad(f"'priority' must be at most {MAX_PRIORITY}.")
+    job_size = _number(fields, "job_size") if "job_size" in fields else 0.0
+    max_retries = _integer(fields, "max_retries") if "max_retries" in fields else 3
+    priority = _priority(fields) if "priority" in fields else 0
     recipe = _recipe(fields, recipes) if "recipe" in fields else None
     output_name = _output_name(fields) if "output_name" in fields else None
     return SubmitJob(
@@ -159,6 +176,21 @@ def _needs(recipe: Recipe | None, output_name: str | None) -> tuple[str, ...]:
     if recipe is None:
         return () if output_name is None else (RECIPES,)
     return tuple(sorted(recipe.needs))
+
+
+def _priority(fields: dict[str, Any]) -> int:
+    priority = _integer(fields, "priority")
+    if priority > MAX_PRIORITY:
+        _bad(f"'priority' must be at most {MAX_PRIORITY}.")
+    return priority
+
+
+def prioritization(body: bytes, job_id: str) -> PrioritizeJob:
+    """Parse the body of `POST /jobs/{job_id}/priority`."""
+    fields = json_object(body)
+    if "priority" not in fields:
+        _bad("'priority' is missing.")
+    return PrioritizeJob(job_id, _priority(fields))
 
 
 def heartbeat(body: bytes) -> ReportHeartbeat:

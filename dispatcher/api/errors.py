@@ -10,12 +10,12 @@ from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap, HTTPScope
 
 from dispatcher.api.answers import Answer, text_answer
-from dispatcher.core.replies import Reason
+from dispatcher.core.replies import Reason, Refused
 from dispatcher.log import LogError
 from dispatcher.serving.quotas import TooManyError
 from dispatcher.serving.tickets import RefusedError, UnavailableError
 
-__all__ = ["HANDLERS", "TOO_LARGE", "HttpError", "answer_to"]
+__all__ = ["HANDLERS", "TOO_LARGE", "HttpError", "answer_to", "status_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ _STATUS: Final = {
     Reason.JOB_IS_FINAL: 400,
     Reason.JOB_NOT_RETRYABLE: 400,
     Reason.REPORT_TOO_LARGE: 400,
+    Reason.JOB_NOT_WAITING: 409,
     Reason.JOB_ID_TAKEN: 409,
     Reason.KEY_REUSED: 409,
     Reason.NOT_THE_HOLDER: 409,
@@ -43,13 +44,18 @@ class HttpError(Exception):
         self.status = status
 
 
+def status_of(refused: Refused) -> int:
+    """Return the status of a response that says why a rule refused a command."""
+    return _STATUS[refused.reason]
+
+
 def answer_to(error: Exception, scope: HTTPScope) -> Answer:
     """Turn an error into a response. An unexpected one is logged, and its details are hidden."""
     match error:
         case HttpError():
             return text_answer(error.status, str(error))
         case RefusedError():
-            return text_answer(_STATUS[error.refused.reason], str(error))
+            return text_answer(status_of(error.refused), str(error))
         case UnavailableError():
             return _retry_later(503, f"{error}. Nothing was acknowledged; try again.")
         case LogError():

@@ -13,7 +13,7 @@ from dispatcher.api.auth import ANY_KEY
 from dispatcher.api.replies import render
 from dispatcher.api.requests import CommandRequest
 from dispatcher.api.routes import command, declared
-from dispatcher.api.schemas import AS_OF, IDEMPOTENCY_KEY, LISTING, SUBMISSION
+from dispatcher.api.schemas import AS_OF, IDEMPOTENCY_KEY, LISTING, PRIORITY, SUBMISSION
 from dispatcher.api.viewing import answer_view
 from dispatcher.core.commands import CancelJob, RetryJob
 from dispatcher.core.replies import Explanation
@@ -82,4 +82,24 @@ def retry_job(request: CommandRequest, _: bytes, job_id: str) -> Awaitable[Answe
     return request.service.execute(RetryJob(job_id), request.caller, render)
 
 
-HANDLERS: Final = (submit_job, list_jobs, get_job, explain_job, cancel_job, retry_job)
+@command(
+    post,
+    "/jobs/{job_id:str}/priority",
+    needs=Role.CLIENT,
+    answers={200: str, 404: str, 409: str},
+    body=PRIORITY,
+)
+def prioritize_job(request: CommandRequest, body: bytes, job_id: str) -> Awaitable[Answer]:
+    """Give a waiting job another priority; its place in the queue is as if it had always had it."""
+    return request.service.execute(bodies.prioritization(body, job_id), request.caller, render)
+
+
+HANDLERS: Final = (
+    submit_job,
+    list_jobs,
+    get_job,
+    explain_job,
+    cancel_job,
+    retry_job,
+    prioritize_job,
+)

@@ -17,13 +17,24 @@ from dispatcher.serving.selection import Selection
 from dispatcher.serving.views import ListJobs
 from projections.jobs import STATUSES
 
-__all__ = ["DEFAULT_LIMIT", "MAX_LIMIT", "Slice", "cursor", "listing", "one_page", "part"]
+__all__ = [
+    "DEFAULT_LIMIT",
+    "MAX_LIMIT",
+    "Slice",
+    "cursor",
+    "filtered",
+    "flag",
+    "listing",
+    "one_page",
+    "part",
+]
 
 DEFAULT_LIMIT: Final = 1_000
 MAX_LIMIT: Final = 10_000
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _TYPES: Final = frozenset(NAMES.values())
+_FILTERS: Final = frozenset({"status", "codec", "engine"})
 
 
 class Slice(msgspec.Struct, frozen=True):
@@ -47,6 +58,18 @@ def listing(query: Mapping[str, str]) -> ListJobs:
         query.get("after"),
         dict(query),
     )
+
+
+def filtered(query: Mapping[str, str]) -> ListJobs:
+    """Parse the filters of what is to be done with many jobs.
+
+    There must be one, and no parameter that is unknown: it may be a filter that is misspelt.
+    """
+    if unknown := set(query) - _FILTERS - {"limit", "after", "dry_run"}:
+        _bad(f"there is no parameter '{min(unknown)}' here.")
+    if not _FILTERS & set(query):
+        _bad(f"it needs one of {', '.join(map(repr, sorted(_FILTERS)))}, not to be for every job.")
+    return listing(query)
 
 
 def part(query: Mapping[str, str], *, job: str | None = None, engine: str | None = None) -> Slice:
@@ -79,6 +102,13 @@ def cursor(request: Request[Any, Any, Any], head: int) -> int | None:
     if after > head:
         _bad(f"'{name}' must be at most {head}, the log's last seq; it is of another log.")
     return after
+
+
+def flag(query: Mapping[str, str], name: str) -> bool:
+    """Parse a parameter that is `true` or `false`, and `false` if it is missing."""
+    if (text := query.get(name, "false")) not in {"true", "false"}:
+        _bad(f"'{name}' must be 'true' or 'false'.")
+    return text == "true"
 
 
 def _type(query: Mapping[str, str]) -> str | None:

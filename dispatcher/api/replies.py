@@ -7,19 +7,23 @@ it shows what was true then, and nothing later.
 from typing import Final
 from urllib.parse import quote
 
+import msgspec
+
 from dispatcher.api.answers import Answer, json_answer, text_answer
+from dispatcher.api.errors import status_of
 from dispatcher.core import commands
 from dispatcher.core.dispatcher import Settle
-from dispatcher.core.replies import Done, Ended, JobIs, NoWork, Orders, Requeued
+from dispatcher.core.replies import Done, Ended, JobIs, NoWork, Orders, Refused, Requeued, Submitted
 from projections import Projections
 from projections.jobs import as_submitted
 
-__all__ = ["WARNING_HEADER", "render"]
+__all__ = ["WARNING_HEADER", "error_line", "render", "render_each"]
 
 WARNING_HEADER: Final = "X-Dispatcher-Warning"
 """Tells of what was accepted, but may not be what was meant. (RFC 9111 took `Warning` away.)"""
 SHOWN: Final = 60
 """Characters of a codec in a warning."""
+_encode = msgspec.json.Encoder().encode
 
 
 def render(settled: Settle, projections: Projections) -> Answer:
@@ -31,8 +35,11 @@ def render(settled: Settle, projections: Projections) -> Answer:
             if not isinstance(command, commands.SubmitJob):
                 return json_answer(job)
             # A job that was submitted before may have come far since.
-            shown = job if is_new else as_submitted(job)
-            return json_answer(shown, headers=_warning(command, projections))
+            shown = job if is_new else as_submitted(job, command.priority)
+            warning = _warning(command, projections)
+            return json_answer(
+                shown, headers=None if warning is None else {WARNING_HEADER: warning}
+            )
         case _, NoWork():
             return Answer(204)
         case commands.ReportHeartbeat(engine_id), Orders(cancel, drain):
@@ -50,6 +57,8 @@ def render(settled: Settle, projections: Projections) -> Answer:
             text = f"Job {job_id} cancelled"
         case commands.RetryJob(job_id), Done():
             text = f"Job {job_id} re-queued"
+        case commands.PrioritizeJob(job_id, priority), Done():
+            text = f"Job {job_id} has priority {priority}"
         case commands.ReportBenchmark(engine_id), Done():
             text = f"Benchmark result received from engine {engine_id}"
         case commands.DrainEngine(engine_id), Done():
@@ -63,8 +72,8 @@ def render(settled: Settle, projections: Projections) -> Answer:
     return text_answer(200, text)
 
 
-def _warning(command: commands.SubmitJob, projections: Projections) -> dict[str, str] | None:
-    """Return a header that says that no engine offers what a job needs, if none does."""
+def _warning(command: commands.SubmitJob, projections: Projections) -> str | None:
+    """Say that no engine offers what a job needs, if none does."""
     codec, needs = command.target_codec, command.needs
     if projections.engines.is_offered(codec, needs):
         return None
@@ -73,4 +82,30 @@ def _warning(command: commands.SubmitJob, projections: Projections) -> dict[str,
         what = f"encodes {shown} and can do what the job needs, {', '.join(needs)}"
     else:
         what = f"encodes {shown}"
-    return {WARNING_HEADER: f"no engine that is known {what}; the job waits until one does"}
+    return f"no engine that is known {what}; the job waits until one does"
+
+
+def render_each(settled: Settle, projections: Projections) -> list[bytes]:
+    """Word the reply to many submissions: a line of JSON for each."""
+    if not isinstance(settled.command, commands.SubmitJobs) or not isinstance(
+        settled.reply, Submitted
+    ):
+        raise TypeError(f"{type(settled.command).__name__} is no part of a batch")
+    lines = []
+    for submission, reply in zip(settled.command.submissions, settled.reply.replies, strict=True):
+        if isinstance(reply, Refused):
+            lines.append(error_line(status_of(reply), reply.text))
+            continue
+        if (job := projections.jobs.get(reply.job_id)) is None:
+            raise LookupError(reply.job_id)
+        shown = _encode(job if reply.is_new else as_submitted(job, submission.priority))
+        if (warning := _warning(submission, projections)) is None:
+            lines.append(b'{"status":200,"job":%b}' % shown)
+        else:
+            lines.append(b'{"status":200,"job":%b,"warning":%b}' % (shown, _encode(warning)))
+    return lines
+
+
+def error_line(status: int, text: str) -> bytes:
+    """Word the error of one of many submissions, as a line of JSON."""
+    return _encode({"status": status, "error": text.encode(errors="replace").decode()})

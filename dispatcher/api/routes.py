@@ -50,6 +50,7 @@ def declared(  # noqa: PLR0913 - a route has as many sides
     needs: Needs,
     answers: Mapping[int, Any],
     body: Schema | None = None,
+    line: Schema | None = None,
     parameters: Sequence[Parameter] = (),
     writes: bool = False,
     streams: bool = False,
@@ -59,7 +60,7 @@ def declared(  # noqa: PLR0913 - a route has as many sides
     The result is passed to Litestar's `get`, `post` and so on. `str` stands for plain text. Common
     statuses are added: 400 for its headers, 401 and 403 by what it `needs`, 413 with a `body`, 429
     and 503 with a parameter `as_of`, 503 if it `writes`. A route that `streams` responds with
-    server-sent events.
+    server-sent events. One with a `line` also takes and gives NDJSON, of which that is one line.
     """
     types: dict[int, Any] = {**answers, 400: str}
     if AS_OF in parameters:
@@ -72,8 +73,10 @@ def declared(  # noqa: PLR0913 - a route has as many sides
         types |= {413: str}
     if writes:
         types |= {503: str}
-    required = body is not None and bool(body.required)
+    required = body is not None and (bool(body.required) or line is not None)
     content = {"application/json": OpenAPIMediaType(schema=body)}
+    if line is not None:
+        content["application/x-ndjson"] = OpenAPIMediaType(schema=line)
 
     @dataclass
     class Described(Operation):

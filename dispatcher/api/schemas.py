@@ -27,12 +27,17 @@ from projections.jobs import STATUSES
 __all__ = [
     "ASSIGNMENT",
     "AS_OF",
+    "ATOMIC",
+    "BATCH",
+    "BATCH_LINE",
     "BENCHMARK",
+    "DRY_RUN",
     "FAILURE",
     "HEARTBEAT",
     "IDEMPOTENCY_KEY",
     "LISTING",
     "OUTPUT",
+    "PRIORITY",
     "RECIPE",
     "SUBMISSION",
 ]
@@ -109,6 +114,13 @@ SUBMISSION: Final = _body(
         description=f"a template with {', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}",
     ),
 )
+BATCH_LINE: Final = _body(
+    ["source_url", "target_codec"],
+    **(SUBMISSION.properties or {}),
+    idempotency_key=Schema(type=OpenAPIType.STRING, max_length=MAX_KEY),
+)
+BATCH: Final = Schema(type=OpenAPIType.ARRAY, items=BATCH_LINE)
+PRIORITY: Final = _body(["priority"], priority=_count(maximum=MAX_PRIORITY))
 HEARTBEAT: Final = _body(
     ["engine_id"],
     engine_id=_NAME,
@@ -144,6 +156,18 @@ ASSIGNMENT: Final = _body(
 )
 IDEMPOTENCY_KEY: Final = Parameter(
     "Idempotency-Key", "header", schema=Schema(type=OpenAPIType.STRING, max_length=MAX_KEY)
+)
+ATOMIC: Final = Parameter(
+    "atomic",
+    "query",
+    schema=Schema(type=OpenAPIType.BOOLEAN, default=False),
+    description="submit all jobs or none",
+)
+DRY_RUN: Final = Parameter(
+    "dry_run",
+    "query",
+    schema=Schema(type=OpenAPIType.BOOLEAN, default=False),
+    description="only count the jobs that match",
 )
 AS_OF: Final = Parameter(
     "as_of",

@@ -28,6 +28,7 @@ _MODULES: Final = {
     "why": "jobs",
     "cancel": "jobs",
     "retry": "jobs",
+    "priority": "jobs",
     "history": "history",
     "tail": "tail",
     "engines": "engines",

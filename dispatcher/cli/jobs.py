@@ -1,4 +1,4 @@
-"""`dispatcher submit`, `jobs`, `job`, `why`, `cancel` and `retry`."""
+"""`dispatcher submit`, `jobs`, `job`, `why`, `cancel`, `retry` and `priority`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,17 +12,31 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
 from dispatcher.cli.output import jobs_table, plain, print_json, print_table, print_text
-from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError
+from dispatcher.client import (
+    Client,
+    DispatcherAwayError,
+    Matched,
+    RequestRefusedError,
+    Submission,
+)
+from dispatcher.client.batches import parts
 from dispatcher.urls import masked
 from projections.jobs import JobView
 
-__all__ = ["ask", "cancel", "job", "jobs", "retry", "submit", "why"]
+__all__ = ["ask", "cancel", "job", "jobs", "priority", "retry", "submit", "why"]
 
 WATCH_S = 0.5
 """The pause between two polls of the jobs that are waited for."""
 _BYTES_A_MB = 1_000_000
 
 T = TypeVar("T")
+JobOrNone = Annotated[str | None, typer.Argument(metavar="[ID]", show_default=False)]
+Status = Annotated[str | None, typer.Option(help="All jobs of this status.", show_default=False)]
+Codec = Annotated[str | None, typer.Option(help="All jobs for this codec.", show_default=False)]
+EngineId = Annotated[
+    str | None, typer.Option("--engine", help="All jobs of this engine.", show_default=False)
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Don't ask whether to change so many jobs.")]
 
 
 def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
@@ -45,16 +59,27 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
 ) -> None:
     """Submit a job for each SOURCE. With --wait, exit with 1 if any of them failed."""
     described = [_described(source, size_mb) for source in sources]
+    wanted = [Submission(url, codec, size, max_retries, priority) for url, size in described]
 
     async def work(client: Client) -> list[JobView]:
-        submitted: list[JobView] = []
-        try:
-            for url, size in described:
-                submitted.append(
-                    await client.submit(
-                        url, codec, job_size=size, max_retries=max_retries, priority=priority
-                    )
+        submitted, refused = list[JobView](), list[tuple[str, RequestRefusedError]]()
+        if len(described) == 1:
+            ((url, size),) = described
+            submitted.append(
+                await client.submit(
+                    url, codec, job_size=size, max_retries=max_retries, priority=priority
                 )
+            )
+            return await _watch(client, submitted) if wait else submitted
+        try:
+            for part in parts(wanted):
+                for one, outcome in zip(part, await client.submit_many(part), strict=True):
+                    if isinstance(outcome, JobView):
+                        submitted.append(outcome)
+                    else:
+                        refused.append((one.source_url, outcome))
+            if refused:
+                raise _refused(refused, len(wanted))
         except (DispatcherAwayError, RequestRefusedError):
             _show_jobs(submitted, as_json=as_json)
             raise
@@ -110,24 +135,67 @@ def why(
         print_text(f"  {', '.join(names)}: {because}")
 
 
-def cancel(
-    job_id: Annotated[str, typer.Argument(metavar="ID")],
+def cancel(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
+    job_id: JobOrNone = None,
+    status: Status = None,
+    codec: Codec = None,
+    engine: EngineId = None,
+    yes: Yes = False,
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = None,
 ) -> None:
-    """Give a job up; the engine that runs it stops."""
-    ask(server, api_key, lambda client: client.cancel(job_id))
-    print_text(f"Job {job_id} cancelled")
+    """Give up the job ID, or all that match the filters; the engines that run them stop."""
+    _require_one_or_many(job_id, status, codec, engine)
+    if job_id is not None:
+        name = job_id
+        ask(server, api_key, lambda client: client.cancel(name))
+        print_text(f"Job {job_id} cancelled")
+        return
+
+    def matching(client: Client, *, dry_run: bool = False) -> Awaitable[Matched]:
+        return client.cancel_matching(status=status, codec=codec, engine=engine, dry_run=dry_run)
+
+    count = ask(server, api_key, lambda it: matching(it, dry_run=True)).count
+    _confirm(f"Cancel {count:,} jobs?", yes=yes)
+    _tell(ask(server, api_key, matching), "cancelled")
 
 
-def retry(
-    job_id: Annotated[str, typer.Argument(metavar="ID")],
+def retry(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
+    job_id: JobOrNone = None,
+    status: Status = None,
+    codec: Codec = None,
+    engine: EngineId = None,
+    yes: Yes = False,
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = None,
 ) -> None:
-    """Put a failed or cancelled job back, with all its retries."""
-    ask(server, api_key, lambda client: client.retry(job_id))
-    print_text(f"Job {job_id} re-queued")
+    """Put the failed or cancelled job ID back, or all that match the filters, with all retries."""
+    _require_one_or_many(job_id, status, codec, engine)
+    if job_id is not None:
+        name = job_id
+        ask(server, api_key, lambda client: client.retry(name))
+        print_text(f"Job {job_id} re-queued")
+        return
+
+    def matching(client: Client, *, dry_run: bool = False) -> Awaitable[Matched]:
+        return client.retry_matching(status=status, codec=codec, engine=engine, dry_run=dry_run)
+
+    count = ask(server, api_key, lambda it: matching(it, dry_run=True)).count
+    _confirm(f"Put {count:,} jobs back?", yes=yes)
+    _tell(ask(server, api_key, matching), "re-queued")
+
+
+def priority(
+    job_id: Annotated[str, typer.Argument(metavar="ID")],
+    priority: Annotated[
+        int, typer.Argument(help="From 0 to 100; more goes first.", min=0, max=100)
+    ],
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+) -> None:
+    """Give a waiting job another priority."""
+    ask(server, api_key, lambda client: client.prioritize(job_id, priority))
+    print_text(f"Job {job_id} has priority {priority}")
 
 
 def ask(server: str, api_key: str | None, work: Callable[[Client], Awaitable[T]]) -> T:
@@ -138,6 +206,36 @@ def ask(server: str, api_key: str | None, work: Callable[[Client], Awaitable[T]]
             return await work(client)
 
     return asyncio.run(session())
+
+
+def _require_one_or_many(job_id: str | None, *filters: str | None) -> None:
+    is_filtered = any(it is not None for it in filters)
+    if job_id is not None and is_filtered:
+        raise typer.BadParameter("an ID and filters contradict each other; give one or the other")
+    if job_id is None and not is_filtered:
+        raise typer.BadParameter("it needs an ID, or a filter: --status, --codec or --engine")
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    """Ask before many jobs are changed. Without an answer nothing is."""
+    if not yes:
+        typer.confirm(question, abort=True, err=True)
+
+
+def _tell(matched: Matched, verb: str) -> None:
+    """Say how many were done, and exit with 1 unless all were."""
+    print_text(f"{matched.done:,} of {matched.count:,} jobs {verb}")
+    for reason, number in matched.reasons.items():
+        print_text(f"  {number:,}: {reason}")
+    if matched.not_done:
+        raise typer.Exit(1)
+
+
+def _refused(refused: list[tuple[str, RequestRefusedError]], among: int) -> RequestRefusedError:
+    """Return the error that names the sources that were refused."""
+    source, first = refused[0]
+    text = f"{len(refused):,} of {among:,} sources were refused; {masked(source)}: {first.text}"
+    return RequestRefusedError(first.status, text)
 
 
 def _show_jobs(jobs: list[JobView], *, as_json: bool) -> None:

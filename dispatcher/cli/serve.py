@@ -105,6 +105,14 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         float,
         typer.Option(help="Forget an engine offline for so long; 0 for never.", min=0, max=_MAX_S),
     ] = DEFAULT_POLICY.forget_engine_after_s,
+    report_s: Annotated[
+        float,
+        typer.Option(
+            help="How often an engine's numbers that change a little are recorded; 0 for always.",
+            min=0,
+            max=_MAX_S,
+        ),
+    ] = DEFAULT_POLICY.report_s,
     snapshot_every: Annotated[
         int, typer.Option(help="Events between two snapshots.", min=100)
     ] = EVERY,
@@ -152,6 +160,7 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             block_after=block_after,
             block_for_s=block_for_s,
             forget_engine_after_s=forget_engine_after_s,
+            report_s=report_s,
         ),
         snapshot_every=snapshot_every,
         signing_key=signing_key,

@@ -7,7 +7,8 @@ Every foreseen error is a `DispatcherError`. The client knows none of the dispat
 returns what the dispatcher answered.
 """
 
-from dispatcher.client.client import Client, FailureCause
+from dispatcher.client.batches import Submission
+from dispatcher.client.client import Client, FailureCause, Matched
 from dispatcher.client.connection import DispatcherAwayError, RequestRefusedError, is_sendable
 from dispatcher.core.replies import EngineAnswer, Explanation
 from dispatcher.errors import DispatcherError
@@ -25,6 +26,8 @@ __all__ = [
     "FailureCause",
     "JobView",
     "LogEntry",
+    "Matched",
     "RequestRefusedError",
+    "Submission",
     "is_sendable",
 ]

@@ -4,14 +4,15 @@ async with Client("http://127.0.0.1:8080", api_key) as client:
     job = await client.submit("file:///videos/clip.mov", "vp9")
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 from urllib.parse import quote, unquote
 
 import httpx2
 import msgspec
 
+from dispatcher.client.batches import BatchLine, Submission, none_submitted, outcomes, parts
 from dispatcher.client.connection import Connection, RequestRefusedError
 from dispatcher.client.stream import follow
 from dispatcher.core.replies import Explanation
@@ -23,11 +24,24 @@ from projections.jobs import JobView
 
 T = TypeVar("T")
 
-__all__ = ["Client", "FailureCause"]
+__all__ = ["Client", "FailureCause", "Matched"]
 
 FailureCause = Literal["source_bad", "source_away", "engine", "unknown"]
 """What an engine can say of the cause of a failure: a source that no retry makes better, one that
 can't be had now, or the engine itself."""
+
+
+MANY_JOBS_S: Final = 600
+"""How long the answer to a request about many jobs may take, beside the usual time."""
+
+
+class Matched(msgspec.Struct, frozen=True):
+    """How many jobs match, and of those how many were `done`; `reasons` are why others were not."""
+
+    count: int
+    done: int = 0
+    not_done: int = 0
+    reasons: dict[str, int] = {}
 
 
 class _Path(msgspec.Struct):
@@ -92,6 +106,31 @@ class Client:
             on_warning(warning)
         return _decode(response, JobView)
 
+    async def submit_many(
+        self, submissions: Iterable[Submission], *, is_atomic: bool = False
+    ) -> list[JobView | RequestRefusedError]:
+        """Submit many jobs; return the job of each, or why it was refused, in their order.
+
+        They are sent in parts of up to 1,000, one after the other. If a part can't be sent, those
+        before it are submitted, and with an `idempotency_key` each it does no harm to send all
+        again. With `is_atomic` they are sent as one, of up to 10,000, and if one is refused none is
+        submitted: `RequestRefusedError`.
+        """
+        if is_atomic:
+            everything = [*submissions]
+            answer = await self._connection.call(
+                "POST", "/jobs/batch", everything, query={"atomic": "true"}, accept=409
+            )
+            lines = _decode(answer, list[BatchLine])
+            if answer.status_code == 409:  # noqa: PLR2004
+                raise none_submitted(lines)
+            return outcomes(lines)
+        done: list[JobView | RequestRefusedError] = []
+        for part in parts(submissions):
+            answer = await self._connection.call("POST", "/jobs/batch", part)
+            done += outcomes(_decode(answer, list[BatchLine]))
+        return done
+
     async def job(self, job_id: str) -> JobView:
         """Show one job (protocol.md 1.2)."""
         return _decode(await self._connection.call("GET", f"/jobs/{_quoted(job_id)}"), JobView)
@@ -132,6 +171,40 @@ class Client:
     async def retry(self, job_id: str) -> None:
         """Re-queue a failed or cancelled job."""
         await self._connection.call("POST", f"/jobs/{_quoted(job_id)}/retry")
+
+    async def prioritize(self, job_id: str, priority: int) -> None:
+        """Give a waiting job another priority, 0 to 100."""
+        body = {"priority": priority}
+        await self._connection.call("POST", f"/jobs/{_quoted(job_id)}/priority", body)
+
+    async def cancel_matching(
+        self,
+        *,
+        status: str | None = None,
+        codec: str | None = None,
+        engine: str | None = None,
+        dry_run: bool = False,
+    ) -> Matched:
+        """Cancel all jobs that match, or with `dry_run` only count them. A filter is needed."""
+        return await self._matching("cancel", _filters(status, codec, engine), dry_run=dry_run)
+
+    async def retry_matching(
+        self,
+        *,
+        status: str | None = None,
+        codec: str | None = None,
+        engine: str | None = None,
+        dry_run: bool = False,
+    ) -> Matched:
+        """Re-queue all jobs that match, or with `dry_run` only count them. A filter is needed."""
+        return await self._matching("retry", _filters(status, codec, engine), dry_run=dry_run)
+
+    async def _matching(self, action: str, filters: dict[str, str], *, dry_run: bool) -> Matched:
+        query = filters | ({"dry_run": "true"} if dry_run else {})
+        response = await self._connection.call(
+            "POST", f"/jobs/{action}", query=query, wait_s=MANY_JOBS_S
+        )
+        return _decode(response, Matched)
 
     async def drain_engine(self, engine_id: str) -> None:
         """Let an engine finish its job and give it no more."""
@@ -306,6 +379,11 @@ def _quoted(name: str) -> str:
     if name in {"", ".", ".."}:
         raise RequestRefusedError(httpx2.codes.NOT_FOUND, f"there can be nothing named {name!r}")
     return quote(name, safe="", errors="surrogatepass")
+
+
+def _filters(status: str | None, codec: str | None, engine: str | None) -> dict[str, str]:
+    fields = {"status": status, "codec": codec, "engine": engine}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _selection(event_type: str | None, job: str | None, engine: str | None) -> dict[str, Any]:

@@ -75,13 +75,14 @@ class Connection:
         self,
         method: str,
         path: str,
-        body: dict[str, Any] | None = None,
+        body: dict[str, Any] | list[Any] | None = None,
         *,
         query: dict[str, Any] | None = None,
         headers: dict[str, str] | None = None,
         wait_s: float = 0,
+        accept: int | None = None,
     ) -> httpx2.Response:
-        """Send a request and return its response, which is a successful one."""
+        """Send a request and return its response, which is a successful one or has this status."""
         with self._translated_errors():
             response = await self._http.request(
                 method,
@@ -92,7 +93,7 @@ class Connection:
                 | ({} if body is None else {"Content-Type": "application/json"}),
                 timeout=self._timeout_s + wait_s,
             )
-        return self._checked(response)
+        return response if response.status_code == accept else self._checked(response)
 
     async def pieces(
         self, path: str, query: dict[str, Any], silence_s: float

@@ -22,6 +22,7 @@ __all__ = [
     "ForgetLostEngine",
     "LoseEngine",
     "NoticeAsking",
+    "PrioritizeJob",
     "ReleaseJob",
     "ReportBenchmark",
     "ReportHeartbeat",
@@ -29,6 +30,7 @@ __all__ = [
     "ResumeEngine",
     "RetryJob",
     "SubmitJob",
+    "SubmitJobs",
     "TakeBackJob",
     "TimeOutJob",
     "UnblockEngine",
@@ -45,7 +47,7 @@ class Caller(msgspec.Struct, frozen=True):
     request_id: str | None = None
 
 
-class SubmitJob(msgspec.Struct, frozen=True):
+class SubmitJob(msgspec.Struct, frozen=True, gc=False):
     """Queue a job (protocol.md 1.1). `job_size` is in MB, `priority` 0 to 100.
 
     A job without a `job_id` is given one that is derived from the time. A second submission with
@@ -66,11 +68,18 @@ class SubmitJob(msgspec.Struct, frozen=True):
     needs: tuple[str, ...] = ()
 
 
+class SubmitJobs(msgspec.Struct, frozen=True):
+    """Queue many jobs, each as a `SubmitJob` of its own would be, one after the other."""
+
+    submissions: tuple[SubmitJob, ...]
+
+
 class ReportHeartbeat(msgspec.Struct, frozen=True):
     """Register an engine or update what it reports about itself (protocol.md 2.1).
 
     `report` is everything that the engine sent about itself, except its id. The other fields are
-    what it sent about its current job; `progress` is in percent.
+    what it sent about its current job; `progress` is in percent. Unless it `is_due`, numbers that
+    jitter are not recorded; see `reports`.
     """
 
     engine_id: str
@@ -78,6 +87,7 @@ class ReportHeartbeat(msgspec.Struct, frozen=True):
     current_job: str | None = None
     attempt: int | None = None
     progress: float | None = None
+    is_due: bool = True
 
 
 class ReportBenchmark(msgspec.Struct, frozen=True):
@@ -141,6 +151,13 @@ class RetryJob(msgspec.Struct, frozen=True):
     """Put a failed or cancelled job back in the queue."""
 
     job_id: str
+
+
+class PrioritizeJob(msgspec.Struct, frozen=True):
+    """Give a waiting job another priority, 0 to 100."""
+
+    job_id: str
+    priority: int
 
 
 class DrainEngine(msgspec.Struct, frozen=True):
@@ -215,6 +232,7 @@ class ReleaseJob(msgspec.Struct, frozen=True):
 
 Command = (
     SubmitJob
+    | SubmitJobs
     | ReportHeartbeat
     | ReportBenchmark
     | CompleteJob
@@ -222,6 +240,7 @@ Command = (
     | AssignJob
     | CancelJob
     | RetryJob
+    | PrioritizeJob
     | DrainEngine
     | ResumeEngine
     | ForgetEngine

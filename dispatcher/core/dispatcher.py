@@ -33,6 +33,7 @@ from dispatcher.core.events import Event, Recorded, job_of
 from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.core.replies import NO_WORK, Decision, Refused, Reply
+from dispatcher.core.reports import Reports
 from dispatcher.core.waiting import Waiter, Waiting
 
 __all__ = ["TICK_S", "Dispatcher", "Effect", "Settle", "StoodStill", "Wait"]
@@ -89,6 +90,7 @@ class Dispatcher:
         self._waiting = Waiting()
         self._deadlines = Deadlines(policy)
         self._asking = Asking(policy)
+        self._reports = Reports(policy)
         self._is_closed = False
 
     def waiting(self) -> list[Hashable]:
@@ -130,6 +132,7 @@ class Dispatcher:
                 self._carry_out(own, at, now_s, effects)
         elif type(command) is ReportHeartbeat:
             self._asking.heard(self.fleet, command)
+            command = self._reports.timed(command, now_s)
         decision = decide(self.fleet, command, at, self._policy)
         if (
             wait_s > 0
@@ -202,6 +205,7 @@ class Dispatcher:
             evolve(self.fleet, event)
             if type(event) in TIMED:
                 self._deadlines.notice(recorded, now_s)
+                self._reports.notice(event, now_s)
                 if type(event) is events.EngineForgotten:
                     self._asking.forget(event.engine_id)
         effects.append(Settle(command, records, decision.reply, ticket))

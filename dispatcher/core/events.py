@@ -40,6 +40,7 @@ __all__ = [
     "JobFailedPermanently",
     "JobProgressed",
     "JobReleased",
+    "JobReprioritized",
     "JobRequeued",
     "JobRetried",
     "JobSubmitted",
@@ -193,6 +194,18 @@ class JobRetried(msgspec.Struct, frozen=True, gc=False):
     job_id: str
 
 
+class JobReprioritized(msgspec.Struct, frozen=True, gc=False):
+    """A client gave a waiting job another priority.
+
+    `waits_since` gives its new place in the queue, as in `JobSubmitted`: the time at which it
+    arrived, moved back for the priority.
+    """
+
+    job_id: str
+    priority: int
+    waits_since: datetime
+
+
 class AnswerRefused(msgspec.Struct, frozen=True, gc=False):
     """An engine's answer came too late and changed nothing.
 
@@ -330,6 +343,7 @@ Event = (
     | JobProgressed
     | JobCancelled
     | JobRetried
+    | JobReprioritized
     | AnswerRefused
     | EngineReported
     | EngineReplaced

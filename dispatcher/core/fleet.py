@@ -24,7 +24,7 @@ from dispatcher.core.job import NO_ENGINES, NO_SETBACKS, Job, Place, Setbacks
 from dispatcher.core.lifecycles import STATUS_AFTER
 from dispatcher.core.queue import Queue
 
-__all__ = ["EPOCH", "MICROSECOND", "Engine", "Fleet", "Takeover", "evolve"]
+__all__ = ["EPOCH", "MICROSECOND", "Engine", "Fleet", "Takeover", "evolve", "room_mb"]
 
 _MB_PER_GB = 1000
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -113,7 +113,7 @@ class Engine(msgspec.Struct):
         storage_gb: float | None = self.report.get("storage_capacity_gb")
         if self.streams or storage_gb is None:
             return math.inf
-        return round(storage_gb * _MB_PER_GB, 6)  # 1.001 GB is exactly 1001 MB
+        return room_mb(storage_gb)
 
     def takes(self, codec: str) -> bool:
         """Whether it may be given a job for `codec`."""
@@ -142,6 +142,11 @@ class Fleet(msgspec.Struct):
     queue: Queue = msgspec.field(default_factory=Queue)
     newest: datetime = EPOCH
     idempotent: dict[str, events.JobSubmitted] = {}
+
+
+def room_mb(storage_gb: float) -> float:
+    """Return the largest source that a storage can hold."""
+    return round(storage_gb * _MB_PER_GB, 6)  # 1.001 GB is exactly 1001 MB
 
 
 def evolve(fleet: Fleet, event: Event) -> None:
@@ -175,6 +180,8 @@ def evolve(fleet: Fleet, event: Event) -> None:
                 job.retries, job.failed_by, job.setbacks = 0, NO_ENGINES, NO_SETBACKS
                 job.output_url = None
                 fleet.queue.add(job)
+        case events.JobReprioritized():
+            _reprioritized(fleet, event)
         case events.AnswerRefused():
             pass
         case (
@@ -293,11 +300,29 @@ def _submitted(fleet: Fleet, event: events.JobSubmitted) -> None:
     job = Job(event.job_id, codec, event.job_size, event.max_retries, place)
     if event.needs is not UNSET:
         job.needs = event.needs
+    if event.priority:
+        job.priority = event.priority
+        if event.arrived_at is not None and event.waits_since is not None:
+            job.early_us = (event.arrived_at - event.waits_since) // MICROSECOND
     fleet.jobs[job.job_id] = job
     fleet.queue.add(job)
     fleet.newest = max(fleet.newest, event.arrived_at or EPOCH)
     if event.idempotency_key is not None:
         fleet.idempotent.setdefault(event.idempotency_key, event)
+
+
+def _reprioritized(fleet: Fleet, event: events.JobReprioritized) -> None:
+    if (job := fleet.jobs.get(event.job_id)) is None:
+        return
+    is_pending, not_before = job.status == "pending", fleet.queue.paused.get(job.job_id)
+    if is_pending:
+        fleet.queue.remove(job)
+    arrived_us = job.place.waits_since_us + job.early_us
+    waits_since_us = (event.waits_since - EPOCH) // MICROSECOND
+    job.priority, job.early_us = event.priority, arrived_us - waits_since_us
+    job.place = Place(waits_since_us, job.place.number)
+    if is_pending:
+        fleet.queue.add(job, not_before)
 
 
 def _assigned(fleet: Fleet, event: events.JobAssigned) -> None:

@@ -12,7 +12,7 @@ from dispatcher.core.instances import refusal, replacement
 from dispatcher.core.job import Job
 from dispatcher.core.policy import Policy
 from dispatcher.core.replies import Decision, Orders, Reason, Refused
-from dispatcher.core.reports import is_too_large
+from dispatcher.core.reports import is_jitter, is_too_large
 
 __all__ = ["heartbeat"]
 
@@ -20,7 +20,10 @@ __all__ = ["heartbeat"]
 def heartbeat(
     fleet: Fleet, command: commands.ReportHeartbeat, at: datetime, policy: Policy
 ) -> Decision:
-    """Merge a report: absent fields keep their last values, and only changes are recorded."""
+    """Merge a report: absent fields keep their last values, and only changes are recorded.
+
+    Of numbers that jitter, only those of a report that `is_due` are.
+    """
     engine = fleet.engines.get(command.engine_id)
     instance = command.report.get("instance")
     if (fenced := refusal(fleet, command.engine_id, instance)) is not None:
@@ -34,6 +37,8 @@ def heartbeat(
     news = {k: v for k, v in command.report.items() if k not in known or not _same(known[k], v)}
     if news and is_too_large(known, news):
         return Decision((), Refused(Reason.REPORT_TOO_LARGE))
+    if news and not command.is_due and is_jitter(fleet, engine, news):
+        news = {}
     happened = [events.EngineReported(command.engine_id, news)] if news else []
     if "instance" in news:
         return _restart(fleet, engine, command, happened, at, policy)

@@ -52,7 +52,8 @@ class Job(msgspec.Struct, gc=False, omit_defaults=True):
     that has ended. `error_message` is that of its newest failure. `failed_by` are the engines on
     which it did not succeed since it was submitted or retried: it failed, they were lost with it,
     or they lacked its source and others are to be tried first. `needs` are the abilities that an
-    engine must have told to be given it, in order.
+    engine must have told to be given it, in order. It arrived `early_us` after the time in its
+    place: so much earlier its `priority` makes it seem to be.
     """
 
     job_id: str
@@ -73,6 +74,8 @@ class Job(msgspec.Struct, gc=False, omit_defaults=True):
     output_url: str | None = None
     error_message: str | None = None
     needs: tuple[str, ...] = ()
+    priority: int = 0
+    early_us: int = 0
 
     @property
     def final(self) -> bool:

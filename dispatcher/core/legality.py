@@ -10,6 +10,7 @@ Laws:
 - Rules that can be called (`scheduling`, `attempts`) are called, and not written again.
 """
 
+from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 import msgspec
@@ -25,7 +26,7 @@ from dispatcher.core.attempts import (
 )
 from dispatcher.core.commands import FailJob
 from dispatcher.core.events import ASKED_BY_NAME, Cause, Event
-from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.fleet import EPOCH, Engine, Fleet
 from dispatcher.core.holders import late_answer
 from dispatcher.core.job import Job
 from dispatcher.core.lifecycles import MAY_HAPPEN_TO
@@ -62,7 +63,12 @@ def breach(fleet: Fleet, event: Event) -> str | None:
             return _ended(fleet, event, "is re-queued")
         case events.JobFailedPermanently():
             return _ended(fleet, event, "fails for good")
-        case events.JobReleased() | events.JobRetried() | events.AnswerRefused():
+        case (
+            events.JobReleased()
+            | events.JobRetried()
+            | events.JobReprioritized()
+            | events.AnswerRefused()
+        ):
             job = fleet.jobs.get(event.job_id)
             return _no_job(event.job_id) if job is None else _of_a_job(fleet, job, event)
         case events.EngineReported(engine_id) if engine_id not in fleet.engines:
@@ -209,11 +215,25 @@ def _of_a_job(fleet: Fleet, job: Job, event: Event) -> str | None:
             return f"job {job.job_id} is released, but is in no pause"
         case events.JobRetried() if job.status not in MAY_HAPPEN_TO[events.JobRetried]:
             return f"job {job.job_id} is retried, but is {_status(job)}"
+        case events.JobReprioritized(_, priority, waits_since):
+            return _reprioritized(job, priority, waits_since)
         case events.AnswerRefused(_, engine_id, attempt):
             if late_answer(job, FailJob(job.job_id, "", engine_id, attempt)) is None:
                 return f"an answer to job {job.job_id} is refused as late, but is not"
         case _:
             pass
+    return None
+
+
+def _reprioritized(job: Job, priority: int, waits_since: datetime) -> str | None:
+    what = f"job {job.job_id} is given priority {priority}"
+    if job.status != "pending":
+        return f"{what}, but is {_status(job)}"
+    if job.priority == priority:
+        return f"{what}, which it has already"
+    arrived_at = EPOCH + timedelta(microseconds=job.place.waits_since_us + job.early_us)
+    if waits_since > arrived_at or (waits_since < arrived_at and priority == 0):
+        return f"{what} and waits since {waits_since}, but arrived at {arrived_at}"
     return None
 
 

@@ -51,6 +51,8 @@ JOB_LIFE: Final = (
     Step(events.JobFailedPermanently, _OPEN, ("failed_permanently",)),
     Step(events.JobCancelled, _OPEN, ("cancelled",)),
     Step(events.JobRetried, ("failed_permanently", "cancelled"), ("pending",)),
+    Step(events.JobReprioritized, ("paused",), ("paused",)),
+    Step(events.JobReprioritized, ("pending",), ("pending",)),
 )
 
 PRESENCE: Final = (
@@ -77,9 +79,12 @@ STANDING: Final = (
 )
 
 STATUS_AFTER: Final = {step.event: cast("JobStatus", step.after[0]) for step in JOB_LIFE}
-"""The status that each event gives its job. The first state of `after` is always a status."""
+"""The status that each event gives its job: the first state of `after` in its last row."""
 
-MAY_HAPPEN_TO: Final = {step.event: frozenset(step.before) for step in JOB_LIFE}
+MAY_HAPPEN_TO: Final = {
+    event: frozenset(state for step in JOB_LIFE if step.event is event for state in step.before)
+    for event in STATUS_AFTER
+}
 """The states of a job in which an event may happen."""
 
 

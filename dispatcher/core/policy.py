@@ -20,6 +20,7 @@ class Policy(msgspec.Struct, frozen=True):
     `source_patience_s`: how long a job may pause in all because its source can't be had.
     `block_after`: an engine that fails this many different jobs in a row gets no more; 0 for never.
     `block_for_s`: a blocked engine may try a job after this long, doubled each time; 0 for never.
+    `report_s`: numbers of an engine that change a little are recorded this often; 0 for always.
     `forget_engine_after_s`: an engine that is offline for this long is forgotten; 0 for never.
     """
 
@@ -33,6 +34,7 @@ class Policy(msgspec.Struct, frozen=True):
     block_after: int = 3
     block_for_s: float = 600.0
     forget_engine_after_s: float = 0.0
+    report_s: float = 60.0
 
 
 DEFAULT_POLICY: Final = Policy()

@@ -3,7 +3,8 @@
 Laws:
 - A pending job is here exactly once. No other job is here.
 - The fields that define a job's line and place do not change while it is here.
-- A job's place is fixed when it is submitted, so a job that is re-queued returns to it.
+- A job's place is fixed when it is submitted, and changes only with its priority. So a job that is
+  re-queued returns to it.
 - Jobs stand in lines. The jobs of a line have the same codec, need the same abilities, have failed
   on the same engines, and are of about the same size. `scheduling` decides which engine may take
   which line.
@@ -106,6 +107,11 @@ class Queue:
                 best = found
         return best
 
+    def may_hold(self, codecs: Iterable[str] | None, sizes: Sizes) -> bool:
+        """Whether a job in line, in one of `codecs`, may have such a size, as far as lines tell."""
+        bounds = (_bounds(line) for line, _ in self._lines(codecs))
+        return any(low <= sizes.upto and sizes.over < high for low, high in bounds)
+
     def kept_from(self) -> set[str]:
         """Return the engines that have failed a job in line, so that it is kept for others."""
         return {engine_id for line, _ in self._lines() for engine_id in line.failed_by}
@@ -138,11 +144,15 @@ def _line(job: Job) -> QueueLine:
     return QueueLine(job.codec, job.failed_by, size_class, job.needs)
 
 
-def _first_of(line: QueueLine, jobs: SortedKeyList[Job, Place], sizes: Sizes) -> Job | None:
+def _bounds(line: QueueLine) -> tuple[float, float]:
+    """Return the least size that a job of the line may have, and the one that is too large."""
     low = math.ldexp(0.5, line.size_class) if line.size_class else 0.0
-    high = (
-        math.ldexp(1.0, line.size_class) if line.size_class < sys.float_info.max_exp else math.inf
-    )
+    is_largest = line.size_class >= sys.float_info.max_exp
+    return low, math.inf if is_largest else math.ldexp(1.0, line.size_class)
+
+
+def _first_of(line: QueueLine, jobs: SortedKeyList[Job, Place], sizes: Sizes) -> Job | None:
+    low, high = _bounds(line)
     if high <= sizes.over or low > sizes.upto:
         return None
     if sizes.over < low and high <= sizes.upto:

@@ -27,6 +27,7 @@ __all__ = [
     "Refused",
     "Reply",
     "Requeued",
+    "Submitted",
 ]
 
 
@@ -37,6 +38,7 @@ class Reason(Enum):
     ENGINE_NOT_FOUND = "Engine not found"
     JOB_IS_FINAL = "Bad Request: Job is already in a final state."
     JOB_NOT_RETRYABLE = "Bad Request: Job is neither failed nor cancelled."
+    JOB_NOT_WAITING = "Conflict: only a job that waits can be given another priority."
     JOB_ID_TAKEN = "Conflict: a job with this id exists already."
     KEY_REUSED = "Conflict: this Idempotency-Key was used for another job."
     REPORT_TOO_LARGE = "Bad Request: all fields of an engine together must be at most 65536 bytes."
@@ -64,7 +66,7 @@ class Done(msgspec.Struct, frozen=True):
     """The requested state holds, whether or not that took an event."""
 
 
-class JobIs(msgspec.Struct, frozen=True):
+class JobIs(msgspec.Struct, frozen=True, gc=False):
     """The job that a submission made, or that was assigned.
 
     It is not `is_new` if the same submission made it earlier, or if the engine that resumes already
@@ -98,7 +100,13 @@ class Orders(msgspec.Struct, frozen=True):
     drain: bool = False
 
 
-Reply = Refused | Done | JobIs | NoWork | Requeued | Ended | Orders
+class Submitted(msgspec.Struct, frozen=True):
+    """What became of each of many submissions."""
+
+    replies: tuple[JobIs | Refused, ...]
+
+
+Reply = Refused | Done | JobIs | NoWork | Requeued | Ended | Orders | Submitted
 
 DONE: Final = Done()
 NO_WORK: Final = NoWork()

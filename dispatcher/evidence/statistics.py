@@ -89,6 +89,7 @@ class Statistics:
                 self._refused += 1
             case (
                 events.JobReleased()
+                | events.JobReprioritized()
                 | events.JobProgressed()
                 | events.EngineReported()
                 | events.EngineReplaced()

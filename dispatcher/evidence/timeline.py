@@ -216,6 +216,8 @@ def _description(event: Event) -> str:
             return "cancelled" + ("" if engine_id is None else f", while{_on(engine_id)}")
         case events.JobRetried():
             return "put back with all its retries"
+        case events.JobReprioritized(priority=priority):
+            return f"given priority {priority}"
         case events.AnswerRefused(_, engine_id, attempt, answer, reason):
             sender = "an engine" if engine_id is None else engine_id
             numbered = "" if attempt is None else f" of attempt {attempt}"

@@ -60,11 +60,12 @@ class HeldFiles:
         wal = self._path.with_name(self._path.name + "-wal")
         self._hold(wal, _status(str(wal), _WAL_REMEDY), _WAL_REMEDY)
 
-    def check(self) -> None:
+    def check(self) -> int:
         """Raise `LogError` unless all files are under their names, and under no others.
 
-        It costs one system call a file.
+        It costs one system call a file. Returns the size of the file held last: that of the WAL.
         """
+        size = 0
         for path, (file, remedy) in self._files.items():
             status = _status(path, remedy)
             if (status.st_dev, status.st_ino) != file:
@@ -78,6 +79,8 @@ class HeldFiles:
                     "one: its newest events are in a file beside it, which SQLite finds by name. "
                     f"Find the others with find -samefile {path}, and remove them"
                 )
+            size = status.st_size
+        return size
 
     def release(self) -> None:
         """Let others have the file. Releasing it again does nothing."""

@@ -33,7 +33,7 @@ FETCHED: Final = 128
 class Readers:
     """The connections that read the log at `path`. `check` raises `LogError` if it is not there."""
 
-    def __init__(self, path: Path, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, path: Path, check: Callable[[], object] = lambda: None) -> None:
         self._path = path
         self._check = check
         self._free = asyncio.Semaphore(READERS)

@@ -48,6 +48,7 @@ NAMES: Final[dict[type[Event], str]] = {
     events.JobProgressed: "job_progressed",
     events.JobCancelled: "job_cancelled",
     events.JobRetried: "job_retried",
+    events.JobReprioritized: "job_reprioritized",
     events.AnswerRefused: "answer_refused",
     events.EngineReported: "engine_reported",
     events.EngineReplaced: "engine_replaced",
@@ -115,10 +116,14 @@ _decoders: Final[dict[str, msgspec.json.Decoder[Any]]] = {
 
 def encode(recorded: Recorded) -> LogEntry:
     """Return the entry of an event."""
+    return _encode(recorded, encode_time(recorded.at))
+
+
+def _encode(recorded: Recorded, time: str) -> LogEntry:
     name = NAMES[type(recorded.event)]
     return LogEntry(
         recorded.seq,
-        encode_time(recorded.at),
+        time,
         name,
         VERSIONS[name],
         recorded.actor,
@@ -129,7 +134,12 @@ def encode(recorded: Recorded) -> LogEntry:
 
 def encode_all(records: Iterable[Recorded]) -> list[LogEntry]:
     """Return the entries of many events."""
-    return [encode(recorded) for recorded in records]
+    entries, at, time = list[LogEntry](), None, ""
+    for recorded in records:
+        if recorded.at is not at:  # those of one command share it, and formatting it takes longest
+            at, time = recorded.at, encode_time(recorded.at)
+        entries.append(_encode(recorded, time))
+    return entries
 
 
 def decode(entry: LogEntry) -> Recorded:

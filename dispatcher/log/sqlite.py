@@ -9,16 +9,18 @@ Laws:
   commits.
 - The table guards itself: triggers refuse UPDATE, DELETE and any seq but the next one, so that not
   even the sqlite3 shell rewrites history by accident.
-- Readers open the file read-only and read short pages, so they never delay the writer.
+- Readers open the file read-only and read short pages, so they never delay the writer. Between two
+  pages they hold no transaction, so the WAL can be emptied; see `wal` for those of others.
 - A batch is acknowledged only while the files under the log's names are the open ones; see `held`.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import aiosqlite
 
@@ -26,16 +28,20 @@ from dispatcher.locks import FileLock, LockHeldError
 from dispatcher.log import LogError, WrongHeadError, serialization
 from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA_VERSION, check, create, write_header
 from dispatcher.log.held import HeldFiles
-from dispatcher.log.merkle import Frontier, Subtree, grow
+from dispatcher.log.merkle import Frontier, Growth, Subtree, grow
 from dispatcher.log.migration import migrate
 from dispatcher.log.readers import Readers, connect, log_error, select_bounded
 from dispatcher.log.rows import COLUMNS, PAGE, appending
 from dispatcher.log.serialization import LogEntry
 from dispatcher.log.tree import read_frontier, read_subtree
+from dispatcher.log.wal import WAL_LIMIT_BYTES, WalWatch
 from dispatcher.log.writing import NotInsertedError, check_rules, sync_wal, transact, use_wal
 from dispatcher.progress import Progress, silent
 
 __all__ = ["SqliteLog"]
+
+HASHED: Final = 250
+"""Events of a batch that are hashed at a time, which takes a millisecond."""
 
 
 class SqliteLog:
@@ -58,6 +64,7 @@ class SqliteLog:
         self._lock = lock
         self._columns = COLUMNS[schema].replace("data", "CAST(data AS BLOB)")
         self._held = held
+        self._wal = WalWatch(path)
         self._readers = Readers(path, lambda: None if held is None else held.check())
 
     @property
@@ -101,7 +108,11 @@ class SqliteLog:
                 tree = await read_frontier(writer, head)
                 await check_rules(path, writer)
                 await use_wal(path, writer)
-                for pragma in ("synchronous=FULL", "recursive_triggers=ON"):
+                for pragma in (
+                    "synchronous=FULL",
+                    "recursive_triggers=ON",
+                    f"journal_size_limit={WAL_LIMIT_BYTES}",
+                ):
                     await writer.execute_fetchall(f"PRAGMA {pragma}")
                 await sync_wal(writer)
             except sqlite3.Error as error:
@@ -144,7 +155,7 @@ class SqliteLog:
             raise LogError(f"{self.path}: was opened for reading only")
         if self._writer.in_transaction:
             raise LogError(f"{self.path}: the last write was broken off; recover before the next")
-        growth = grow(self.tree, serialization.lines(batch))
+        growth = await _growth(self.tree, batch)
         statements = appending(batch, growth)
         rows = len(batch) + len(growth.subtrees)
         try:
@@ -153,7 +164,8 @@ class SqliteLog:
             raise LogError(f"{self.path}: {error}") from error
         except sqlite3.Error as error:
             raise log_error(self.path, "written", error) from error
-        self._held.check()  # here, and not in the writer's thread, which would wait for the GIL
+        # Here, and not in the writer's thread, which would wait for the GIL.
+        self._wal.notice(self._held.check())
         self.head, self._tree = expected_head + len(batch), growth.frontier
 
     async def entries(
@@ -293,6 +305,19 @@ class SqliteLog:
                 except UnicodeDecodeError as error:
                     return LogError(f"{self.path}: seq {seq} can't be read: {error}")
         return LogError(f"{self.path}: can't be read: an event is no text")
+
+
+async def _growth(tree: Frontier, batch: Sequence[LogEntry]) -> Growth:
+    """Return what a batch makes of the tree. Others use the event loop while it is hashed."""
+    leaf_hashes, subtrees = list[bytes](), list[tuple[int, int, bytes]]()
+    for first in range(0, len(batch), HASHED):
+        if first:
+            await asyncio.sleep(0)
+        piece = grow(tree, serialization.lines(batch[first : first + HASHED]))
+        tree = piece.frontier
+        leaf_hashes += piece.leaf_hashes
+        subtrees += piece.subtrees
+    return Growth(tree, leaf_hashes, subtrees)
 
 
 def _lock(log_path: Path) -> FileLock:

@@ -1,14 +1,17 @@
 """Group commit: events decided during one transaction go into the next.
 
 Laws:
-- Events are appended in the order in which they were decided. A command's events are never split.
+- Events are appended in the order in which they were decided. A command's events are never split,
+  nor are those of commands that are decided `together`.
 - A caller is answered when its events, and all earlier ones, are durable and projected.
 - If a batch can't be appended, all callers whose answers are queued get an error, and new commands
   are refused until `accept`.
+- A large batch is encoded and projected piece by piece, and others use the event loop in between.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from dispatcher.core.dispatcher import Settle
@@ -21,9 +24,21 @@ from dispatcher.serving.tickets import UnavailableError, ticket_of
 __all__ = ["GroupCommit"]
 
 BATCH_EVENTS: Final = 1_000
-"""Most events in one commit, unless a single command has more."""
-QUEUED_COMMANDS: Final = 20_000
-"""Most commands that may wait for the disk; further ones are refused for the moment."""
+"""Most events in one commit, unless some that must not be split are more."""
+QUEUED_EVENTS: Final = 20_000
+"""Most events, or replies without one, that may wait for the disk; then commands are refused."""
+PIECE_EVENTS: Final = 250
+"""Events that are encoded or projected at a time, which takes a millisecond or two."""
+
+_Item = Settle | asyncio.Future[None]
+
+
+class Together:
+    """What is decided in one block, and goes into one commit. `fault` says why it never will."""
+
+    def __init__(self) -> None:
+        self.items: list[_Item] = []
+        self.fault: str | None = None
 
 
 class GroupCommit:
@@ -42,7 +57,9 @@ class GroupCommit:
         self._log = log
         self._project = project
         self._recover = recover
-        self._queue: list[Settle | asyncio.Future[None]] = []
+        self._queue: list[_Item | Together] = []
+        self._queued_events = 0
+        self._together: Together | None = None
         self._work = asyncio.Event()
         self._committing = False
         self.fault: str | None = None
@@ -54,7 +71,7 @@ class GroupCommit:
         During a fault, a reply without events need not wait: whatever was not durable is undone.
         But one that names a job fails, since the job may be the engine's by what is undone.
         """
-        if settle.records or (self.fault is None and (self._queue or self._committing)):
+        if settle.records or (self.fault is None and self._is_busy()):
             self._put(settle)
         elif (ticket := ticket_of(settle)) is not None:
             if self.fault is not None and isinstance(settle.reply, JobIs):
@@ -67,23 +84,53 @@ class GroupCommit:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.fault is not None:
             done.set_exception(UnavailableError(self.fault))
-        elif self._queue or self._committing:
+        elif self._is_busy():
             self._put(done)
         else:
             done.set_result(None)
         return done
 
-    def _put(self, item: Settle | asyncio.Future[None]) -> None:
-        self._queue.append(item)
-        self._work.set()
-        if len(self._queue) >= QUEUED_COMMANDS and self.refusal is None:
-            self.refusal = f"{QUEUED_COMMANDS} commands are waiting for the disk already"
+    @contextmanager
+    def together(self) -> Iterator[Together]:
+        """Put all that is queued until the block ends into one commit, which begins then.
+
+        A block may await, but not overlap another one. If a commit fails meanwhile, what was queued
+        in the block is lost, its `fault` says why, and the rest is none of its concern.
+        """
+        if self._together is not None:
+            raise RuntimeError("another block's decisions go together already")
+        self._together = whole = Together()
+        try:
+            yield whole
+        finally:
+            if self._together is whole:
+                self._together = None
+                if whole.items:
+                    self._queue.append(whole)
+                    self._work.set()
+
+    def _is_busy(self) -> bool:
+        return bool(self._queue) or self._committing or self._together is not None
+
+    def _put(self, item: _Item) -> None:
+        if self._together is not None:
+            self._together.items.append(item)
+        else:
+            self._queue.append(item)
+            self._work.set()
+        self._queued_events += _weight(item)
+        if self._queued_events >= QUEUED_EVENTS and self.refusal is None:
+            self.refusal = f"{QUEUED_EVENTS} events are waiting for the disk already"
 
     def refuse(self, fault: str) -> None:
         """Fail all callers whose answers are queued, and refuse new commands until `accept`."""
         self.fault = self.refusal = fault
-        queue, self._queue = self._queue, []
-        for item in queue:
+        queue, self._queue, self._queued_events = self._queue, [], 0
+        if self._together is not None:
+            self._together.fault = fault
+            queue.append(self._together)
+            self._together = None
+        for item in _flat(queue):
             if isinstance(item, asyncio.Future):
                 if not item.done():
                     item.set_exception(UnavailableError(fault))
@@ -114,25 +161,30 @@ class GroupCommit:
                 finally:
                     self._committing = False
 
-    def _take_batch(self) -> list[Settle | asyncio.Future[None]]:
+    def _take_batch(self) -> list[_Item]:
         taken = events = 0
         for item in self._queue:
-            events += 0 if isinstance(item, asyncio.Future) else len(item.records)
+            events += _events_of(item)
             if taken and events > BATCH_EVENTS:
                 break
             taken += 1
-        batch, self._queue = self._queue[:taken], self._queue[taken:]
+        batch, self._queue = _flat(self._queue[:taken]), self._queue[taken:]
+        self._queued_events -= sum(map(_weight, batch))
         if self.fault is None:
             self.refusal = None
         return batch
 
-    async def _commit(self, batch: list[Settle | asyncio.Future[None]]) -> None:
+    async def _commit(self, batch: list[_Item]) -> None:
         settles = (item for item in batch if not isinstance(item, asyncio.Future))
         records = [recorded for settle in settles for recorded in settle.records]
-        entries = serialization.encode_all(records)
+        entries: list[LogEntry] = []
+        for first in range(0, len(records), PIECE_EVENTS):
+            if first:
+                await asyncio.sleep(0)
+            entries += serialization.encode_all(records[first : first + PIECE_EVENTS])
         if entries:
             await self._log.append(entries, expected_head=entries[0].seq - 1)
-        durable = iter(entries)
+        durable, shown = iter(entries), 0
         for item in batch:
             if isinstance(item, asyncio.Future):
                 if not item.done():
@@ -142,3 +194,26 @@ class GroupCommit:
                 self._project(recorded, next(durable))
             if (ticket := ticket_of(item)) is not None:
                 ticket.settle(item)
+            shown += len(item.records)
+            if shown >= PIECE_EVENTS:
+                shown = 0
+                await asyncio.sleep(0)
+
+
+def _flat(queue: Iterable[_Item | Together]) -> list[_Item]:
+    return [item for one in queue for item in (one.items if isinstance(one, Together) else (one,))]
+
+
+def _events_of(item: _Item | Together) -> int:
+    match item:
+        case Settle(_, records):
+            return len(records)
+        case Together():
+            return sum(map(_events_of, item.items))
+        case _:
+            return 0
+
+
+def _weight(item: _Item) -> int:
+    """Return what an item counts of `QUEUED_EVENTS`."""
+    return max(1, _events_of(item))

@@ -26,7 +26,7 @@ from typing import Any, Final, TypeVar, assert_never
 
 import stamina
 
-from dispatcher.core.commands import Caller, Command
+from dispatcher.core.commands import Caller, Command, SubmitJob
 from dispatcher.core.dispatcher import TICK_S, Dispatcher, Effect, Settle, StoodStill, Wait
 from dispatcher.core.events import Recorded
 from dispatcher.core.fleet import Fleet
@@ -36,6 +36,7 @@ from dispatcher.log.serialization import LogEntry
 from dispatcher.progress import Progress, silent
 from dispatcher.recipes import Recipe
 from dispatcher.serving.as_of import Past
+from dispatcher.serving.batches import Batches
 from dispatcher.serving.feed import Feed
 from dispatcher.serving.group_commit import GroupCommit
 from dispatcher.serving.quotas import Asker, Quotas
@@ -81,6 +82,7 @@ class Service:
         self.projections = Projections()
         self.feed = Feed(log, lambda: self.projections, places=self.quotas.streams)
         self._commits = GroupCommit(log, self._show, self._recover)
+        self._batches = Batches(self._commits, self._decide, lambda: self._core.fleet)
 
     async def start(self, progress: Progress = silent) -> None:
         """Rebuild the state from the log, then accept commands.
@@ -120,6 +122,22 @@ class Service:
         """
         ticket, _ = self._take(command, caller, render)
         return ticket.answer
+
+    async def submit_all(
+        self,
+        submissions: Sequence[SubmitJob],
+        caller: Caller,
+        render: Render[list[T]],
+        *,
+        is_atomic: bool = False,
+    ) -> list[T]:
+        """Carry out many submissions in one commit, and return an answer to each of them.
+
+        `render` makes the answers to some of them from one `Submitted`. If it `is_atomic` and a
+        rule refuses one, none is carried out: `NoneSubmittedError`. `UnavailableError` if the log
+        can't be written.
+        """
+        return await self._batches.submit(submissions, caller, render, is_atomic=is_atomic)
 
     async def wait_for_work(
         self,
@@ -183,12 +201,24 @@ class Service:
         await self._commits.durable()
         return found
 
+    def status_of(self, job_id: str) -> str | None:
+        """Return the status of a job that the next decision sees, which may not be durable yet."""
+        job = self._core.fleet.jobs.get(job_id)
+        return None if job is None else job.status
+
     def _take(
         self, command: Command, caller: Caller, render: Render[T], wait_s: float = 0.0
     ) -> tuple[Ticket[T], Wait | None]:
         """Let the core decide a command, carry out the effects, and return the wait if it waits."""
         if self._commits.refusal is not None:
             raise UnavailableError(self._commits.refusal)
+        if self._batches.claimed:
+            self._batches.check_unclaimed(command)
+        return self._decide(command, caller, render, wait_s)
+
+    def _decide(
+        self, command: Command, caller: Caller, render: Render[T], wait_s: float = 0.0
+    ) -> tuple[Ticket[T], Wait | None]:
         ticket = Ticket(render, self.projections, self._loop.create_future())
         effects = self._core.take(
             command,

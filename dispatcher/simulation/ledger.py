@@ -65,6 +65,9 @@ class Ledger:
             case events.JobRetried(job_id):
                 if self._final.pop(job_id, "completed") == "completed":
                     raise ViolationError(f"job {job_id} is retried, but is completed", job_id)
+            case events.JobReprioritized(job_id):
+                if job_id in self._final or job_id in self._holders:
+                    raise ViolationError(f"job {job_id} gets a priority, but waits not", job_id)
             case events.EngineLost(engine_id):
                 self._lost(engine_id, now_s)
             case events.EngineForgotten(engine_id):

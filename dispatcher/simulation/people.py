@@ -15,6 +15,7 @@ from dispatcher.core.commands import (
     CancelJob,
     DrainEngine,
     ForgetEngine,
+    PrioritizeJob,
     ResumeEngine,
     RetryJob,
     SubmitJob,
@@ -37,6 +38,8 @@ QUIETEST: Final = 0.3
 """The load of the quietest hour, as a share of the busiest."""
 KEYED: Final = 0.8
 """The share of submissions with an idempotency key."""
+WHIMS: Final = ("cancel", "cancel and retry", "retry", "retry", "submit again", "hurry")
+"""What a fickle client does next."""
 NOBODYS_CODEC: Final = "prores"
 RECIPES: Final = (Recipe(quality=60.0), Recipe(max_height=720), Recipe(vmaf=93.0))
 """What is asked for of one job after the other of those that have a recipe."""
@@ -107,9 +110,11 @@ class Clients:
         if self._is_closed:
             return
         job_id = str(job.job_id)  # every simulated submission has one
-        match self._rng.choice(["cancel", "cancel and retry", "retry", "retry", "submit again"]):
+        match self._rng.choice(WHIMS):
             case "retry":
                 self._retry(job_id)
+            case "hurry":
+                self._send(PrioritizeJob(job_id, self._rng.randrange(101)))
             case "submit again" if job.idempotency_key is not None:
                 self._resubmit(job)
             case "submit again":
@@ -124,7 +129,9 @@ class Clients:
             self._send(RetryJob(job_id))
 
     def _send(
-        self, command: SubmitJob | CancelJob | RetryJob, lost: Callable[[], None] | None = None
+        self,
+        command: SubmitJob | CancelJob | RetryJob | PrioritizeJob,
+        lost: Callable[[], None] | None = None,
     ) -> None:
         self._network.send(Call(self._endpoint, command, lambda _: None, lost))
 

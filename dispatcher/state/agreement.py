@@ -35,6 +35,7 @@ def _check_job(view: JobView, fleet: Fleet) -> None:
         "target_codec": (view.target_codec, job.codec),
         "job_size": (view.job_size, job.size_mb),
         "max_retries": (view.max_retries, job.max_retries),
+        "priority": (view.priority, job.priority),
         "progress": (view.progress, job.progress),
         "not_before": (view.not_before, fleet.queue.paused.get(job.job_id)),
         "final": (view.final, job.final),

@@ -12,6 +12,8 @@ _OBSTACLES: Final = {
     "much each of them takes",
     "A.p99": "an answer waits for the commit under way and for its own, and every 50,000 events a "
     "process that writes a snapshot shares the cores",
+    "A.batches": "each submission is parsed, decided, encoded, hashed into the tree, inserted, "
+    "shown and answered in the interpreter; the insertion alone takes a quarter of that",
     "B.ahead": "a life is three HTTP requests on one core; the peer that is ahead has another "
     "protocol or keeps less",
     "C.decoding": "each event is folded into three projections, in the interpreter, which takes "

@@ -45,6 +45,15 @@ class Child:
         found = re.search(r"VmRSS:\s+(\d+) kB", status)
         return int(found[1]) * 1024 / 1e6 if found else 0.0
 
+    @property
+    def cpu_s(self) -> float:
+        """The CPU time that it has used so far, in all its threads; 0 where nothing tells."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def await_words(self, pattern: re.Pattern[str]) -> re.Match[str]:
         """Wait until it has said something."""
         deadline = time.monotonic() + START_S

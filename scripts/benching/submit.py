@@ -10,6 +10,8 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
+from . import batches
+from .batches import BatchSample, post_batches
 from .figures import Sample, Spread
 from .pictures import lines
 from .plan import CONNECTIONS, LEVELS, Plan, turns
@@ -44,8 +46,10 @@ _Samples = dict[tuple[str, int], list[Sample]]
 def measure(plan: Plan) -> Part:
     """Run the rounds and sum them up."""
     samples: _Samples = defaultdict(list)
+    in_batches: list[BatchSample] = []
     for round_number in range(plan.rounds):
         _round(plan, round_number, samples)
+        in_batches.append(_batches(plan))
     figures = {
         name: [_spreads(samples[name, level]) for level in LEVELS] for name in (OURS, *PEERS)
     }
@@ -68,12 +72,13 @@ def measure(plan: Plan) -> Part:
                 ],
             ),
             _ratios(samples),
+            batches.table(in_batches),
         ],
         [
             Picture("submit-rate", title := "Submissions a second", _drawn(title, ticks, rates)),
             Picture("submit-p99", title := "p99 of a submission, ms", _drawn(title, ticks, tails)),
         ],
-        _targets(samples),
+        [*_targets(samples), batches.target(in_batches)],
     )
 
 
@@ -96,6 +101,18 @@ def _round(plan: Plan, round_number: int, samples: _Samples) -> None:
             (recorded,) = log.execute("SELECT count(*) FROM events").fetchone()
         if recorded < answered:
             raise RuntimeError(f"{answered} submissions were answered, {recorded} are in the log")
+
+
+def _batches(plan: Plan) -> BatchSample:
+    with tempfile.TemporaryDirectory(dir=plan.work) as temporary:
+        db = Path(temporary) / "events.db"
+        with dispatcher(db) as server:
+            sample = post_batches(server, plan.burst_s)
+        with closing(sqlite3.connect(db)) as log:
+            (recorded,) = log.execute("SELECT count(*) FROM events").fetchone()
+    if recorded != sample.done:
+        raise RuntimeError(f"{sample.done} jobs were answered, {recorded} are in the log")
+    return sample
 
 
 @contextmanager

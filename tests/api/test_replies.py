@@ -6,8 +6,8 @@ from typing import Final, get_args
 from hypothesis import given, settings
 
 from dispatcher.api import errors
-from dispatcher.api.replies import render
-from dispatcher.core.commands import Command
+from dispatcher.api.replies import render, render_each
+from dispatcher.core.commands import Command, SubmitJobs
 from dispatcher.core.decider import decide
 from dispatcher.core.dispatcher import Settle
 from dispatcher.core.due import Due
@@ -41,9 +41,15 @@ def test_every_reply_to_a_caller_has_a_response() -> None:
             for event in decision.events:
                 evolve(fleet, event)
                 projections.apply(Recorded(projections.seq + 1, at, "tester", event))
-            if type(command) not in DUE and not isinstance(decision.reply, Refused):
-                assert render(Settle(command, (), decision.reply, None), projections).status < 300
-                answered.add(type(command))
+            if type(command) in DUE or isinstance(decision.reply, Refused):
+                continue
+            settled = Settle(command, (), decision.reply, None)
+            if isinstance(command, SubmitJobs):
+                lines = render_each(settled, projections)
+                assert len(lines) == len(command.submissions)
+            else:
+                assert render(settled, projections).status < 300
+            answered.add(type(command))
 
     look()
     assert answered == set(get_args(Command)) - DUE

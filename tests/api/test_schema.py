@@ -23,6 +23,10 @@ OPERATIONS: Final[dict[tuple[str, str], dict[str, str | None]]] = {
     ("delete", "/jobs/{job_id}"): {"200": TEXT, "404": TEXT, **NO_BODY},
     ("get", "/jobs/{job_id}/why"): {"200": JSON, "404": TEXT, **ROLED, **AS_OF},
     ("post", "/jobs/{job_id}/retry"): {"200": TEXT, "404": TEXT, **NO_BODY},
+    ("post", "/jobs/{job_id}/priority"): {"200": TEXT, "404": TEXT, "409": TEXT, **BODY},
+    ("post", "/jobs/batch"): {"200": JSON, "409": JSON, "429": TEXT, **BODY},
+    ("post", "/jobs/cancel"): {"200": JSON, "429": TEXT, **NO_BODY},
+    ("post", "/jobs/retry"): {"200": JSON, "429": TEXT, **NO_BODY},
     ("post", "/jobs/{job_id}/complete"): {"200": TEXT, "404": TEXT, "409": TEXT, **BODY},
     ("post", "/jobs/{job_id}/fail"): {"200": TEXT, "404": TEXT, "409": TEXT, **BODY},
     ("post", "/assign_job"): {
@@ -102,6 +106,8 @@ async def test_the_answers_have_the_fields_that_the_schema_names(
     shared_client: httpx2.AsyncClient,
 ) -> None:
     schemas = (await shared_client.get("/schema")).json()["components"]["schemas"]
+    assert set(schemas["BatchLine"]["properties"]) == {"status", "job", "error", "warning"}
+    assert set(schemas["Count"]["properties"]) == {"count", "done", "not_done", "reasons"}
     job = (await shared_client.post("/jobs", json={"source_url": "u", "target_codec": "c"})).json()
     await shared_client.post("/engines/heartbeat", json={"engine_id": "e"})
     (engine,) = (await shared_client.get("/engines")).json()

@@ -39,7 +39,7 @@ async def test_it_tells_its_version(tmp_path: Path) -> None:
 async def test_help_names_every_command(tmp_path: Path) -> None:
     done = await command(tmp_path, "--help")
     assert done.status == 0
-    client = ("submit", "jobs", "job", "why", "cancel", "retry")
+    client = ("submit", "jobs", "job", "why", "cancel", "retry", "priority")
     operator = ("engines", "drain", "resume", "forget", "replay", "simulate")
     for name in ("serve", "engine", *client, *operator):
         assert f" {name} " in done.out
@@ -58,6 +58,11 @@ async def test_a_wrong_command_line_exits_with_2(tmp_path: Path) -> None:
         is_refused("submit", "no-such-file.mp4", "--codec", "h264"),
         is_refused("submit", "http://[", "--codec", "h264"),
         is_refused("replay", "--at", "-1"),
+        is_refused("cancel"),
+        is_refused("retry", "--yes"),
+        is_refused("cancel", "1_0", "--status", "pending"),
+        is_refused("priority", "1_0"),
+        is_refused("priority", "1_0", "101"),
     )
 
 

@@ -80,6 +80,43 @@ async def test_cancel_and_retry_say_what_they_did(
     assert (await dispatcher.job(job_id)).status == "pending"
 
 
+async def test_priority_says_what_it_did(
+    dispatcher: Client, server: Running, tmp_path: Path
+) -> None:
+    job_id = (await dispatcher.submit(SOURCE, "h264")).job_id
+    done = await command(tmp_path, "priority", job_id, "30", server=server.url)
+    assert (done.status, done.out, done.err) == (0, f"Job {job_id} has priority 30\n", "")
+    assert (await dispatcher.job(job_id)).priority == 30
+
+
+async def test_many_jobs_are_cancelled_and_put_back_by_filters(
+    dispatcher: Client, server: Running, tmp_path: Path
+) -> None:
+    for codec in ("h264", "h264", "vp9"):
+        await dispatcher.submit(SOURCE, codec)
+    done = await command(tmp_path, "cancel", "--codec", "h264", "--yes", server=server.url)
+    assert (done.status, done.out, done.err) == (0, "2 of 2 jobs cancelled\n", "")
+    arguments = ("retry", "--codec", "h264", "--status", "cancelled", "--yes")
+    done = await command(tmp_path, *arguments, server=server.url)
+    assert (done.status, done.out, done.err) == (0, "2 of 2 jobs re-queued\n", "")
+    done = await command(tmp_path, "retry", "--codec", "vp9", "--yes", server=server.url)
+    assert done.status == 1
+    assert done.out.splitlines() == [
+        "0 of 1 jobs re-queued",
+        "  1: Bad Request: Job is neither failed nor cancelled.",
+    ]
+
+
+async def test_many_jobs_are_not_changed_without_an_answer_to_the_question(
+    dispatcher: Client, server: Running, tmp_path: Path
+) -> None:
+    await dispatcher.submit(SOURCE, "h264")
+    done = await command(tmp_path, "cancel", "--status", "pending", server=server.url)
+    assert (done.status, done.out.strip()) == (1, "")
+    assert "Cancel 1 jobs?" in done.err
+    assert [job.status for job in await dispatcher.jobs()] == ["pending"]
+
+
 async def test_drain_resume_and_forget_say_what_they_did(
     dispatcher: Client, server: Running, tmp_path: Path
 ) -> None:

@@ -3,9 +3,11 @@
 import asyncio
 from typing import Final
 
+import msgspec
 import pytest
 
-from dispatcher.client import Client, RequestRefusedError
+from dispatcher.client import Client, JobView, RequestRefusedError, Submission
+from dispatcher.client.batches import parts
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.support.servers import KEY, Running
 
@@ -144,3 +146,68 @@ async def test_a_poll_may_wait_for_work(dispatcher: Client, server: Running) -> 
         assigned = await waiting
     assert assigned is not None
     assert assigned.job_id == submitted.job_id
+
+
+# Many at once
+
+
+async def test_many_jobs_are_submitted_in_order_and_in_parts(dispatcher: Client) -> None:
+    wanted = [Submission(f"http://media/{n}.mp4", "h264", priority=n % 3) for n in range(1_500)]
+    jobs = await dispatcher.submit_many(wanted)
+    assert jobs == await dispatcher.jobs()
+    assert [(job.source_url, job.priority) for job in jobs if isinstance(job, JobView)] == [
+        (it.source_url, it.priority) for it in wanted
+    ]
+
+
+async def test_a_job_that_is_refused_among_many_is_an_error_in_its_place(
+    dispatcher: Client,
+) -> None:
+    first, refused, last = await dispatcher.submit_many(
+        [Submission("a", "h264"), Submission("b", "h264", priority=101), Submission("c", "h264")]
+    )
+    assert isinstance(first, JobView)
+    assert isinstance(last, JobView)
+    assert isinstance(refused, RequestRefusedError)
+    assert (refused.status, refused.text) == (400, "Bad Request: 'priority' must be at most 100.")
+
+
+async def test_many_jobs_are_submitted_all_or_none(dispatcher: Client) -> None:
+    wanted = [Submission(str(n), "h264", idempotency_key=f"k{n}") for n in range(3)]
+    jobs = await dispatcher.submit_many(wanted, is_atomic=True)
+    assert await dispatcher.submit_many(wanted, is_atomic=True) == jobs
+    with pytest.raises(RequestRefusedError) as refused:
+        await dispatcher.submit_many(
+            [Submission("new", "h264"), Submission("other", "h264", idempotency_key="k1")],
+            is_atomic=True,
+        )
+    assert refused.value.status == 409
+    assert "none of the 2 jobs was submitted, because of 1 of them; number 2: " in str(
+        refused.value
+    )
+    assert await dispatcher.jobs() == jobs
+
+
+async def test_parts_hold_what_a_request_may_hold() -> None:
+    long = [Submission("u" * 60_000, "h264") for _ in range(100)]
+    short = [Submission("u", "h264") for _ in range(2_500)]
+    assert [it for part in parts([*long, *short]) for it in part] == [*long, *short]
+    assert max(len(msgspec.json.encode(part)) for part in parts(long)) <= 1 << 20
+    assert [len(part) for part in parts(short)] == [1_000, 1_000, 500]
+
+
+async def test_jobs_are_cancelled_and_put_back_by_filters(dispatcher: Client) -> None:
+    await dispatcher.submit_many([Submission("u", codec) for codec in ("h264", "h264", "vp9")])
+    counted = await dispatcher.cancel_matching(codec="h264", dry_run=True)
+    assert (counted.count, counted.done) == (2, 0)
+    assert (await dispatcher.cancel_matching(codec="h264")).done == 2
+    assert (await dispatcher.retry_matching(status="cancelled", codec="h264")).done == 2
+    assert [job.status for job in await dispatcher.jobs()] == ["pending"] * 3
+    with pytest.raises(RequestRefusedError, match="it needs one of 'codec', 'engine', 'status'"):
+        await dispatcher.cancel_matching()
+
+
+async def test_a_waiting_job_is_given_another_priority(dispatcher: Client) -> None:
+    job_id = (await dispatcher.submit("u", "h264")).job_id
+    await dispatcher.prioritize(job_id, 42)
+    assert (await dispatcher.job(job_id)).priority == 42

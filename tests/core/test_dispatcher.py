@@ -186,6 +186,7 @@ def test_events_that_are_not_timed_move_no_deadline() -> None:
         events.JobProgressed: events.JobProgressed("a", "e", 1, 5.0),
         events.JobCancelled: events.JobCancelled("a", "e", 1),
         events.JobRetried: events.JobRetried("a"),
+        events.JobReprioritized: events.JobReprioritized("a", 5, START),
         events.AnswerRefused: events.AnswerRefused("a", "e", 1, "fail", ""),
         events.EngineSeen: events.EngineSeen("e"),
         events.EngineBenchmarked: events.EngineBenchmarked("e", 1.0),

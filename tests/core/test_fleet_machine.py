@@ -235,6 +235,10 @@ class Farm(RuleBasedStateMachine):
     def retry(self, job_id: str) -> None:
         self.carry_out(commands.RetryJob(job_id))
 
+    @rule(job_id=jobs, priority=st.sampled_from([0, 5, 100]))
+    def prioritize(self, job_id: str, priority: int) -> None:
+        self.carry_out(commands.PrioritizeJob(job_id, priority))
+
     @rule(engine_id=engines)
     def drain(self, engine_id: str) -> None:
         self.carry_out(commands.DrainEngine(engine_id))

@@ -39,6 +39,7 @@ from dispatcher.core.events import (
     JobFailedPermanently,
     JobProgressed,
     JobReleased,
+    JobReprioritized,
     JobRequeued,
     JobRetried,
     JobSubmitted,
@@ -84,6 +85,7 @@ likely_commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(commands.TimeOutJob, ids, st.integers(1, 3), st.just(60.0)),
     st.builds(commands.ReleaseJob, ids),
     st.builds(commands.RetryJob, ids),
+    st.builds(commands.PrioritizeJob, ids, st.sampled_from([0, 9])),
 )
 wishes = st.tuples(
     likely_commands | any_commands, policies, st.sampled_from([0.0, 1.0, 3600.0, -1.0, -3600.0])
@@ -224,6 +226,8 @@ def command_for(event: Event) -> Command | None:
             return commands.ReportHeartbeat(engine_id, {}, job_id, attempt, progress)
         case JobCancelled(job_id):
             return commands.CancelJob(job_id)
+        case JobReprioritized(job_id, priority):
+            return commands.PrioritizeJob(job_id, priority)
         case AnswerRefused(job_id, engine_id, attempt):
             return commands.FailJob(job_id, "", engine_id, attempt)
         case EngineSeen(engine_id):
@@ -281,7 +285,9 @@ def lives(events: list[Event]) -> dict[str, list[int]]:
     """Give, for each job, where in a log its state changes."""
     found: dict[str, list[int]] = {}
     for place, event in enumerate(events):
-        leaves_it = isinstance(event, JobProgressed | AnswerRefused | EngineAsked | EngineBlamed)
+        leaves_it = isinstance(
+            event, JobProgressed | JobReprioritized | AnswerRefused | EngineAsked | EngineBlamed
+        )
         if not leaves_it and hasattr(event, "job_id"):
             found.setdefault(event.job_id, []).append(place)
     return found
@@ -421,6 +427,18 @@ JOBS: Final[list[Story]] = [
     (WAITS, JobReleased("a"), "job a is released, but is in no pause"),
     (WAITS, JobReleased("ghost"), "job ghost was never submitted"),
     (HELD, JobRetried("a"), "job a is retried, but is assigned"),
+    (HELD, JobReprioritized("a", 5, START), "job a is given priority 5, but is assigned"),
+    (DONE, JobReprioritized("a", 5, START), "job a is given priority 5, but is completed"),
+    (WAITS, JobReprioritized("a", 0, START), "job a is given priority 0, which it has already"),
+    (WAITS, JobReprioritized("ghost", 5, START), "job ghost was never submitted"),
+    (
+        (arrival("a", 1, 1),),
+        JobReprioritized("a", 5, START + timedelta(seconds=2)),
+        (
+            f"job a is given priority 5 and waits since {START + timedelta(seconds=2)}, "
+            f"but arrived at {START + timedelta(seconds=1)}"
+        ),
+    ),
     (DONE, JobRetried("a"), "job a is retried, but is completed"),
     (
         HELD,

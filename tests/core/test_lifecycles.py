@@ -9,7 +9,7 @@ import pytest
 
 from dispatcher.core import events
 from dispatcher.core.events import Event
-from dispatcher.core.fleet import Fleet, evolve
+from dispatcher.core.fleet import EPOCH, Fleet, evolve
 from dispatcher.core.job import JobStatus
 from dispatcher.core.legality import breach
 from dispatcher.core.lifecycles import JOB_LIFE, PRESENCE, STANDING, STATUS_AFTER, Step, diagram
@@ -79,6 +79,8 @@ def of_job(kind: type[Event], state: str | None, after: str | None) -> tuple[Fle
             return folded(engine("e"), *past), assigned("a", "e", 2 if is_held else 1)
         case events.JobCompleted:
             fields |= {"output_url": "out"}
+        case events.JobReprioritized:
+            fields = {"job_id": "a", "priority": 5, "waits_since": EPOCH}
         case events.JobProgressed:
             fields |= {"progress": 5.0, "engine_id": "e"}
         case events.JobRequeued | events.JobFailedPermanently:

@@ -12,11 +12,13 @@ from dispatcher.core.commands import (
     FailJob,
     ForgetEngine,
     LoseEngine,
+    PrioritizeJob,
     ReleaseJob,
     SubmitJob,
 )
 from dispatcher.core.events import JobReleased, JobRequeued, JobSubmitted
 from dispatcher.core.policy import Policy
+from dispatcher.core.scheduling import choose_for
 from tests.support.given import START, assigned, engine, given, job, requeued
 
 HOUR: Final = timedelta(hours=1)
@@ -215,3 +217,44 @@ def test_after_a_clock_was_set_back_a_point_is_worth_what_it_was() -> None:
     places = {job_id: job.place for job_id, job in story.fleet.jobs.items()}
     assert places["ahead"] < places["later"] < places["plain"]
     assert places["plain"].waits_since_us - places["later"].waits_since_us == 60_000_000
+
+
+# Another priority
+
+
+def test_a_job_with_another_priority_goes_where_it_would_if_it_had_always_had_it() -> None:
+    for new, order in ((0, "ba"), (1, "ba"), (5, "ab")):
+        story = given(engine("e"))
+        story.when(SubmitJob("b", "u", "h264", priority=3), at_s=0)
+        story.when(SubmitJob("a", "u", "h264", priority=9), at_s=30)
+        story.when(PrioritizeJob("a", new), at_s=5_000)
+        choice = choose_for(story.fleet, story.fleet.engines["e"])
+        assert choice is not None
+        assert choice.job.job_id == order[0]
+
+
+@examples(st.lists(st.sampled_from([0, 1, 7, 100]), min_size=1, max_size=5))
+def test_priorities_given_one_after_the_other_leave_no_trace_but_the_last(
+    priorities: list[int],
+) -> None:
+    once = given().when(SubmitJob("a", "u", "h264", priority=priorities[-1]))
+    story = given().when(SubmitJob("a", "u", "h264", priority=4))
+    for number, priority in enumerate(priorities):
+        story.when(PrioritizeJob("a", priority), at_s=number * 100)
+    assert story.fleet.jobs["a"] == once.fleet.jobs["a"]
+
+
+def test_the_worth_of_a_point_is_that_of_the_day_when_the_priority_is_given() -> None:
+    story = given().when(SubmitJob("a", "u", "h264", priority=4))
+    story.policy = Policy(priority_point_s=10.0)
+    story.when(PrioritizeJob("a", 5))
+    expected = given(policy=story.policy).when(SubmitJob("a", "u", "h264", priority=5))
+    assert story.fleet.jobs["a"].place == expected.fleet.jobs["a"].place
+
+
+def test_a_job_keeps_its_pause_when_its_priority_changes() -> None:
+    story = given(job("a"), requeued("a", None, attempt=0, not_before=START))
+    story.when(PrioritizeJob("a", 5))
+    assert story.fleet.queue.paused == {"a": START}
+    story.when(ReleaseJob("a")).when(PrioritizeJob("a", 6))
+    assert [*story.fleet.queue] == ["a"]

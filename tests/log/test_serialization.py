@@ -85,6 +85,11 @@ EXAMPLES: list[tuple[Event, str, str]] = [
     ),
     (events.JobRetried("1_0"), "job_retried", '{"job_id":"1_0"}'),
     (
+        events.JobReprioritized("1_0", 7, AT),
+        "job_reprioritized",
+        '{"job_id":"1_0","priority":7,"waits_since":"2024-01-02T03:04:05.000006Z"}',
+    ),
+    (
         events.AnswerRefused("1_0", "e", 1, "complete", "too late"),
         "answer_refused",
         '{"job_id":"1_0","engine_id":"e","attempt":1,"answer":"complete","reason":"too late"}',
@@ -208,6 +213,7 @@ def test_the_names_of_events_are_for_ever() -> None:
         "JobProgressed": "job_progressed",
         "JobCancelled": "job_cancelled",
         "JobRetried": "job_retried",
+        "JobReprioritized": "job_reprioritized",
         "AnswerRefused": "answer_refused",
         "EngineReported": "engine_reported",
         "EngineReplaced": "engine_replaced",

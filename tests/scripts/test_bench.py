@@ -20,7 +20,7 @@ CONTESTANTS: Final = (
     "(2) bare ASGI echo",
 )
 TARGETS: Final = (
-    *("A.throughput", "A.p99", "C.decoding", "C.library"),
+    *("A.throughput", "A.p99", "A.batches", "C.decoding", "C.library"),
     *("D.assign", "D.startup", "D.memory", "D.list", "D.loop"),
 )
 VERDICTS: Final = {"met", "missed", "not measured"}

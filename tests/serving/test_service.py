@@ -69,12 +69,12 @@ async def test_a_batch_is_bounded(
 async def test_beyond_a_bound_callers_are_told_to_come_back(
     service: Service, log: WatchedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_commit, "QUEUED_COMMANDS", 2)
+    monkeypatch.setattr(group_commit, "QUEUED_EVENTS", 2)
     first = await held_up(log, service, submit("first"))
     queued = [asking(service, submit(str(n))) for n in range(2)]
     await turns_of_the_loop()
     told = await failure_of(asking(service, submit("too many")))
-    assert told == "2 commands are waiting for the disk already"
+    assert told == "2 events are waiting for the disk already"
     log.gate.set()
     assert await asyncio.gather(first, *queued) == [[1], [2], [3]]
     assert await asking(service, submit("too many")) == [4]

@@ -238,7 +238,7 @@ async def test_what_one_asks_in_vain_the_others_who_ask_the_same_are_not_tried_f
             await waiting(service, engine_id)
     tries.clear()
     for n in range(3):
-        await asking(service, ReportHeartbeat("e", {"cpu_temperature": n}))
+        await asking(service, ReportHeartbeat("e", {"note": f"number {n}"}))
     assert tries == ["e", None] * 3
     tries.clear()
     await asking(service, ReportHeartbeat("e", {"storage_capacity_gb": 1.0}))

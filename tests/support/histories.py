@@ -57,6 +57,7 @@ def _wishes(random: Random, fleet: Fleet, engine_id: str, job_id: str) -> Iterat
     yield commands.FailJob(job_id, "broke", engine_id, 1)
     yield commands.CancelJob(job_id)
     yield commands.RetryJob(job_id)
+    yield commands.PrioritizeJob(job_id, random.randrange(9))
     yield commands.LoseEngine(engine_id, 60.0)
     yield commands.DrainEngine(engine_id)
     yield commands.ResumeEngine(engine_id)

@@ -86,12 +86,11 @@ policies = st.sampled_from(
     ]
 )
 
+submissions = st.builds(
+    commands.SubmitJob, ids, texts, codecs, job_sizes, retries, priorities, keys
+)
 any_commands: st.SearchStrategy[Command] = st.one_of(
-    st.builds(
-        lambda job, asked: replace(job, **asked),
-        st.builds(commands.SubmitJob, ids, texts, codecs, job_sizes, retries, priorities, keys),
-        asked_for,
-    ),
+    st.builds(lambda job, asked: replace(job, **asked), submissions, asked_for),
     st.builds(commands.ReportHeartbeat, ids, reports, st.none() | ids, attempts, percents),
     st.builds(commands.ReportHeartbeat, ids, st.just({}), ids, st.none(), percents),
     st.builds(commands.ReportBenchmark, ids, amounts),
@@ -106,7 +105,9 @@ any_commands: st.SearchStrategy[Command] = st.one_of(
     ),
     st.builds(commands.FailJob, ids, texts, ids, attempts, instances, reported_causes),
     st.builds(commands.CancelJob, ids),
+    st.builds(commands.SubmitJobs, st.lists(submissions, max_size=3).map(tuple)),
     st.builds(commands.RetryJob, ids),
+    st.builds(commands.PrioritizeJob, ids, st.integers(0, 100)),
     st.builds(commands.DrainEngine, ids),
     st.builds(commands.ResumeEngine, ids),
     st.builds(commands.ForgetEngine, ids),
@@ -148,6 +149,7 @@ any_events: st.SearchStrategy[Event] = st.one_of(
     st.builds(events.JobProgressed, ids, ids, counts, amounts),
     st.builds(events.JobCancelled, ids, st.none() | ids, counts),
     st.builds(events.JobRetried, ids),
+    st.builds(events.JobReprioritized, ids, st.integers(0, 100), times),
     st.builds(
         events.AnswerRefused,
         *(ids, st.none() | ids, attempts, st.sampled_from(["complete", "fail"]), texts),

@@ -94,6 +94,7 @@ def an_engine_that_fails_too_much() -> Iterator[Wish]:
 
 def an_operator_at_work() -> Iterator[Wish]:
     yield OPERATOR, commands.RetryJob("1_0")
+    yield OPERATOR, commands.PrioritizeJob("1_0", 7)
     yield OPERATOR, commands.CancelJob("1_2")
     yield OPERATOR, commands.DrainEngine("west")
     yield OPERATOR, commands.ResumeEngine("west")
