@@ -1,35 +1,19 @@
-"""`dispatcher submit`, `jobs`, `job`, `why`, `cancel`, `retry` and `priority`."""
+"""`dispatcher jobs`, `job`, `why`, `cancel`, `retry` and `priority`."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Annotated, TypeVar
-from urllib.parse import urlsplit
+from collections.abc import Awaitable
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from msgspec import UNSET
 
+from dispatcher.cli.asking import ask
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
-from dispatcher.cli.output import jobs_table, plain, print_json, print_table, print_text
-from dispatcher.client import (
-    Client,
-    DispatcherAwayError,
-    Matched,
-    RequestRefusedError,
-    Submission,
-)
-from dispatcher.client.batches import parts
-from dispatcher.urls import masked
-from projections.jobs import JobView
+from dispatcher.cli.output import jobs_table, print_jobs, print_json, print_table, print_text
+from dispatcher.cli.recipes import recipe_in_words, result_in_words
+from dispatcher.client import Client, Matched
 
-__all__ = ["ask", "cancel", "job", "jobs", "priority", "retry", "submit", "why"]
+__all__ = ["cancel", "job", "jobs", "priority", "retry", "why"]
 
-WATCH_S = 0.5
-"""The pause between two polls of the jobs that are waited for."""
-_BYTES_A_MB = 1_000_000
-
-T = TypeVar("T")
 JobOrNone = Annotated[str | None, typer.Argument(metavar="[ID]", show_default=False)]
 Status = Annotated[str | None, typer.Option(help="All jobs of this status.", show_default=False)]
 Codec = Annotated[str | None, typer.Option(help="All jobs for this codec.", show_default=False)]
@@ -39,61 +23,9 @@ EngineId = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", help="Don't ask whether to change so many jobs.")]
 
 
-def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
-    sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE...", help="URLs, or paths of local files.")
-    ],
-    codec: Annotated[str, typer.Option(help="What to transcode to: h264, hevc, vp9, av1, …")],
-    size_mb: Annotated[
-        float | None,
-        typer.Option(help="The sources' size; that of a local file is known.", min=0),
-    ] = None,
-    max_retries: Annotated[int, typer.Option(help="Failures until it is given up.", min=0)] = 3,
-    priority: Annotated[
-        int, typer.Option(help="From 0 to 100; more goes first.", min=0, max=100)
-    ] = 0,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until all are done.")] = False,
-    server: Server = DEFAULT_SERVER,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
-    """Submit a job for each SOURCE. With --wait, exit with 1 if any of them failed."""
-    described = [_described(source, size_mb) for source in sources]
-    wanted = [Submission(url, codec, size, max_retries, priority) for url, size in described]
-
-    async def work(client: Client) -> list[JobView]:
-        submitted, refused = list[JobView](), list[tuple[str, RequestRefusedError]]()
-        if len(described) == 1:
-            ((url, size),) = described
-            submitted.append(
-                await client.submit(
-                    url, codec, job_size=size, max_retries=max_retries, priority=priority
-                )
-            )
-            return await _watch(client, submitted) if wait else submitted
-        try:
-            for part in parts(wanted):
-                for one, outcome in zip(part, await client.submit_many(part), strict=True):
-                    if isinstance(outcome, JobView):
-                        submitted.append(outcome)
-                    else:
-                        refused.append((one.source_url, outcome))
-            if refused:
-                raise _refused(refused, len(wanted))
-        except (DispatcherAwayError, RequestRefusedError):
-            _show_jobs(submitted, as_json=as_json)
-            raise
-        return await _watch(client, submitted) if wait else submitted
-
-    done = ask(server, api_key, work)
-    _show_jobs(done, as_json=as_json)
-    if wait and any(job.status != "completed" for job in done):
-        raise typer.Exit(1)
-
-
 def jobs(server: Server = DEFAULT_SERVER, api_key: ApiKey = None, as_json: AsJson = False) -> None:
     """List all jobs."""
-    _show_jobs(ask(server, api_key, Client.jobs), as_json=as_json)
+    print_jobs(ask(server, api_key, Client.jobs), as_json=as_json)
 
 
 def job(
@@ -108,6 +40,13 @@ def job(
         print_json(found)
     else:
         print_table(jobs_table([found]))
+        if found.recipe is not UNSET:
+            print_text(f"Recipe {recipe_in_words(found.recipe)}")
+        if found.output_name is not UNSET:
+            print_text(f"Output name {found.output_name}")
+        if found.result is not UNSET:
+            for line in result_in_words(found.result):
+                print_text(line)
         for line in (found.error_message or "").splitlines():
             print_text(line)
 
@@ -198,16 +137,6 @@ def priority(
     print_text(f"Job {job_id} has priority {priority}")
 
 
-def ask(server: str, api_key: str | None, work: Callable[[Client], Awaitable[T]]) -> T:
-    """Call `work` with a client, and return its result."""
-
-    async def session() -> T:
-        async with Client(server, api_key) as client:
-            return await work(client)
-
-    return asyncio.run(session())
-
-
 def _require_one_or_many(job_id: str | None, *filters: str | None) -> None:
     is_filtered = any(it is not None for it in filters)
     if job_id is not None and is_filtered:
@@ -229,56 +158,3 @@ def _tell(matched: Matched, verb: str) -> None:
         print_text(f"  {number:,}: {reason}")
     if matched.not_done:
         raise typer.Exit(1)
-
-
-def _refused(refused: list[tuple[str, RequestRefusedError]], among: int) -> RequestRefusedError:
-    """Return the error that names the sources that were refused."""
-    source, first = refused[0]
-    text = f"{len(refused):,} of {among:,} sources were refused; {masked(source)}: {first.text}"
-    return RequestRefusedError(first.status, text)
-
-
-def _show_jobs(jobs: list[JobView], *, as_json: bool) -> None:
-    if as_json:
-        print_json(jobs)
-    else:
-        print_table(jobs_table(jobs))
-
-
-def _described(source: str, size_mb: float | None) -> tuple[str, float]:
-    """Return a source's URL and its size in MB. Anything but a local file must be a URL."""
-    path = Path(source).absolute()
-    if path.is_file():
-        return path.as_uri(), path.stat().st_size / _BYTES_A_MB if size_mb is None else size_mb
-    try:
-        scheme = urlsplit(source).scheme
-    except ValueError as error:
-        raise typer.BadParameter(f"{masked(source)}: is no URL") from error
-    if not scheme:
-        raise typer.BadParameter(f"{masked(source)}: there is no such file; give a path or a URL")
-    return source, size_mb or 0.0
-
-
-async def _watch(client: Client, submitted: list[JobView]) -> list[JobView]:
-    """Wait until every job is final, even if the dispatcher is away meanwhile."""
-    current = {job.job_id: job for job in submitted}
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("waiting", total=len(current))
-        while unfinished := [job for job in current.values() if not job.final]:
-            assigned = sum(job.status == "assigned" for job in unfinished)
-            text = f"{assigned} in work, {len(unfinished) - assigned} waiting"
-            progress.update(bar, completed=len(current) - len(unfinished), description=text)
-            await asyncio.sleep(WATCH_S)
-            try:
-                for job in unfinished:
-                    current[job.job_id] = await client.job(job.job_id)
-            except DispatcherAwayError as error:
-                progress.update(bar, description=plain(masked(str(error))))
-        progress.update(bar, completed=len(current), description="done")
-    return list(current.values())

@@ -1,6 +1,6 @@
 """Many submissions in one request (`POST /jobs/batch`), and what became of each."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -54,8 +54,13 @@ def parts(submissions: Iterable[Submission]) -> Iterator[list[Submission]]:
         yield part
 
 
-def outcomes(lines: Iterable[BatchLine]) -> list[JobView | RequestRefusedError]:
+def outcomes(
+    lines: Sequence[BatchLine], on_warning: Callable[[str], None] | None = None
+) -> list[JobView | RequestRefusedError]:
     """Return the job of each line, or the error of one that was refused."""
+    if on_warning is not None:
+        for warning in dict.fromkeys(line.warning for line in lines if line.warning is not None):
+            on_warning(warning)
     return [
         RequestRefusedError(line.status, line.error) if line.job is None else line.job
         for line in lines

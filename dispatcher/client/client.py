@@ -107,14 +107,18 @@ class Client:
         return _decode(response, JobView)
 
     async def submit_many(
-        self, submissions: Iterable[Submission], *, is_atomic: bool = False
+        self,
+        submissions: Iterable[Submission],
+        *,
+        is_atomic: bool = False,
+        on_warning: Callable[[str], None] | None = None,
     ) -> list[JobView | RequestRefusedError]:
         """Submit many jobs; return the job of each, or why it was refused, in their order.
 
         They are sent in parts of up to 1,000, one after the other. If a part can't be sent, those
         before it are submitted, and with an `idempotency_key` each it does no harm to send all
         again. With `is_atomic` they are sent as one, of up to 10,000, and if one is refused none is
-        submitted: `RequestRefusedError`.
+        submitted: `RequestRefusedError`. `on_warning` is that of `submit`.
         """
         if is_atomic:
             everything = [*submissions]
@@ -124,11 +128,11 @@ class Client:
             lines = _decode(answer, list[BatchLine])
             if answer.status_code == 409:  # noqa: PLR2004
                 raise none_submitted(lines)
-            return outcomes(lines)
+            return outcomes(lines, on_warning)
         done: list[JobView | RequestRefusedError] = []
         for part in parts(submissions):
             answer = await self._connection.call("POST", "/jobs/batch", part)
-            done += outcomes(_decode(answer, list[BatchLine]))
+            done += outcomes(_decode(answer, list[BatchLine]), on_warning)
         return done
 
     async def job(self, job_id: str) -> JobView:

@@ -1,10 +1,13 @@
 """The file of named recipes: accepted whole or not at all, and what its errors say."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from dispatcher.recipes import Recipe
+from dispatcher.output_names import PLACEHOLDERS
+from dispatcher.recipes import Audio, Recipe, Subtitles
+from dispatcher.results import Result
 from dispatcher.serving.named_recipes import NamedRecipes, NamedRecipesError
 
 GOOD = """
@@ -84,3 +87,25 @@ def test_a_file_that_went_bad_changes_nothing(path: Path) -> None:
     path.write_text("[web]\nquality = 70\n")
     recipes.reload()
     assert {name: recipe.quality for name, recipe in recipes.items()} == {"web": 70.0}
+
+
+# The manual
+
+
+MANUAL = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
+
+
+def test_the_example_of_the_manual_can_be_used(path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", MANUAL, re.DOTALL)
+    path.write_text(example)
+    assert [*NamedRecipes(path)] == ["web", "archive", "preview"]
+
+
+def test_the_manual_has_every_field_every_ability_and_every_placeholder() -> None:
+    told = set(re.findall(r"`([\w.{}]+)`(?=[^|]*\|)", MANUAL))
+    fields = set(Recipe.__struct_encode_fields__) - {"name", "clip"} | {"clip.from", "clip.to"}
+    fields |= {f"audio.{it}" for it in Audio.__struct_encode_fields__}
+    fields |= {f"subtitles.{it}" for it in Subtitles.__struct_encode_fields__}
+    abilities = Recipe(vmaf=90, ffmpeg_args=("-x",)).needs
+    placeholders = {f"{{{it}}}" for it in PLACEHOLDERS}
+    assert fields | abilities | placeholders | set(Result.__struct_fields__) <= told

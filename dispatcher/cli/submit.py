@@ -1,0 +1,180 @@
+"""`dispatcher submit`."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from dispatcher.cli.asking import ask
+from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
+from dispatcher.cli.output import plain, print_jobs, say
+from dispatcher.cli.recipes import AskedFor, asked_recipe, number_or_text
+from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError, Submission
+from dispatcher.client.batches import parts
+from dispatcher.urls import masked
+from projections.jobs import JobView
+
+__all__ = ["submit"]
+
+WATCH_S = 0.5
+"""The pause between two polls of the jobs that are waited for."""
+_BYTES_A_MB = 1_000_000
+
+
+def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE...", help="URLs, or paths of local files.")
+    ],
+    codec: Annotated[str, typer.Option(help="What to transcode to: h264, hevc, vp9, av1, …")],
+    size_mb: Annotated[
+        float | None,
+        typer.Option(help="The sources' size; that of a local file is known.", min=0),
+    ] = None,
+    max_retries: Annotated[int, typer.Option(help="Failures until it is given up.", min=0)] = 3,
+    priority: Annotated[
+        int, typer.Option(help="From 0 to 100; more goes first.", min=0, max=100)
+    ] = 0,
+    recipe: AskedFor = None,
+    quality: Annotated[
+        float | None, typer.Option(help="From 0 to 100, the same for all codecs.")
+    ] = None,
+    crf: Annotated[float | None, typer.Option(help="The encoder's own.")] = None,
+    bitrate: Annotated[str | None, typer.Option(help="Bits a second, such as 2500k or 4M.")] = None,
+    vmaf: Annotated[float | None, typer.Option(help="The score to reach.")] = None,
+    speed: Annotated[
+        str | None, typer.Option(help="fastest, fast, medium, slow or slowest.")
+    ] = None,
+    max_width: Annotated[int | None, typer.Option(help="In pixels; never enlarged.")] = None,
+    max_height: Annotated[int | None, typer.Option(help="In pixels; never enlarged.")] = None,
+    fps: Annotated[str | None, typer.Option(help="Such as 25 or 30000/1001.")] = None,
+    container: Annotated[str | None, typer.Option(help="mp4, mkv, webm, mov or ts.")] = None,
+    audio: Annotated[str | None, typer.Option(help="A codec, copy or none.")] = None,
+    subtitles: Annotated[str | None, typer.Option(help="keep or none.")] = None,
+    hdr: Annotated[str | None, typer.Option(help="keep or tonemap.")] = None,
+    clip_from: Annotated[str | None, typer.Option(help="Seconds, or 0:01:30.5.")] = None,
+    clip_to: Annotated[str | None, typer.Option(help="Seconds, or 0:01:30.5.")] = None,
+    output_name: Annotated[
+        str | None, typer.Option(help="Of the output, such as '{stem}-{codec}'.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until all are done.")] = False,
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a job for each SOURCE. With --wait, exit with 1 if any of them failed.
+
+    From --quality to --clip-to, the options are fields of a recipe; they replace those of --recipe.
+    """
+    asked = asked_recipe(
+        recipe,
+        {
+            "quality": quality,
+            "crf": crf,
+            "bitrate": number_or_text(bitrate),
+            "vmaf": vmaf,
+            "speed": speed,
+            "max_width": max_width,
+            "max_height": max_height,
+            "fps": number_or_text(fps),
+            "container": container,
+            "audio": audio,
+            "subtitles": subtitles,
+            "hdr": hdr,
+            "clip_from": clip_from,
+            "clip_to": clip_to,
+        },
+    )
+    described = [_described(source, size_mb) for source in sources]
+    wanted = [
+        Submission(url, codec, size, max_retries, priority, None, asked, output_name)
+        for url, size in described
+    ]
+    warnings: set[str] = set()
+
+    async def work(client: Client) -> list[JobView]:
+        submitted, refused = list[JobView](), list[tuple[str, RequestRefusedError]]()
+        try:
+            if len(described) == 1:
+                ((url, size),) = described
+                job = await client.submit(
+                    url,
+                    codec,
+                    job_size=size,
+                    max_retries=max_retries,
+                    priority=priority,
+                    recipe=asked,
+                    output_name=output_name,
+                    on_warning=warnings.add,
+                )
+                submitted.append(job)
+                wanted.clear()
+            for part in parts(wanted):
+                outcomes = await client.submit_many(part, on_warning=warnings.add)
+                for one, outcome in zip(part, outcomes, strict=True):
+                    if isinstance(outcome, JobView):
+                        submitted.append(outcome)
+                    else:
+                        refused.append((one.source_url, outcome))
+            if refused:
+                raise _refused(refused, len(wanted))
+        except (DispatcherAwayError, RequestRefusedError):
+            print_jobs(submitted, as_json=as_json)
+            raise
+        for warning in sorted(warnings):
+            say(f"Warning: {warning}.")
+        return await _watch(client, submitted) if wait else submitted
+
+    done = ask(server, api_key, work)
+    print_jobs(done, as_json=as_json)
+    if wait and any(job.status != "completed" for job in done):
+        raise typer.Exit(1)
+
+
+def _described(source: str, size_mb: float | None) -> tuple[str, float]:
+    """Return a source's URL and its size in MB. Anything but a local file must be a URL."""
+    path = Path(source).absolute()
+    if path.is_file():
+        return path.as_uri(), path.stat().st_size / _BYTES_A_MB if size_mb is None else size_mb
+    try:
+        scheme = urlsplit(source).scheme
+    except ValueError as error:
+        raise typer.BadParameter(f"{masked(source)}: is no URL") from error
+    if not scheme:
+        raise typer.BadParameter(f"{masked(source)}: there is no such file; give a path or a URL")
+    return source, size_mb or 0.0
+
+
+async def _watch(client: Client, submitted: list[JobView]) -> list[JobView]:
+    """Wait until every job is final, even if the dispatcher is away meanwhile."""
+    current = {job.job_id: job for job in submitted}
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("waiting", total=len(current))
+        while unfinished := [job for job in current.values() if not job.final]:
+            assigned = sum(job.status == "assigned" for job in unfinished)
+            text = f"{assigned} in work, {len(unfinished) - assigned} waiting"
+            progress.update(bar, completed=len(current) - len(unfinished), description=text)
+            await asyncio.sleep(WATCH_S)
+            try:
+                for job in unfinished:
+                    current[job.job_id] = await client.job(job.job_id)
+            except DispatcherAwayError as error:
+                progress.update(bar, description=plain(masked(str(error))))
+        progress.update(bar, completed=len(current), description="done")
+    return list(current.values())
+
+
+def _refused(refused: list[tuple[str, RequestRefusedError]], among: int) -> RequestRefusedError:
+    """Return the error that names the sources that were refused."""
+    source, first = refused[0]
+    text = f"{len(refused):,} of {among:,} sources were refused; {masked(source)}: {first.text}"
+    return RequestRefusedError(first.status, text)
