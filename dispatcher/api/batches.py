@@ -27,8 +27,8 @@ from dispatcher.api.requests import holding_of, service_of
 from dispatcher.api.routes import declared
 from dispatcher.api.schemas import ATOMIC, BATCH, BATCH_LINE
 from dispatcher.core.commands import SubmitJob
-from dispatcher.core.decider import refusals
 from dispatcher.core.replies import Refused
+from dispatcher.core.submissions import refusals
 from dispatcher.serving.batches import NoneSubmittedError
 from dispatcher.serving.keys import Role
 from dispatcher.serving.quotas import PIECE_BYTES
