@@ -27,8 +27,8 @@ from dispatcher.api.requests import holding_of, service_of
 from dispatcher.api.routes import declared
 from dispatcher.api.schemas import ATOMIC, BATCH, BATCH_LINE
 from dispatcher.core.commands import SubmitJob
-from dispatcher.core.decider import refusals
 from dispatcher.core.replies import Refused
+from dispatcher.core.submissions import refusals
 from dispatcher.recipes import Recipe
 from dispatcher.serving.batches import NoneSubmittedError
 from dispatcher.serving.keys import Role
@@ -171,7 +171,7 @@ def _too_many(has: str) -> HttpError:
 def _lines_of(body: bytes) -> list[bytes]:
     if body.count(b"\n") > 2 * MAX_SUBMISSIONS:  # some may be empty
         raise _too_many("many more lines")
-    return [it for it in body.split(b"\n") if it.strip(_SPACE)]
+    return [it for it in body.split(b"\n") if it and not it.isspace()]
 
 
 def _elements_of(body: bytes) -> list[bytes]:

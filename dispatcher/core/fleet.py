@@ -12,6 +12,7 @@ Laws:
 import math
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, assert_never
 
 import msgspec
@@ -292,10 +293,16 @@ def _count_failure(engine: Engine, job_id: str) -> None:
         engine.failures = [*engine.failures, job_id]
 
 
+@lru_cache(maxsize=16)
+def _micros(at: datetime) -> int:
+    """Return the microseconds since the epoch; the jobs of a batch have the same time."""
+    return (at - EPOCH) // MICROSECOND
+
+
 def _submitted(fleet: Fleet, event: events.JobSubmitted) -> None:
     if event.job_id in fleet.jobs:
         return
-    place = Place(((event.waits_since or EPOCH) - EPOCH) // MICROSECOND, len(fleet.jobs))
+    place = Place(_micros(event.waits_since or EPOCH), len(fleet.jobs))
     codec = sys.intern(event.target_codec)  # few codecs, very many jobs
     job = Job(event.job_id, codec, event.job_size, event.max_retries, place)
     if event.needs is not UNSET:
@@ -306,7 +313,8 @@ def _submitted(fleet: Fleet, event: events.JobSubmitted) -> None:
             job.early_us = (event.arrived_at - event.waits_since) // MICROSECOND
     fleet.jobs[job.job_id] = job
     fleet.queue.add(job)
-    fleet.newest = max(fleet.newest, event.arrived_at or EPOCH)
+    if event.arrived_at is not None and event.arrived_at > fleet.newest:
+        fleet.newest = event.arrived_at
     if event.idempotency_key is not None:
         fleet.idempotent.setdefault(event.idempotency_key, event)
 

@@ -63,7 +63,9 @@ class Queue:
         if not_before is not None:
             self.paused[job.job_id] = not_before
         else:
-            line, lines = _line(job), self._codecs.setdefault(job.codec, {})
+            line = _line(job)
+            if (lines := self._codecs.get(job.codec)) is None:
+                lines = self._codecs[job.codec] = {}
             if (jobs := lines.get(line)) is None:
                 jobs = lines[line] = SortedKeyList(key=_place)
             jobs.add(job)

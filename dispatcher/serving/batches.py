@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from dispatcher.core.commands import Caller, Command, SubmitJob, SubmitJobs
-from dispatcher.core.decider import refusals
 from dispatcher.core.dispatcher import Wait
 from dispatcher.core.fleet import Fleet
 from dispatcher.core.replies import Refused
+from dispatcher.core.submissions import refusals
 from dispatcher.serving.group_commit import GroupCommit
 from dispatcher.serving.tickets import Render, Ticket, UnavailableError
 

@@ -1,0 +1,133 @@
+"""What follows from a submission, or from many (protocol.md 1.1).
+
+Laws:
+- Many submissions are decided as if each had come alone, one after the other.
+- `refusals` says beforehand which of them would be refused.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from msgspec import UNSET
+
+from dispatcher.core import commands, events
+from dispatcher.core.fleet import EPOCH, MICROSECOND, Fleet
+from dispatcher.core.policy import Policy
+from dispatcher.core.replies import Decision, JobIs, Reason, Refused, Submitted
+
+__all__ = ["refusals", "submit", "submit_all"]
+
+
+def refusals(fleet: Fleet, submissions: Iterable[commands.SubmitJob]) -> list[Refused | None]:
+    """Return for each of many submissions, given all before it, why it would be refused."""
+    ids, keys = set[str](), dict[str, commands.SubmitJob]()
+    found: list[Refused | None] = []
+    for submission in submissions:
+        job_id, key = submission.job_id, submission.idempotency_key
+        first = None if key is None else fleet.idempotent.get(key) or keys.get(key)
+        reason: Reason | None = None
+        if job_id is not None and (job_id in fleet.jobs or job_id in ids):
+            reason = Reason.JOB_ID_TAKEN
+        elif first is not None and _content(submission) != _content(first):
+            reason = Reason.KEY_REUSED
+        elif first is None:
+            if job_id is not None:
+                ids.add(job_id)
+            if key is not None:
+                keys[key] = submission
+        found.append(None if reason is None else Refused(reason))
+    return found
+
+
+def submit_all(
+    fleet: Fleet, submissions: Iterable[commands.SubmitJob], at: datetime, policy: Policy
+) -> Decision:
+    """Decide submissions one by one, each given the events of those before it."""
+    before, replies = _Submissions(fleet, at), list[JobIs | Refused]()
+    for submission in submissions:
+        submitted, reply = _submission(before, submission, policy)
+        if submitted is not None:
+            before.add(submitted)
+        replies.append(reply)
+    return Decision([*before.happened.values()], Submitted(tuple(replies)))
+
+
+def submit(fleet: Fleet, command: commands.SubmitJob, at: datetime, policy: Policy) -> Decision:
+    """Decide one submission."""
+    submitted, reply = _submission(_Submissions(fleet, at), command, policy)
+    return Decision(() if submitted is None else (submitted,), reply)
+
+
+class _Submissions:
+    """The submissions of the past, and those that the same decision adds to them at a time."""
+
+    def __init__(self, fleet: Fleet, at: datetime) -> None:
+        self.happened = dict[str, events.JobSubmitted]()
+        self._fleet = fleet
+        self._with_key = dict[str, events.JobSubmitted]()
+        self._micros = (at - EPOCH) // MICROSECOND
+        self._counter = 0
+        self.arrived_at = max(at, fleet.newest)  # none passes earlier ones if the clock is set back
+
+    def is_id(self, job_id: str) -> bool:
+        return job_id in self._fleet.jobs or job_id in self.happened
+
+    def free_id(self) -> str:
+        """Return an unused id of the form `{microseconds}_{counter}` (protocol.md)."""
+        while self.is_id(job_id := f"{self._micros}_{self._counter}"):
+            self._counter += 1
+        return job_id
+
+    def with_key(self, key: str) -> events.JobSubmitted | None:
+        return self._fleet.idempotent.get(key) or self._with_key.get(key)
+
+    def add(self, submitted: events.JobSubmitted) -> None:
+        self.happened[submitted.job_id] = submitted
+        if submitted.idempotency_key is not None:
+            self._with_key[submitted.idempotency_key] = submitted
+
+
+def _submission(
+    before: _Submissions, command: commands.SubmitJob, policy: Policy
+) -> tuple[events.JobSubmitted | None, JobIs | Refused]:
+    """Queue a job, or return the one that was queued with the same key."""
+    job_id, key = command.job_id, command.idempotency_key
+    if job_id is None:
+        job_id = before.free_id()
+    elif before.is_id(job_id):
+        return None, Refused(Reason.JOB_ID_TAKEN)
+    if key is not None and (first := before.with_key(key)) is not None:
+        if _content(command) != _content(first):
+            return None, Refused(Reason.KEY_REUSED)
+        return None, JobIs(first.job_id, is_new=False)
+    early_s = command.priority * policy.priority_point_s
+    submitted = events.JobSubmitted(
+        job_id=job_id,
+        source_url=command.source_url,
+        target_codec=command.target_codec,
+        job_size=command.job_size,
+        max_retries=command.max_retries,
+        priority=command.priority,
+        waits_since=before.arrived_at - timedelta(seconds=early_s)
+        if early_s
+        else before.arrived_at,
+        idempotency_key=key,
+        arrived_at=before.arrived_at,
+        recipe=UNSET if command.recipe is None else command.recipe,
+        output_name=UNSET if command.output_name is None else command.output_name,
+        needs=command.needs or UNSET,
+    )
+    return submitted, JobIs(job_id, is_new=True)
+
+
+def _content(it: commands.SubmitJob | events.JobSubmitted) -> tuple[object, ...]:
+    return (
+        *(it.source_url, it.target_codec, it.job_size, it.max_retries, it.priority),
+        _recipe_asked_for(it),
+        it.output_name or None,
+    )
+
+
+def _recipe_asked_for(it: commands.SubmitJob | events.JobSubmitted) -> object:
+    """Return the name of the recipe, which may stand for another one now, or all its fields."""
+    return (it.recipe.get("name") or it.recipe) if it.recipe else None
