@@ -5,7 +5,7 @@
     scripts/bench.py --full                  # all of it, about an hour on two quiet cores
     scripts/bench.py --quick --only A,C      # whether it works, in seconds; the figures say nothing
 
-Parts: A durable submit, B whole lives, C replay, D scale, E steady load.
+Parts: A durable submit, B whole lives, C replay, D scale, E steady load, F transcoding.
 """
 
 import argparse
@@ -22,7 +22,7 @@ if Path(sys.prefix) != python.parent.parent and python.exists():
 
 from rich.console import Console  # noqa: E402 - see above
 
-from benching import lives, replay, scale, steady, submit  # noqa: E402
+from benching import lives, replay, scale, steady, submit, transcoding  # noqa: E402
 from benching.installing import install_peers  # noqa: E402
 from benching.plan import FULL, QUICK, Plan  # noqa: E402
 from benching.report import Part, show, write  # noqa: E402
@@ -33,6 +33,7 @@ PARTS = {
     "C": replay.measure,
     "D": scale.measure,
     "E": steady.measure,
+    "F": transcoding.measure,
 }
 PAGE = ROOT / "docs/benchmarks.md"
 SHORT_STEADY_S = 60.0

@@ -139,7 +139,7 @@ KNOWN: Final = (
         ),
         ("no video stream: the source is no media file", r"detected only with low score"),
         (
-            "no video stream: the source has no index, as one that was cut off",
+            "no video stream: the source has no index: it was cut off, or is a picture (HEIF)",
             r"moov atom not found",
         ),
         (

@@ -20,7 +20,8 @@ class Encoder(msgspec.Struct, frozen=True):
     tells the time of a frame; 0 if all frames must be equally long. `shapes` are the shapes of a
     picture, width to height, that it can tell of pixels that are no squares; `None` for any.
     `for_pixels` are options that single pixel formats need. `params` go to the library itself, by
-    the option of that name. `note` says what is worse than with the first encoder of the row.
+    the option of that name. `least` is the least width and height that it takes. `note` says what
+    is worse than with the first encoder of the row.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Encoder(msgspec.Struct, frozen=True):
     shapes: frozenset[float] | None = None
     for_pixels: Mapping[str, tuple[str, ...]] = {}
     params: tuple[str, str] | None = None
+    least: int = 0
     note: str = ""
 
 
@@ -78,6 +80,13 @@ class Codec(msgspec.Struct, frozen=True):
     def suffix(self) -> str:
         """The suffix of its files."""
         return self.container.suffix
+
+    def encoder_for(self, width: int, height: int, proven: Encoder) -> Encoder:
+        """Return the proven encoder, or the next of the row if a film is too small for that."""
+        if min(width, height) >= proven.least or proven not in self.encoders:
+            return proven
+        behind = self.encoders[self.encoders.index(proven) + 1 :]
+        return next((it for it in behind if min(width, height) >= it.least), proven)
 
 
 # The layouts that Vorbis and Opus define. libvorbis takes others, but as if they were these.
@@ -161,7 +170,7 @@ CODECS: Final = (
         ("av1",),
         (
             Encoder("libsvtav1", ("-preset", "8", "-crf", "35"), _10_BIT,
-                    params=("-svtav1-params", "")),
+                    params=("-svtav1-params", ""), least=64),  # until its version 1.5
             Encoder("libaom-av1", ("-b:v", "0", "-crf", "32", "-cpu-used", "6", "-row-mt", "1"),
                     _ALL_CHROMA, even=False),
             Encoder("librav1e", ("-qp", "100", "-speed", "8"), _ALL_CHROMA),

@@ -200,6 +200,8 @@ class Ffmpeg(NamedTuple):
         is_web = source.proxy_port is not None
         reading = self._reading(source, output)
         found = await inspected(reading, tries_sound=not is_web)
+        if found.film is not None:
+            encoder = codec.encoder_for(found.film.width, found.film.height, encoder)
         encoding = encoding_of(
             found.source, found.film, codec, encoder, self.abilities, found.light
         )

@@ -16,7 +16,9 @@ from collections import deque
 from typing import Any
 
 GROUPS = 2
-"""So many groups of pictures are decoded, the last perhaps incomplete."""
+"""So many groups of pictures are kept, the last perhaps incomplete."""
+ENOUGH = 16
+"""If the last group has so many pictures, only that is decoded: a long group takes its time."""
 PACKETS = 16
 """So many packets of sound are decoded."""
 MOST_PACKETS = 4_000
@@ -98,7 +100,15 @@ def ends_of(container: Any) -> list[tuple[Any, list[Any]]] | None:
             bytes_kept = 0
     if any(it.type == "video" and not any(p.is_keyframe for p in kept[it.index]) for it in chosen):
         return None
-    return [(it, list(kept[it.index])) for it in chosen if kept[it.index]]
+    return [(it, needed(list(kept[it.index]), it.type)) for it in chosen if kept[it.index]]
+
+
+def needed(packets: list[Any], kind: str) -> list[Any]:
+    """Return those packets that must be decoded to judge the last ones."""
+    if kind != "video":
+        return packets
+    key = max(place for place, packet in enumerate(packets) if packet.is_keyframe)
+    return packets[key:] if len(packets) - key >= ENOUGH else packets
 
 
 def fault_in(av: Any, stream: Any, packets: list[Any], max_pixels: str) -> str | None:
@@ -110,7 +120,12 @@ def fault_in(av: Any, stream: Any, packets: list[Any], max_pixels: str) -> str |
     if decoder is None:
         return None
     decoder.thread_count = 1
-    decoder.options = {"err_detect": "explode", "max_pixels": max_pixels}
+    # Filters of the edges of blocks are for eyes.
+    decoder.options = {
+        "err_detect": "explode",
+        "max_pixels": max_pixels,
+        "skip_loop_filter": "all",
+    }
     corrupt: deque[bool] = deque(maxlen=LAST_FRAMES)
     decoded = 0
     last_error = None

@@ -33,6 +33,8 @@ _OBSTACLES: Final = {
     "grows with the jobs that there ever were; the table has the growth for each thousand, and "
     "E.leak says whether anything else does",
     "E.leak": "not known yet; compare what a heap profile shows before and after the load",
+    "F.cost": "ffmpeg is started three times before the encode, to look at the source, which is a "
+    "fixed time; on a machine with other load the times of a round differ by more than that",
 }
 
 

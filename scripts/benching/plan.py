@@ -34,6 +34,7 @@ class Plan(NamedTuple):
     assigns: int
     listed_jobs: int
     steady_s: float
+    film_s: float
 
 
 FULL: Final = Plan(
@@ -47,6 +48,7 @@ FULL: Final = Plan(
     assigns=1_000,
     listed_jobs=100_000,
     steady_s=600.0,
+    film_s=60.0,
 )
 QUICK: Final = Plan(
     work=Path(),
@@ -59,6 +61,7 @@ QUICK: Final = Plan(
     assigns=40,
     listed_jobs=500,
     steady_s=2.0,
+    film_s=1.0,
 )
 
 

@@ -116,12 +116,17 @@ def phone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     turned = make("-display_rotation", "90", "-i", plain, "-map", "0", "-c", "copy",
                   folder / "turned.mov")  # fmt: skip
-    data = turned.read_bytes()
+    return with_spatial_sound(turned)
+
+
+def with_spatial_sound(path: Path) -> Path:
+    """Rename the codec of the second track of sound to that of a phone's spatial sound."""
+    data = path.read_bytes()
     place = data.index(b"mp4a", data.index(b"soun", data.index(b"soun") + 4))
     data = data[:place] + b"apac" + data[place + 4 :]
     described = data.index(b"wave", place)
-    turned.write_bytes(data[:described] + b"dapa" + data[described + 4 :])
-    return turned
+    path.write_bytes(data[:described] + b"dapa" + data[described + 4 :])
+    return path
 
 
 # Sound, subtitles, chapters
@@ -437,3 +442,94 @@ def pictures_as_subtitles() -> bytes:
     return b"".join(segment(9_000, *it) for it in begun) + b"".join(
         segment(27_000, *it) for it in ended
     )
+
+
+@pytest.mark.parametrize("size", ["16x16", "48x96", "96x34"])
+async def test_a_film_that_is_too_small_for_an_encoder_gets_another_one(
+    size: str, each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    card = ("-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d=0.2")
+    source = make(*card, "-c:v", "ffv1", tmp_path / "small.mkv")
+    output, _ = await transcoded(each_ffmpeg, source, "av1")
+    film = film_in(output)
+    assert (film.codec, f"{film.width}x{film.height}") == ("av1", size)
+
+
+# The three films of docs/media.md, which compares what others keep of such
+
+
+async def test_of_a_phones_hdr_film_all_is_kept_but_the_spatial_sound(
+    each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    bright = "setparams=color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc:range=tv"
+    card = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=30:d=0.5")
+    plain = make(
+        *(*card, *TONE, *TONE, "-map", "0", "-map", "1", "-map", "2"),
+        *("-vf", f"format=yuv420p10le,{bright}", "-c:v", "libx265", "-x265-params"),
+        *("log-level=error", "-tag:v", "hvc1", "-c:a", "aac", tmp_path / "plain.mov"),
+    )
+    clip = with_spatial_sound(
+        make("-display_rotation", "90", "-i", plain, "-map", "0", "-c", "copy",
+             tmp_path / "clip.mov")
+    )  # fmt: skip
+    output, changes = await transcoded(each_ffmpeg, clip, "hevc")
+    film = film_in(output)
+    assert (film.pixels, film.colours) == ("yuv420p10le", ("bt2020nc", "bt2020", "arib-std-b67"))
+    assert (film.width, film.height) == (64, 96), "upright"
+    assert [stream.codec for stream in found(output).of_kind("audio")] == ["aac"]
+    assert changes[0].removesuffix(" can't be decoded") in {
+        "audio stream 2 left out: apac",
+        "audio stream 2 left out: apple_apac",
+    }
+    assert len(changes) == 1
+    output, changes = await transcoded(each_ffmpeg, clip, "h264")
+    assert (film_in(output).pixels, film_in(output).transfer) == ("yuv420p", "bt709")
+    assert changes[0] == "tone-mapped: HDR (arib-std-b67) became SDR"
+
+
+async def test_of_a_broadcast_both_languages_are_kept_and_fields_become_frames(
+    each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    fields = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=50:d=0.6")
+    source = make(
+        *(*fields, *TONE, *TONE, "-map", "0", "-map", "1", "-map", "2"),
+        *("-vf", "interlace,setsar=16/11", "-c:v", "mpeg2video", "-flags", "+ildct+ilme"),
+        *("-c:a", "mp2", "-metadata:s:a:0", "language=ger", "-metadata:s:a:1", "language=eng"),
+        tmp_path / "broadcast.ts",
+    )
+    output, changes = await transcoded(each_ffmpeg, source, "h264")
+    film = film_in(output)
+    assert (film.is_interlaced, film.fps, film.aspect) == (False, 25.0, film_in(source).aspect)
+    sounds = found(output).of_kind("audio")
+    assert [(it.codec, it.language) for it in sounds] == [("aac", "ger"), ("aac", "eng")]
+    assert changes == ["deinterlaced"]
+
+
+@pytest.mark.parametrize(
+    ("codec", "sound", "subtitles", "left_out"),
+    [
+        ("h264", "aac", ["mov_text"], "hdmv_pgs_subtitle has no place in mp4"),
+        ("vp9", "opus", ["webvtt"], "hdmv_pgs_subtitle has no place in webm"),
+        ("ffv1", "flac", ["subrip", "hdmv_pgs_subtitle"], ""),
+    ],
+)
+async def test_of_a_film_for_the_home_all_channels_and_what_the_container_holds_is_kept(
+    codec: str, sound: str, subtitles: list[str], left_out: str, each_ffmpeg: Ffmpeg,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    (tmp_path / "pictures.sup").write_bytes(pictures_as_subtitles())
+    (tmp_path / "text.srt").write_text(SUBTITLE)
+    around = ("-f", "lavfi", "-i", "anoisesrc=d=0.4,aformat=channel_layouts=7.1")
+    source = make(
+        *(*CARD, *around, "-i", tmp_path / "text.srt", "-i", tmp_path / "pictures.sup"),
+        *("-map", "0", "-map", "1", "-map", "2", "-map", "3"),
+        *("-c:v", "libx264", "-c:a", "flac", "-c:s:0", "srt", "-c:s:1", "copy"),
+        *("-metadata:s:s:0", "language=fre", "-metadata:s:s:1", "language=eng"),
+        tmp_path / "film.mkv",
+    )
+    output, changes = await transcoded(each_ffmpeg, source, codec)
+    told = found(output)
+    assert [(it.codec, it.layout) for it in told.of_kind("audio")] == [(sound, "7.1")]
+    assert [it.codec for it in told.of_kind("subtitle")] == subtitles
+    assert told.of_kind("subtitle")[0].language == "fre"
+    assert changes == ([f"subtitle stream 3 (eng) left out: {left_out}"] if left_out else [])
