@@ -47,6 +47,9 @@ COMMAS: Final = 50
 PART: Final = 250
 """Submissions that are parsed at a time."""
 NOT_DONE: Final = "Failed Dependency: this line is right, but others are not, so nothing was done."
+KEYS_ARE_FIELDS: Final = (
+    "'Idempotency-Key' is for a single job; in a batch each has its own 'idempotency_key'."
+)
 _NDJSON_TYPES: Final = frozenset({NDJSON, b"application/ndjson", b"application/jsonl"})
 _SPACE: Final = b" \t\r\n"
 
@@ -102,6 +105,8 @@ async def submit_batch(request: Request[Any, Any, Any]) -> ASGIApp:
     submission may have an `idempotency_key`, which means what the header means for a single one.
     """
     is_atomic = queries.flag(request.query_params, "atomic")
+    if request.scope["state"]["headers"].get(b"idempotency-key"):
+        raise HttpError(400, f"Bad Request: {KEYS_ARE_FIELDS}")
     form, texts = await _texts(request)
     service, caller = service_of(request), request.scope["state"]["caller"]
     parsed: list[SubmitJob | HttpError] = []

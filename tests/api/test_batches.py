@@ -8,7 +8,7 @@ from typing import Any, Final
 import httpx2
 import pytest
 
-from dispatcher.api.batches import NOT_DONE
+from dispatcher.api.batches import KEYS_ARE_FIELDS, NOT_DONE
 from dispatcher.serving import batches
 from tests.support.farm import JOB, happened
 from tests.support.servers import Running, client_of, running
@@ -305,6 +305,15 @@ async def test_atomic_is_true_or_false(client: httpx2.AsyncClient) -> None:
     response = await client.post("/jobs/batch?atomic=yes", json=[])
     assert response.status_code == 400
     assert response.text == "Bad Request: 'atomic' must be 'true' or 'false'."
+
+
+async def test_a_key_for_the_whole_batch_is_refused(
+    client: httpx2.AsyncClient, server: Running
+) -> None:
+    headers = {"Idempotency-Key": "k"}
+    response = await client.post("/jobs/batch", json=[JOB], headers=headers)
+    assert (response.status_code, response.text) == (400, f"Bad Request: {KEYS_ARE_FIELDS}")
+    assert happened(server) == []
 
 
 async def test_others_are_served_while_a_batch_is_decided(
