@@ -17,6 +17,7 @@ import msgspec
 
 __all__ = [
     "AUDIO_CODECS",
+    "MAX_BYTES",
     "RATES",
     "RECIPES",
     "VIDEO_CODECS",
@@ -203,6 +204,8 @@ AUDIO_CODECS: Final[Mapping[str, frozenset[str]]] = {
 
 _CLOCK: Final = (3_600, 60, 1)
 _LONGEST_S: Final = 1_000_000
+MAX_BYTES: Final = 16_384
+"""The most bytes of a recipe as JSON. Each of its jobs keeps it."""
 _SHOWN: Final = 60
 """Characters of a value that an error shows."""
 
@@ -253,6 +256,8 @@ def recipe_of(
         recipe = msgspec.convert({**written, "name": name}, Recipe)
     except msgspec.ValidationError as error:
         raise RecipeError(_readable(str(error), fields)) from error
+    if (size := len(msgspec.json.encode(recipe))) > MAX_BYTES:
+        raise RecipeError(f"'recipe' must be at most {MAX_BYTES} bytes of JSON, not {size:,}")
     check(recipe, codec)
     return recipe
 

@@ -313,6 +313,12 @@ def test_a_value_of_toml_that_json_has_not_is_told() -> None:
     assert error_of({"clip": fields["clip"]}).endswith('not "2024-01-01"')
 
 
+def test_a_recipe_is_bounded() -> None:
+    text = error_of({"audio": {"languages": ["de"] * 5_000}})
+    assert text == "'recipe' must be at most 16384 bytes of JSON, not 25,025"
+    assert error_of({"ffmpeg_args": ["x" * 4_096] * 5}).startswith("'recipe' must be at most")
+
+
 def test_a_long_value_is_cut() -> None:
     assert len(error_of({"speed": "x" * 10_000})) < 200
 

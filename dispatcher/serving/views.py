@@ -10,6 +10,7 @@ from typing import Any, Final, assert_never
 from urllib.parse import urlencode
 
 import msgspec
+from msgspec import UNSET
 
 from dispatcher.core.explanations import explain
 from dispatcher.core.fleet import Fleet
@@ -165,6 +166,8 @@ def _weight(job: JobView) -> int:
         + len(job.target_codec)
         + len(job.error_message or "")
         + len(job.output_url or "")
+        + (0 if job.recipe is UNSET else len(_encode(job.recipe)))
+        + (0 if job.result is UNSET else len(_encode(job.result)))
     )
 
 

@@ -1,13 +1,20 @@
 """A long text is cut to its head and tail, and says so."""
 
 import re
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.core.texts import TEXT_BYTES, shortened
+from dispatcher.core.texts import (
+    RESULT_BYTES,
+    RESULT_TEXT_BYTES,
+    TEXT_BYTES,
+    bounded,
+    shortened,
+)
 
 MARK: Final = re.compile(r"\n\[… ([0-9,]+) bytes cut …\]\n")
 
@@ -52,3 +59,41 @@ def test_whatever_is_cut_is_within_the_limit_and_no_character_is_split(
         assert found is not None
         assert text.startswith(cut[: found.start()])
         assert text.endswith(cut[found.end() :])
+
+
+# Results
+
+result_texts = st.text(max_size=40) | st.sampled_from(["\0" * 1_500, "é" * 900, "x" * 1_000])
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "encoder": result_texts,
+            "crf": st.floats(0, 63),
+            "output": st.just({"size_bytes": 7, "length_s": 1.5}),
+            "kept": st.lists(result_texts, max_size=300),
+            "warnings": st.lists(result_texts, max_size=300),
+        },
+    )
+)
+def test_a_result_is_bounded_and_keeps_its_numbers(result: dict[str, Any]) -> None:
+    kept = bounded(result)
+    assert len(msgspec.json.encode(kept)) <= RESULT_BYTES
+    assert kept.keys() == result.keys()
+    for name in ("crf", "output"):
+        assert kept.get(name) == result.get(name)
+
+
+def test_a_small_result_is_kept_as_it_is() -> None:
+    result = {"encoder": "libx264", "kept": ["video", "audio"], "source": {"size_bytes": 1}}
+    assert bounded(result) == result
+
+
+def test_the_end_of_a_list_says_how_much_is_cut() -> None:
+    kept = bounded({"kept": ["a"] * 1_300})["kept"]
+    assert kept == ["a"] * 200 + ["… and 1,100 more"]
+    (text,) = bounded({"kept": ["x" * 5_000]})["kept"]
+    assert len(text.encode()) <= RESULT_TEXT_BYTES
+    assert "bytes cut" in text

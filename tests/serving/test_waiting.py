@@ -106,6 +106,36 @@ async def test_a_waiter_for_another_codec_is_not_woken(
     assert await still_waiting(for_vp9)
 
 
+def demanding(job_id: str) -> SubmitJob:
+    return SubmitJob(job_id, "u", "h264", recipe={"quality": 60.0}, needs=("recipes",))
+
+
+async def test_a_waiter_that_lacks_an_ability_is_not_woken_until_it_has_told_it(
+    service: Service, tries: list[str | None]
+) -> None:
+    await registered(service, "e")
+    request = await waiting(service, "e")
+    tries.clear()
+    await asking(service, demanding("a"))
+    assert tries == []
+    assert await still_waiting(request)
+    await asking(service, ReportHeartbeat("e", {"abilities": ["recipes"]}))
+    assert await answer_of(request) == ("a", "e")
+
+
+async def test_a_job_kept_for_another_engine_is_offered_when_that_one_loses_its_ability(
+    service: Service,
+) -> None:
+    await registered(service, "e", "f", abilities=["recipes"])
+    await asking(service, demanding("a"))
+    await asking(service, AssignJob("e"))
+    await asking(service, FailJob("a", "broke"))
+    request = await waiting(service, "e")
+    assert await still_waiting(request)
+    await asking(service, ReportHeartbeat("f", {"abilities": []}))
+    assert await answer_of(request) == ("a", "e")
+
+
 async def test_a_waiter_without_a_name_is_given_a_job_for_whoever_fits_best(
     service: Service,
 ) -> None:
