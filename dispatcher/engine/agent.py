@@ -26,7 +26,7 @@ import msgspec
 import stamina
 
 from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError
-from dispatcher.engine.codecs import media_type_of
+from dispatcher.engine.containers import media_type_of
 from dispatcher.engine.delivery import Delivery, DeliveryError
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError
 from dispatcher.engine.journal import Journal, JournalEntry
@@ -272,15 +272,15 @@ class Agent:
     async def _transcode_and_deliver(self, job: JobView, folder: Path) -> JournalEntry:
         if job.target_codec not in self._ffmpeg.encoders:
             raise FfmpegError(f"engine {self._id} can't encode {job.target_codec}", cause="engine")
-        codec, _ = self._ffmpeg.encoders[job.target_codec]
-        output = folder / f"output{codec.suffix}"
+        target = self._ffmpeg.target(job.target_codec)
+        output = folder / f"output{target.container.suffix}"
         async with self._sources.opened(
             job.source_url, job.job_size, folder, streams=self._ffmpeg.streams
         ) as source:
-            remarks = await self._ffmpeg.transcode(
+            result = await self._ffmpeg.transcode(
                 source, job.target_codec, output, self._progressed
             )
-        if remarks:
+        if remarks := [*result.warnings, *(f"left out: {it}" for it in result.left_out)]:
             told = masked("; ".join(remarks), [job.source_url])
             logger.info("%s: job %s is transcoded; of note: %s", self._id, job.job_id, told)
         return await self._deliver(self._record(JournalEntry(job, "transcoded", str(output))))

@@ -16,7 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
-from dispatcher.engine.codecs import CODECS, Codec, Encoder
+from dispatcher.engine.codecs import CODECS, Codec, Encoder, Target
+from dispatcher.engine.containers import CONTAINERS
 from dispatcher.engine.demuxers import media_demuxers
 from dispatcher.engine.encoding import Abilities, encoding_of
 from dispatcher.engine.ends import cut_off
@@ -39,6 +40,8 @@ from dispatcher.engine.verification import (
     remarks_on,
     scanned_of,
 )
+from dispatcher.recipes import Recipe
+from dispatcher.results import Result
 
 __all__ = [
     "Checks",
@@ -166,6 +169,11 @@ class Ffmpeg(NamedTuple):
             raise FfmpegMissingError(f"{path} can encode none of the codecs that engines offer")
         return unproven._replace(encoders=encoders)
 
+    def target(self, codec: str, recipe: Recipe | None = None) -> Target:
+        """Return what is to be made for a job: `codec` is one of `encoders`."""
+        row, encoder = self.encoders[codec]
+        return Target(row, encoder, recipe or Recipe())
+
     @property
     def streams(self) -> bool:
         """Whether it can read from a web server by itself."""
@@ -176,32 +184,30 @@ class Ffmpeg(NamedTuple):
         codec, encoder = next(iter(self.encoders.values()))
         started = time.monotonic()
         with TemporaryDirectory(prefix="dispatcher-benchmark-") as folder:
-            output = Path(folder, "benchmark" + codec.suffix)
+            output = Path(folder, "benchmark")
             await self._encode_test_card("640x360", 2, codec, encoder, output)
         return round(time.monotonic() - started, 3)
 
     async def transcode(
         self,
         source: Input,
-        codec_name: str,
+        codec: str,
         output: Path,
         progress: Callable[[float], None] = lambda _: None,
-    ) -> list[str]:
-        """Transcode into a new file; gives remarks, in sentences.
+        recipe: Recipe | None = None,
+    ) -> Result:
+        """Transcode into a new file; gives what was done.
 
-        They are on a source that is damaged, but whole, and on what of it is not in the output as
-        it was. Raises `FfmpegError` if that fails, as `NoFilmError` if there is no film in the
-        source, and as `VerificationError` if the source or the output is not whole. Takes the first
-        video stream that moves, and all that goes with it. `progress` is called with the percentage
-        done, if the source's length is known.
+        Raises `FfmpegError` if that fails, as `NoFilmError` if there is no film in the source, and
+        as `VerificationError` if the source or the output is not whole. Takes the first video
+        stream that moves, and all that goes with it. `progress` is called with the percentage done,
+        if the source's length is known.
         """
-        codec, encoder = self.encoders[codec_name]
+        target = self.target(codec, recipe)
         is_web = source.proxy_port is not None
         reading = self._reading(source, output)
         found = await inspected(reading, tries_sound=not is_web)
-        encoding = encoding_of(
-            found.source, found.film, codec, encoder, self.abilities, found.light
-        )
+        encoding = encoding_of(found.source, found.film, target, self.abilities, found.light)
         length_s = found.said.duration_s
 
         def on_line(line: str) -> None:
@@ -228,7 +234,12 @@ class Ffmpeg(NamedTuple):
         if verifies:
             check_source(ran.said, scan, is_web=is_web)
             await self._check_output(ran.said, scan, output)
-        return [*remarks_on(ran.said, scan), *encoding.changes]
+        return Result(
+            encoder=target.encoder.name,
+            warnings=(*remarks_on(ran.said, scan), *encoding.changes),
+            kept=tuple(encoding.kept),
+            left_out=tuple(encoding.left_out),
+        )
 
     def _reading(self, source: Input, output: Path) -> Run:
         """Return a run of ffmpeg that opens a source, in the folder of an output."""
@@ -296,7 +307,7 @@ class Ffmpeg(NamedTuple):
     ) -> Encoder | None:
         for encoder in codec.encoders:
             async with turns:
-                output = folder / (codec.names[0] + codec.suffix)
+                output = folder / codec.names[0]
                 try:
                     await self._encode_test_card("128x96", 0.4, codec, encoder, output)
                 except FfmpegError:
@@ -330,13 +341,14 @@ def _test_card(codec: Codec, encoder: Encoder) -> list[str]:
     """Return the options that encode ffmpeg's own picture and tone."""
     shape = [] if not encoder.pixels else ["-pix_fmt", encoder.pixels[0]]
     params = [] if encoder.params is None or not encoder.params[1] else encoder.params
-    sound = codec.container.sound[0]
+    container = CONTAINERS[codec.container]
+    rate = [] if encoder.rate is None else encoder.rate.at()
     return [
-        *("-c:v", encoder.name, *encoder.options, *params, *shape),
+        *("-c:v", encoder.name, *rate, *encoder.at_speed(), *encoder.options, *params, *shape),
         # As every transcode does: ffmpeg has this option since 5.1.
         *("-fps_mode", "vfr"),
-        *("-c:a", sound.encoder, *sound.options),
-        *(*codec.container.options, "-f", codec.container.muxer),
+        *("-c:a", codec.sound_in(container)[0].encoder),
+        *(*container.options, "-f", container.muxer),
     ]
 
 

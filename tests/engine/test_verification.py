@@ -81,10 +81,11 @@ async def test_what_was_wrong_with_a_source_that_is_whole_is_told(
     each_ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     source = make_good("damaged ts", tmp_path)
-    remarks = await each_ffmpeg.transcode(local(source), "mpeg4", tmp_path / "output")
-    assert any(remark.startswith("damaged packets or frames: ") for remark in remarks), remarks
+    told = await each_ffmpeg.transcode(local(source), "mpeg4", tmp_path / "output")
+    assert any(it.startswith("damaged packets or frames: ") for it in told.warnings), told
     clean = make_mp4(tmp_path / "clean.mp4")
-    assert await each_ffmpeg.transcode(local(clean), "mpeg4", tmp_path / "output") == []
+    told = await each_ffmpeg.transcode(local(clean), "mpeg4", tmp_path / "output")
+    assert told.warnings == ()
 
 
 # What is not
