@@ -92,7 +92,8 @@ class Encoding(NamedTuple):
     """Arguments before the input and for the output, and what becomes of the source.
 
     `kept` and `left_out` are on its streams; `changes` tell what of it is not as it was. `number`
-    is the CRF, or what the encoder has instead. All of it is in plain sentences.
+    is the CRF, or what the encoder has instead. All of it is in plain sentences. `filters` and
+    `encoder` are what the film goes through.
     """
 
     input_options: list[str]
@@ -101,6 +102,8 @@ class Encoding(NamedTuple):
     kept: list[str]
     left_out: list[str]
     number: float | None = None
+    filters: Sequence[str] = ()
+    encoder: Sequence[str] = ()
 
 
 def encoding_of(
@@ -170,6 +173,8 @@ def encoding_of(
         [_kept(stream) for stream in kept],
         left_out,
         picture.number,
+        picture.filters,
+        [*picture.encoder, *raw.options],
     )
 
 

@@ -16,10 +16,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
+import msgspec
+
 from dispatcher.engine.codecs import CODECS, Codec, Encoder, Target
 from dispatcher.engine.containers import CONTAINERS
 from dispatcher.engine.demuxers import media_demuxers
-from dispatcher.engine.encoding import Abilities, encoding_of
+from dispatcher.engine.encoding import Abilities, Encoding, encoding_of
 from dispatcher.engine.ends import cut_off
 from dispatcher.engine.ffmpeg_errors import (
     FfmpegError,
@@ -40,6 +42,7 @@ from dispatcher.engine.verification import (
     remarks_on,
     scanned_of,
 )
+from dispatcher.engine.vmaf import Found, beginning_of, can_score, film_of, part_of, search
 from dispatcher.recipes import Recipe
 from dispatcher.results import Result
 
@@ -59,6 +62,8 @@ SILENCE_S: Final = 30
 """How long a network source may send nothing."""
 _DEFAULT_LIMITS: Final = FfmpegLimits()
 _LISTED: Final = ("-v", "repeat+level+info")
+_SEARCHING: Final = 0.25
+"""The part of the progress that is the search for a score, if there is one."""
 
 
 class Checks(NamedTuple):
@@ -118,6 +123,7 @@ class Ffmpeg(NamedTuple):
     sandbox: Sandbox
     abilities: Abilities
     checks: Checks = _DEFAULT_CHECKS
+    scores_vmaf: bool = False
 
     @classmethod
     async def probe(
@@ -156,8 +162,11 @@ class Ffmpeg(NamedTuple):
         )
         turns = asyncio.Semaphore(os.cpu_count() or 1)
         with TemporaryDirectory(prefix="dispatcher-probe-") as folder:
-            found = await asyncio.gather(
-                *(unproven._first_working(codec, Path(folder), turns) for codec in CODECS)
+            scores_vmaf, found = await asyncio.gather(
+                unproven._can_score(Path(folder), turns),
+                asyncio.gather(
+                    *(unproven._first_working(codec, Path(folder), turns) for codec in CODECS)
+                ),
             )
         encoders = {
             name: (codec, encoder)
@@ -167,7 +176,7 @@ class Ffmpeg(NamedTuple):
         }
         if not encoders:
             raise FfmpegMissingError(f"{path} can encode none of the codecs that engines offer")
-        return unproven._replace(encoders=encoders)
+        return unproven._replace(encoders=encoders, scores_vmaf=scores_vmaf)
 
     def target(self, codec: str, recipe: Recipe | None = None) -> Target:
         """Return what is to be made for a job: `codec` is one of `encoders`."""
@@ -207,17 +216,38 @@ class Ffmpeg(NamedTuple):
         is_web = source.proxy_port is not None
         reading = self._reading(source, output)
         found = await inspected(reading, tries_sound=not is_web)
-        encoding = encoding_of(found.source, found.film, target, self.abilities, found.light)
         length_s = found.said.duration_s
+        done = 0.0
 
         def on_line(line: str) -> None:
             name, _, value = line.partition("=")
             if name == "out_time_us" and length_s and value.isdecimal():
-                progress(min(100.0, round(int(value) / length_s / 10_000, 1)))
+                part = min(1.0, int(value) / length_s / 1_000_000)
+                progress(round(100 * (done + (1 - done) * part), 1))
 
+        def encoding_for(number: float | None) -> Encoding:
+            at = msgspec.structs.replace(target, number=number)
+            return encoding_of(found.source, found.film, at, self.abilities, found.light)
+
+        if target.recipe.vmaf is not None and not self.scores_vmaf:
+            raise FfmpegError(
+                "the recipe has a 'vmaf', and this engine's ffmpeg can't score", cause="engine"
+            )
+        # What can't be encoded at all fails before the search.
+        encoding = encoding_for(beginning_of(target))
         verifies = self.checks.verify != "none"
         if verifies and not is_web:
             await self._check_end(source, reading, found.said)
+        searched: Found | None = None
+        if target.recipe.vmaf is not None:
+            searched = await search(
+                reading,
+                film_of(found, target, encoding_for),
+                target.recipe.vmaf,
+                part_of(target.recipe, found.said.duration_s),
+                lambda part: progress(round(100 * _SEARCHING * part, 1)),
+            )
+            encoding, done = encoding_for(searched.number), _SEARCHING
         film = None if found.film is None else f"0:{found.film.index}"
         scan = PacketScan(scanned_of(found.said, film))
         encode = reading.opening(*encoding.input_options, "-nostats", "-progress", "pipe:1")
@@ -236,7 +266,13 @@ class Ffmpeg(NamedTuple):
             await self._check_output(ran.said, scan, output)
         return Result(
             encoder=target.encoder.name,
-            warnings=(*remarks_on(ran.said, scan), *encoding.changes),
+            crf=None if searched is None else searched.number,
+            vmaf=None if searched is None else searched.vmaf,
+            warnings=(
+                *(() if searched is None else searched.warnings),
+                *remarks_on(ran.said, scan),
+                *encoding.changes,
+            ),
             kept=tuple(encoding.kept),
             left_out=tuple(encoding.left_out),
         )
@@ -301,6 +337,12 @@ class Ffmpeg(NamedTuple):
                 f"the output can't be decoded: {of.first_error}", cause="engine"
             )
         check_output(said, scan, of, found)
+
+    async def _can_score(self, folder: Path, turns: asyncio.Semaphore) -> bool:
+        if "libvmaf" not in self.abilities.filters:
+            return False
+        async with turns:
+            return await can_score(self.path, self.sandbox, folder)
 
     async def _first_working(
         self, codec: Codec, folder: Path, turns: asyncio.Semaphore

@@ -38,13 +38,16 @@ _TAGGED: Final = frozenset({"mp4", "mov"})
 class Picture(NamedTuple):
     """Options before the input and for the output, and what of the source is not as it was.
 
-    `number` is the CRF, or what the encoder has instead; `None` if a bit rate is set.
+    `number` is the CRF, or what the encoder has instead; `None` if a bit rate is set. `filters` and
+    `encoder` are the parts of the options that decide how good the pictures are.
     """
 
     input_options: list[str]
     options: list[str]
     changes: list[str]
     number: float | None = None
+    filters: Sequence[str] = ()
+    encoder: Sequence[str] = ()
 
 
 class _Means(NamedTuple):
@@ -100,7 +103,8 @@ def picture_of(
         made.options += encoder.for_pixels.get(pixels, ())
         made.changes += _lost(had, pixels_of(pixels))
     keeps_alpha = not pixels or pixels_of(pixels).has_alpha
-    options = [*made.options, *_library_options(encoder, made.params, raw)]
+    encoding = [*made.options, *_library_options(encoder, made.params, raw)]
+    options = [*encoding]
     if made.chain:
         options += ["-filter:v:0", ",".join(made.chain)]
     if not keeps_alpha:
@@ -112,6 +116,8 @@ def picture_of(
         ["-c:v:0", encoder.name, *options, *timing(film, encoder, rate)],
         made.changes,
         spent.number,
+        made.chain,
+        ["-c:v:0", encoder.name, *encoding],
     )
 
 

@@ -1,0 +1,202 @@
+"""Score what an encoder makes of a film by VMAF, and search the quality that reaches a score.
+
+Each trial encodes samples of the film by one setting of its encoder, and scores the result beside
+the samples. The model is VMAF's own for a screen of 1080 lines, version 0.6.1.
+
+Laws:
+- Frames are compared by their number, not by their time, at the size and in the pixels of the
+  output.
+- What is searched for is proven first: an ffmpeg without a real score has no ability to search.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from dispatcher.engine.codecs import Target
+from dispatcher.engine.encoding import Encoding
+from dispatcher.engine.ffmpeg_errors import FfmpegError
+from dispatcher.engine.inspection import Inspected
+from dispatcher.engine.rates import Rate
+from dispatcher.engine.running import Ran, Run, run
+from dispatcher.engine.samples import Film, Part, Scale, samples_of
+from dispatcher.engine.sandbox import Access, Sandbox
+from dispatcher.engine.searching import MOST_TRIALS, found_place, next_place
+from dispatcher.engine.timing import rate_of
+from dispatcher.recipes import Recipe
+
+__all__ = ["Found", "beginning_of", "can_score", "film_of", "part_of", "scale_of", "search"]
+
+_BEST_CRF: Final = 4.0
+"""Below it films grow fast for nothing that is seen; 0 is lossless, which few players show."""
+_FPS: Final = 25.0
+_FAR: Final = 1.0
+_PROVEN: Final = 90
+_SCORE: Final = re.compile(r"VMAF score: (\d+(?:\.\d+)?)")
+_COMMAND: Final = ("-hide_banner", "-nostdin", "-v", "repeat+level+info", "-nostats", "-y")
+_OURS: Final = ("-protocol_whitelist", "file")
+
+
+class Found(NamedTuple):
+    """The number that was found, the score of the samples at it, and what is to be said of it."""
+
+    number: float
+    vmaf: float
+    trials: int
+    warnings: tuple[str, ...] = ()
+
+
+def beginning_of(target: Target) -> float | None:
+    """Return the number to begin a search with; `None` if there is nothing to search."""
+    rate = target.encoder.rate
+    return None if target.recipe.vmaf is None or rate is None else rate.usual
+
+
+def film_of(
+    found: Inspected, target: Target, encoding_for: Callable[[float | None], Encoding]
+) -> Film:
+    """Return how a film becomes an output, for a search by its encoder's numbers.
+
+    Raises `FfmpegError` if the encoder has none.
+    """
+    if target.encoder.rate is None or found.film is None:
+        raise FfmpegError(
+            f"{target.encoder.name} has no quality to search for a VMAF score", cause="source_bad"
+        )
+    first = encoding_for(target.encoder.rate.usual)
+    fps = target.recipe.fps
+    return Film(
+        first.input_options,
+        f"0:{found.film.index}",
+        first.filters,
+        found.film.fps or _FPS if fps is None else float(rate_of(fps, target.encoder)),
+        lambda number: encoding_for(number).encoder,
+        scale_of(target.encoder.rate),
+    )
+
+
+def scale_of(rate: Rate) -> Scale:
+    """Return the numbers of an encoder, by steps that make a small difference."""
+    (_, best), *_, (_, worst) = rate.anchors
+    if rate.is_crf:
+        best = max(rate.least, _BEST_CRF)
+    step = (1.0 if rate.whole else 0.5) * (1 if worst > best else -1)
+    numbers = [best + step * place for place in range(int((worst - best) / step) + 1)]
+    return Scale(numbers, [rate.quality_at(number) for number in numbers])
+
+
+def part_of(recipe: Recipe, length_s: float | None) -> Part:
+    """Return the part of a film of this length that a recipe wants."""
+    from_s, to_s = recipe.clip.from_s, recipe.clip.to_s
+    ends = [it for it in (to_s, length_s) if it is not None]
+    return Part(from_s, max(0.0, min(ends) - from_s) if ends else None)
+
+
+async def search(
+    reading: Run,
+    film: Film,
+    target: float,
+    part: Part,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Found:
+    """Search the number of an encoder's scale at which a film, or a part of it, reaches a score.
+
+    `reading` is a run that opens the source, and may write in a folder. `progress` is called with
+    the part that is done, from 0 to 1. If no number reaches the score, the nearest is found, with a
+    warning. Raises `FfmpegError` if the film can't be sampled or encoded.
+    """
+    samples = await samples_of(reading, film, part)
+    steps = 1 + 2 * MOST_TRIALS
+    progress(1 / steps)
+    trial = _Trial(reading, film, samples.listed)
+    tried: dict[int, float] = {}
+    while (place := next_place(film.scale.expected, tried, target)) is not None:
+        done = 1 + 2 * len(tried)
+        await trial.encode(film.scale.numbers[place])
+        progress((done + 1) / steps)
+        tried[place] = await trial.score()
+        progress((done + 2) / steps)
+    samples.remove()
+    trial.output.unlink(missing_ok=True)
+    place = found_place(tried, target)
+    return Found(
+        film.scale.numbers[place],
+        round(tried[place], 2),
+        len(tried),
+        tuple(_warnings(tried[place], target, film.scale.numbers[place])),
+    )
+
+
+async def can_score(path: Path, sandbox: Sandbox, folder: Path) -> bool:
+    """Whether an ffmpeg gives scores: a picture has a high one compared with itself."""
+    card = ("-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=0.2")
+    command = [str(path), *_COMMAND, *card, *card, *_scoring(1)]
+    try:
+        score = _score_in(await run(Run(command, sandbox, Access(folder=folder))))
+    except FfmpegError:
+        return False
+    return score is not None and score >= _PROVEN
+
+
+class _Trial(NamedTuple):
+    """Encodes the samples, and scores the result."""
+
+    reading: Run
+    film: Film
+    reference: Path
+
+    @property
+    def output(self) -> Path:
+        return self.reference.with_name("trial.mkv")
+
+    async def encode(self, number: float) -> None:
+        await self._run(
+            *self._samples,
+            *("-map", "0:v:0", *self.film.encoder(number), "-fps_mode", "passthrough"),
+            *("-f", "matroska", f"file:{self.output}"),
+        )
+
+    async def score(self) -> float:
+        made = (*_OURS, "-i", f"file:{self.output}")
+        ran = await self._run(*made, *self._samples, *_scoring(os.cpu_count() or 1))
+        if (score := _score_in(ran)) is None:
+            raise FfmpegError("ffmpeg ended well but told no VMAF score", cause="engine")
+        return score
+
+    @property
+    def _samples(self) -> list[str]:
+        # By an even rate: windows have no common time, and a trial is to keep all frames.
+        rate = f"{self.film.fps:g}"
+        return [*_OURS, "-r", rate, "-f", "concat", "-i", f"file:{self.reference}"]
+
+    async def _run(self, *arguments: str) -> Ran:
+        command = [self.reading.command[0], *_COMMAND, "-progress", "pipe:1", *arguments]
+        access = Access(folder=self.reading.access.folder)
+        return await run(Run(command, self.reading.sandbox, access, stall_s=self.reading.stall_s))
+
+
+def _scoring(threads: int) -> list[str]:
+    """Return the arguments that compare the first input with the second, which is the original."""
+    numbered = "settb=1/25,setpts=N"  # whole numbers: a rounded time pairs wrong frames
+    compared = f"libvmaf=n_threads={threads}:shortest=1:repeatlast=0"
+    return [
+        "-filter_complex",
+        f"[0:v]{numbered}[made];[1:v]{numbered}[original];[made][original]{compared}",
+        *("-f", "null", "-"),
+    ]
+
+
+def _score_in(ran: Ran) -> float | None:
+    found = _SCORE.search(ran.report)
+    return None if found is None else float(found[1])
+
+
+def _warnings(score: float, target: float, number: float) -> Iterator[str]:
+    if abs(score - target) > _FAR:
+        side = "below" if score < target else "above"
+        yield (
+            f"the encoder can't reach a VMAF score of {target:g} with this film: "
+            f"the nearest is {score:.1f}, {side} it, at {number:g}"
+        )
