@@ -14,7 +14,7 @@ from dispatcher.engine.ffmpeg_errors import FfmpegError
 from dispatcher.engine.running import Run, run
 from dispatcher.engine.windows import Window, is_sampled, windows_of
 
-__all__ = ["Film", "Part", "Samples", "Scale", "samples_of"]
+__all__ = ["Film", "Part", "Sample", "Samples", "Scale", "samples_of"]
 
 _LOOKED_AT_S: Final = 900.0
 """In a film that is not longer, cuts are looked for. A longer one has windows enough."""
@@ -54,15 +54,34 @@ class Part(NamedTuple):
     length_s: float | None = None
 
 
-class Samples(NamedTuple):
-    """The files of the samples, and the list by which ffmpeg reads them as one."""
+class Sample(NamedTuple):
+    """The file of one window, and how many frames it has."""
 
-    parts: Sequence[Path]
+    path: Path
+    frames: int
+
+
+class Samples(NamedTuple):
+    """The samples, and the list by which ffmpeg reads them as one file."""
+
+    parts: Sequence[Sample]
     listed: Path
+
+    @classmethod
+    def of(cls, parts: Sequence[Sample], name: str) -> "Samples":
+        """List samples in a file of this name beside them."""
+        listed = parts[0].path.with_name(name)
+        lines = [f"file {it.path.name}\n" for it in parts]
+        listed.write_text("".join(["ffconcat version 1.0\n", *lines]))
+        return cls(parts, listed)
+
+    def few(self) -> "Samples":
+        """Return every third one: enough for a first look."""
+        return Samples.of(self.parts[len(self.parts) % 3 // 2 :: 3], "few.ffconcat")
 
     def remove(self) -> None:
         """Remove the files: the output needs the room."""
-        for path in (*self.parts, self.listed):
+        for path in (*(it.path for it in self.parts), self.listed):
             path.unlink(missing_ok=True)
 
 
@@ -77,7 +96,7 @@ async def samples_of(reading: Run, film: Film, part: Part) -> Samples:
     parts = [it for it in found if it is not None]
     if not parts:
         raise FfmpegError("no picture could be sampled to search for the VMAF score")
-    return Samples(parts, _listed(parts))
+    return Samples.of(parts, "samples.ffconcat")
 
 
 async def _cuts_in(reading: Run, film: Film, part: Part) -> list[float]:
@@ -103,7 +122,7 @@ async def _cuts_in(reading: Run, film: Film, part: Part) -> list[float]:
     return [float(found[1]) for found in _SHOWN_AT.finditer(ran.report)]
 
 
-async def _sampled(reading: Run, film: Film, window: Window, number: int) -> Path | None:
+async def _sampled(reading: Run, film: Film, window: Window, number: int) -> Sample | None:
     """Decode a window into a file; `None` if there is no picture in it."""
     assert reading.access.folder is not None  # noqa: S101
     part = reading.access.folder / f"sample-{number}.mkv"
@@ -131,11 +150,4 @@ async def _sampled(reading: Run, film: Film, window: Window, number: int) -> Pat
             on_line=on_line,
         )
     )
-    return part if frames else None
-
-
-def _listed(parts: Sequence[Path]) -> Path:
-    """Write the list by which ffmpeg reads several files as one."""
-    listed = parts[0].with_name("samples.ffconcat")
-    listed.write_text("ffconcat version 1.0\n" + "".join(f"file {it.name}\n" for it in parts))
-    return listed
+    return Sample(part, frames) if frames else None

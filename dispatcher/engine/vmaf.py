@@ -9,9 +9,10 @@ Laws:
 - What is searched for is proven first: an ffmpeg without a real score has no ability to search.
 """
 
+import csv
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -20,8 +21,8 @@ from dispatcher.engine.encoding import Encoding
 from dispatcher.engine.ffmpeg_errors import FfmpegError
 from dispatcher.engine.inspection import Inspected
 from dispatcher.engine.rates import Rate
-from dispatcher.engine.running import Ran, Run, run
-from dispatcher.engine.samples import Film, Part, Scale, samples_of
+from dispatcher.engine.running import Run, run
+from dispatcher.engine.samples import Film, Part, Samples, Scale, samples_of
 from dispatcher.engine.sandbox import Access, Sandbox
 from dispatcher.engine.searching import MOST_TRIALS, found_place, next_place
 from dispatcher.engine.timing import rate_of
@@ -34,7 +35,7 @@ _BEST_CRF: Final = 4.0
 _FPS: Final = 25.0
 _FAR: Final = 1.0
 _PROVEN: Final = 90
-_SCORE: Final = re.compile(r"VMAF score: (\d+(?:\.\d+)?)")
+_ENDS: Final = 2
 _COMMAND: Final = ("-hide_banner", "-nostdin", "-v", "repeat+level+info", "-nostats", "-y")
 _OURS: Final = ("-protocol_whitelist", "file")
 
@@ -108,18 +109,20 @@ async def search(
     warning. Raises `FfmpegError` if the film can't be sampled or encoded.
     """
     samples = await samples_of(reading, film, part)
-    steps = 1 + 2 * MOST_TRIALS
+    steps = 2 * MOST_TRIALS + 3
     progress(1 / steps)
-    trial = _Trial(reading, film, samples.listed)
+    few = samples.few()
     tried: dict[int, float] = {}
-    while (place := next_place(film.scale.expected, tried, target)) is not None:
-        done = 1 + 2 * len(tried)
-        await trial.encode(film.scale.numbers[place])
-        progress((done + 1) / steps)
-        tried[place] = await trial.score()
-        progress((done + 2) / steps)
+    place = next_place(film.scale.expected, tried, target)
+    if place is not None and 1 < len(few.parts) < len(samples.parts):
+        first = await _trial(reading, film, few, place)
+        place = next_place(film.scale.expected, {place: first}, target) or place
+    few.listed.unlink()
+    while place is not None:
+        progress((2 * len(tried) + 3) / steps)
+        tried[place] = await _trial(reading, film, samples, place)
+        place = next_place(film.scale.expected, tried, target)
     samples.remove()
-    trial.output.unlink(missing_ok=True)
     place = found_place(tried, target)
     return Found(
         film.scale.numbers[place],
@@ -132,65 +135,83 @@ async def search(
 async def can_score(path: Path, sandbox: Sandbox, folder: Path) -> bool:
     """Whether an ffmpeg gives scores: a picture has a high one compared with itself."""
     card = ("-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=0.2")
-    command = [str(path), *_COMMAND, *card, *card, *_scoring(1)]
+    log = folder / "scores.csv"
+    command = [str(path), *_COMMAND, *card, *card, *_scoring(1, log)]
     try:
-        score = _score_in(await run(Run(command, sandbox, Access(folder=folder))))
-    except FfmpegError:
+        await run(Run(command, sandbox, Access(folder=folder)))
+        scores = _scores_in(log)
+    except (FfmpegError, OSError):
         return False
-    return score is not None and score >= _PROVEN
+    return bool(scores) and min(scores) >= _PROVEN
 
 
-class _Trial(NamedTuple):
-    """Encodes the samples, and scores the result."""
+async def _trial(reading: Run, film: Film, samples: Samples, place: int) -> float:
+    """Encode samples at a place of the scale, and score the result."""
+    made, log = (samples.listed.with_name(name) for name in ("trial.mkv", "scores.csv"))
+    # By an even rate: windows have no common time, and a trial is to keep all frames.
+    rate = f"{film.fps:g}"
+    original = [*_OURS, "-r", rate, "-f", "concat", "-i", f"file:{samples.listed}"]
 
-    reading: Run
-    film: Film
-    reference: Path
+    async def ffmpeg(*arguments: str) -> None:
+        command = [reading.command[0], *_COMMAND, "-progress", "pipe:1", *arguments]
+        access = Access(folder=reading.access.folder)
+        await run(Run(command, reading.sandbox, access, stall_s=reading.stall_s))
 
-    @property
-    def output(self) -> Path:
-        return self.reference.with_name("trial.mkv")
-
-    async def encode(self, number: float) -> None:
-        await self._run(
-            *self._samples,
-            *("-map", "0:v:0", *self.film.encoder(number), "-fps_mode", "passthrough"),
-            *("-f", "matroska", f"file:{self.output}"),
-        )
-
-    async def score(self) -> float:
-        made = (*_OURS, "-i", f"file:{self.output}")
-        ran = await self._run(*made, *self._samples, *_scoring(os.cpu_count() or 1))
-        if (score := _score_in(ran)) is None:
-            raise FfmpegError("ffmpeg ended well but told no VMAF score", cause="engine")
-        return score
-
-    @property
-    def _samples(self) -> list[str]:
-        # By an even rate: windows have no common time, and a trial is to keep all frames.
-        rate = f"{self.film.fps:g}"
-        return [*_OURS, "-r", rate, "-f", "concat", "-i", f"file:{self.reference}"]
-
-    async def _run(self, *arguments: str) -> Ran:
-        command = [self.reading.command[0], *_COMMAND, "-progress", "pipe:1", *arguments]
-        access = Access(folder=self.reading.access.folder)
-        return await run(Run(command, self.reading.sandbox, access, stall_s=self.reading.stall_s))
+    encoder = film.encoder(film.scale.numbers[place])
+    passed = ("-map", "0:v:0", *encoder, "-fps_mode", "passthrough")
+    await ffmpeg(*original, *passed, "-f", "matroska", f"file:{made}")
+    scoring = _scoring(os.cpu_count() or 1, log)
+    await ffmpeg(*_OURS, "-i", f"file:{made}", *original, *scoring)
+    try:
+        return _mean(_scores_in(log), [it.frames for it in samples.parts])
+    finally:
+        made.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
 
 
-def _scoring(threads: int) -> list[str]:
+def _scoring(threads: int, log: Path) -> list[str]:
     """Return the arguments that compare the first input with the second, which is the original."""
     numbered = "settb=1/25,setpts=N"  # whole numbers: a rounded time pairs wrong frames
-    compared = f"libvmaf=n_threads={threads}:shortest=1:repeatlast=0"
+    compared = f"libvmaf=n_threads={threads}:shortest=1:repeatlast=0:log_fmt=csv:log_path="
     return [
         "-filter_complex",
-        f"[0:v]{numbered}[made];[1:v]{numbered}[original];[made][original]{compared}",
+        f"[0:v]{numbered}[made];[1:v]{numbered}[original];[made][original]{compared}{_quoted(log)}",
         *("-f", "null", "-"),
     ]
 
 
-def _score_in(ran: Ran) -> float | None:
-    found = _SCORE.search(ran.report)
-    return None if found is None else float(found[1])
+def _quoted(path: Path) -> str:
+    """Return a path as the value of an option of a filter that stands in a graph."""
+    value = re.sub(r"([\\':])", r"\\\1", str(path))
+    return re.sub(r"([\\'\[\],;])", r"\\\1", value)
+
+
+def _scores_in(log: Path) -> list[float]:
+    """Read the score of each frame; raises `FfmpegError` if there is none."""
+    try:
+        return [float(row["vmaf"]) for row in csv.DictReader(log.read_text().splitlines())]
+    except (KeyError, TypeError, ValueError) as error:
+        raise FfmpegError("ffmpeg ended well but told no VMAF score", cause="engine") from error
+
+
+def _mean(scores: Sequence[float], frames: Sequence[int]) -> float:
+    """Return the mean over all windows, which have so many frames, but for their ends.
+
+    VMAF looks at how much moves. From one window to the next all does, which lowers the scores
+    of the frames on both sides.
+    """
+    if sum(frames) != len(scores):
+        raise FfmpegError(
+            f"{sum(frames)} frames were encoded to be scored, and {len(scores)} were",
+            cause="engine",
+        )
+    total, begin = 0.0, 0
+    for count in frames:
+        window = scores[begin : begin + count]
+        inner = window[1:-1] if len(frames) > 1 and len(window) > _ENDS else window
+        total += count * sum(inner) / len(inner)
+        begin += count
+    return total / len(scores)
 
 
 def _warnings(score: float, target: float, number: float) -> Iterator[str]:

@@ -14,13 +14,16 @@ from typing import Final, NamedTuple
 
 __all__ = ["Window", "is_sampled", "windows_of"]
 
-_SHARE: Final = 1 / 16
-"""The part of a film that is sampled, up to `_MOST_S` in all."""
+_SHARE: Final = 1 / 10
+_MOST_SHARE: Final = 1 / 5
+"""The part of a film that is sampled, and the most of a short one."""
+_FEW_S: Final = 3.2
 _MOST_S: Final = 24.0
+"""How much is sampled of a short film, and the most of any."""
 _LEAST_S: Final = 0.4
 """An encoder starts anew in each window, which a shorter one would show."""
 _LONGEST_S: Final = 0.7
-_SHORT_S: Final = _LEAST_S / _SHARE
+_SHORT_S: Final = 6.0
 _UNKNOWN_S: Final = 8.0
 
 
@@ -54,7 +57,7 @@ def windows_of(
         return [Window(from_s, _UNKNOWN_S)]
     if not is_sampled(length_s):
         return [Window(from_s, length_s if from_s else None)]
-    share = min(_SHARE, _MOST_S / length_s)
+    share = min(max(_SHARE, min(_FEW_S / length_s, _MOST_SHARE)), _MOST_S / length_s)
     return [
         Window(round(from_s + begin_s, 3), round(each_s, 3))
         for cell in _cells(length_s, cuts, share)
