@@ -17,6 +17,7 @@ from dispatcher.engine.delivery import Delivery, delivery_to
 from dispatcher.engine.ends import find_pyav
 from dispatcher.engine.fetching import Bounds
 from dispatcher.engine.ffmpeg import Checks, Ffmpeg, find_ffmpeg
+from dispatcher.engine.hardware import HwAccel
 from dispatcher.engine.networks import DEFAULT_NETWORKS, SourceNetworks
 from dispatcher.engine.sandbox import FfmpegLimits
 from dispatcher.engine.sources import Sources
@@ -100,6 +101,13 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     stall_s: Annotated[
         float, typer.Option(help="How long ffmpeg may make no progress.", min=1)
     ] = _CHECKS.stall_s,
+    hwaccel: Annotated[
+        HwAccel,
+        typer.Option(
+            help="Encode by the machine's hardware where that works: by any kind of it with auto, "
+            "by one kind, or by software only."
+        ),
+    ] = "none",
 ) -> None:
     """Run a transcoding engine until SIGTERM or Ctrl-C.
 
@@ -121,7 +129,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
         asyncio.run(
             _run(
                 Client(server, api_key),
-                (find_ffmpeg(ffmpeg), limits, Checks(verify, stall_s, find_pyav())),
+                (find_ffmpeg(ffmpeg), limits, Checks(verify, stall_s, find_pyav()), hwaccel),
                 workspace,
                 delivery,
                 Settings(poll_s=poll_s, heartbeat_s=heartbeat_s, wait_s=wait_s),
@@ -136,7 +144,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
 
 async def _run(  # noqa: PLR0913, PLR0917 - all that an agent is made of
     client: Client,
-    ffmpeg: tuple[Path, FfmpegLimits, Checks],
+    ffmpeg: tuple[Path, FfmpegLimits, Checks, HwAccel],
     workspace: Workspace,
     delivery: Delivery,
     settings: Settings,

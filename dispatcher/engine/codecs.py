@@ -13,7 +13,20 @@ from dispatcher.engine.containers import CONTAINERS, SOUND_CODECS, Container, So
 from dispatcher.engine.rates import Rate
 from dispatcher.recipes import Recipe, Speed
 
-__all__ = ["CODECS", "Codec", "Encoder", "Target"]
+__all__ = ["CODECS", "Codec", "Device", "Encoder", "Target"]
+
+
+class Device(msgspec.Struct, frozen=True):
+    """What hardware needs that encodes: options of ffmpeg, and of the machine more than software.
+
+    `upload` are the filters that bring a picture to it. `files` are those of devices, which it
+    reads and writes, and `reads` are what else it reads.
+    """
+
+    options: tuple[str, ...] = ()
+    upload: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
 
 class Encoder(msgspec.Struct, frozen=True):
@@ -27,7 +40,8 @@ class Encoder(msgspec.Struct, frozen=True):
     picture, width to height, that it can tell of pixels that are no squares; `None` for any.
     `fields` are the options that keep an interlaced film as it is; `None` if it can't.
     `for_pixels` are options that single pixel formats need. `params` go to the library itself, by
-    the option of that name. `note` says what differs from the first encoder of the row.
+    the option of that name. `note` says what differs from the first encoder of the row. `device` is
+    what hardware it needs.
     """
 
     name: str
@@ -42,6 +56,7 @@ class Encoder(msgspec.Struct, frozen=True):
     for_pixels: Mapping[str, tuple[str, ...]] = {}
     params: tuple[str, str] | None = None
     note: str = ""
+    device: Device = Device()
 
     def at_speed(self, speed: Speed | None = None) -> tuple[str, ...]:
         """Return the options for a speed, or for the usual one."""

@@ -11,7 +11,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
@@ -30,6 +30,7 @@ from dispatcher.engine.ffmpeg_errors import (
     FfmpegStalledError,
     VerificationError,
 )
+from dispatcher.engine.hardware import HwAccel, candidates
 from dispatcher.engine.inspection import inspected
 from dispatcher.engine.messages import Messages
 from dispatcher.engine.running import STALL_S, Run, run
@@ -131,17 +132,19 @@ class Ffmpeg(NamedTuple):
         path: Path,
         limits: FfmpegLimits = _DEFAULT_LIMITS,
         checks: Checks = _DEFAULT_CHECKS,
+        hwaccel: HwAccel = "none",
     ) -> "Ffmpeg":
         """Try every codec with a real encode, and keep those that work.
 
         ffmpeg's own list is not enough: it has hardware encoders even without the hardware. All
-        of this is done in the most confined sandbox in which this ffmpeg runs at all.
+        of this is done in the most confined sandbox in which this ffmpeg runs at all. Raises
+        `FfmpegMissingError` if it can encode nothing, or not by the hardware that is named.
         """
         for sandbox in await sandboxes(limits):
             try:
-                protocols, demuxers, filters, codecs = [
+                protocols, demuxers, filters, codecs, listed = [
                     (await run(Run([str(path), "-v", "error", f"-{of}"], sandbox))).printed
-                    for of in ("protocols", "demuxers", "filters", "codecs")
+                    for of in ("protocols", "demuxers", "filters", "codecs", "encoders")
                 ]
                 break
             except FfmpegError as error:
@@ -160,12 +163,19 @@ class Ffmpeg(NamedTuple):
             _abilities(filters, codecs),
             checks,
         )
+        # A line is " V....D libx264  H.264 / AVC".
+        names_of = frozenset(f[1] for it in listed if len(f := it.split(maxsplit=2)) > 1)
         turns = asyncio.Semaphore(os.cpu_count() or 1)
         with TemporaryDirectory(prefix="dispatcher-probe-") as folder:
             scores_vmaf, found = await asyncio.gather(
                 unproven._can_score(Path(folder), turns),
                 asyncio.gather(
-                    *(unproven._first_working(codec, Path(folder), turns) for codec in CODECS)
+                    *(
+                        unproven._first_working(
+                            codec, candidates(codec, hwaccel, names_of), Path(folder), turns
+                        )
+                        for codec in CODECS
+                    )
                 ),
             )
         encoders = {
@@ -176,6 +186,12 @@ class Ffmpeg(NamedTuple):
         }
         if not encoders:
             raise FfmpegMissingError(f"{path} can encode none of the codecs that engines offer")
+        kinds = {encoder.name.rpartition("_")[2] for _, encoder in encoders.values()}
+        if hwaccel not in {"none", "auto", *kinds}:
+            raise FfmpegMissingError(
+                f"--hwaccel {hwaccel}: {path} could encode nothing by it on this machine; with "
+                "--hwaccel auto or none software does it"
+            )
         return unproven._replace(encoders=encoders, scores_vmaf=scores_vmaf)
 
     def target(self, codec: str, recipe: Recipe | None = None) -> Target:
@@ -254,6 +270,7 @@ class Ffmpeg(NamedTuple):
         ran = await run(
             encode._replace(
                 command=[*encode.command, *encoding.options, *_into(output)],
+                access=encode.access.to(target.encoder.device),
                 output=output,
                 scan=scan if verifies else None,
                 on_line=on_line,
@@ -345,18 +362,35 @@ class Ffmpeg(NamedTuple):
             return await can_score(self.path, self.sandbox, folder)
 
     async def _first_working(
-        self, codec: Codec, folder: Path, turns: asyncio.Semaphore
+        self, codec: Codec, encoders: Iterable[Encoder], folder: Path, turns: asyncio.Semaphore
     ) -> Encoder | None:
-        for encoder in codec.encoders:
+        for encoder in encoders:
             async with turns:
-                output = folder / codec.names[0]
-                try:
-                    await self._encode_test_card("128x96", 0.4, codec, encoder, output)
-                except FfmpegError:
-                    continue
-                if _is_written(output):
-                    return encoder
+                if encoder in codec.encoders:
+                    if await self._works(codec, encoder, folder):
+                        return encoder
+                elif pixels := [
+                    # Of hardware each format is tried: much of it takes 8 bits only.
+                    it
+                    for it in encoder.pixels
+                    if await self._works(
+                        codec, msgspec.structs.replace(encoder, pixels=(it,)), folder
+                    )
+                ]:
+                    return msgspec.structs.replace(encoder, pixels=tuple(pixels))
         return None
+
+    async def _works(self, codec: Codec, encoder: Encoder, folder: Path) -> bool:
+        output = folder / codec.names[0]
+        # Hardware takes no pictures that are much smaller.
+        size = "128x96" if encoder in codec.encoders else "320x240"
+        try:
+            await self._encode_test_card(size, 0.4, codec, encoder, output)
+            return _is_written(output)
+        except FfmpegError:
+            return False
+        finally:
+            output.unlink(missing_ok=True)
 
     async def _encode_test_card(
         self, size: str, length_s: float, codec: Codec, encoder: Encoder, output: Path
@@ -367,7 +401,8 @@ class Ffmpeg(NamedTuple):
             "-f", "lavfi", "-i", f"sine=f=440:d={length_s}",
             "-map", "0:v", "-map", "1:a", *_test_card(codec, encoder), *_into(output),
         ]  # fmt: skip
-        await run(Run(command, self.sandbox, Access(folder=output.parent)))
+        access = Access(folder=output.parent).to(encoder.device)
+        await run(Run(command, self.sandbox, access))
 
 
 def _abilities(filters: Sequence[str], codecs: Sequence[str]) -> Abilities:
@@ -381,12 +416,14 @@ def _abilities(filters: Sequence[str], codecs: Sequence[str]) -> Abilities:
 
 def _test_card(codec: Codec, encoder: Encoder) -> list[str]:
     """Return the options that encode ffmpeg's own picture and tone."""
-    shape = [] if not encoder.pixels else ["-pix_fmt", encoder.pixels[0]]
+    shape = [f"format={it}" for it in encoder.pixels[:1]]
+    chain = [*shape, *encoder.device.upload]
     params = [] if encoder.params is None or not encoder.params[1] else encoder.params
     container = CONTAINERS[codec.container]
     rate = [] if encoder.rate is None else encoder.rate.at()
     return [
-        *("-c:v", encoder.name, *rate, *encoder.at_speed(), *encoder.options, *params, *shape),
+        *(*encoder.device.options, "-c:v", encoder.name, *rate, *encoder.at_speed()),
+        *(*encoder.options, *params, *(("-filter:v", ",".join(chain)) if chain else ())),
         # As every transcode does: ffmpeg has this option since 5.1.
         *("-fps_mode", "vfr"),
         *("-c:a", codec.sound_in(container)[0].encoder),

@@ -105,19 +105,20 @@ def picture_of(
     keeps_alpha = not pixels or pixels_of(pixels).has_alpha
     encoding = [*made.options, *_library_options(encoder, made.params, raw)]
     options = [*encoding]
-    if made.chain:
-        options += ["-filter:v:0", ",".join(made.chain)]
+    upload = ["-filter:v:0", ",".join(encoder.device.upload)] if encoder.device.upload else []
+    if chain := [*made.chain, *encoder.device.upload]:
+        options += ["-filter:v:0", ",".join(chain)]
     if not keeps_alpha:
         options += ["-metadata:s:v:0", "alpha_mode="]
     if target.codec.tag and target.container.muxer in _TAGGED:
         options += ["-tag:v", target.codec.tag]
     return Picture(
         _decoder(film) if keeps_alpha else [],
-        ["-c:v:0", encoder.name, *options, *timing(film, encoder, rate)],
+        [*encoder.device.options, "-c:v:0", encoder.name, *options, *timing(film, encoder, rate)],
         made.changes,
         spent.number,
         made.chain,
-        ["-c:v:0", encoder.name, *encoding],
+        [*encoder.device.options, "-c:v:0", encoder.name, *encoding, *upload],
     )
 
 

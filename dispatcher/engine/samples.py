@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from dispatcher.engine.codecs import Device
 from dispatcher.engine.ffmpeg_errors import FfmpegError
 from dispatcher.engine.running import Run, run
 from dispatcher.engine.windows import Window, is_sampled, windows_of
@@ -36,7 +37,7 @@ class Film(NamedTuple):
 
     `options` are those before the source, `stream` is ffmpeg's name of the film in it, and
     `filters` is what it goes through. `encoder` gives the arguments of the encoder for a number of
-    its scale.
+    its scale, and `device` is what it needs.
     """
 
     options: Sequence[str]
@@ -45,6 +46,7 @@ class Film(NamedTuple):
     fps: float
     encoder: Callable[[float], Sequence[str]]
     scale: Scale
+    device: Device = Device()
 
 
 class Part(NamedTuple):

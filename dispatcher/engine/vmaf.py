@@ -75,6 +75,7 @@ def film_of(
         found.film.fps or _FPS if fps is None else float(rate_of(fps, target.encoder)),
         lambda number: encoding_for(number).encoder,
         scale_of(target.encoder.rate),
+        target.encoder.device,
     )
 
 
@@ -154,7 +155,7 @@ async def _trial(reading: Run, film: Film, samples: Samples, place: int) -> floa
 
     async def ffmpeg(*arguments: str) -> None:
         command = [reading.command[0], *_COMMAND, "-progress", "pipe:1", *arguments]
-        access = Access(folder=reading.access.folder)
+        access = Access(folder=reading.access.folder).to(film.device)
         await run(Run(command, reading.sandbox, access, stall_s=reading.stall_s))
 
     encoder = film.encoder(film.scale.numbers[place])
