@@ -13,15 +13,14 @@ Laws:
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import log
 from typing import Final
 
 __all__ = ["MOST_TRIALS", "NEAR", "found_place", "next_place"]
 
-MOST_TRIALS: Final = 8
-NEAR: Final = 0.3
+MOST_TRIALS: Final = 6
+NEAR: Final = 0.4
 """A score that differs by no more from what was asked for needs no further trial."""
-_HALVES: Final = 5
-"""After so many trials the middle is tried: what was expected has led nowhere."""
 
 
 def next_place(expected: Sequence[float], tried: Mapping[int, float], target: float) -> int | None:
@@ -37,23 +36,24 @@ def next_place(expected: Sequence[float], tried: Mapping[int, float], target: fl
         return min(max(round(goal), 0), last)
     if len(tried) >= MOST_TRIALS or any(abs(it - target) <= NEAR for it in tried.values()):
         return None
-    match _bracket(tried, target):
-        case int(enough), int(short):
-            if short - enough == 1:
-                return None
-            left, right = (_place_of(expected, tried[it]) for it in (enough, short))
-            part = (goal - left) / (right - left) if right > left else 0.5
-            if len(tried) >= _HALVES:
-                part = 0.5
-            return min(max(round(enough + part * (short - enough)), enough + 1), short - 1)
-        case int(enough), None:
-            stride = max(1, round(goal - _place_of(expected, tried[enough]))) << (len(tried) - 1)
-            return min(enough + stride, last) if enough < last else None
-        case _, int(short):
-            stride = max(1, round(_place_of(expected, tried[short]) - goal)) << (len(tried) - 1)
-            return max(short - stride, 0) if short > 0 else None
-        case _:
+    enough, short = _bracket(tried, target)
+    last_is_short = [*tried.values()][-1] < target
+    if enough is not None and short is not None:
+        if short - enough == 1:
             return None
+        # The end that stays while the other moves counts less and less, as in the Illinois method.
+        stayed = 1 / (1 << (_again(tried, target) - 1))
+        left = (_bent(tried[enough]) - _bent(target)) * (stayed if last_is_short else 1)
+        right = (_bent(target) - _bent(tried[short])) * (1 if last_is_short else stayed)
+        part = left / (left + right) if left + right > 0 else 0.5
+        return min(max(round(enough + part * (short - enough)), enough + 1), short - 1)
+    if enough is not None:
+        stride = _stride(goal - _place_of(expected, tried[enough]), tried)
+        return min(enough + stride, last) if enough < last else None
+    if short is not None:
+        stride = _stride(_place_of(expected, tried[short]) - goal, tried)
+        return max(short - stride, 0) if short > 0 else None
+    return None
 
 
 def found_place(tried: Mapping[int, float], target: float) -> int:
@@ -79,6 +79,24 @@ def _bracket(tried: Mapping[int, float], target: float) -> tuple[int | None, int
         if score >= target and (short is None or place < short)
     )
     return max(enough, default=None), short
+
+
+def _again(tried: Mapping[int, float], target: float) -> int:
+    """Return how many trials in a row, up to the last, were on the same side of the target."""
+    sides = [score >= target for score in tried.values()]
+    return next((n for n, it in enumerate(reversed(sides)) if it != sides[-1]), len(sides))
+
+
+def _stride(places: float, tried: Mapping[int, float]) -> int:
+    """Return how far to go beyond all that was tried: farther each time."""
+    if len(tried) == 1:
+        return max(1, round(places * 1.25))
+    return max(1 << len(tried), round(places * 2))
+
+
+def _bent(score: float) -> float:
+    """Return a score on a scale on which it falls about evenly from place to place."""
+    return log((score + 1) / (101 - score))
 
 
 def _place_of(expected: Sequence[float], score: float) -> float:
