@@ -105,6 +105,8 @@ async def test_the_answers_have_the_fields_that_the_schema_names(
     await shared_client.post("/engines/heartbeat", json={"engine_id": "e"})
     (engine,) = (await shared_client.get("/engines")).json()
     health = (await shared_client.get("/health")).json()
-    assert set(schemas["JobView"]["properties"]) == set(job)
+    not_always = {"recipe", "output_name", "result"}
+    assert set(schemas["JobView"]["properties"]) == set(job) | not_always
+    assert not_always.isdisjoint(job)
     assert set(schemas["EngineFields"]["properties"]) == set(engine)
     assert set(schemas["Health"]["properties"]) == set(health)
