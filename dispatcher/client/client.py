@@ -4,7 +4,7 @@ async with Client("http://127.0.0.1:8080", api_key) as client:
     job = await client.submit("file:///videos/clip.mov", "vp9")
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote, unquote
@@ -66,11 +66,14 @@ class Client:
         idempotency_key: str | None = None,
         recipe: Mapping[str, Any] | str | None = None,
         output_name: str | None = None,
+        on_warning: Callable[[str], None] | None = None,
     ) -> JobView:
         """Submit a job (protocol.md 1.1). `job_size` is in MB, `priority` 0 to 100.
 
         Submitting again with the same `idempotency_key` returns the first answer again. `recipe`
-        has the fields of a recipe, or is the name of one that the dispatcher has.
+        has the fields of a recipe, or is the name of one that the dispatcher has. `output_name` is
+        a template such as `{stem}-{codec}`. `on_warning` is called with what the dispatcher warns
+        of, such as that no engine encodes the codec.
         """
         body: dict[str, Any] = {
             "source_url": source_url,
@@ -84,9 +87,10 @@ class Client:
         if output_name is not None:
             body["output_name"] = output_name
         headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
-        return _decode(
-            await self._connection.call("POST", "/jobs/", body, headers=headers), JobView
-        )
+        response = await self._connection.call("POST", "/jobs/", body, headers=headers)
+        if on_warning is not None and (warning := response.headers.get("X-Dispatcher-Warning")):
+            on_warning(warning)
+        return _decode(response, JobView)
 
     async def job(self, job_id: str) -> JobView:
         """Show one job (protocol.md 1.2)."""
@@ -165,6 +169,11 @@ class Client:
             return [EngineView.from_wire(wire) for wire in wires]
         except msgspec.ValidationError as error:
             raise _no_dispatcher(response, error) from error
+
+    async def recipes(self) -> list[dict[str, Any]]:
+        """List the recipes that a job can name, each with its `name` and its fields."""
+        response = await self._connection.call("GET", "/recipes/")
+        return _decode(response, list[dict[str, Any]])
 
     async def checkpoint(self) -> str:
         """Return a signed checkpoint of the log's present size and root; see `checkpoints`."""

@@ -43,6 +43,7 @@ OPERATIONS: Final[dict[tuple[str, str], dict[str, str | None]]] = {
     ("get", "/engines/{engine_id}/events"): {"200": JSON, "404": TEXT, **ROLED, **AS_OF},
     ("get", "/events"): {"200": JSON, **ROLED, "429": TEXT, "503": TEXT},
     ("get", "/events/stream"): {"200": EVENTS, **ROLED, **AS_OF},
+    ("get", "/recipes"): {"200": JSON, **KEYED},
     ("get", "/log/checkpoint"): {"200": TEXT, **KEYED},
     ("get", "/log/key"): {"200": TEXT, **KEYED},
     ("get", "/log/proof"): {"200": JSON, **KEYED, "503": TEXT},
