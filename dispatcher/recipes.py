@@ -8,14 +8,17 @@ Laws:
   engine that knows nothing of recipes gets none.
 """
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Literal
+from fractions import Fraction
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 import msgspec
 
 __all__ = [
     "AUDIO_CODECS",
     "RATES",
+    "RECIPES",
     "VIDEO_CODECS",
     "Audio",
     "Clip",
@@ -23,8 +26,12 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Subtitles",
+    "check",
     "recipe_of",
 ]
+
+RECIPES: Final = "recipes"
+"""The ability of an engine that follows recipes and output names."""
 
 Container = Literal["mp4", "mkv", "webm", "mov", "ts"]
 Speed = Literal["fastest", "fast", "medium", "slow", "slowest"]
@@ -64,8 +71,12 @@ class Subtitles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A part of the film, in seconds from its beginning; to its end without `to_s`."""
 
-    from_s: Annotated[float, msgspec.Meta(ge=0)] = msgspec.field(default=0.0, name="from")
-    to_s: Annotated[float, msgspec.Meta(gt=0)] | None = msgspec.field(default=None, name="to")
+    from_s: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = msgspec.field(
+        default=0.0, name="from"
+    )
+    to_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = msgspec.field(
+        default=None, name="to"
+    )
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -98,16 +109,52 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     @property
     def needs(self) -> frozenset[str]:
         """The abilities that an engine must have told."""
-        needs = {"recipes"}
+        needs = {RECIPES}
         if self.vmaf is not None:
             needs.add("vmaf")
         if self.ffmpeg_args:
             needs.add("raw_args")
         return frozenset(needs)
 
+    @property
+    def bits_per_s(self) -> int | None:
+        """The bit rate in bits a second, if there is one."""
+        if isinstance(self.bitrate, str):
+            return int(Fraction(self.bitrate[:-1]) * _BITS[self.bitrate[-1]])
+        return self.bitrate
+
+    @property
+    def frames_per_s(self) -> Fraction | None:
+        """The frame rate, if there is one."""
+        return None if self.fps is None else Fraction(self.fps)
+
+    def wire(self) -> dict[str, Any]:
+        """Return what the recipe says, as JSON has it: the form in which a job's is stored."""
+        fields: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return {name: it for name, it in fields.items() if it != {} and it != _UNSAID.get(name)}
+
+    @classmethod
+    def from_wire(cls, fields: Mapping[str, Any]) -> Self:
+        """Return the recipe that `wire` returned.
+
+        Raises `RecipeError` for one that has fields that this version does not know.
+        """
+        try:
+            return msgspec.convert(fields, cls)
+        except msgspec.ValidationError as error:
+            raise RecipeError(_readable(str(error), fields)) from error
+
 
 class RecipeError(ValueError):
     """This is no recipe, or it contradicts itself. The text names the field and the rule."""
+
+
+_BITS: Final = {"k": 1_000, "M": 1_000_000}
+_LEAST_BITS: Final = 1_000
+_MOST_BITS: Final = 1_000_000_000
+_MOST_FRAMES: Final = 1_000
+_UNSAID: Final[Mapping[str, Any]] = {"deinterlace": "auto"}
+"""What a field says without being said."""
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -156,6 +203,36 @@ AUDIO_CODECS: Final[Mapping[str, frozenset[str]]] = {
 
 _CLOCK: Final = (3_600, 60, 1)
 _LONGEST_S: Final = 1_000_000
+_SHOWN: Final = 60
+"""Characters of a value that an error shows."""
+
+_LANGUAGES: Final = "an array of codes of ISO 639 such as 'de' or 'deu'"
+_RULES: Final[Mapping[str, str]] = {
+    "name": "a text",
+    "quality": "a number from 0 to 100",
+    "crf": "a number from 0 to 63",
+    "bitrate": "bits a second, from 1000 to 1000000000, or a text such as '2500k' or '4M'",
+    "vmaf": "a number from 20 to 99",
+    "speed": f"one of {', '.join(map(repr, get_args(Speed)))}",
+    "max_width": "an integer from 16 to 16384",
+    "max_height": "an integer from 16 to 16384",
+    "fps": "a number above 0 and at most 1000, or a fraction such as '30000/1001'",
+    "container": f"one of {', '.join(map(repr, get_args(Container)))}",
+    "audio": "an object, or a text: 'copy', 'none' or a codec",
+    "audio.codec": "a text: 'copy', 'none' or a codec",
+    "audio.kbps_per_channel": "an integer from 8 to 1024",
+    "audio.languages": _LANGUAGES,
+    "subtitles": "an object, or 'keep' or 'none'",
+    "subtitles.keep": "a boolean",
+    "subtitles.languages": _LANGUAGES,
+    "deinterlace": "one of 'auto', 'always', 'never', or a boolean",
+    "hdr": "'keep' or 'tonemap'",
+    "clip": "an object with 'from', 'to' or both",
+    "clip.from": "seconds from 0 to 1000000, or a time such as '0:01:30.5'",
+    "clip.to": "seconds above 0 and at most 1000000, or a time such as '0:01:30.5'",
+    "ffmpeg_args": "an array of at most 100 strings, each of at most 4096 characters",
+}
+"""What each field must be."""
 
 
 def recipe_of(
@@ -167,14 +244,23 @@ def recipe_of(
     text instead, `clip` may have clock times, `deinterlace` may be a boolean. Raises `RecipeError`.
     """
     if "name" in fields:
-        raise RecipeError("'name' can't be set: a recipe is named by the file that it stands in")
+        raise RecipeError(
+            "'recipe.name' can't be set: a recipe has the name under which the dispatcher's file "
+            "of recipes has it"
+        )
+    written = _written_out(fields)
     try:
-        recipe = msgspec.convert({**_written_out(fields), "name": name}, Recipe)
+        recipe = msgspec.convert({**written, "name": name}, Recipe)
     except msgspec.ValidationError as error:
-        raise RecipeError(_readable(str(error))) from error
+        raise RecipeError(_readable(str(error), fields)) from error
+    check(recipe, codec)
+    return recipe
+
+
+def check(recipe: Recipe, codec: str | None = None) -> None:
+    """Raise `RecipeError` if a recipe contradicts itself, or the codec if there is one."""
     for contradiction in _contradictions(recipe, codec):
         raise RecipeError(contradiction)
-    return recipe
 
 
 def _written_out(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,33 +287,84 @@ def _written_out(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _seconds(name: str, clock: str) -> float:
     """Return the seconds of a time such as `90`, `1:30` or `0:01:30.5`."""
-    parts = clock.split(":")
-    try:
-        numbers = [*map(int, parts[:-1]), float(parts[-1])]
-    except ValueError:
-        numbers = []
-    if not 1 <= len(numbers) <= len(_CLOCK) or not all(0 <= it < _LONGEST_S for it in numbers):
-        raise RecipeError(f"'{name}' must be seconds or a time such as 0:01:30.5, not {clock!r}")
+    parts = _TIME.fullmatch(clock)
+    numbers = [float(it) for it in clock.split(":")] if parts is not None else []
+    if parts is None or any(it >= _CLOCK[1] for it in numbers[1:]):
+        raise _wrong(name, clock)
     return sum(it * each for it, each in zip(numbers, _CLOCK[-len(numbers) :], strict=True))
 
 
-def _readable(text: str) -> str:
+_TIME: Final = re.compile(r"([0-9]{1,6}:){0,2}[0-9]{1,6}(\.[0-9]{1,6})?", re.ASCII)
+_INDEX: Final = re.compile(r"\[[^]]*\]")
+
+
+def _readable(text: str, fields: Mapping[str, Any]) -> str:
+    """Reword an error of msgspec: name the field, the rule and the value."""
     what, _, path = text.partition(" - at `$")
-    field = path.rstrip("`").removeprefix(".")
-    return f"'{field}': {what}" if field else what
+    field = _INDEX.sub("", path.rstrip("`")).removeprefix(".")
+    if (found := _UNKNOWN.fullmatch(what)) is not None:
+        return (
+            f"'recipe{'.' * bool(field)}{field}' has no field '{found[1]}'; it has {_known(field)}"
+        )
+    value: Any = fields
+    for name in field.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else value
+    return str(_wrong(field, value))
+
+
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+
+
+def _known(field: str) -> str:
+    """List the fields of a recipe, or of one of its objects."""
+    struct = {"": Recipe, "audio": Audio, "subtitles": Subtitles, "clip": Clip}[field]
+    return ", ".join(name for name in struct.__struct_encode_fields__ if name != "name")
+
+
+def _wrong(field: str, value: object) -> RecipeError:
+    return RecipeError(f"'recipe.{field}' must be {_RULES[field]}, not {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if isinstance(value, float) else _as_json(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _as_json(value: object) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, OverflowError):
+        return repr(value)
 
 
 def _contradictions(recipe: Recipe, codec: str | None) -> Iterator[str]:
     ways = [it for it in ("quality", "crf", "bitrate", "vmaf") if getattr(recipe, it) is not None]
     if len(ways) > 1:
-        yield f"{' and '.join(map(repr, ways))} contradict each other: give one of them"
+        named = " and ".join(f"'recipe.{way}'" for way in ways)
+        yield f"{named} contradict each other: give one of them"
+    bits = recipe.bits_per_s
+    if bits is not None and not _LEAST_BITS <= bits <= _MOST_BITS:
+        yield str(_wrong("bitrate", recipe.bitrate))
+    if (frames := recipe.frames_per_s) is not None and frames > _MOST_FRAMES:
+        yield str(_wrong("fps", recipe.fps))
     if recipe.clip.to_s is not None and recipe.clip.from_s >= recipe.clip.to_s:
-        yield "'clip.to' must be later than 'clip.from'"
+        yield (
+            f"'recipe.clip.to' must be later than 'recipe.clip.from', {recipe.clip.from_s:g} s, "
+            f"not {recipe.clip.to_s:g} s"
+        )
+    if (
+        wrong := next((it for it in recipe.ffmpeg_args if not _can_be_passed(it)), None)
+    ) is not None:
+        yield f"'recipe.ffmpeg_args' must have no NUL and no half characters: {_shown(wrong)}"
     yield from _contradictions_of_sound(recipe.audio, recipe.container)
     if not recipe.subtitles.keep and recipe.subtitles.languages:
-        yield "'subtitles.languages' contradicts 'subtitles.keep': false"
+        yield "'recipe.subtitles.languages' contradicts 'recipe.subtitles.keep': false"
     if codec is not None:
         yield from _contradictions_of_codec(recipe, codec)
+
+
+def _can_be_passed(argument: str) -> bool:
+    return "\0" not in argument and argument.encode("utf-8", "replace").decode() == argument
 
 
 def _contradictions_of_sound(audio: Audio, container: str | None) -> Iterator[str]:
@@ -236,18 +373,22 @@ def _contradictions_of_sound(audio: Audio, container: str | None) -> Iterator[st
         case None:
             pass
         case "copy" | "none":
+            what = f"'recipe.audio.codec': '{audio.codec}'"
             if audio.kbps_per_channel is not None:
-                yield f"'audio.kbps_per_channel' contradicts 'audio.codec': {audio.codec!r}"
+                yield f"'recipe.audio.kbps_per_channel' contradicts {what}"
             if audio.codec == "none" and audio.languages:
-                yield "'audio.languages' contradicts 'audio.codec': 'none'"
+                yield f"'recipe.audio.languages' contradicts {what}"
         case codec if codec not in known:
-            yield f"'audio.codec' must be 'copy', 'none' or one of {', '.join(known)}"
+            yield (
+                f"'recipe.audio.codec' must be 'copy', 'none' or one of {', '.join(known)}, not "
+                f"{_shown(codec)}"
+            )
         case codec:
             if container is not None and codec not in AUDIO_CODECS[container]:
                 takes = ", ".join(sorted(AUDIO_CODECS[container]))
-                yield f"'audio.codec': {container} takes {takes}, not {codec}"
+                yield f"'recipe.audio.codec': {container} takes {takes}, not {codec}"
             if codec in {"flac", "pcm"} and audio.kbps_per_channel is not None:
-                yield f"'audio.kbps_per_channel': {codec} is lossless and has no bit rate"
+                yield f"'recipe.audio.kbps_per_channel': {codec} is lossless and has no bit rate"
 
 
 def _contradictions_of_codec(recipe: Recipe, codec: str) -> Iterator[str]:
@@ -255,18 +396,18 @@ def _contradictions_of_codec(recipe: Recipe, codec: str) -> Iterator[str]:
         return
     if recipe.container is not None and codec not in VIDEO_CODECS[recipe.container]:
         takes = ", ".join(sorted(VIDEO_CODECS[recipe.container]))
-        yield f"'container': {recipe.container} takes {takes}, not {codec}"
+        yield f"'recipe.container': {recipe.container} takes {takes}, not {codec}"
     if recipe.crf is not None and recipe.crf > rates.most_crf:
         yield (
-            f"'crf' must be at most {rates.most_crf} for {codec}"
+            f"'recipe.crf' must be at most {rates.most_crf} for {codec}, not {recipe.crf:g}"
             if rates.most_crf
-            else f"'crf': {codec} has none"
+            else f"'recipe.crf': {codec} has none"
         )
     if recipe.vmaf is not None and not rates.most_crf:
-        yield f"'vmaf': {codec} has no CRF to search for"
+        yield f"'recipe.vmaf': {codec} has no CRF to search for"
     if recipe.quality is not None and not rates.takes_quality:
-        yield f"'quality': that of {codec} can't be set"
+        yield f"'recipe.quality': that of {codec} can't be set"
     if recipe.bitrate is not None and not rates.takes_bitrate:
-        yield f"'bitrate': that of {codec} can't be set"
+        yield f"'recipe.bitrate': that of {codec} can't be set"
     if recipe.hdr == "keep" and not rates.has_10_bits:
-        yield f"'hdr': {codec} has 8 bits here, which can't keep it"
+        yield f"'recipe.hdr': {codec} has 8 bits here, which can't keep it"

@@ -1,23 +1,27 @@
 """What an engine tells of an output when it completes a job.
 
-An engine need not tell any of it, and fields that are not known are ignored.
+Laws:
+- An engine need not tell any of it, and fields that are not known are ignored.
+- A result of the wrong type is refused. One that is too long is none: `core.texts` cuts it.
 """
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
 
 import msgspec
 
-__all__ = ["Extent", "Result"]
+__all__ = ["Extent", "Result", "ResultError", "result_of"]
 
-_Number = Annotated[float, msgspec.Meta(ge=0)]
-_Text = Annotated[str, msgspec.Meta(max_length=1_000)]
-_Texts = Annotated[tuple[_Text, ...], msgspec.Meta(max_length=200)]
+_MAX_BYTES: Final = 2**63 - 1
+_LARGEST: Final = 1e15
+
+_Number = Annotated[float, msgspec.Meta(ge=0, le=_LARGEST)]
 
 
 class Extent(msgspec.Struct, frozen=True, omit_defaults=True):
     """How large a film is, in bytes and in seconds."""
 
-    size_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    size_bytes: Annotated[int, msgspec.Meta(ge=0, le=_MAX_BYTES)] | None = None
     length_s: _Number | None = None
 
 
@@ -29,12 +33,53 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     of film that were encoded in a second.
     """
 
-    encoder: _Text | None = None
+    encoder: str | None = None
     crf: _Number | None = None
     vmaf: _Number | None = None
     source: Extent | None = None
     output: Extent | None = None
-    kept: _Texts = ()
-    left_out: _Texts = ()
+    kept: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     speed: _Number | None = None
-    warnings: _Texts = ()
+    warnings: tuple[str, ...] = ()
+
+    def wire(self) -> dict[str, Any]:
+        """Return the fields that are told, as JSON has them."""
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        return {
+            name: [*value] if isinstance(value, tuple) else value for name, value in fields.items()
+        }
+
+
+class ResultError(ValueError):
+    """This is no result. The text names the field and the rule."""
+
+
+_NUMBER: Final = "a non-negative number"
+_TEXTS: Final = "an array of strings"
+_RULES: Final[Mapping[str, str]] = {
+    "encoder": "a string",
+    "crf": _NUMBER,
+    "vmaf": _NUMBER,
+    "source": "an object",
+    "source.size_bytes": "a non-negative integer",
+    "source.length_s": _NUMBER,
+    "output": "an object",
+    "output.size_bytes": "a non-negative integer",
+    "output.length_s": _NUMBER,
+    "kept": _TEXTS,
+    "left_out": _TEXTS,
+    "speed": _NUMBER,
+    "warnings": _TEXTS,
+}
+
+
+def result_of(fields: object) -> Result:
+    """Return the result that the fields of a completion describe. Raises `ResultError`."""
+    try:
+        return msgspec.convert(fields, Result)
+    except msgspec.ValidationError as error:
+        where = str(error).partition(" - at `$.")[2].rstrip("`").partition("[")[0]
+        if not where:
+            raise ResultError("'result' must be an object.") from error
+        raise ResultError(f"'result.{where}' must be {_RULES[where]}.") from error

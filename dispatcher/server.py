@@ -25,6 +25,7 @@ from dispatcher.log.sqlite import SqliteLog
 from dispatcher.progress import ProgressLines
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.keys import ApiKeys, KeysError
+from dispatcher.serving.named_recipes import NamedRecipes, NamedRecipesError
 from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits, Quotas
 from dispatcher.serving.service import Service
 from dispatcher.state.remains import key_path, refuse_remains
@@ -83,21 +84,22 @@ async def serve(  # noqa: PLR0913
     body_limit_bytes: int = BODY_LIMIT_BYTES,
     http_limits: HttpLimits = DEFAULT_HTTP_LIMITS,
     key_limits: KeyLimits = DEFAULT_KEY_LIMITS,
+    recipes: NamedRecipes | None = None,
     say: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then answer the requests under way and close the log.
 
-    SIGHUP reloads the keys file. If `keys` is `None`, requests need no key. `say` is called with
-    each line for the operator. `signing_key` is by default next to the log. Where an older log has
-    left something, a new one is made only with `new`. `http_limits` bound what a client can use up
-    before its key is checked, and `key_limits` what a key can; there are never more connections
-    than open files permit. `LogError`, `ListenError` and `CheckpointKeyError` say why the
-    dispatcher can't start.
+    SIGHUP reloads the keys file and the file of `recipes`. If `keys` is `None`, requests need no
+    key. `say` is called with each line for the operator. `signing_key` is by default next to the
+    log. Where an older log has left something, a new one is made only with `new`. `http_limits`
+    bound what a client can use up before its key is checked, and `key_limits` what a key can; there
+    are never more connections than open files permit. `LogError`, `ListenError` and
+    `CheckpointKeyError` say why the dispatcher can't start.
     """
     http_limits = _within(_raise_file_limit(), http_limits)
     entrance = Entrance(http_limits)
     listener = _listen(host, port)
-    with listener, _on_signals(lambda: _reload_keys(keys, say), signal.SIGHUP):
+    with listener, _on_signals(lambda: _reload(keys, recipes, say), signal.SIGHUP):
         migrating = ProgressLines(say, f"Bringing {db} up to its new schema")
         creating = _allow if new else refuse_remains
         log = await SqliteLog.open(db, migrating, creating)
@@ -105,7 +107,7 @@ async def serve(  # noqa: PLR0913
             signer = _load_signer(signing_key or key_path(log.path), log, say)
             quotas = Quotas(_within_connections(http_limits.connections, key_limits))
             past = Past(log.path, snapshot_every, quotas.questions)
-            service = Service(log, policy, past=past, quotas=quotas)
+            service = Service(log, policy, past=past, quotas=quotas, recipes=recipes)
             await service.start(ProgressLines(say, f"Replaying {db}"))
             try:
                 app = create_app(service, keys, signer, body_limit_bytes=body_limit_bytes)
@@ -236,16 +238,20 @@ def _on_signals(act: Callable[[], None], *signals: signal.Signals) -> Iterator[N
             loop.remove_signal_handler(signum)
 
 
-def _reload_keys(keys: ApiKeys | None, say: Callable[[str], None]) -> None:
-    if keys is None or keys.path is None:
-        say("SIGHUP changes nothing: there is no keys file to read again.")
-        return
-    try:
-        keys.reload()
-    except KeysError as error:
-        logger.error("%s; the keys in force stay what they were", error)  # noqa: TRY400 - no defect
-    else:
-        say(f"Read {keys.path} again; keys in force: {len(keys)}.")
+def _reload(keys: ApiKeys | None, recipes: NamedRecipes | None, say: Callable[[str], None]) -> None:
+    """Read the files again that there are. One that can't be used is none to the other."""
+    files: dict[str, ApiKeys | NamedRecipes | None] = {"keys": keys, "recipes": recipes}
+    given = {what: file for what, file in files.items() if file is not None and file.path}
+    if not given:
+        say("SIGHUP changes nothing: there is no keys file and no file of recipes to read again.")
+    for what, file in given.items():
+        try:
+            file.reload()
+        except (KeysError, NamedRecipesError) as error:
+            still = f"the {what} in force stay what they were"
+            logger.error("%s; %s", error, still)  # noqa: TRY400 - no defect
+        else:
+            say(f"Read {file.path} again; {what} in force: {len(file)}.")
 
 
 def _listen(host: str, port: int) -> socket.socket:

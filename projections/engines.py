@@ -1,5 +1,6 @@
 """The engines, as `GET /engines/` shows them (protocol.md 2.2)."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Self, assert_never
 
@@ -79,6 +80,9 @@ class Engines:
     def __init__(self) -> None:
         self._engines: dict[str, _Engine] = {}
         self._holder: dict[str, str] = {}  # job → engine
+        self._offered: dict[tuple[str, ...], frozenset[str] | None] = {}
+        """For abilities that were asked about: the codecs that engines with all of them encode,
+        `None` for any. It follows from the reports, and is made anew when they change."""
 
     def get(self, engine_id: str) -> EngineView | None:
         """Return one engine, or `None` if it is not on the list."""
@@ -101,6 +105,13 @@ class Engines:
     def all(self) -> list[EngineView]:
         """Return every engine as it is at this moment."""
         return [view for engine_id in self._engines if (view := self.get(engine_id)) is not None]
+
+    def is_offered(self, codec: str, needs: tuple[str, ...] = ()) -> bool:
+        """Whether an engine has told that it encodes a codec and has these abilities."""
+        if needs not in self._offered:
+            self._offered[needs] = _codecs_of(self._engines.values(), needs)
+        codecs = self._offered[needs]
+        return codecs is None or codec in codecs
 
     def snapshot(self) -> EnginesSnapshot:
         """Return what `restore` takes."""
@@ -132,6 +143,8 @@ class Engines:
             ):
                 self._release(recorded.event.job_id)
             case events.EngineReported(engine_id, report):
+                if engine_id not in self._engines or not _OFFERS.isdisjoint(report):
+                    self._offered.clear()
                 engine = self._engines.setdefault(engine_id, _Engine({}, recorded.at))
                 engine.report = engine.report | report
                 self._seen(engine_id, recorded.at)
@@ -195,6 +208,7 @@ class Engines:
                 if engine.holds is not None:
                     self._release(engine.holds)
                 del self._engines[engine_id]
+                self._offered.clear()
             case _:
                 assert_never(event)
 
@@ -219,6 +233,20 @@ class Engines:
                 engine.report = engine.report | {"status": "idle"}
 
 
+def _codecs_of(engines: Iterable[_Engine], needs: tuple[str, ...]) -> frozenset[str] | None:
+    found: set[str] = set()
+    for engine in engines:
+        told = engine.report.get("abilities")
+        if needs and not (isinstance(told, list) and all(need in told for need in needs)):
+            continue
+        codecs = engine.report.get("supported_codecs")
+        if not codecs:
+            return None
+        found.update(codecs)
+    return frozenset(found)
+
+
+_OFFERS = frozenset({"supported_codecs", "abilities"})
 _REPORTED = frozenset(
     {
         "engine_type",

@@ -4,9 +4,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
-from typing import Final, Self, assert_never
+from typing import Any, Final, Self, assert_never
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from dispatcher.core import events
@@ -24,7 +25,9 @@ class JobView(msgspec.Struct, frozen=True, gc=False):
     `job_size` is in MB, `progress` in percent. `attempt` counts the assignments so far, including
     the present one. `error_message` is that of the newest failure. A re-queued job is not assigned
     before `not_before`. `submitted_at` and `finished_at` are event times (UTC). A job from another
-    dispatcher may lack all but the first nine fields.
+    dispatcher may lack all but the first nine fields. `recipe` has the fields of a
+    `recipes.Recipe`, `output_name` is a template (see `output_names`), and `result` has the fields
+    of a `results.Result`; each is left out if there is none.
     """
 
     job_id: str
@@ -43,6 +46,9 @@ class JobView(msgspec.Struct, frozen=True, gc=False):
     error_message: str | None = None
     submitted_at: datetime | None = None
     finished_at: datetime | None = None
+    recipe: dict[str, Any] | UnsetType = UNSET
+    output_name: str | UnsetType = UNSET
+    result: dict[str, Any] | UnsetType = UNSET
 
     @property
     def final(self) -> bool:
@@ -114,6 +120,8 @@ def _submitted(event: events.JobSubmitted, at: datetime) -> JobView:
         max_retries=event.max_retries,
         priority=event.priority,
         submitted_at=at,
+        recipe=event.recipe,
+        output_name=event.output_name,
     )
 
 
@@ -138,6 +146,7 @@ def _changed(view: JobView, event: Event, at: datetime) -> JobView:
                 progress=None,
                 not_before=None,
                 finished_at=at,
+                result=event.result,
             )
         case events.JobProgressed():
             return replace(view, progress=event.progress)
@@ -161,6 +170,7 @@ def _changed(view: JobView, event: Event, at: datetime) -> JobView:
                 output_url=None,
                 retries=0,
                 finished_at=None,
+                result=UNSET,
             )
         case events.JobFailedPermanently():
             return replace(
@@ -209,4 +219,5 @@ def as_submitted(job: JobView) -> JobView:
         not_before=None,
         error_message=None,
         finished_at=None,
+        result=UNSET,
     )

@@ -212,7 +212,7 @@ async def test_a_bad_keys_file_is_told_and_the_keys_stay_in_force(
 async def test_without_a_keys_file_sighup_changes_nothing(
     server: Running, client: httpx2.AsyncClient
 ) -> None:
-    told = "SIGHUP changes nothing: there is no keys file to read again."
+    told = "SIGHUP changes nothing: there is no keys file and no file of recipes to read again."
     assert await hung_up(server) == told
     assert (await client.get("/jobs/")).status_code == 200
 

@@ -6,7 +6,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.types import ASGIApp
 
-from dispatcher.api import attempts, engines, events, health, jobs, proofs
+from dispatcher.api import attempts, engines, events, health, jobs, proofs, recipes
 from dispatcher.api.auth import check_role
 from dispatcher.api.errors import HANDLERS
 from dispatcher.api.front import Front
@@ -42,6 +42,7 @@ def create_routes(service: Service, signer: Signer, body_limit_bytes: int) -> Li
             *jobs.HANDLERS,
             *attempts.HANDLERS,
             *engines.HANDLERS,
+            recipes.list_recipes,
             *events.HANDLERS,
             *proofs.HANDLERS,
             health.greeting,

@@ -6,6 +6,7 @@ of protocol.md. Each function returns a command or raises `HttpError` 400.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -20,6 +21,9 @@ from dispatcher.core.commands import (
     ReportHeartbeat,
     SubmitJob,
 )
+from dispatcher.output_names import template_fault
+from dispatcher.recipes import RECIPES, Recipe, RecipeError, check, recipe_of
+from dispatcher.results import ResultError, result_of
 
 __all__ = [
     "CAUSES",
@@ -50,6 +54,13 @@ MAX_URL: Final = 65_536
 MAX_NAME: Final = 4_096
 """Characters of an engine's id or a codec."""
 MAX_PERCENT: Final = 100.0
+MAX_SHOWN: Final = 64
+"""Characters of a text in an error."""
+NO_RECIPES: Final[Mapping[str, Recipe]] = {}
+NO_RECIPES_YET: Final = (
+    "this dispatcher has none. Give the recipe's fields as an object, or have its operator name a "
+    "file of recipes with `serve --recipes FILE`"
+)
 MAX_DEPTH: Final = 64
 """How deep the fields that an engine adds may nest; SQLite's JSON functions have a limit too."""
 
@@ -77,8 +88,13 @@ def json_object(body: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def submission(body: bytes, key: bytes | None = None) -> SubmitJob:
-    """Parse protocol.md 1.1, with the header `Idempotency-Key` if there was one."""
+def submission(
+    body: bytes, key: bytes | None = None, recipes: Mapping[str, Recipe] = NO_RECIPES
+) -> SubmitJob:
+    """Parse protocol.md 1.1, with the header `Idempotency-Key` if there was one.
+
+    A recipe may be one of `recipes`, by its name.
+    """
     idempotency_key = _idempotency_key(key)
     fields = json_object(body)
     for name in ("source_url", "target_codec"):
@@ -91,6 +107,8 @@ def submission(body: bytes, key: bytes | None = None) -> SubmitJob:
     priority = _integer(fields, "priority", 0)
     if priority > MAX_PRIORITY:
         _bad(f"'priority' must be at most {MAX_PRIORITY}.")
+    recipe = _recipe(fields, recipes) if "recipe" in fields else None
+    output_name = _output_name(fields) if "output_name" in fields else None
     return SubmitJob(
         job_id=None,
         source_url=fields["source_url"],
@@ -99,7 +117,48 @@ def submission(body: bytes, key: bytes | None = None) -> SubmitJob:
         max_retries=max_retries,
         priority=priority,
         idempotency_key=idempotency_key,
+        recipe=None if recipe is None else recipe.wire(),
+        output_name=output_name,
+        needs=_needs(recipe, output_name),
     )
+
+
+def _recipe(fields: dict[str, Any], recipes: Mapping[str, Recipe]) -> Recipe | None:
+    """Return the recipe that a submission gives or names; `None` if it says nothing."""
+    asked, codec = fields["recipe"], fields["target_codec"]
+    try:
+        match asked:
+            case str():
+                recipe = _named(asked, recipes)
+                check(recipe, codec)
+            case dict():
+                recipe = recipe_of(asked, codec)
+            case _:
+                _bad("'recipe' must be an object, or the name of one.")
+    except RecipeError as error:
+        _bad(f"recipe '{asked}': {error}." if isinstance(asked, str) else f"{error}.")
+    return recipe if recipe.wire() else None
+
+
+def _named(name: str, recipes: Mapping[str, Recipe]) -> Recipe:
+    if name not in recipes:
+        known = f"there is {', '.join(recipes)}" if recipes else NO_RECIPES_YET
+        _bad(f"there is no recipe {name[:MAX_SHOWN]!r}; {known}.")
+    return recipes[name]
+
+
+def _output_name(fields: dict[str, Any]) -> str:
+    template = _string(fields, "output_name")
+    if (fault := template_fault(template)) is not None:
+        _bad(f"'output_name' {fault}.")
+    return template
+
+
+def _needs(recipe: Recipe | None, output_name: str | None) -> tuple[str, ...]:
+    """Return what an engine must be able to do: one that knows recipes knows output names too."""
+    if recipe is None:
+        return () if output_name is None else (RECIPES,)
+    return tuple(sorted(recipe.needs))
 
 
 def heartbeat(body: bytes) -> ReportHeartbeat:
@@ -116,6 +175,8 @@ def heartbeat(body: bytes) -> ReportHeartbeat:
     codecs = report.get("supported_codecs", [])
     if not isinstance(codecs, list) or not all(isinstance(codec, str) for codec in codecs):
         _bad("'supported_codecs' must be an array of strings.")
+    if "abilities" in report:
+        _abilities(report["abilities"])
     if report.get("status", "idle") not in ("idle", "busy"):
         _bad("'status' must be one of 'idle', 'busy'.")
     if "benchmark_time" in report:
@@ -134,6 +195,11 @@ def heartbeat(body: bytes) -> ReportHeartbeat:
     return ReportHeartbeat(engine_id, report, current_job, attempt, progress)
 
 
+def _abilities(told: object) -> None:
+    if not isinstance(told, list) or not all(isinstance(ability, str) for ability in told):
+        _bad("'abilities' must be an array of strings.")
+
+
 def engine_id_of(fields: dict[str, Any]) -> str:
     """Return the engine's id from a body that must have one."""
     if "engine_id" not in fields:
@@ -149,7 +215,17 @@ def benchmark(fields: dict[str, Any]) -> ReportBenchmark:
 def completion(body: bytes, job_id: str) -> CompleteJob:
     """Parse protocol.md 2.3."""
     fields = json_object(body)
-    return CompleteJob(job_id, _string(fields, "output_url", MAX_URL), *_sender(fields))
+    output_url = _string(fields, "output_url", MAX_URL)
+    sender = _sender(fields)
+    result = _result(fields["result"]) if "result" in fields else None
+    return CompleteJob(job_id, output_url, *sender, result=result)
+
+
+def _result(told: object) -> dict[str, Any] | None:
+    try:
+        return result_of(told).wire() or None
+    except ResultError as error:
+        _bad(str(error))
 
 
 def failure(body: bytes, job_id: str) -> FailJob:

@@ -34,7 +34,8 @@ __all__ = ["HANDLERS"]
 )
 def submit_job(request: CommandRequest, body: bytes) -> Awaitable[Answer]:
     """Submit a transcoding job. With the same Idempotency-Key and body, the first answer again."""
-    submission = bodies.submission(body, request.headers.get(b"idempotency-key"))
+    key, recipes = request.headers.get(b"idempotency-key"), request.service.recipes
+    submission = bodies.submission(body, key, recipes)
     return request.service.execute(submission, request.caller, render)
 
 

@@ -4,6 +4,7 @@ A reply is rendered when it is durable, with the projections as of the last even
 it shows what was true then, and nothing later.
 """
 
+from typing import Final
 from urllib.parse import quote
 
 from dispatcher.api.answers import Answer, json_answer, text_answer
@@ -13,7 +14,12 @@ from dispatcher.core.replies import Done, Ended, JobIs, NoWork, Orders, Requeued
 from projections import Projections
 from projections.jobs import as_submitted
 
-__all__ = ["render"]
+__all__ = ["WARNING_HEADER", "render"]
+
+WARNING_HEADER: Final = "X-Dispatcher-Warning"
+"""Tells of what was accepted, but may not be what was meant. (RFC 9111 took `Warning` away.)"""
+SHOWN: Final = 60
+"""Characters of a codec in a warning."""
 
 
 def render(settled: Settle, projections: Projections) -> Answer:
@@ -22,9 +28,11 @@ def render(settled: Settle, projections: Projections) -> Answer:
         case command, JobIs(job_id, is_new):
             if (job := projections.jobs.get(job_id)) is None:
                 raise LookupError(job_id)
+            if not isinstance(command, commands.SubmitJob):
+                return json_answer(job)
             # A job that was submitted before may have come far since.
-            is_repeat = isinstance(command, commands.SubmitJob) and not is_new
-            return json_answer(as_submitted(job) if is_repeat else job)
+            shown = job if is_new else as_submitted(job)
+            return json_answer(shown, headers=_warning(command, projections))
         case _, NoWork():
             return Answer(204)
         case commands.ReportHeartbeat(engine_id), Orders(cancel, drain):
@@ -53,3 +61,16 @@ def render(settled: Settle, projections: Projections) -> Answer:
         case command, reply:
             raise TypeError(f"no caller of {type(command).__name__} gets {type(reply).__name__}")
     return text_answer(200, text)
+
+
+def _warning(command: commands.SubmitJob, projections: Projections) -> dict[str, str] | None:
+    """Return a header that says that no engine offers what a job needs, if none does."""
+    codec, needs = command.target_codec, command.needs
+    if projections.engines.is_offered(codec, needs):
+        return None
+    shown = ascii(codec if len(codec) <= SHOWN else f"{codec[:SHOWN]}…")
+    if needs and projections.engines.is_offered(codec):
+        what = f"encodes {shown} and can do what the job needs, {', '.join(needs)}"
+    else:
+        what = f"encodes {shown}"
+    return {WARNING_HEADER: f"no engine that is known {what}; the job waits until one does"}

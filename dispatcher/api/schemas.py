@@ -3,8 +3,10 @@
 They are written out here because `bodies` and `queries` parse requests, and not Litestar.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
+import msgspec
 from litestar.openapi.spec import OpenAPIType, Parameter, Reference, Schema
 
 from dispatcher.api.bodies import (
@@ -17,6 +19,9 @@ from dispatcher.api.bodies import (
     MAX_URL,
     MAX_WAIT_S,
 )
+from dispatcher.output_names import MAX_TEMPLATE, PLACEHOLDERS
+from dispatcher.recipes import Recipe
+from dispatcher.results import Result
 from projections.jobs import STATUSES
 
 __all__ = [
@@ -28,6 +33,7 @@ __all__ = [
     "IDEMPOTENCY_KEY",
     "LISTING",
     "OUTPUT",
+    "RECIPE",
     "SUBMISSION",
 ]
 
@@ -42,10 +48,52 @@ def _count(maximum: int = MAX_INTEGER, default: int | None = None) -> Schema:
     return Schema(type=OpenAPIType.INTEGER, minimum=0, maximum=maximum, default=default)
 
 
+def _schema_of(struct: type[msgspec.Struct]) -> Schema:
+    """Return the schema of what is converted to a struct."""
+    (schema,), named = msgspec.json.schema_components([struct])
+    return _converted(schema, named)
+
+
+def _converted(schema: dict[str, Any], named: Mapping[str, dict[str, Any]]) -> Schema:
+    """Convert a JSON Schema of msgspec, with those that it refers to in their places."""
+    if "$ref" in schema:
+        schema = named[schema["$ref"].rpartition("/")[2]]
+    known: dict[str, Any] = {
+        ours: schema[theirs] for theirs, ours in _SCHEMA_FIELDS.items() if theirs in schema
+    }
+    if "type" in schema:
+        known["type"] = OpenAPIType(schema["type"])
+    if "items" in schema:
+        known["items"] = _converted(schema["items"], named)
+    if "anyOf" in schema:
+        kinds = [_converted(it, named) for it in schema["anyOf"] if it != {"type": "null"}]
+        if len(kinds) == 1:
+            return kinds[0]
+        known["any_of"] = kinds
+    if "properties" in schema:
+        fields = {name: _converted(it, named) for name, it in schema["properties"].items()}
+        known["properties"] = fields
+    return Schema(**known)
+
+
+_SCHEMA_FIELDS: Final = {
+    "enum": "enum",
+    "minimum": "minimum",
+    "exclusiveMinimum": "exclusive_minimum",
+    "maximum": "maximum",
+    "maxLength": "max_length",
+    "maxItems": "max_items",
+    "pattern": "pattern",
+    "additionalProperties": "additional_properties",
+}
+
+
 def _body(required: list[str], **properties: Schema | Reference) -> Schema:
     return Schema(type=OpenAPIType.OBJECT, required=required, properties=properties)
 
 
+RECIPE: Final = _schema_of(Recipe)
+"""Some of its fields may have shorter forms too, see docs/recipes.md."""
 SUBMISSION: Final = _body(
     ["source_url", "target_codec"],
     source_url=_URL,
@@ -53,6 +101,13 @@ SUBMISSION: Final = _body(
     job_size=Schema(type=OpenAPIType.NUMBER, minimum=0, default=0.0, description="MB"),
     max_retries=_count(default=3),
     priority=_count(maximum=MAX_PRIORITY, default=0),
+    recipe=Schema(any_of=[_STRING, RECIPE], description="the name of a recipe, or its fields"),
+    output_name=Schema(
+        type=OpenAPIType.STRING,
+        min_length=1,
+        max_length=MAX_TEMPLATE,
+        description=f"a template with {', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}",
+    ),
 )
 HEARTBEAT: Final = _body(
     ["engine_id"],
@@ -63,6 +118,8 @@ HEARTBEAT: Final = _body(
     storage_capacity_gb=_AMOUNT,
     streaming_support=_BOOLEAN,
     benchmark_time=_AMOUNT,
+    abilities=Schema(type=OpenAPIType.ARRAY, items=_STRING),
+    encoders=Schema(description="what the engine encodes each codec with; shown as it is"),
     instance=_STRING,
     current_job=_NAME,
     attempt=_count(),
@@ -70,7 +127,7 @@ HEARTBEAT: Final = _body(
 )
 BENCHMARK: Final = _body(["engine_id", "benchmark_time"], engine_id=_NAME, benchmark_time=_AMOUNT)
 _SENDER: Final = {"engine_id": _NAME, "attempt": _count(), "instance": _NAME}
-OUTPUT: Final = _body(["output_url"], output_url=_URL, **_SENDER)
+OUTPUT: Final = _body(["output_url"], output_url=_URL, **_SENDER, result=_schema_of(Result))
 FAILURE: Final = _body(
     ["error_message"],
     error_message=_STRING,

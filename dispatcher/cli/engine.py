@@ -23,6 +23,8 @@ from dispatcher.engine.sandbox import FfmpegLimits
 from dispatcher.engine.sources import Sources
 from dispatcher.engine.verification import Verify
 from dispatcher.engine.workspace import Workspace, default_work_dir
+from dispatcher.errors import DispatcherError
+from dispatcher.output_names import PLACEHOLDERS, template_fault
 
 __all__ = ["engine"]
 
@@ -108,6 +110,19 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
             "by one kind, or by software only."
         ),
     ] = "none",
+    name_template: Annotated[
+        str,
+        typer.Option(
+            help="The names of outputs, without the suffix, of jobs that give none: "
+            f"{', '.join(f'{{{name}}}' for name in PLACEHOLDERS)} are filled in."
+        ),
+    ] = _DEFAULTS.name_template,
+    allow_raw_args: Annotated[
+        bool,
+        typer.Option(
+            "--allow-raw-args", help="Let recipes give ffmpeg options of the output as they are."
+        ),
+    ] = False,
 ) -> None:
     """Run a transcoding engine until SIGTERM or Ctrl-C.
 
@@ -117,6 +132,8 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     log_plainly("%(asctime)s %(message)s", logging.INFO)
     for noisy in ("httpx2", "httpcore2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    if (fault := template_fault(name_template)) is not None:
+        raise DispatcherError(f"--name-template {name_template!r} {fault}")
     delivery = delivery_to(output)
     sources = Sources(
         [root.absolute() for root in source_root or []],
@@ -132,7 +149,13 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
                 (find_ffmpeg(ffmpeg), limits, Checks(verify, stall_s, find_pyav()), hwaccel),
                 workspace,
                 delivery,
-                Settings(poll_s=poll_s, heartbeat_s=heartbeat_s, wait_s=wait_s),
+                Settings(
+                    poll_s=poll_s,
+                    heartbeat_s=heartbeat_s,
+                    wait_s=wait_s,
+                    name_template=name_template,
+                    allows_raw_args=allow_raw_args,
+                ),
                 sources,
             )
         )

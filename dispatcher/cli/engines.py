@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dispatcher.cli.jobs import ask
+from dispatcher.cli.asking import ask
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
 from dispatcher.cli.output import engines_table, print_json, print_table, print_text
 from dispatcher.client import Client

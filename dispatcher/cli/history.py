@@ -9,7 +9,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from dispatcher.cli.jobs import ask
+from dispatcher.cli.asking import ask
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
 from dispatcher.cli.output import cell, print_lines, print_table, print_text
 from dispatcher.evidence.timeline import Stage, StoryLine, duration, told

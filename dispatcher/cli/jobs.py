@@ -1,28 +1,34 @@
 """`dispatcher submit`, `jobs`, `job`, `why`, `cancel` and `retry`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
+from msgspec import UNSET
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from dispatcher.cli.asking import ask
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
-from dispatcher.cli.output import jobs_table, plain, print_json, print_table, print_text
+from dispatcher.cli.output import jobs_table, plain, print_json, print_table, print_text, say
+from dispatcher.cli.recipes import (
+    AskedFor,
+    asked_recipe,
+    number_or_text,
+    recipe_in_words,
+    result_in_words,
+)
 from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError
 from dispatcher.urls import masked
 from projections.jobs import JobView
 
-__all__ = ["ask", "cancel", "job", "jobs", "retry", "submit", "why"]
+__all__ = ["cancel", "job", "jobs", "retry", "submit", "why"]
 
 WATCH_S = 0.5
 """The pause between two polls of the jobs that are waited for."""
 _BYTES_A_MB = 1_000_000
-
-T = TypeVar("T")
 
 
 def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
@@ -38,26 +44,80 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     priority: Annotated[
         int, typer.Option(help="From 0 to 100; more goes first.", min=0, max=100)
     ] = 0,
+    recipe: AskedFor = None,
+    quality: Annotated[
+        float | None, typer.Option(help="From 0 to 100, the same for all codecs.")
+    ] = None,
+    crf: Annotated[float | None, typer.Option(help="The encoder's own.")] = None,
+    bitrate: Annotated[str | None, typer.Option(help="Bits a second, such as 2500k or 4M.")] = None,
+    vmaf: Annotated[float | None, typer.Option(help="The score to reach.")] = None,
+    speed: Annotated[
+        str | None, typer.Option(help="fastest, fast, medium, slow or slowest.")
+    ] = None,
+    max_width: Annotated[int | None, typer.Option(help="In pixels; never enlarged.")] = None,
+    max_height: Annotated[int | None, typer.Option(help="In pixels; never enlarged.")] = None,
+    fps: Annotated[str | None, typer.Option(help="Such as 25 or 30000/1001.")] = None,
+    container: Annotated[str | None, typer.Option(help="mp4, mkv, webm, mov or ts.")] = None,
+    audio: Annotated[str | None, typer.Option(help="A codec, copy or none.")] = None,
+    subtitles: Annotated[str | None, typer.Option(help="keep or none.")] = None,
+    hdr: Annotated[str | None, typer.Option(help="keep or tonemap.")] = None,
+    clip_from: Annotated[str | None, typer.Option(help="Seconds, or 0:01:30.5.")] = None,
+    clip_to: Annotated[str | None, typer.Option(help="Seconds, or 0:01:30.5.")] = None,
+    output_name: Annotated[
+        str | None, typer.Option(help="Of the output, such as '{stem}-{codec}'.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until all are done.")] = False,
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Submit a job for each SOURCE. With --wait, exit with 1 if any of them failed."""
+    """Submit a job for each SOURCE. With --wait, exit with 1 if any of them failed.
+
+    From --quality to --clip-to, the options are fields of a recipe; they replace those of --recipe.
+    """
+    asked = asked_recipe(
+        recipe,
+        {
+            "quality": quality,
+            "crf": crf,
+            "bitrate": number_or_text(bitrate),
+            "vmaf": vmaf,
+            "speed": speed,
+            "max_width": max_width,
+            "max_height": max_height,
+            "fps": number_or_text(fps),
+            "container": container,
+            "audio": audio,
+            "subtitles": subtitles,
+            "hdr": hdr,
+            "clip_from": clip_from,
+            "clip_to": clip_to,
+        },
+    )
     described = [_described(source, size_mb) for source in sources]
+
+    warnings: set[str] = set()
 
     async def work(client: Client) -> list[JobView]:
         submitted: list[JobView] = []
         try:
             for url, size in described:
-                submitted.append(
-                    await client.submit(
-                        url, codec, job_size=size, max_retries=max_retries, priority=priority
-                    )
+                job = await client.submit(
+                    url,
+                    codec,
+                    job_size=size,
+                    max_retries=max_retries,
+                    priority=priority,
+                    recipe=asked,
+                    output_name=output_name,
+                    on_warning=warnings.add,
                 )
+                submitted.append(job)
         except (DispatcherAwayError, RequestRefusedError):
             _show_jobs(submitted, as_json=as_json)
             raise
+        for warning in sorted(warnings):
+            say(f"Warning: {warning}.")
         return await _watch(client, submitted) if wait else submitted
 
     done = ask(server, api_key, work)
@@ -83,6 +143,13 @@ def job(
         print_json(found)
     else:
         print_table(jobs_table([found]))
+        if found.recipe is not UNSET:
+            print_text(f"Recipe {recipe_in_words(found.recipe)}")
+        if found.output_name is not UNSET:
+            print_text(f"Output name {found.output_name}")
+        if found.result is not UNSET:
+            for line in result_in_words(found.result):
+                print_text(line)
         for line in (found.error_message or "").splitlines():
             print_text(line)
 
@@ -128,16 +195,6 @@ def retry(
     """Put a failed or cancelled job back, with all its retries."""
     ask(server, api_key, lambda client: client.retry(job_id))
     print_text(f"Job {job_id} re-queued")
-
-
-def ask(server: str, api_key: str | None, work: Callable[[Client], Awaitable[T]]) -> T:
-    """Call `work` with a client, and return its result."""
-
-    async def session() -> T:
-        async with Client(server, api_key) as client:
-            return await work(client)
-
-    return asyncio.run(session())
 
 
 def _show_jobs(jobs: list[JobView], *, as_json: bool) -> None:

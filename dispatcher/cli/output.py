@@ -133,18 +133,36 @@ def jobs_table(jobs: Iterable[JobView]) -> Table:
 
 def engines_table(engines: Iterable[EngineView]) -> Table:
     """Make a table of engines, one a row, in the order given."""
-    table = Table("engine", "status", "job", "codecs", "benchmark s", "storage GB", "streams")
+    table = Table(
+        "engine", "status", "job", "codecs", "benchmark s", "storage GB", "streams", "abilities"
+    )
     for engine in engines:
         table.add_row(
             cell(engine.engine_id),
             _state(engine),
             cell(engine.current_job or ""),
-            cell(", ".join(engine.supported_codecs) or "any"),
+            cell(", ".join(_encoded(engine)) or "any"),
             _shown(engine.benchmark_time),
             _shown(engine.storage_capacity_gb),
             "yes" if engine.streaming_support else "no",
+            cell(", ".join(_abilities(engine))),
         )
     return table
+
+
+def _encoded(engine: EngineView) -> list[str]:
+    """Name an engine's codecs, each with its encoder if the engine tells that."""
+    told = engine.more.get("encoders")
+    encoders: dict[str, Any] = told if isinstance(told, dict) else {}
+    return [
+        f"{codec} ({encoder})" if isinstance(encoder := encoders.get(codec), str) else codec
+        for codec in engine.supported_codecs
+    ]
+
+
+def _abilities(engine: EngineView) -> list[str]:
+    told = engine.more.get("abilities")
+    return [*map(str, told)] if isinstance(told, list) else []
 
 
 def _status(job: JobView) -> str:

@@ -14,6 +14,7 @@ from dispatcher.client import is_sendable
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, HttpLimits
 from dispatcher.serving.keys import ApiKeys, Key, Role
+from dispatcher.serving.named_recipes import NamedRecipes
 from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits
 from dispatcher.state.snapshots import EVERY
 
@@ -114,6 +115,13 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             show_default=False,
         ),
     ] = None,
+    recipes: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file of named recipes, see docs/recipes.md; read again at SIGHUP.",
+            show_default=False,
+        ),
+    ] = None,
     new: Annotated[
         bool, typer.Option("--new", help="Begin a new log where an older one is missing.")
     ] = False,
@@ -121,6 +129,7 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
     """Run the dispatcher until SIGTERM or Ctrl-C."""
     log_plainly("%(asctime)s %(levelname)s %(message)s", logging.WARNING)
     api_keys = _api_keys(api_key, keys, no_auth=no_auth)
+    named_recipes = NamedRecipes(recipes)
     stamina.instrumentation.set_on_retry_hooks([])  # the service logs its own retries
     # Litestar takes longer to load than most other commands take to run.
     import uvloop  # noqa: PLC0415
@@ -158,6 +167,7 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             polls=max_polls_per_key,
             unread_mib=max_unread_mib_per_key,
         ),
+        recipes=named_recipes,
         say=say,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

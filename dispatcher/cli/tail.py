@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dispatcher.cli.jobs import ask
+from dispatcher.cli.asking import ask
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
 from dispatcher.cli.output import print_lines, print_text
 from dispatcher.client import Client

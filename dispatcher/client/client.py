@@ -4,7 +4,7 @@ async with Client("http://127.0.0.1:8080", api_key) as client:
     job = await client.submit("file:///videos/clip.mov", "vp9")
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote, unquote
@@ -16,6 +16,7 @@ from dispatcher.client.connection import Connection, RequestRefusedError
 from dispatcher.client.stream import follow
 from dispatcher.core.replies import Explanation
 from dispatcher.log.serialization import LogEntry
+from dispatcher.results import Result
 from dispatcher.urls import masked
 from projections.engines import EngineView
 from projections.jobs import JobView
@@ -63,22 +64,33 @@ class Client:
         max_retries: int = 3,
         priority: int = 0,
         idempotency_key: str | None = None,
+        recipe: Mapping[str, Any] | str | None = None,
+        output_name: str | None = None,
+        on_warning: Callable[[str], None] | None = None,
     ) -> JobView:
         """Submit a job (protocol.md 1.1). `job_size` is in MB, `priority` 0 to 100.
 
-        Submitting again with the same `idempotency_key` returns the first answer again.
+        Submitting again with the same `idempotency_key` returns the first answer again. `recipe`
+        has the fields of a recipe, or is the name of one that the dispatcher has. `output_name` is
+        a template such as `{stem}-{codec}`. `on_warning` is called with what the dispatcher warns
+        of, such as that no engine encodes the codec.
         """
-        body = {
+        body: dict[str, Any] = {
             "source_url": source_url,
             "target_codec": target_codec,
             "job_size": job_size,
             "max_retries": max_retries,
             "priority": priority,
         }
+        if recipe is not None:
+            body["recipe"] = recipe
+        if output_name is not None:
+            body["output_name"] = output_name
         headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
-        return _decode(
-            await self._connection.call("POST", "/jobs/", body, headers=headers), JobView
-        )
+        response = await self._connection.call("POST", "/jobs/", body, headers=headers)
+        if on_warning is not None and (warning := response.headers.get("X-Dispatcher-Warning")):
+            on_warning(warning)
+        return _decode(response, JobView)
 
     async def job(self, job_id: str) -> JobView:
         """Show one job (protocol.md 1.2)."""
@@ -157,6 +169,11 @@ class Client:
             return [EngineView.from_wire(wire) for wire in wires]
         except msgspec.ValidationError as error:
             raise _no_dispatcher(response, error) from error
+
+    async def recipes(self) -> list[dict[str, Any]]:
+        """List the recipes that a job can name, each with its `name` and its fields."""
+        response = await self._connection.call("GET", "/recipes/")
+        return _decode(response, list[dict[str, Any]])
 
     async def checkpoint(self) -> str:
         """Return a signed checkpoint of the log's present size and root; see `checkpoints`."""
@@ -237,7 +254,7 @@ class Client:
             None if response.status_code == httpx2.codes.NO_CONTENT else _decode(response, JobView)
         )
 
-    async def complete(
+    async def complete(  # noqa: PLR0913 - a report has as many fields
         self,
         job_id: str,
         output_url: str,
@@ -245,12 +262,14 @@ class Client:
         engine_id: str | None = None,
         attempt: int | None = None,
         instance: str | None = None,
+        result: Result | None = None,
     ) -> None:
         """Report a job's output (protocol.md 2.3); see `fail` for the other fields."""
         path = f"/jobs/{_quoted(job_id)}/complete"
-        await self._connection.call(
-            "POST", path, {"output_url": output_url} | _sender(engine_id, attempt, instance)
-        )
+        body = {"output_url": output_url} | _sender(engine_id, attempt, instance)
+        if result is not None:
+            body["result"] = result.wire()
+        await self._connection.call("POST", path, body)
 
     async def fail(  # noqa: PLR0913 - a report has as many fields
         self,

@@ -49,7 +49,9 @@ class SubmitJob(msgspec.Struct, frozen=True):
     """Queue a job (protocol.md 1.1). `job_size` is in MB, `priority` 0 to 100.
 
     A job without a `job_id` is given one that is derived from the time. A second submission with
-    the same `idempotency_key` stands for the first one.
+    the same `idempotency_key` stands for the first one. `recipe` has the fields of a
+    `recipes.Recipe` as JSON has them, and `output_name` is a template (see `output_names`). `needs`
+    are the abilities that an engine must have told to be given the job, in order.
     """
 
     job_id: str | None
@@ -59,6 +61,9 @@ class SubmitJob(msgspec.Struct, frozen=True):
     max_retries: int = 3
     priority: int = 0
     idempotency_key: str | None = None
+    recipe: dict[str, Any] | None = None
+    output_name: str | None = None
+    needs: tuple[str, ...] = ()
 
 
 class ReportHeartbeat(msgspec.Struct, frozen=True):
@@ -87,7 +92,7 @@ class CompleteJob(msgspec.Struct, frozen=True):
 
     `engine_id` and `attempt`, where given, must be those of the job's holder, and `instance` must
     not be one that was replaced. A caller that `speaks_for` one engine may answer for no other;
-    `None` if it speaks for all.
+    `None` if it speaks for all. `result` has the fields of a `results.Result` as JSON has them.
     """
 
     job_id: str
@@ -96,6 +101,7 @@ class CompleteJob(msgspec.Struct, frozen=True):
     attempt: int | None = None
     instance: str | None = None
     speaks_for: str | None = None
+    result: dict[str, Any] | None = None
 
 
 class FailJob(msgspec.Struct, frozen=True):

@@ -9,6 +9,8 @@ command. `fleet.evolve` applies the events. How attempts end is in `attempts`, h
 from datetime import datetime, timedelta
 from typing import Literal, assert_never
 
+from msgspec import UNSET
+
 from dispatcher.core import commands, events
 from dispatcher.core.attempts import attempt_ended, blame_for_source
 from dispatcher.core.commands import Command
@@ -32,7 +34,7 @@ from dispatcher.core.replies import (
     Requeued,
 )
 from dispatcher.core.scheduling import choose_any, choose_for
-from dispatcher.core.texts import shortened
+from dispatcher.core.texts import bounded, shortened
 
 __all__ = ["Decision", "decide", "held_by"]
 
@@ -111,6 +113,9 @@ def _submit(fleet: Fleet, command: commands.SubmitJob, at: datetime, policy: Pol
         waits_since=arrived_at - timedelta(seconds=command.priority * policy.priority_point_s),
         idempotency_key=key,
         arrived_at=arrived_at,
+        recipe=UNSET if command.recipe is None else command.recipe,
+        output_name=UNSET if command.output_name is None else command.output_name,
+        needs=command.needs or UNSET,
     )
     return Decision((submitted,), JobIs(job_id, is_new=True))
 
@@ -124,7 +129,16 @@ def _free_id(fleet: Fleet, at: datetime) -> str:
 
 
 def _content(it: commands.SubmitJob | events.JobSubmitted) -> tuple[object, ...]:
-    return it.source_url, it.target_codec, it.job_size, it.max_retries, it.priority
+    return (
+        *(it.source_url, it.target_codec, it.job_size, it.max_retries, it.priority),
+        _recipe_asked_for(it),
+        it.output_name or None,
+    )
+
+
+def _recipe_asked_for(it: commands.SubmitJob | events.JobSubmitted) -> object:
+    """Return the name of the recipe, which may stand for another one now, or all its fields."""
+    return (it.recipe.get("name") or it.recipe) if it.recipe else None
 
 
 def _assign(fleet: Fleet, command: commands.AssignJob) -> Decision:
@@ -194,7 +208,8 @@ def _complete(
         return _too_late(command, "complete", why)
     if job.final:
         return _refused(Reason.JOB_IS_FINAL)
-    completed = events.JobCompleted(job.job_id, job.holder, job.attempt, command.output_url)
+    result = UNSET if command.result is None else bounded(command.result)
+    completed = events.JobCompleted(job.job_id, job.holder, job.attempt, command.output_url, result)
     if job.setbacks is NO_SETBACKS:  # as most jobs complete
         return Decision((completed,), DONE)
     return Decision((completed, *blame_for_source(fleet, job, at, policy)), DONE)

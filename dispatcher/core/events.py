@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 __all__ = [
     "ASKED_BY_NAME",
@@ -82,7 +83,9 @@ class JobSubmitted(msgspec.Struct, frozen=True, gc=False):
 
     `arrived_at` is the time of submission, but never before that of an earlier job, even if the
     clock was set back. `waits_since` gives its place in the queue: `arrived_at`, moved back for its
-    priority.
+    priority. `recipe` has the fields of a `recipes.Recipe`, and `output_name` is a template (see
+    `output_names`). `needs` are the abilities that an engine must have told to be given the job.
+    These three are left out if there is none.
     """
 
     job_id: str
@@ -94,6 +97,9 @@ class JobSubmitted(msgspec.Struct, frozen=True, gc=False):
     waits_since: datetime | None = None
     idempotency_key: str | None = None
     arrived_at: datetime | None = None
+    recipe: dict[str, Any] | UnsetType = UNSET
+    output_name: str | UnsetType = UNSET
+    needs: tuple[str, ...] | UnsetType = UNSET
 
 
 class JobAssigned(msgspec.Struct, frozen=True, gc=False):
@@ -111,12 +117,16 @@ class JobAssigned(msgspec.Struct, frozen=True, gc=False):
 
 
 class JobCompleted(msgspec.Struct, frozen=True, gc=False):
-    """A job's output is ready. `engine_id` is the engine that held the job, if one did."""
+    """A job's output is ready. `engine_id` is the engine that held the job, if one did.
+
+    `result` has the fields of a `results.Result`; it is left out if the engine told none.
+    """
 
     job_id: str
     engine_id: str | None
     attempt: int
     output_url: str
+    result: dict[str, Any] | UnsetType = UNSET
 
 
 class JobRequeued(msgspec.Struct, frozen=True, gc=False):

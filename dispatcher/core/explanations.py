@@ -84,6 +84,8 @@ def _pending(fleet: Fleet, job: Job) -> Explanation:
         because = f"it is number {place} in the queue, and an engine that could take it is free"
     elif any(answer.obstacle == Obstacle.BUSY.name.lower() for answer in answers):
         because = f"it is number {place} in the queue, and the engines that could take it are busy"
+    elif missing := _told_by_none(fleet, job):
+        because = f"no engine has told that it can do what the job needs: {', '.join(missing)}"
     else:
         because = "no engine could take it now; see what stands in the way of each"
     return Explanation(
@@ -91,11 +93,19 @@ def _pending(fleet: Fleet, job: Job) -> Explanation:
     )
 
 
+def _told_by_none(fleet: Fleet, job: Job) -> list[str]:
+    """Return the abilities that the job needs and no engine has."""
+    lacking = [set(engine.lacks(job.needs)) for engine in fleet.engines.values()]
+    return sorted(set.intersection(*lacking)) if lacking else []
+
+
 def _answer(fleet: Fleet, engine: Engine, job: Job) -> EngineAnswer:
     found = obstacle(fleet, engine, job, is_asking=False)
     if found is None:
         return EngineAnswer(engine.engine_id, None, None)
     because = found.value
+    if found is Obstacle.ABILITY:
+        because = f"it lacks what the job needs: {', '.join(engine.lacks(job.needs))}"
     if found is Obstacle.BLOCKED:
         because = f"{because}: {engine.blocked}"
         if engine.blocked_until is not None:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, assert_never
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from dispatcher.core import events
@@ -118,6 +119,15 @@ class Engine(msgspec.Struct):
         """Whether it may be given a job for `codec`."""
         codecs = self.codecs
         return codecs is None or codec in codecs
+
+    def lacks(self, needs: tuple[str, ...]) -> list[str]:
+        """Return the abilities of these that it has not told."""
+        if not needs:
+            return []
+        told = self.report.get("abilities")
+        if not isinstance(told, list):  # the oldest logs may have any value
+            return [*needs]
+        return [ability for ability in needs if ability not in told]
 
 
 class Fleet(msgspec.Struct):
@@ -281,6 +291,8 @@ def _submitted(fleet: Fleet, event: events.JobSubmitted) -> None:
     place = Place(((event.waits_since or EPOCH) - EPOCH) // MICROSECOND, len(fleet.jobs))
     codec = sys.intern(event.target_codec)  # few codecs, very many jobs
     job = Job(event.job_id, codec, event.job_size, event.max_retries, place)
+    if event.needs is not UNSET:
+        job.needs = event.needs
     fleet.jobs[job.job_id] = job
     fleet.queue.add(job)
     fleet.newest = max(fleet.newest, event.arrived_at or EPOCH)

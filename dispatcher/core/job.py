@@ -51,7 +51,8 @@ class Job(msgspec.Struct, gc=False, omit_defaults=True):
     `attempt`, `last_holder`, `rule` and `considered` are those of its newest assignment, even after
     that has ended. `error_message` is that of its newest failure. `failed_by` are the engines on
     which it did not succeed since it was submitted or retried: it failed, they were lost with it,
-    or they lacked its source and others are to be tried first.
+    or they lacked its source and others are to be tried first. `needs` are the abilities that an
+    engine must have told to be given it, in order.
     """
 
     job_id: str
@@ -71,6 +72,7 @@ class Job(msgspec.Struct, gc=False, omit_defaults=True):
     progress: float | None = None
     output_url: str | None = None
     error_message: str | None = None
+    needs: tuple[str, ...] = ()
 
     @property
     def final(self) -> bool:

@@ -4,8 +4,9 @@ Laws:
 - A pending job is here exactly once. No other job is here.
 - The fields that define a job's line and place do not change while it is here.
 - A job's place is fixed when it is submitted, so a job that is re-queued returns to it.
-- Jobs stand in lines. The jobs of a line have the same codec, have failed on the same engines, and
-  are of about the same size. `scheduling` decides which engine may take which line.
+- Jobs stand in lines. The jobs of a line have the same codec, need the same abilities, have failed
+  on the same engines, and are of about the same size. `scheduling` decides which engine may take
+  which line.
 - Adding, removing, or finding the first job costs O(log n) in the pending jobs, times the lines of
   the codecs asked for. There is one exception, for an engine that cannot stream: in the one line
   whose sizes lie on both sides of its storage, jobs are scanned one by one, up to the first that
@@ -36,6 +37,7 @@ class QueueLine(msgspec.Struct, frozen=True):
     codec: str
     failed_by: frozenset[str]
     size_class: int
+    needs: tuple[str, ...] = ()
 
 
 class Sizes(msgspec.Struct, frozen=True):
@@ -133,7 +135,7 @@ class Queue:
 
 def _line(job: Job) -> QueueLine:
     size_class = max(0, math.frexp(job.size_mb)[1])
-    return QueueLine(job.codec, job.failed_by, size_class)
+    return QueueLine(job.codec, job.failed_by, size_class, job.needs)
 
 
 def _first_of(line: QueueLine, jobs: SortedKeyList[Job, Place], sizes: Sizes) -> Job | None:

@@ -48,6 +48,7 @@ class Obstacle(Enum):
 
     BACKOFF = "the job is in its pause after a failure"
     CODEC = "it does not encode the job's codec"
+    ABILITY = "it lacks an ability that the job needs"
     STORAGE = "its storage can't hold the source, and it can't stream"
     BLOCKED = "it is blocked, for having failed too many jobs in a row"
     DRAINED = "it is drained"
@@ -97,6 +98,8 @@ def obstacle(fleet: Fleet, engine: Engine, job: Job, *, is_asking: bool = True) 
     found: Obstacle | None = None
     if not engine.takes(job.codec):
         found = Obstacle.CODEC
+    elif engine.lacks(job.needs):
+        found = Obstacle.ABILITY
     elif job.size_mb > engine.room_mb:
         found = Obstacle.STORAGE
     elif engine.blocked is not None:
@@ -104,7 +107,7 @@ def obstacle(fleet: Fleet, engine: Engine, job: Job, *, is_asking: bool = True) 
     elif engine.drained:
         found = Obstacle.DRAINED
     elif engine.engine_id in job.failed_by and job.size_mb <= _room_elsewhere(
-        fleet, job.codec, job.failed_by
+        fleet, job.codec, job.needs, job.failed_by
     ):
         found = Obstacle.FAILED_IT
     elif not is_asking and not engine.online:
@@ -130,7 +133,9 @@ def may_free_jobs(report: Iterable[str]) -> bool:
     return not _FITNESS.isdisjoint(report)
 
 
-_FITNESS: Final = frozenset({"supported_codecs", "storage_capacity_gb", "streaming_support"})
+_FITNESS: Final = frozenset(
+    {"supported_codecs", "abilities", "storage_capacity_gb", "streaming_support"}
+)
 
 
 def _first_for(fleet: Fleet, engine: Engine) -> Job | None:
@@ -143,14 +148,18 @@ def _first_for(fleet: Fleet, engine: Engine) -> Job | None:
 
 def _sizes_of(fleet: Fleet, engine: Engine, room_mb: float, line: QueueLine) -> Sizes | None:
     """Return which sizes of a line of its codecs the engine may have: `obstacle` for a line."""
+    if line.needs and engine.lacks(line.needs):
+        return None
     over = -1.0
     if engine.engine_id in line.failed_by:
-        over = _room_elsewhere(fleet, line.codec, line.failed_by)
+        over = _room_elsewhere(fleet, line.codec, line.needs, line.failed_by)
     return Sizes(over, room_mb) if over < room_mb else None
 
 
-def _room_elsewhere(fleet: Fleet, codec: str, failed_by: frozenset[str]) -> float:
-    """Return how large a job for `codec` can be and still go to an engine not in `failed_by`."""
+def _room_elsewhere(
+    fleet: Fleet, codec: str, needs: tuple[str, ...], failed_by: frozenset[str]
+) -> float:
+    """Return how large such a job can be and still go to an engine not in `failed_by`."""
     return max(
         (
             engine.room_mb
@@ -158,6 +167,7 @@ def _room_elsewhere(fleet: Fleet, codec: str, failed_by: frozenset[str]) -> floa
             if engine.online
             and engine.trusted
             and engine.takes(codec)
+            and not engine.lacks(needs)
             and engine.engine_id not in failed_by
         ),
         default=-math.inf,

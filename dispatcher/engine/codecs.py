@@ -138,6 +138,10 @@ _MPEG_SPEEDS: Final[Mapping[Speed, tuple[str, ...]]] = {
     "slowest": ("-mbd", "rd", "-trellis", "1", "-cmp", "satd", "-subcmp", "satd"),
 }
 _BITS_ONLY: Final = ("-b:v", "{rate}")
+# Without a tolerance of its own it may take 4 Mb more than it should.
+_MPEG_BITS: Final = (
+    *("-b:v", "{rate}", "-maxrate", "{peak}", "-bufsize", "{buffer}", "-bt", "{rate}"),
+)
 _MPEG_ANCHORS: Final = ((99.0, 1.0), (10.0, 31.0))
 _X264_ANCHORS: Final = (
     *((98.1, 14.0), (96.6, 19.0), (93.8, 23.0), (89.1, 27.0), (80.4, 32.0), (62.5, 38.0)),
@@ -147,8 +151,22 @@ _X265_ANCHORS: Final = (
     *((98.1, 12.0), (96.9, 18.0), (94.1, 23.0), (88.3, 28.0), (78.4, 33.0), (64.2, 38.0)),
     *((45.1, 44.0), (26.6, 51.0)),
 )
-_VP9_ANCHORS: Final = ((99.0, 4.0), (30.0, 63.0))
-_AOM_ANCHORS: Final = ((99.0, 4.0), (30.0, 63.0))
+_VP8_ANCHORS: Final = (
+    *((98.5, 4.0), (97.9, 10.0), (97.4, 20.0), (96.4, 30.0), (93.8, 42.0), (89.5, 52.0)),
+    (84.0, 63.0),
+)
+_VP9_ANCHORS: Final = (
+    *((98.5, 8.0), (97.5, 20.0), (95.3, 32.0), (90.0, 42.0), (83.1, 50.0), (73.4, 57.0)),
+    (61.0, 63.0),
+)
+_SVT_ANCHORS: Final = (
+    *((98.0, 10.0), (97.3, 20.0), (96.1, 28.0), (93.9, 35.0), (89.1, 44.0), (82.0, 53.0)),
+    (56.9, 63.0),
+)
+_AOM_ANCHORS: Final = (
+    *((98.2, 8.0), (97.2, 20.0), (94.8, 32.0), (90.0, 42.0), (83.6, 50.0), (74.2, 57.0)),
+    (52.0, 63.0),
+)
 
 CODECS: Final = (
     Codec(
@@ -181,7 +199,7 @@ CODECS: Final = (
         ("vp8",),
         (
             # It is the quality that decides; the bit rate only bounds it.
-            Encoder("libvpx", Rate(("-b:v", "100M", "-crf", "{}"), 30, ((99.0, 4.0), (30.0, 63.0))),
+            Encoder("libvpx", Rate(("-b:v", "100M", "-crf", "{}"), 30, _VP8_ANCHORS),
                     _deadlines("8", "4", "2", "1", "0"),
                     pixels=("yuv420p", "yuva420p"), even=False, for_pixels=_ALPHA),
         ),
@@ -201,7 +219,7 @@ CODECS: Final = (
         (
             Encoder("libsvtav1",
                     # With a bit rate it takes no bound.
-                    Rate(("-crf", "{}"), 35, ((99.0, 4.0), (30.0, 63.0)), least=1,
+                    Rate(("-crf", "{}"), 35, _SVT_ANCHORS, least=1,
                          bits=_BITS_ONLY),
                     _preset("-preset", "12", "10", "8", "6", "4"), pixels=_10_BIT,
                     params=("-svtav1-params", "")),
@@ -217,13 +235,15 @@ CODECS: Final = (
     ),
     Codec(
         ("mpeg4",),
-        (Encoder("mpeg4", Rate(("-q:v", "{}"), 4, _MPEG_ANCHORS, whole=False, is_crf=False),
+        (Encoder("mpeg4", Rate(("-q:v", "{}"), 4, _MPEG_ANCHORS, whole=False, is_crf=False,
+                      bits=_MPEG_BITS),
                  _MPEG_SPEEDS, ticks=_MPEG4_TICKS, fields=_FIELDS),),
         "mp4", ("aac",),
     ),
     Codec(
         ("mpeg2", "mpeg2video"),
-        (Encoder("mpeg2video", Rate(("-q:v", "{}"), 4, _MPEG_ANCHORS, whole=False, is_crf=False),
+        (Encoder("mpeg2video", Rate(("-q:v", "{}"), 4, _MPEG_ANCHORS, whole=False, is_crf=False,
+                      bits=_MPEG_BITS),
                  _MPEG_SPEEDS, ticks=0, shapes=_MPEG2_SHAPES, fields=_FIELDS),),
         "ts", ("mp2", "ac3"),
     ),

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from dispatcher.engine.codecs import Target
 from dispatcher.engine.containers import Container
+from dispatcher.engine.cutting import WHOLE, Cut
 from dispatcher.engine.ffmpeg_errors import FfmpegError
 from dispatcher.engine.hdr import Light
 from dispatcher.engine.languages import is_among
@@ -106,14 +107,17 @@ class Encoding(NamedTuple):
     encoder: Sequence[str] = ()
 
 
-def encoding_of(
+def encoding_of(  # noqa: PLR0913, PLR0917 - all that decides
     source: Source,
     film: Stream | None,
     target: Target,
     abilities: Abilities,
     light: Light | None = None,
+    cut: Cut = WHOLE,
 ) -> Encoding:
     """Return the arguments for one of a source's video streams and all that goes with it.
+
+    All of it is cut as `cut` tells.
 
     Raises `NoFilmError` if there is no such stream, and `FfmpegError` if it can't be encoded.
     """
@@ -125,7 +129,7 @@ def encoding_of(
             cause="engine",
         )
     raw = raw_of(target.recipe.ffmpeg_args)
-    picture = picture_of(film, target, abilities.filters, light or Light(), raw)
+    picture = picture_of(film, target, abilities.filters, light or Light(), raw, cut)
     container, changes = target.container, [*picture.changes]
     kept, left_out = [film], list[str]()
     options = [*picture.options]
@@ -133,7 +137,7 @@ def encoding_of(
     wanted = wanted_sounds(sounds, target)
     for stream in source.of_kind("audio"):
         if stream in wanted:
-            sound = sound_of(stream, target, len(kept) - 1, raw.sound_filters)
+            sound = sound_of(stream, target, len(kept) - 1, cut, raw.sound_filters)
             kept.append(stream)
             options += sound.options
             changes += sound.changes
@@ -145,7 +149,9 @@ def encoding_of(
     for stream in source.of_kind("subtitle"):
         if not _wants(stream, target):
             left_out.append(_left_out(stream, "the recipe does not want it"))
-        elif how := _subtitle_codec(stream, container, abilities):
+        elif (how := _subtitle_codec(stream, container, abilities)) and _loses_its_time(how, cut):
+            left_out.append(_left_out(stream, f"{_codec_name(stream)} can't be cut"))
+        elif how:
             kept.append(stream)
             options += [f"-c:s:{texts}", how]
             texts += 1
@@ -161,8 +167,9 @@ def encoding_of(
             left_out.append(_left_out(stream, why))
     left_out += _others_left_out(source, film, container)
     return Encoding(
-        picture.input_options,
+        [*cut.input_options, *picture.input_options],
         [
+            *cut.options,
             *(word for it in kept for word in ("-map", f"0:{it.index}")),
             *options,
             *raw.options,
@@ -182,6 +189,11 @@ def _is_decodable(stream: Stream, abilities: Abilities) -> bool:
     if stream.kind == "audio" and not (stream.sample_rate and stream.channels):
         return False  # ffmpeg has not found a packet that it understands
     return stream.codec in abilities.decodes
+
+
+def _loses_its_time(how: str, cut: Cut) -> bool:
+    """Whether subtitles would be shown at a wrong time: those from before the clip can't be cut."""
+    return not cut.is_whole and (how != "copy" or cut.run_up_s > 0)
 
 
 def _wants(stream: Stream, target: Target) -> bool:

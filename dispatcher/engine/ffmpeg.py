@@ -20,6 +20,7 @@ import msgspec
 
 from dispatcher.engine.codecs import CODECS, Codec, Encoder, Target
 from dispatcher.engine.containers import CONTAINERS
+from dispatcher.engine.cutting import Cut, cut_of
 from dispatcher.engine.demuxers import media_demuxers
 from dispatcher.engine.encoding import Abilities, Encoding, encoding_of
 from dispatcher.engine.ends import cut_off
@@ -31,21 +32,23 @@ from dispatcher.engine.ffmpeg_errors import (
     VerificationError,
 )
 from dispatcher.engine.hardware import HwAccel, candidates
-from dispatcher.engine.inspection import inspected
+from dispatcher.engine.inspection import Inspected, inspected
 from dispatcher.engine.messages import Messages
 from dispatcher.engine.running import STALL_S, Run, run
 from dispatcher.engine.sandbox import Access, FfmpegLimits, Sandbox, sandboxes
 from dispatcher.engine.scan import PacketScan
 from dispatcher.engine.verification import (
     Verify,
+    begins_in_time,
     check_output,
     check_source,
+    reaches_end,
     remarks_on,
     scanned_of,
 )
-from dispatcher.engine.vmaf import Found, beginning_of, can_score, film_of, part_of, search
+from dispatcher.engine.vmaf import Found, can_score, film_of, part_of, search
 from dispatcher.recipes import Recipe
-from dispatcher.results import Result
+from dispatcher.results import Extent, Result
 
 __all__ = [
     "Checks",
@@ -232,66 +235,103 @@ class Ffmpeg(NamedTuple):
         is_web = source.proxy_port is not None
         reading = self._reading(source, output)
         found = await inspected(reading, tries_sound=not is_web)
-        length_s = found.said.duration_s
-        done = 0.0
+        cut = cut_of(target.recipe.clip, found.source)
+        verifies = self.checks.verify != "none"
+        if verifies and not is_web and cut.length_s is None:
+            await self._check_end(source, reading, found.said)
+        searched: Found | None = None
+        if target.recipe.vmaf is not None:
+            searched = await self._searched(target, reading, found, progress)
+            target = msgspec.structs.replace(target, number=searched.number)
+            progress = _after(progress, _SEARCHING)
+        work = _Work(target, found, cut, progress)
+        done = await self._encoded(work, reading, output)
+        if cut.seek_s and verifies and not done.begins_in_time:
+            # The source has no key frame where the part begins, or ffmpeg did not find it.
+            work = work._replace(cut=cut_of(target.recipe.clip, found.source, from_start=True))
+            done = await self._encoded(work, reading, output)
+        if not _is_written(output):
+            raise FfmpegError("ffmpeg ended well but wrote no output")
+        told, length_s = [*remarks_on(done.said, done.scan)], None
+        if verifies:
+            if work.cut.length_s is not None and not reaches_end(done.scan, work.cut):
+                if not is_web:
+                    await self._check_end(source, reading, found.said)
+                told.append(f"the clip ends with the source, at {done.ends_s:g} s")
+            check_source(done.said, done.scan, is_web=is_web, cut=work.cut)
+            length_s = await self._check_output(done.said, done.scan, output, work.cut)
+        rate, encoding = target.encoder.rate, done.encoding
+        return Result(
+            encoder=target.encoder.name,
+            crf=encoding.number if rate is not None and rate.is_crf else None,
+            vmaf=None if searched is None else searched.vmaf,
+            source=Extent(_size(source), found.said.duration_s or found.source.duration_s),
+            output=Extent(output.stat().st_size, length_s),
+            kept=tuple(encoding.kept),
+            left_out=tuple(encoding.left_out),
+            speed=None if length_s is None else round(length_s / max(done.took_s, 0.001), 2),
+            warnings=(
+                *told,
+                *(() if searched is None else searched.warnings),
+                *encoding.changes,
+            ),
+        )
+
+    async def _searched(
+        self, target: Target, reading: Run, found: Inspected, progress: Callable[[float], None]
+    ) -> Found:
+        """Search the number of the encoder that reaches the score of a recipe."""
+        if target.recipe.vmaf is None or not self.scores_vmaf:
+            raise FfmpegError(
+                "the recipe has a 'vmaf', and this engine's ffmpeg can't score", cause="engine"
+            )
+
+        def encoding_for(number: float) -> Encoding:
+            at = msgspec.structs.replace(target, number=number)
+            return encoding_of(found.source, found.film, at, self.abilities, found.light)
+
+        return await search(
+            reading,
+            film_of(found, target, encoding_for),
+            target.recipe.vmaf,
+            part_of(target.recipe, found.said.duration_s),
+            lambda part: progress(round(100 * _SEARCHING * part, 1)),
+        )
+
+    async def _encoded(self, work: "_Work", reading: Run, output: Path) -> "_Done":
+        """Encode a part of a source, and scan it."""
+        found, cut = work.found, work.cut
+        encoding = encoding_of(
+            found.source, found.film, work.target, self.abilities, found.light, cut
+        )
+        whole_s = found.said.duration_s
+        length_s = cut.length_s or (whole_s and whole_s - cut.seek_s - cut.run_up_s)
 
         def on_line(line: str) -> None:
             name, _, value = line.partition("=")
             if name == "out_time_us" and length_s and value.isdecimal():
-                part = min(1.0, int(value) / length_s / 1_000_000)
-                progress(round(100 * (done + (1 - done) * part), 1))
+                work.progress(min(100.0, round(int(value) / length_s / 10_000, 1)))
 
-        def encoding_for(number: float | None) -> Encoding:
-            at = msgspec.structs.replace(target, number=number)
-            return encoding_of(found.source, found.film, at, self.abilities, found.light)
-
-        if target.recipe.vmaf is not None and not self.scores_vmaf:
-            raise FfmpegError(
-                "the recipe has a 'vmaf', and this engine's ffmpeg can't score", cause="engine"
-            )
-        # What can't be encoded at all fails before the search.
-        encoding = encoding_for(beginning_of(target))
-        verifies = self.checks.verify != "none"
-        if verifies and not is_web:
-            await self._check_end(source, reading, found.said)
-        searched: Found | None = None
-        if target.recipe.vmaf is not None:
-            searched = await search(
-                reading,
-                film_of(found, target, encoding_for),
-                target.recipe.vmaf,
-                part_of(target.recipe, found.said.duration_s),
-                lambda part: progress(round(100 * _SEARCHING * part, 1)),
-            )
-            encoding, done = encoding_for(searched.number), _SEARCHING
-        film = None if found.film is None else f"0:{found.film.index}"
-        scan = PacketScan(scanned_of(found.said, film))
+        film = 0 if found.film is None else found.film.index
+        scan = PacketScan(scanned_of(found.said, f"0:{film}"))
         encode = reading.opening(*encoding.input_options, "-nostats", "-progress", "pipe:1")
+        started = time.monotonic()
         ran = await run(
             encode._replace(
                 command=[*encode.command, *encoding.options, *_into(output)],
-                access=encode.access.to(target.encoder.device),
+                access=encode.access.to(work.target.encoder.device),
                 output=output,
-                scan=scan if verifies else None,
+                scan=scan if self.checks.verify != "none" else None,
                 on_line=on_line,
             )
         )
-        if not _is_written(output):
-            raise FfmpegError("ffmpeg ended well but wrote no output")
-        if verifies:
-            check_source(ran.said, scan, is_web=is_web)
-            await self._check_output(ran.said, scan, output)
-        return Result(
-            encoder=target.encoder.name,
-            crf=None if searched is None else searched.number,
-            vmaf=None if searched is None else searched.vmaf,
-            warnings=(
-                *(() if searched is None else searched.warnings),
-                *remarks_on(ran.said, scan),
-                *encoding.changes,
-            ),
-            kept=tuple(encoding.kept),
-            left_out=tuple(encoding.left_out),
+        return _Done(
+            ran.said,
+            scan,
+            encoding,
+            time.monotonic() - started,
+            begins_in_time(ran.said, scan, film, cut),
+            round(cut.seek_s + scan.end_s, 3),
         )
 
     def _reading(self, source: Input, output: Path) -> Run:
@@ -332,8 +372,13 @@ class Ffmpeg(NamedTuple):
                 f"the source was cut off after {scan.end_s:.1f} s: {why}", cause="source_bad"
             )
 
-    async def _check_output(self, said: Messages, scan: PacketScan, output: Path) -> None:
-        """Read the output; raises `VerificationError` if not all of the source is in it."""
+    async def _check_output(
+        self, said: Messages, scan: PacketScan, output: Path, cut: Cut
+    ) -> float:
+        """Read the output, and return its length in seconds.
+
+        Raises `VerificationError` if not all of the source, or of the part, is in it.
+        """
         found = PacketScan(["0:v?", "0:a?"])
         command = [
             *(str(self.path), "-hide_banner", "-nostdin", *_LISTED, "-nostats"),
@@ -353,7 +398,8 @@ class Ffmpeg(NamedTuple):
             raise VerificationError(
                 f"the output can't be decoded: {of.first_error}", cause="engine"
             )
-        check_output(said, scan, of, found)
+        check_output(said, scan, of, found, cut)
+        return round(found.length_s, 3)
 
     async def _can_score(self, folder: Path, turns: asyncio.Semaphore) -> bool:
         if "libvmaf" not in self.abilities.filters:
@@ -405,6 +451,31 @@ class Ffmpeg(NamedTuple):
         await run(Run(command, self.sandbox, access))
 
 
+class _Work(NamedTuple):
+    """What is to be encoded: what of a source, which was inspected, and as what."""
+
+    target: Target
+    found: Inspected
+    cut: Cut
+    progress: Callable[[float], None]
+
+
+class _Done(NamedTuple):
+    """An encode that has ended: what ffmpeg said, the packets of the source, how it was done."""
+
+    said: Messages
+    scan: PacketScan
+    encoding: Encoding
+    took_s: float
+    begins_in_time: bool
+    ends_s: float
+
+
+def _after(progress: Callable[[float], None], part: float) -> Callable[[float], None]:
+    """Return what tells the progress of all that comes after a first part."""
+    return lambda percent: progress(round(100 * part + (1 - part) * percent, 1))
+
+
 def _abilities(filters: Sequence[str], codecs: Sequence[str]) -> Abilities:
     """Read `ffmpeg -filters` and `ffmpeg -codecs`: a line has flags, a name and a text."""
     lines = [line.split(maxsplit=2) for line in codecs]
@@ -433,6 +504,15 @@ def _test_card(codec: Codec, encoder: Encoder) -> list[str]:
 
 def _into(output: Path) -> list[str]:
     return ["-y", f"file:{output}"]
+
+
+def _size(source: Input) -> int | None:
+    """Return the size of a source that is a file, in bytes."""
+    try:
+        path = Path(source.url.removeprefix("file:"))
+        return path.stat().st_size if source.proxy_port is None else None
+    except OSError:
+        return None
 
 
 def _is_written(output: Path) -> bool:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from dispatcher.engine.codecs import Encoder, Target
+from dispatcher.engine.cutting import WHOLE, Cut
 from dispatcher.engine.ffmpeg_errors import FfmpegError
 from dispatcher.engine.hdr import (
     TONE_MAPPERS,
@@ -67,8 +68,13 @@ class _Made:
     changes: list[str] = field(default_factory=list)
 
 
-def picture_of(
-    film: Stream, target: Target, filters: AbstractSet[str], light: Light, raw: Raw = NO_RAW
+def picture_of(  # noqa: PLR0913, PLR0917 - all that decides
+    film: Stream,
+    target: Target,
+    filters: AbstractSet[str],
+    light: Light,
+    raw: Raw = NO_RAW,
+    cut: Cut = WHOLE,
 ) -> Picture:
     """Return how a film is encoded, by an ffmpeg that has these filters.
 
@@ -84,7 +90,7 @@ def picture_of(
     spent, fields = spent_on(target), deinterlacing(film, target)
     made.options += [*spent.options, *encoder.options, *fields.options]
     made.changes += [*spent.changes, *fields.changes]
-    made.chain += fields.filters
+    made.chain += [*fields.filters, *cut.picture_filters]
     rate = None if recipe.fps is None else rate_of(recipe.fps, encoder)
     if rate is not None:
         made.chain.append(f"fps={rate.numerator}/{rate.denominator}")

@@ -9,11 +9,10 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["Rate", "bits_of"]
+__all__ = ["Rate"]
 
 _PEAK: Final = 1.5
 _BUFFER_S: Final = 2
-_THOUSANDS: Final = {"k": 1_000, "M": 1_000_000}
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -55,13 +54,6 @@ class Rate(msgspec.Struct, frozen=True):
         """Return the quality that a number stands for: what `number_for` undoes."""
         swapped = [(at, quality) for quality, at in self.anchors]
         return _between(sorted(swapped, reverse=True), number)
-
-
-def bits_of(rate: int | str) -> int:
-    """Return the bits a second of a rate such as 2500000, `2500k` or `2.5M`."""
-    if isinstance(rate, int):
-        return rate
-    return round(float(rate[:-1]) * _THOUSANDS[rate[-1]])
 
 
 def _between(points: Sequence[tuple[float, float]], at: float) -> float:

@@ -40,10 +40,16 @@ def scaled(film: Stream, recipe: Recipe) -> Size | None:
     if not film.width or not film.height:
         return None
     shown = max(film.aspect[0] / film.aspect[1], 1.0)
-    most_width = (recipe.max_width or film.width * shown) / shown
-    most_height = recipe.max_height or film.height
+    most_width, most_height = float(film.width), float(film.height)
+    if recipe.max_width is not None:
+        most_width = recipe.max_width / shown // 2 * 2
+    if recipe.max_height is not None:
+        most_height = recipe.max_height // 2 * 2
     factor = min(most_width / film.width, most_height / film.height)
-    if factor >= 1:
+    if factor >= 1 or (
+        film.width * shown <= (recipe.max_width or film.width * shown)
+        and film.height <= (recipe.max_height or film.height)
+    ):
         return None
     return Size(_even(film.width * factor, most_width), _even(film.height * factor, most_height))
 

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 from dispatcher.engine.codecs import Target
 from dispatcher.engine.containers import SOUND_CODECS, SoundCodec
+from dispatcher.engine.cutting import WHOLE, Cut
 from dispatcher.engine.ffmpeg_errors import FfmpegError
 from dispatcher.engine.languages import is_among
 from dispatcher.engine.streams import Stream, channels_of
@@ -71,18 +72,23 @@ def wanted_sounds(sounds: Sequence[Stream], target: Target) -> list[Stream]:
     return found
 
 
-def sound_of(stream: Stream, target: Target, number: int, extra: Sequence[str] = ()) -> Sound:
+def sound_of(
+    stream: Stream, target: Target, number: int, cut: Cut = WHOLE, extra: Sequence[str] = ()
+) -> Sound:
     """Return how a stream becomes the output's stream of sound with that number.
 
-    It goes through `extra` filters first. Raises `FfmpegError` if the container does not take the
-    codec that the recipe asks for.
+    It is cut, and goes through `extra` filters. Raises `FfmpegError` if the container does not take
+    the codec that the recipe asks for.
     """
     audio, container = target.recipe.audio, target.container
     refused = []
     if audio.codec == "copy":
+        why = f"{container.name} takes no {stream.codec}"
         if stream.codec in container.copied_sound:
-            return Sound([f"-c:a:{number}", "copy"], [])
-        refused = [f"{stream.described}: encoded, as {container.name} takes no {stream.codec}"]
+            if not cut.run_up_s and not extra:
+                return Sound([f"-c:a:{number}", "copy"], [])
+            why = "a part of it can't be copied from this source"
+        refused = [f"{stream.described}: encoded, as {why}"]
     codecs = target.codec.sound_in(container)
     if audio.codec not in {None, "copy"}:
         if audio.codec not in container.sound:
@@ -94,7 +100,7 @@ def sound_of(stream: Stream, target: Target, number: int, extra: Sequence[str] =
         codecs = (SOUND_CODECS[audio.codec],)
     channels = stream.channels
     codec = next((it for it in codecs if it.most_channels >= channels), codecs[-1])
-    filters, layout, changes = [_IN_TIME, *extra], stream.layout, list[str]()
+    filters, layout, changes = [_IN_TIME, *cut.sound_filters, *extra], stream.layout, list[str]()
     if not _takes(codec, layout, channels):
         layout, mapping = _mapped(codec, layout, channels)
         filters.append(mapping)

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 from dispatcher.engine.codecs import Target
 from dispatcher.engine.ffmpeg_errors import FfmpegError
-from dispatcher.engine.rates import bits_of
 
 __all__ = ["Spent", "spent_on"]
 
@@ -37,8 +36,8 @@ def spent_on(target: Target) -> Spent:
         return Spent(speed, None, changes)
     if target.number is not None:
         return Spent([*rate.at(target.number), *speed], target.number, changes)
-    if recipe.bitrate is not None:
-        return Spent([*rate.at_bits(bits_of(recipe.bitrate)), *speed], None, changes)
+    if recipe.bits_per_s is not None:
+        return Spent([*rate.at_bits(recipe.bits_per_s), *speed], None, changes)
     number = rate.usual
     if recipe.quality is not None:
         number = rate.number_for(recipe.quality)

@@ -28,7 +28,7 @@ from dispatcher.engine.searching import MOST_TRIALS, found_place, next_place
 from dispatcher.engine.timing import rate_of
 from dispatcher.recipes import Recipe
 
-__all__ = ["Found", "beginning_of", "can_score", "film_of", "part_of", "scale_of", "search"]
+__all__ = ["Found", "can_score", "film_of", "part_of", "scale_of", "search"]
 
 _BEST_CRF: Final = 4.0
 """Below it films grow fast for nothing that is seen; 0 is lossless, which few players show."""
@@ -49,15 +49,7 @@ class Found(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def beginning_of(target: Target) -> float | None:
-    """Return the number to begin a search with; `None` if there is nothing to search."""
-    rate = target.encoder.rate
-    return None if target.recipe.vmaf is None or rate is None else rate.usual
-
-
-def film_of(
-    found: Inspected, target: Target, encoding_for: Callable[[float | None], Encoding]
-) -> Film:
+def film_of(found: Inspected, target: Target, encoding_for: Callable[[float], Encoding]) -> Film:
     """Return how a film becomes an output, for a search by its encoder's numbers.
 
     Raises `FfmpegError` if the encoder has none.

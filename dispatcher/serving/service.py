@@ -20,7 +20,7 @@ Laws:
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, assert_never
 
@@ -34,6 +34,7 @@ from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.log import Log, LogError
 from dispatcher.log.serialization import LogEntry
 from dispatcher.progress import Progress, silent
+from dispatcher.recipes import Recipe
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.feed import Feed
 from dispatcher.serving.group_commit import GroupCommit
@@ -52,9 +53,12 @@ logger = logging.getLogger(__name__)
 
 
 class Service:
-    """A log with the state derived from it. Call `start` before use and `close` after it."""
+    """A log with the state derived from it. Call `start` before use and `close` after it.
 
-    def __init__(
+    `recipes` are those that a submission can name.
+    """
+
+    def __init__(  # noqa: PLR0913 - it has as many parts
         self,
         log: Log,
         policy: Policy = DEFAULT_POLICY,
@@ -62,8 +66,10 @@ class Service:
         *,
         past: Past | None = None,
         quotas: Quotas | None = None,
+        recipes: Mapping[str, Recipe] | None = None,
     ) -> None:
         self.log = log
+        self.recipes = {} if recipes is None else recipes
         self.quotas = Quotas() if quotas is None else quotas
         self._clock = clock
         self.past = past

@@ -34,7 +34,7 @@ BUSY: Final = 0.8
 REPAIRS_H: Final = 3
 """After so many hours everything that was down is up again."""
 LONGEST_END_H: Final = 24 * 7
-NEVER: Final = frozenset({Obstacle.CODEC, Obstacle.STORAGE})
+NEVER: Final = frozenset({Obstacle.CODEC, Obstacle.ABILITY, Obstacle.STORAGE})
 """Obstacles that neither time nor an operator removes."""
 FOR_NOW: Final = NEVER | {Obstacle.BLOCKED}
 """Obstacles that stay at least until an operator acts, once an hour."""

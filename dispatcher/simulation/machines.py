@@ -33,6 +33,9 @@ QUICK_FAILURE_S: Final = 3.0
 CODECS: Final = {tuple(COSTS): 0.7, ("h264", "hevc"): 0.2, ("h264", "vp9"): 0.1}
 """The codecs that machines have, with the share of such machines."""
 
+ABILITIES: Final[tuple[list[str], ...]] = (["recipes", "vmaf"], ["recipes"], ["recipes"], [])
+"""The abilities of one machine after the other."""
+
 Fate = Literal["useful", "failed", "crashed", "taken away", "too late"]
 """What became of the time that an engine worked."""
 FATES: Final[tuple[Fate, ...]] = get_args(Fate)
@@ -48,6 +51,7 @@ class Build(msgspec.Struct, frozen=True):
     storage_gb: float
     streams: bool
     failing: float
+    abilities: list[str]
 
 
 def build(number: int, plan: Plan, rng: Random) -> Build:
@@ -65,6 +69,7 @@ def build(number: int, plan: Plan, rng: Random) -> Build:
         storage_gb=storage_gb,
         streams=streams,
         failing=1.0 if is_black_hole else plan.weather.failing,
+        abilities=ABILITIES[number % len(ABILITIES)],
     )
 
 
@@ -115,6 +120,7 @@ class Machine(Endpoint):
         self._report: dict[str, Any] = {
             "engine_type": "transcoder",
             "supported_codecs": built.codecs,
+            "abilities": built.abilities,
             "status": "idle",
             "storage_capacity_gb": built.storage_gb,
             "streaming_support": built.streams,

@@ -19,6 +19,7 @@ from dispatcher.core.commands import (
     RetryJob,
     SubmitJob,
 )
+from dispatcher.recipes import Recipe
 from dispatcher.simulation.agenda import DAY_S, HOUR_S
 from dispatcher.simulation.calls import Call, Endpoint
 from dispatcher.simulation.machines import BROKEN, Machine
@@ -37,6 +38,10 @@ QUIETEST: Final = 0.3
 KEYED: Final = 0.8
 """The share of submissions with an idempotency key."""
 NOBODYS_CODEC: Final = "prores"
+RECIPES: Final = (Recipe(quality=60.0), Recipe(max_height=720), Recipe(vmaf=93.0))
+"""What is asked for of one job after the other of those that have a recipe."""
+A_RECIPE_EVERY: Final = 10
+"""One of so many jobs has a recipe."""
 
 
 class Clients:
@@ -74,6 +79,8 @@ class Clients:
         if rng.random() < faults.unservable_jobs:
             codec = NOBODYS_CODEC
         source = BROKEN if rng.random() < faults.broken_jobs else "good"
+        nth, rest = divmod(number, A_RECIPE_EVERY)
+        recipe = None if rest else RECIPES[nth % len(RECIPES)]
         return SubmitJob(
             job_id=f"job-{number}",
             source_url=f"http://media/{source}/{number}.mp4",
@@ -82,6 +89,8 @@ class Clients:
             max_retries=rng.choice([1, 3, 3, 3, 5]),
             priority=rng.choice([0, 0, 0, 0, 0, 0, 0, 5, 5, 50]),
             idempotency_key=f"key-{number}" if rng.random() < KEYED else None,
+            recipe=None if recipe is None else recipe.wire(),
+            needs=() if recipe is None else tuple(sorted(recipe.needs)),
         )
 
     def _submit(self, job: SubmitJob) -> None:

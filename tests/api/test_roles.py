@@ -39,6 +39,7 @@ ROUTES: Final[dict[tuple[str, str], Needs]] = {
     ("POST", "/engines/heartbeat"): ENGINE,
     ("POST", "/engines/benchmark_result"): ENGINE,
     ("GET", "/engines"): ANY_KEY,
+    ("GET", "/recipes"): ANY_KEY,
     ("DELETE", "/engines/{engine_id}"): OPERATOR,
     ("POST", "/engines/{engine_id}/drain"): OPERATOR,
     ("POST", "/engines/{engine_id}/resume"): OPERATOR,

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any, Final, get_args
 
+import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -48,8 +49,10 @@ reports: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "streaming_support": st.booleans(),
         "benchmark_time": st.sampled_from([0.0, 1.0, 9.0]),
         "instance": st.sampled_from(["1", "2", "3"]),
+        "abilities": st.sampled_from([[], ["recipes"], ["recipes", "vmaf"]]),
     },
 )
+needs = st.sampled_from([(), (), (), ("recipes",), ("recipes", "vmaf")])
 policies = st.builds(
     Policy,
     priority_point_s=st.sampled_from([0.0, 60.0]),
@@ -126,6 +129,7 @@ class Farm(RuleBasedStateMachine):
         max_retries=st.integers(0, 3),
         priority=st.sampled_from([0, 0, 5, 100]),
         key=st.none() | st.sampled_from(["k", "l"]),
+        needs=needs,
     )
     def submit(
         self,
@@ -135,8 +139,11 @@ class Farm(RuleBasedStateMachine):
         max_retries: int,
         priority: int,
         key: str | None,
+        needs: tuple[str, ...],
     ) -> None:
-        self.carry_out(commands.SubmitJob(job_id, "u", for_codec, size, max_retries, priority, key))
+        submission = commands.SubmitJob(job_id, "u", for_codec, size, max_retries, priority, key)
+        recipe = {"quality": 60.0} if needs else None
+        self.carry_out(msgspec.structs.replace(submission, recipe=recipe, needs=needs))
 
     @rule(
         engine_id=engines,

@@ -104,10 +104,22 @@ a_source_that_one_alone_lacks = [
     (commands.AssignJob(""), Policy(), 0.0),
     (commands.CompleteJob("h", "u"), Policy(block_after=1), 0.0),
 ]
+a_fence = [
+    (commands.ReportHeartbeat("f", {"instance": instance}), Policy(), 0.0) for instance in "121"
+]
+a_pause = [
+    (commands.ReportHeartbeat("p", {"status": "idle"}), Policy(), 0.0),
+    (commands.SubmitJob("i", "u", "h264", priority=100), Policy(), 0.0),
+    (commands.AssignJob("p"), Policy(), 0.0),
+    (commands.ReportHeartbeat("p", {}, "i", 1, 50.0), Policy(), 0.0),
+    (commands.NoticeAsking("p", "i"), Policy(), 0.0),
+    (commands.FailJob("i", "broke"), Policy(retry_backoff_s=9.0), 0.0),
+    (commands.ReleaseJob("i"), Policy(), 9.0),
+]
 histories = st.builds(
     lambda before, story, after: [*before, *story, *after],
     st.lists(wishes, max_size=20),
-    st.sampled_from([[], [], [], a_block, a_source_that_one_alone_lacks]),
+    st.sampled_from([[], [], [], a_block, a_source_that_one_alone_lacks, a_fence, a_pause]),
     st.lists(wishes, min_size=30, max_size=40),
 )
 
@@ -191,11 +203,14 @@ def command_for(event: Event) -> Command | None:
     """Give the command that an event is the first outcome of; `None` if there is none."""
     match event:
         case JobSubmitted(job_id, url, for_codec, size, max_retries, priority, _, key):
-            return commands.SubmitJob(job_id, url, for_codec, size, max_retries, priority, key)
+            return commands.SubmitJob(
+                *(job_id, url, for_codec, size, max_retries, priority, key),
+                *(event.recipe or None, event.output_name or None, event.needs or ()),
+            )
         case JobAssigned(_, engine_id, _, rule):
             return commands.AssignJob(engine_id if rule == ASKED_BY_NAME else None)
-        case JobCompleted(job_id, _, _, output_url):
-            return commands.CompleteJob(job_id, output_url)
+        case JobCompleted(job_id, _, _, output_url, result):
+            return commands.CompleteJob(job_id, output_url, result=result or None)
         case (
             JobRequeued(cause="reported" | "engine_at_fault" | "source_bad" as cause)
             | JobFailedPermanently(cause="reported" | "engine_at_fault" | "source_bad" as cause)

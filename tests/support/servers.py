@@ -20,6 +20,7 @@ from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, HttpLimits
 from dispatcher.server import serve
 from dispatcher.serving.keys import ApiKeys, Key, Role
+from dispatcher.serving.named_recipes import NamedRecipes
 from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits
 
 __all__ = ["ACTOR", "KEY", "Child", "Running", "child", "client_of", "events_in", "running"]
@@ -68,6 +69,7 @@ async def running(
     new: bool = False,
     http_limits: HttpLimits = DEFAULT_HTTP_LIMITS,
     key_limits: KeyLimits = DEFAULT_KEY_LIMITS,
+    recipes: NamedRecipes | None = None,
 ) -> AsyncIterator[Running]:
     """Serve until the block ends, then stop as an operator would: with SIGTERM.
 
@@ -93,6 +95,7 @@ async def running(
             new=new,
             http_limits=http_limits,
             key_limits=key_limits,
+            recipes=recipes,
             say=say,
         )
     )

@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, get_args
 
 from hypothesis import strategies as st
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from dispatcher.core import commands, events
 from dispatcher.core.commands import Command
@@ -40,6 +42,7 @@ KNOWN_FIELDS: Final[dict[str, st.SearchStrategy[Any]]] = {
     "streaming_support": st.booleans(),
     "benchmark_time": amounts,
     "instance": st.sampled_from(["1", "2"]),
+    "abilities": st.lists(st.sampled_from(["recipes", "vmaf", ""]), max_size=3),
 }
 OWN_NAMES: Final = ["current_job", "more", "report", "hostname"]
 
@@ -59,6 +62,21 @@ causes = st.sampled_from(get_args(Cause))
 reported_causes = st.sampled_from(get_args(commands.ReportedCause))
 instances = st.none() | st.sampled_from("12")
 counts = st.integers(0, 9)
+recipes = st.sampled_from(
+    [{"quality": 60.0}, {"name": "web", "clip": {"from": 1.5}}, {"vmaf": 93.0}]
+)
+needs = st.sampled_from([("recipes",), ("recipes", "vmaf"), ("",)])
+asked_for: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        *({}, {}, {}, {}),
+        {"recipe": {"quality": 60.0}, "needs": ("recipes",)},
+        {"recipe": {"name": "web", "vmaf": 93.0}, "needs": ("recipes", "vmaf")},
+        {"output_name": "{stem}", "needs": ("recipes",)},
+    ]
+)
+results = st.fixed_dictionaries(
+    {"encoder": texts}, optional={"kept": st.lists(texts, max_size=3), "crf": amounts}
+)
 policies = st.sampled_from(
     [
         Policy(),
@@ -69,7 +87,11 @@ policies = st.sampled_from(
 )
 
 any_commands: st.SearchStrategy[Command] = st.one_of(
-    st.builds(commands.SubmitJob, ids, texts, codecs, job_sizes, retries, priorities, keys),
+    st.builds(
+        lambda job, asked: replace(job, **asked),
+        st.builds(commands.SubmitJob, ids, texts, codecs, job_sizes, retries, priorities, keys),
+        asked_for,
+    ),
     st.builds(commands.ReportHeartbeat, ids, reports, st.none() | ids, attempts, percents),
     st.builds(commands.ReportHeartbeat, ids, st.just({}), ids, st.none(), percents),
     st.builds(commands.ReportBenchmark, ids, amounts),
@@ -77,7 +99,10 @@ any_commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(commands.CompleteJob, ids, st.sampled_from(ODD[:2])),
     st.builds(commands.FailJob, ids, texts),
     st.builds(
-        commands.CompleteJob, ids, st.sampled_from(ODD[:2]), ids, attempts, instance=instances
+        commands.CompleteJob,
+        *(ids, st.sampled_from(ODD[:2]), ids, attempts),
+        instance=instances,
+        result=st.none() | results,
     ),
     st.builds(commands.FailJob, ids, texts, ids, attempts, instances, reported_causes),
     st.builds(commands.CancelJob, ids),
@@ -101,8 +126,15 @@ any_events: st.SearchStrategy[Event] = st.one_of(
         *(ids, texts, codecs, amounts, retries, st.integers(0, 100), st.none() | times),
         st.none() | texts,
     ),
+    st.builds(
+        events.JobSubmitted,
+        *(ids, texts, codecs, amounts, retries),
+        recipe=recipes,
+        output_name=st.just(UNSET) | texts,
+        needs=st.just(UNSET) | needs,
+    ),
     st.builds(events.JobAssigned, ids, ids, counts, texts, st.lists(ids, max_size=2).map(tuple)),
-    st.builds(events.JobCompleted, ids, st.none() | ids, counts, texts),
+    st.builds(events.JobCompleted, ids, st.none() | ids, counts, texts, st.just(UNSET) | results),
     st.builds(
         events.JobRequeued,
         *(ids, st.none() | ids, counts, counts, texts, causes, st.booleans(), st.none() | times),

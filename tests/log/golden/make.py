@@ -45,6 +45,7 @@ def story() -> Iterator[Wish]:
     yield from an_operator_at_work()
     yield from a_source_that_one_engine_alone_lacks()
     yield from engines_that_are_lost()
+    yield from jobs_with_recipes()
     yield from a_quiet_time()
 
 
@@ -134,6 +135,35 @@ def engines_that_are_lost() -> Iterator[Wish]:
     yield TIMER, commands.ReleaseJob("1_6")
     yield ENGINES, commands.AssignJob("north", instance="2")
     yield ENGINES, commands.FailJob("1_6", "stopped", "north", 3, "2", "given_back")
+
+
+def jobs_with_recipes() -> Iterator[Wish]:
+    """A job is done by the one engine that can, and says what was done; another one waits."""
+    able = {"abilities": ["recipes", "vmaf"], "encoders": {"av1": "libsvtav1"}}
+    yield ENGINES, commands.ReportHeartbeat("down", {"supported_codecs": ["av1"]})
+    yield ENGINES, commands.ReportHeartbeat("up", {"supported_codecs": ["av1"]} | able)
+    recipe = {"name": "wéb", "vmaf": 93.0, "audio": {"codec": "opus", "languages": ["de"]}}
+    submission = commands.SubmitJob("1_7", "http://nas/b.mkv", "av1", 7.5, 2, 0, "k-7")
+    asked = msgspec.structs.replace(submission, recipe=recipe, needs=("recipes", "vmaf"))
+    yield CLIENTS, asked
+    yield CLIENTS, asked
+    yield ENGINES, commands.AssignJob("down")
+    yield ENGINES, commands.AssignJob("up")
+    yield ENGINES, commands.FailJob("1_7", "broke", "up", 1)
+    yield TIMER, commands.ReleaseJob("1_7")
+    yield ENGINES, commands.AssignJob("up")
+    result = {
+        "encoder": "libsvtav1",
+        "crf": 31.5,
+        "vmaf": 93.2,
+        "source": {"size_bytes": 7_500_000, "length_s": 60.0},
+        "output": {"size_bytes": 900_000, "length_s": 60.0},
+        "left_out": ["subtitles 3: « é »"],
+    }
+    yield ENGINES, commands.CompleteJob("1_7", "file:///out/7.webm", "up", 2, result=result)
+    recipe = {"quality": 60.0}
+    submission = commands.SubmitJob("1_8", "http://nas/c.mkv", "av1", output_name="{stem}-é")
+    yield CLIENTS, msgspec.structs.replace(submission, recipe=recipe, needs=("recipes",))
 
 
 def a_quiet_time() -> Iterator[Wish]:

@@ -1,0 +1,21 @@
+"""One session with a dispatcher."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from dispatcher.client import Client
+
+__all__ = ["ask"]
+
+T = TypeVar("T")
+
+
+def ask(server: str, api_key: str | None, work: Callable[[Client], Awaitable[T]]) -> T:
+    """Call `work` with a client, and return its result."""
+
+    async def session() -> T:
+        async with Client(server, api_key) as client:
+            return await work(client)
+
+    return asyncio.run(session())

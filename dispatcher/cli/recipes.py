@@ -1,0 +1,194 @@
+"""`dispatcher recipes`, what `dispatcher submit` makes of its options, and recipes in words."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+from rich.table import Table
+
+from dispatcher.cli.asking import ask
+from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
+from dispatcher.cli.output import cell, print_json, print_table, print_text
+from dispatcher.client import Client
+from dispatcher.recipes import Recipe, RecipeError
+from dispatcher.results import Extent, Result
+
+__all__ = [
+    "AskedFor",
+    "asked_recipe",
+    "number_or_text",
+    "recipe_in_words",
+    "recipes",
+    "result_in_words",
+]
+
+_BYTES_A_MB: Final = 1_000_000
+_MINUTE_S: Final = 60
+
+AskedFor = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME|FILE|JSON",
+        help="One that the dispatcher has, or the fields of one: a file of TOML, or JSON.",
+        show_default=False,
+    ),
+]
+
+
+def recipes(
+    server: Server = DEFAULT_SERVER, api_key: ApiKey = None, as_json: AsJson = False
+) -> None:
+    """List the recipes that a job can name."""
+    found = ask(server, api_key, Client.recipes)
+    if as_json:
+        print_json(found)
+    elif not found:
+        print_text("The dispatcher has none; `serve --recipes FILE` gives it some.")
+    else:
+        table = Table("recipe", "what it asks for")
+        for fields in found:
+            said = {name: value for name, value in fields.items() if name != "name"}
+            table.add_row(cell(str(fields.get("name"))), cell(recipe_in_words(said)))
+        print_table(table)
+
+
+def asked_recipe(given: str | None, options: Mapping[str, Any]) -> dict[str, Any] | str | None:
+    """Return the recipe to submit: a name, or the fields given, which single options replace."""
+    said = {name: value for name, value in options.items() if value is not None}
+    clip = {side: said.pop(f"clip_{side}") for side in ("from", "to") if f"clip_{side}" in said}
+    if clip:
+        said["clip"] = clip
+    fields = _fields(given)
+    if fields is None:
+        if said:
+            raise typer.BadParameter(
+                f"--recipe {given}: a named recipe is taken as it is; leave out "
+                f"--{next(iter(said)).replace('_', '-')}, or give its fields as a file or as JSON"
+            )
+        return given
+    return {**fields, **said} or None
+
+
+def _fields(given: str | None) -> dict[str, Any] | None:
+    """Read the fields of a recipe; `None` if it is a name."""
+    if given is None:
+        return {}
+    path = Path(given)
+    try:
+        if given.lstrip().startswith("{"):
+            return msgspec.json.decode(given, type=dict[str, Any])
+        if path.suffix == ".toml" or path.is_file():
+            return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise typer.BadParameter(f"--recipe {given}: can't be read: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise typer.BadParameter(f"--recipe: neither JSON nor TOML: {error}") from error
+    return None
+
+
+def number_or_text(given: str | None) -> int | float | str | None:
+    """Return what an option that may be a number stands for."""
+    try:
+        return given if given is None else msgspec.json.decode(given, type=int | float)
+    except msgspec.DecodeError:
+        return given
+
+
+def recipe_in_words(fields: Mapping[str, Any]) -> str:
+    """Say what a recipe asks for. One that this version does not know is shown as JSON."""
+    try:
+        recipe = Recipe.from_wire(fields)
+    except RecipeError:
+        return msgspec.json.encode(fields).decode()
+    words = [*_of_the_rate(recipe), *_of_the_picture(recipe), *_of_the_rest(recipe)]
+    named = "" if recipe.name is None else f"{recipe.name}: "
+    return f"{named}{', '.join(words) or 'nothing'}"
+
+
+def _of_the_rate(recipe: Recipe) -> Iterable[str]:
+    if recipe.quality is not None:
+        yield f"quality {recipe.quality:g} of 100"
+    if recipe.crf is not None:
+        yield f"CRF {recipe.crf:g}"
+    if (bits := recipe.bits_per_s) is not None:
+        yield f"{bits / 1_000:,g} kb/s"
+    if recipe.vmaf is not None:
+        yield f"VMAF {recipe.vmaf:g}"
+    if recipe.speed is not None:
+        yield f"speed {recipe.speed}"
+
+
+def _of_the_picture(recipe: Recipe) -> Iterable[str]:
+    if recipe.max_width is not None:
+        yield f"at most {recipe.max_width} pixels wide"
+    if recipe.max_height is not None:
+        yield f"at most {recipe.max_height} pixels high"
+    if recipe.fps is not None:
+        yield f"{recipe.fps if isinstance(recipe.fps, str) else f'{recipe.fps:g}'} frames a second"
+    if recipe.deinterlace != "auto":
+        yield f"deinterlaced {recipe.deinterlace}"
+    if recipe.hdr is not None:
+        yield "HDR kept" if recipe.hdr == "keep" else "HDR tone-mapped"
+
+
+def _of_the_rest(recipe: Recipe) -> Iterable[str]:
+    if recipe.container is not None:
+        yield f"in {recipe.container}"
+    audio, subtitles, clip = recipe.audio, recipe.subtitles, recipe.clip
+    if audio.codec is not None:
+        known = {"none": "no sound", "copy": "sound copied"}
+        yield known.get(audio.codec, f"sound in {audio.codec}")
+    if audio.kbps_per_channel is not None:
+        yield f"{audio.kbps_per_channel} kb/s a channel"
+    if audio.languages:
+        yield f"sound of {' and '.join(audio.languages)}"
+    if not subtitles.keep:
+        yield "no subtitles"
+    if subtitles.languages:
+        yield f"subtitles of {' and '.join(subtitles.languages)}"
+    if clip.from_s or clip.to_s is not None:
+        yield f"from {_time(clip.from_s)} to {'the end' if clip.to_s is None else _time(clip.to_s)}"
+    if recipe.ffmpeg_args:
+        yield f"ffmpeg arguments {' '.join(recipe.ffmpeg_args)}"
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(seconds, _MINUTE_S)
+    return f"{minutes:.0f}:{rest:02.0f}" if rest.is_integer() else f"{minutes:.0f}:{rest:06.3f}"
+
+
+def result_in_words(fields: Mapping[str, Any]) -> Iterable[str]:
+    """Yield lines that say what was done."""
+    result = msgspec.convert(fields, Result)
+    done = []
+    if result.encoder is not None:
+        done.append(f"encoded with {result.encoder}")
+    if result.crf is not None:
+        done.append(f"CRF {result.crf:g}")
+    if result.vmaf is not None:
+        done.append(f"VMAF {result.vmaf:.2f}")
+    if result.speed is not None:
+        done.append(f"{result.speed:.3g} seconds of film a second")
+    if done:
+        yield f"Done: {', '.join(done)}"
+    for what, extent in (("Source", result.source), ("Output", result.output)):
+        if extent is not None and (words := _extent(extent)):
+            yield f"{what}: {words}"
+    for what, texts in (("Kept", result.kept), ("Left out", result.left_out)):
+        if texts:
+            yield f"{what}: {'; '.join(texts)}"
+    for warning in result.warnings:
+        yield f"Warning: {warning}"
+
+
+def _extent(extent: Extent) -> str:
+    words = []
+    if extent.size_bytes is not None:
+        words.append(f"{extent.size_bytes / _BYTES_A_MB:,.2f} MB")
+    if extent.length_s is not None:
+        words.append(f"{extent.length_s:,.2f} s")
+    return ", ".join(words)
