@@ -142,7 +142,22 @@ _BITS_ONLY: Final = ("-b:v", "{rate}")
 _MPEG_BITS: Final = (
     *("-b:v", "{rate}", "-maxrate", "{peak}", "-bufsize", "{buffer}", "-bt", "{rate}"),
 )
-_MPEG_ANCHORS: Final = ((99.0, 1.0), (10.0, 31.0))
+_MPEG4_ANCHORS: Final = (
+    *((97.7, 2.0), (96.0, 4.0), (93.6, 6.0), (89.4, 9.0), (83.2, 14.0), (76.1, 21.0)),
+    (68.0, 31.0),
+)
+_MPEG2_ANCHORS: Final = (
+    *((98.0, 2.0), (96.8, 4.0), (95.2, 6.0), (92.4, 9.0), (87.2, 14.0), (81.6, 21.0)),
+    (72.6, 31.0),
+)
+_THEORA_ANCHORS: Final = (
+    *((97.7, 10.0), (97.2, 9.0), (96.7, 8.0), (95.7, 7.0), (90.3, 5.0), (81.5, 3.0)),
+    *((67.7, 1.0), (59.0, 0.0)),
+)
+_RAV1E_ANCHORS: Final = (
+    *((98.2, 30.0), (97.2, 60.0), (94.8, 100.0), (88.6, 140.0), (76.6, 180.0), (59.9, 215.0)),
+    (45.0, 255.0),
+)
 _X264_ANCHORS: Final = (
     *((98.1, 14.0), (96.6, 19.0), (93.8, 23.0), (89.1, 27.0), (80.4, 32.0), (62.5, 38.0)),
     *((39.9, 44.0), (21.8, 51.0)),
@@ -175,7 +190,7 @@ CODECS: Final = (
             Encoder("libx264", Rate(("-crf", "{}"), 23, _X264_ANCHORS, whole=False),
                     _preset("-preset", *_X26X), fields=_FIELDS),
             Encoder("libopenh264",
-                    Rate(("-rc_mode", "off", "-qmin", "{}", "-qmax", "{}"), 28,
+                    Rate(("-rc_mode", "quality", "-b:v", "100M", "-qmin", "{}", "-qmax", "{}"), 28,
                          ((98.0, 12.0), (20.0, 51.0)), is_crf=False,
                          bits=("-rc_mode", "bitrate", "-b:v", "{rate}", "-maxrate", "{peak}")),
                     note="libopenh264, as libx264 is not there"),
@@ -227,7 +242,7 @@ CODECS: Final = (
                     _preset("-cpu-used", "8", "7", "6", "4", "2"), ("-row-mt", "1"),
                     _ALL_CHROMA, even=False),
             Encoder("librav1e",
-                    Rate(("-qp", "{}"), 100, ((99.0, 20.0), (30.0, 255.0)), is_crf=False,
+                    Rate(("-qp", "{}"), 100, _RAV1E_ANCHORS, is_crf=False,
                          bits=_BITS_ONLY),
                     _preset("-speed", "10", "9", "8", "6", "4"), pixels=_ALL_CHROMA),
         ),
@@ -235,14 +250,14 @@ CODECS: Final = (
     ),
     Codec(
         ("mpeg4",),
-        (Encoder("mpeg4", Rate(("-q:v", "{}"), 4, _MPEG_ANCHORS, whole=False, is_crf=False,
+        (Encoder("mpeg4", Rate(("-q:v", "{}"), 4, _MPEG4_ANCHORS, whole=False, is_crf=False,
                       bits=_MPEG_BITS),
                  _MPEG_SPEEDS, ticks=_MPEG4_TICKS, fields=_FIELDS),),
         "mp4", ("aac",),
     ),
     Codec(
         ("mpeg2", "mpeg2video"),
-        (Encoder("mpeg2video", Rate(("-q:v", "{}"), 4, _MPEG_ANCHORS, whole=False, is_crf=False,
+        (Encoder("mpeg2video", Rate(("-q:v", "{}"), 4, _MPEG2_ANCHORS, whole=False, is_crf=False,
                       bits=_MPEG_BITS),
                  _MPEG_SPEEDS, ticks=0, shapes=_MPEG2_SHAPES, fields=_FIELDS),),
         "ts", ("mp2", "ac3"),
@@ -250,7 +265,7 @@ CODECS: Final = (
     Codec(
         ("theora",),
         (Encoder("libtheora",
-                 Rate(("-q:v", "{}"), 7, ((99.0, 10.0), (30.0, 0.0)), whole=False, is_crf=False,
+                 Rate(("-q:v", "{}"), 7, _THEORA_ANCHORS, whole=False, is_crf=False,
                       bits=_BITS_ONLY),
                  ticks=0),),
         "ogv", ("vorbis",),

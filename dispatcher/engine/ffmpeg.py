@@ -8,18 +8,16 @@ Laws:
 """
 
 import asyncio
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 import msgspec
 
-from dispatcher.engine.codecs import CODECS, Codec, Encoder, Target
-from dispatcher.engine.containers import CONTAINERS
+from dispatcher.engine.codecs import Codec, Encoder, Target
 from dispatcher.engine.cutting import Cut, cut_of
 from dispatcher.engine.demuxers import media_demuxers
 from dispatcher.engine.encoding import Abilities, Encoding, encoding_of
@@ -31,9 +29,10 @@ from dispatcher.engine.ffmpeg_errors import (
     FfmpegStalledError,
     VerificationError,
 )
-from dispatcher.engine.hardware import HwAccel, candidates
+from dispatcher.engine.hardware import HwAccel
 from dispatcher.engine.inspection import Inspected, inspected
 from dispatcher.engine.messages import Messages
+from dispatcher.engine.probing import Card, encode_test_card, is_written, proven_encoders
 from dispatcher.engine.running import STALL_S, Run, run
 from dispatcher.engine.sandbox import Access, FfmpegLimits, Sandbox, sandboxes
 from dispatcher.engine.scan import PacketScan
@@ -167,34 +166,10 @@ class Ffmpeg(NamedTuple):
             checks,
         )
         # A line is " V....D libx264  H.264 / AVC".
-        names_of = frozenset(f[1] for it in listed if len(f := it.split(maxsplit=2)) > 1)
-        turns = asyncio.Semaphore(os.cpu_count() or 1)
-        with TemporaryDirectory(prefix="dispatcher-probe-") as folder:
-            scores_vmaf, found = await asyncio.gather(
-                unproven._can_score(Path(folder), turns),
-                asyncio.gather(
-                    *(
-                        unproven._first_working(
-                            codec, candidates(codec, hwaccel, names_of), Path(folder), turns
-                        )
-                        for codec in CODECS
-                    )
-                ),
-            )
-        encoders = {
-            name: (codec, encoder)
-            for codec, encoder in zip(CODECS, found, strict=True)
-            if encoder is not None
-            for name in codec.names
-        }
-        if not encoders:
-            raise FfmpegMissingError(f"{path} can encode none of the codecs that engines offer")
-        kinds = {encoder.name.rpartition("_")[2] for _, encoder in encoders.values()}
-        if hwaccel not in {"none", "auto", *kinds}:
-            raise FfmpegMissingError(
-                f"--hwaccel {hwaccel}: {path} could encode nothing by it on this machine; with "
-                "--hwaccel auto or none software does it"
-            )
+        named = frozenset(f[1] for it in listed if len(f := it.split(maxsplit=2)) > 1)
+        encoders, scores_vmaf = await asyncio.gather(
+            proven_encoders(path, sandbox, hwaccel, named), _scores(unproven)
+        )
         return unproven._replace(encoders=encoders, scores_vmaf=scores_vmaf)
 
     def target(self, codec: str, recipe: Recipe | None = None) -> Target:
@@ -213,7 +188,9 @@ class Ffmpeg(NamedTuple):
         started = time.monotonic()
         with TemporaryDirectory(prefix="dispatcher-benchmark-") as folder:
             output = Path(folder, "benchmark")
-            await self._encode_test_card("640x360", 2, codec, encoder, output)
+            await encode_test_card(
+                self.path, self.sandbox, Card("640x360", 2), codec, encoder, output
+            )
         return round(time.monotonic() - started, 3)
 
     async def transcode(
@@ -250,7 +227,7 @@ class Ffmpeg(NamedTuple):
             # The source has no key frame where the part begins, or ffmpeg did not find it.
             work = work._replace(cut=cut_of(target.recipe.clip, found.source, from_start=True))
             done = await self._encoded(work, reading, output)
-        if not _is_written(output):
+        if not is_written(output):
             raise FfmpegError("ffmpeg ended well but wrote no output")
         told, length_s = [*remarks_on(done.said, done.scan)], None
         if verifies:
@@ -401,55 +378,6 @@ class Ffmpeg(NamedTuple):
         check_output(said, scan, of, found, cut)
         return round(found.length_s, 3)
 
-    async def _can_score(self, folder: Path, turns: asyncio.Semaphore) -> bool:
-        if "libvmaf" not in self.abilities.filters:
-            return False
-        async with turns:
-            return await can_score(self.path, self.sandbox, folder)
-
-    async def _first_working(
-        self, codec: Codec, encoders: Iterable[Encoder], folder: Path, turns: asyncio.Semaphore
-    ) -> Encoder | None:
-        for encoder in encoders:
-            async with turns:
-                if encoder in codec.encoders:
-                    if await self._works(codec, encoder, folder):
-                        return encoder
-                elif pixels := [
-                    # Of hardware each format is tried: much of it takes 8 bits only.
-                    it
-                    for it in encoder.pixels
-                    if await self._works(
-                        codec, msgspec.structs.replace(encoder, pixels=(it,)), folder
-                    )
-                ]:
-                    return msgspec.structs.replace(encoder, pixels=tuple(pixels))
-        return None
-
-    async def _works(self, codec: Codec, encoder: Encoder, folder: Path) -> bool:
-        output = folder / codec.names[0]
-        # Hardware takes no pictures that are much smaller.
-        size = "128x96" if encoder in codec.encoders else "320x240"
-        try:
-            await self._encode_test_card(size, 0.4, codec, encoder, output)
-            return _is_written(output)
-        except FfmpegError:
-            return False
-        finally:
-            output.unlink(missing_ok=True)
-
-    async def _encode_test_card(
-        self, size: str, length_s: float, codec: Codec, encoder: Encoder, output: Path
-    ) -> None:
-        command = [
-            str(self.path), "-hide_banner", "-nostdin", "-v", "error",
-            "-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d={length_s}",
-            "-f", "lavfi", "-i", f"sine=f=440:d={length_s}",
-            "-map", "0:v", "-map", "1:a", *_test_card(codec, encoder), *_into(output),
-        ]  # fmt: skip
-        access = Access(folder=output.parent).to(encoder.device)
-        await run(Run(command, self.sandbox, access))
-
 
 class _Work(NamedTuple):
     """What is to be encoded: what of a source, which was inspected, and as what."""
@@ -471,6 +399,13 @@ class _Done(NamedTuple):
     ends_s: float
 
 
+async def _scores(ffmpeg: Ffmpeg) -> bool:
+    if "libvmaf" not in ffmpeg.abilities.filters:
+        return False
+    with TemporaryDirectory(prefix="dispatcher-probe-") as folder:
+        return await can_score(ffmpeg.path, ffmpeg.sandbox, Path(folder))
+
+
 def _after(progress: Callable[[float], None], part: float) -> Callable[[float], None]:
     """Return what tells the progress of all that comes after a first part."""
     return lambda percent: progress(round(100 * part + (1 - part) * percent, 1))
@@ -485,23 +420,6 @@ def _abilities(filters: Sequence[str], codecs: Sequence[str]) -> Abilities:
     )
 
 
-def _test_card(codec: Codec, encoder: Encoder) -> list[str]:
-    """Return the options that encode ffmpeg's own picture and tone."""
-    shape = [f"format={it}" for it in encoder.pixels[:1]]
-    chain = [*shape, *encoder.device.upload]
-    params = [] if encoder.params is None or not encoder.params[1] else encoder.params
-    container = CONTAINERS[codec.container]
-    rate = [] if encoder.rate is None else encoder.rate.at()
-    return [
-        *(*encoder.device.options, "-c:v", encoder.name, *rate, *encoder.at_speed()),
-        *(*encoder.options, *params, *(("-filter:v", ",".join(chain)) if chain else ())),
-        # As every transcode does: ffmpeg has this option since 5.1.
-        *("-fps_mode", "vfr"),
-        *("-c:a", codec.sound_in(container)[0].encoder),
-        *(*container.options, "-f", container.muxer),
-    ]
-
-
 def _into(output: Path) -> list[str]:
     return ["-y", f"file:{output}"]
 
@@ -513,7 +431,3 @@ def _size(source: Input) -> int | None:
         return path.stat().st_size if source.proxy_port is None else None
     except OSError:
         return None
-
-
-def _is_written(output: Path) -> bool:
-    return output.exists() and output.stat().st_size > 0

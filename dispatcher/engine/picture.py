@@ -120,7 +120,7 @@ def picture_of(  # noqa: PLR0913, PLR0917 - all that decides
         options += ["-tag:v", target.codec.tag]
     return Picture(
         _decoder(film) if keeps_alpha else [],
-        [*encoder.device.options, "-c:v:0", encoder.name, *options, *timing(film, encoder, rate)],
+        [*encoder.device.options, "-c:v:0", encoder.name, *options, *timing(film, target, rate)],
         made.changes,
         spent.number,
         made.chain,

@@ -46,10 +46,7 @@ def scaled(film: Stream, recipe: Recipe) -> Size | None:
     if recipe.max_height is not None:
         most_height = recipe.max_height // 2 * 2
     factor = min(most_width / film.width, most_height / film.height)
-    if factor >= 1 or (
-        film.width * shown <= (recipe.max_width or film.width * shown)
-        and film.height <= (recipe.max_height or film.height)
-    ):
+    if factor >= 1:
         return None
     return Size(_even(film.width * factor, most_width), _even(film.height * factor, most_height))
 

@@ -82,9 +82,12 @@ def rate_of(fps: float | str, encoder: Encoder) -> Fraction:
     return rate
 
 
-def timing(film: Stream, encoder: Encoder, rate: Fraction | None) -> list[str]:
+def timing(film: Stream, target: Target, rate: Fraction | None) -> list[str]:
     """Return the options that keep the time of each frame, or that make all equally long."""
-    if rate is not None or not encoder.ticks:
+    encoder = target.encoder
+    # MPEG-4's encoder takes each tick for a frame that has a part of the bits.
+    counts_ticks = encoder.name == "mpeg4" and target.recipe.bitrate is not None
+    if rate is not None or not encoder.ticks or counts_ticks:
         return ["-fps_mode", "cfr"]
     # Frames of 1001/24000 s have no whole number of 90,000ths, but of 120,000ths.
     is_film_rate = any(abs(film.fps / (k * 24_000 / 1_001) - 1) < _RATE_SLACK for k in (1, 2, 5))
