@@ -10,16 +10,19 @@ from typing import Final
 import msgspec
 import pytest
 
+from dispatcher.client import Client
 from dispatcher.engine.codecs import CODECS
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, FfmpegStalledError, Input
 from dispatcher.engine.rates import Rate
 from dispatcher.engine.samples import Part
-from dispatcher.engine.sources import FILE_PROTOCOLS
+from dispatcher.engine.sources import FILE_PROTOCOLS, STREAM_FROM_MB
 from dispatcher.engine.vmaf import part_of, scale_of
 from dispatcher.recipes import Recipe, recipe_of
-from tests.support.engines import program
+from tests.support.engines import at_work, final, program
 from tests.support.media import FFMPEG
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
+from tests.support.servers import Running
+from tests.support.web import serving, web
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.anyio
@@ -215,6 +218,25 @@ async def test_a_codec_without_a_quality_fails_before_any_search(
         await ffmpeg.transcode(
             local(films / "short.mp4"), "ffv1", tmp_path / "output", recipe=wanted(90)
         )
+
+
+async def test_a_target_goes_from_the_submission_to_the_result(
+    server: Running, dispatcher: Client, ffmpeg: Ffmpeg, films: Path, tmp_path: Path
+) -> None:
+    short = films / "short.mp4"
+    async with web(serving({"/short.mp4": short})) as source:
+        submitted = await dispatcher.submit(
+            f"{source.url}/short.mp4", "h264", job_size=2 * STREAM_FROM_MB, recipe={"vmaf": 85}
+        )
+        async with at_work(server.url, ffmpeg, tmp_path):
+            job = await final(dispatcher, submitted.job_id)
+            [engine] = await dispatcher.engines()
+        assert len(source.asked) == 1, "it would have been streamed, part by part"
+    assert (job.status, job.retries) == ("completed", 0)
+    assert isinstance(job.result, dict)
+    assert job.result["vmaf"] == pytest.approx(85, abs=1)
+    assert 4 <= job.result["crf"] <= 51
+    assert "vmaf" in str(engine)
 
 
 # What is searched
