@@ -18,11 +18,14 @@ from dispatcher.engine.delivery import Delivery, delivery_to
 from dispatcher.engine.ends import find_pyav
 from dispatcher.engine.fetching import Bounds
 from dispatcher.engine.ffmpeg import Checks, Ffmpeg, find_ffmpeg
+from dispatcher.engine.hardware import HwAccel
 from dispatcher.engine.networks import DEFAULT_NETWORKS, SourceNetworks
 from dispatcher.engine.sandbox import FfmpegLimits
 from dispatcher.engine.sources import Sources
 from dispatcher.engine.verification import Verify
 from dispatcher.engine.workspace import Workspace, default_work_dir
+from dispatcher.errors import DispatcherError
+from dispatcher.output_names import PLACEHOLDERS, template_fault
 
 __all__ = ["engine"]
 
@@ -101,6 +104,26 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     stall_s: Annotated[
         float, typer.Option(help="How long ffmpeg may make no progress.", min=1)
     ] = _CHECKS.stall_s,
+    hwaccel: Annotated[
+        HwAccel,
+        typer.Option(
+            help="Encode by the machine's hardware where that works: by any kind of it with auto, "
+            "by one kind, or by software only."
+        ),
+    ] = "none",
+    name_template: Annotated[
+        str,
+        typer.Option(
+            help="The names of outputs, without the suffix, of jobs that give none: "
+            f"{', '.join(f'{{{name}}}' for name in PLACEHOLDERS)} are filled in."
+        ),
+    ] = _DEFAULTS.name_template,
+    allow_raw_args: Annotated[
+        bool,
+        typer.Option(
+            "--allow-raw-args", help="Let recipes give ffmpeg options of the output as they are."
+        ),
+    ] = False,
 ) -> None:
     """Run a transcoding engine until SIGTERM or Ctrl-C.
 
@@ -111,6 +134,8 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     for noisy in ("httpx2", "httpcore2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     stamina.instrumentation.set_on_retry_hooks([_tell_of_a_pause])
+    if (fault := template_fault(name_template)) is not None:
+        raise DispatcherError(f"--name-template {name_template!r} {fault}")
     delivery = delivery_to(output)
     sources = Sources(
         [root.absolute() for root in source_root or []],
@@ -123,10 +148,16 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
         asyncio.run(
             _run(
                 Client(server, api_key),
-                (find_ffmpeg(ffmpeg), limits, Checks(verify, stall_s, find_pyav())),
+                (find_ffmpeg(ffmpeg), limits, Checks(verify, stall_s, find_pyav()), hwaccel),
                 workspace,
                 delivery,
-                Settings(poll_s=poll_s, heartbeat_s=heartbeat_s, wait_s=wait_s),
+                Settings(
+                    poll_s=poll_s,
+                    heartbeat_s=heartbeat_s,
+                    wait_s=wait_s,
+                    name_template=name_template,
+                    allows_raw_args=allow_raw_args,
+                ),
                 sources,
             )
         )
@@ -138,7 +169,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
 
 async def _run(  # noqa: PLR0913, PLR0917 - all that an agent is made of
     client: Client,
-    ffmpeg: tuple[Path, FfmpegLimits, Checks],
+    ffmpeg: tuple[Path, FfmpegLimits, Checks, HwAccel],
     workspace: Workspace,
     delivery: Delivery,
     settings: Settings,

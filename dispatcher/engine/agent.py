@@ -24,15 +24,19 @@ from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 import stamina
+from msgspec import UNSET
 
 from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError
-from dispatcher.engine.codecs import media_type_of
+from dispatcher.engine.containers import media_type_of
 from dispatcher.engine.delivery import Delivery, DeliveryError
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError
 from dispatcher.engine.journal import Journal, JournalEntry
+from dispatcher.engine.naming import DEFAULT_TEMPLATE, names_of
 from dispatcher.engine.sources import SourceError, Sources
-from dispatcher.engine.workspace import Workspace, file_name
+from dispatcher.engine.workspace import Workspace
 from dispatcher.errors import DispatcherError
+from dispatcher.recipes import RECIPES, Recipe, RecipeError
+from dispatcher.results import Result
 from dispatcher.urls import masked
 from projections.jobs import JobView
 
@@ -55,11 +59,17 @@ class EngineReplacedError(DispatcherError):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """How often an engine contacts its dispatcher, and how long a poll may wait for work."""
+    """How often an engine contacts its dispatcher, and how long a poll may wait for work.
+
+    `name_template` is that of the outputs of jobs that have none of their own (see
+    `output_names`). `allows_raw_args` permits recipes to give ffmpeg options as they are.
+    """
 
     poll_s: float = 1.0
     heartbeat_s: float = 10.0
     wait_s: float = 20.0
+    name_template: str = DEFAULT_TEMPLATE
+    allows_raw_args: bool = False
 
 
 class Agent:
@@ -152,6 +162,8 @@ class Agent:
             "storage_capacity_gb": self._workspace.free_gb,
             "streaming_support": self._ffmpeg.streams,
             "instance": self._instance,
+            "abilities": self._abilities,
+            "encoders": {it: encoder.name for it, (_, encoder) in self._ffmpeg.encoders.items()},
         }
         if self._benchmark_time is not None:
             report["benchmark_time"] = self._benchmark_time
@@ -159,6 +171,15 @@ class Agent:
             report |= {"current_job": self._job.job_id, "progress": self._progress}
             report |= {"attempt": self._job.attempt} if self._job.attempt else {}
         return report
+
+    @property
+    def _abilities(self) -> list[str]:
+        """What this engine can do that not every engine can; recipes ask for it."""
+        return [
+            RECIPES,
+            *(["vmaf"] if self._ffmpeg.scores_vmaf else []),
+            *(["raw_args"] if self._settings.allows_raw_args else []),
+        ]
 
     async def _beat(self) -> None:
         while True:
@@ -272,18 +293,38 @@ class Agent:
     async def _transcode_and_deliver(self, job: JobView, folder: Path) -> JournalEntry:
         if job.target_codec not in self._ffmpeg.encoders:
             raise FfmpegError(f"engine {self._id} can't encode {job.target_codec}", cause="engine")
-        codec, _ = self._ffmpeg.encoders[job.target_codec]
-        output = folder / f"output{codec.suffix}"
+        recipe = self._recipe(job)
+        target = self._ffmpeg.target(job.target_codec, recipe)
+        output = folder / f"output{target.container.suffix}"
+        # A search reads many parts of a source: it is fetched first.
+        streams = self._ffmpeg.streams and recipe.vmaf is None
         async with self._sources.opened(
-            job.source_url, job.job_size, folder, streams=self._ffmpeg.streams
+            job.source_url, job.job_size, folder, streams=streams
         ) as source:
-            remarks = await self._ffmpeg.transcode(
-                source, job.target_codec, output, self._progressed
+            result = await self._ffmpeg.transcode(
+                source, job.target_codec, output, self._progressed, recipe
             )
-        if remarks:
+        if remarks := [*result.warnings, *(f"left out: {it}" for it in result.left_out)]:
             told = masked("; ".join(remarks), [job.source_url])
             logger.info("%s: job %s is transcoded; of note: %s", self._id, job.job_id, told)
-        return await self._deliver(self._record(JournalEntry(job, "transcoded", str(output))))
+        done = JournalEntry(job, "transcoded", str(output), outcome=_masked(result, job))
+        return await self._deliver(self._record(done))
+
+    def _recipe(self, job: JobView) -> Recipe:
+        """Return the recipe of a job. Raises `FfmpegError` if this engine may not follow it."""
+        try:
+            recipe = Recipe.from_wire({} if job.recipe is UNSET else job.recipe)
+        except RecipeError as error:
+            raise FfmpegError(
+                f"engine {self._id} can't follow the recipe: {error}", cause="engine"
+            ) from error
+        if recipe.ffmpeg_args and not self._settings.allows_raw_args:
+            raise FfmpegError(
+                f"engine {self._id} was not started with --allow-raw-args, as the recipe's "
+                "'ffmpeg_args' need",
+                cause="engine",
+            )
+        return recipe
 
     def _progressed(self, percent: float) -> None:
         self._progress = max(self._progress, percent)  # reports of audio and video alternate
@@ -300,28 +341,31 @@ class Agent:
         if entry.stage == "transcoded":
             entry = self._record(await self._deliver(entry))
         if entry.stage == "delivered":
-            await self._report_output(entry.job, entry.result)
+            await self._report_output(entry.job, entry.result, entry.outcome)
         else:
             await self._report_failure(entry)
         self._journal.clear()
 
     async def _deliver(self, entry: JournalEntry) -> JournalEntry:
         job, output = entry.job, Path(entry.result)
-        # With the attempt in its name, a late output of an earlier attempt can't replace this one.
-        name = f"{file_name(job.job_id)}-{job.attempt}{output.suffix}"
+        names = names_of(job, self._settings.name_template, output.suffix)
         try:
-            url = await self._delivery.deliver(output, name, media_type_of(output.suffix))
+            url = await self._delivery.deliver(
+                output, names.own, media_type_of(output.suffix), names.wished
+            )
         except DeliveryError as error:
             return JournalEntry(job, "failed", str(error), error.cause)
         except OSError as error:
             return JournalEntry(job, "failed", str(error), "engine")
-        return JournalEntry(job, "delivered", url)
+        return JournalEntry(job, "delivered", url, outcome=entry.outcome)
 
-    async def _report_output(self, job: JobView, output_url: str) -> None:
+    async def _report_output(self, job: JobView, output_url: str, outcome: Result | None) -> None:
         try:
             told = masked(output_url)  # a journal of an earlier version may have the password
             await _retry_while_away(
-                lambda: self._client.complete(job.job_id, told, **self._as_holder(job))
+                lambda: self._client.complete(
+                    job.job_id, told, result=outcome, **self._as_holder(job)
+                )
             )
         except RequestRefusedError as error:
             if not _is_verdict(error):
@@ -354,6 +398,16 @@ class Agent:
     def _as_holder(self, job: JobView) -> dict[str, Any]:
         attempt = job.attempt or None
         return {"engine_id": self._id, "attempt": attempt, "instance": self._instance}
+
+
+def _masked(result: Result, job: JobView) -> Result:
+    """Return a result in which no password or signature of the source's URL is."""
+    return msgspec.structs.replace(
+        result,
+        warnings=tuple(masked(it, [job.source_url]) for it in result.warnings),
+        left_out=tuple(masked(it, [job.source_url]) for it in result.left_out),
+        kept=tuple(masked(it, [job.source_url]) for it in result.kept),
+    )
 
 
 def _is_verdict(error: RequestRefusedError) -> bool:

@@ -1,7 +1,9 @@
 """Deliver a job's output: into a directory, or to a web server by PUT.
 
 Laws:
-- In a directory, an output appears under its final name only when it is complete and on disk.
+- In a directory, an output appears under its final name only when it is complete and on disk, and
+  it never replaces another file: if the name that was wished is taken, it gets one of its own.
+- A web server can't be asked for that. There an output always has a name of its own.
 - An output that the dispatcher refuses is removed again.
 - Others may be able to write to a directory of outputs. No link that they put there is followed.
 - What is told of a web server has no password of its URL: neither an output's URL, which the
@@ -12,8 +14,9 @@ import asyncio
 import errno
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
+from itertools import count, islice
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
@@ -31,6 +34,7 @@ __all__ = ["Delivery", "DeliveryError", "delivery_to"]
 PUT_TIMEOUT_S: Final = 60
 PUT_TRIES: Final = 5
 _CHUNK_BYTES: Final = 1 << 20
+_LOOKED_AT: Final = 20
 
 
 class DeliveryError(DispatcherError):
@@ -48,8 +52,13 @@ class DeliveryError(DispatcherError):
 class Delivery(Protocol):
     """A place for outputs."""
 
-    async def deliver(self, output: Path, name: str, media_type: str) -> str:
-        """Store a file under a name and return its URL. Raises `DeliveryError` if that fails."""
+    async def deliver(
+        self, output: Path, name: str, media_type: str, wished: str | None = None
+    ) -> str:
+        """Store a file and return its URL. Raises `DeliveryError` if that fails.
+
+        `name` is one that nobody else would give a file, `wished` one that it gets if it is free.
+        """
 
     async def discard(self, output_url: str) -> None:
         """Remove what `deliver` stored, as far as possible; its name is the URL's last part."""
@@ -74,20 +83,26 @@ class _Directory:
         except OSError as error:
             raise DeliveryError(f"{path}: can't be made: {error.strerror}") from error
 
-    async def deliver(self, output: Path, name: str, media_type: str) -> str:  # noqa: ARG002
-        final = self._path / name
-        if final.exists() and not output.exists():
-            return final.as_uri()  # moved by a process that died before it recorded that
-        moving = asyncio.ensure_future(asyncio.to_thread(_move, output, final))
+    async def deliver(
+        self,
+        output: Path,
+        name: str,
+        media_type: str,  # noqa: ARG002
+        wished: str | None = None,
+    ) -> str:
+        own = self._path / name
+        names = [own] if wished is None else [self._path / wished, own]
+        if not output.exists() and (moved := _moved(output, names)) is not None:
+            return moved.as_uri()  # by a process that died before it recorded that
+        moving = asyncio.ensure_future(asyncio.to_thread(_move, output, names))
         try:
-            await asyncio.shield(moving)
+            final = await asyncio.shield(moving)
         except asyncio.CancelledError:  # a thread can't be stopped: wait for it, then undo it
             with suppress(OSError):
-                await moving
-                shutil.move(final, output)
+                shutil.move(await moving, output)
             raise
         except OSError as error:
-            raise DeliveryError(f"{final}: can't be written: {error.strerror}", "engine") from error
+            raise DeliveryError(f"{own}: can't be written: {error.strerror}", "engine") from error
         return final.as_uri()
 
     async def discard(self, output_url: str) -> None:
@@ -95,9 +110,12 @@ class _Directory:
             (self._path / path_of(output_url).name).unlink()
 
 
-def _move(output: Path, final: Path) -> None:
-    part = final.with_name(f".{final.name}.part")
-    with files.drafted(final, part):
+def _move(output: Path, names: Sequence[Path]) -> Path:
+    """Move an output to the first name that is free; gives that name."""
+    own = names[-1]
+    part = own.with_name(f".{own.name}.part")
+    part.unlink(missing_ok=True)
+    try:
         try:
             os.rename(output, part)  # noqa: PTH104 - replaces a link, and does not follow it
         except OSError as error:
@@ -105,7 +123,51 @@ def _move(output: Path, final: Path) -> None:
                 raise
             with output.open("rb") as source, files.new(part) as copy:
                 shutil.copyfileobj(source, copy, _CHUNK_BYTES)
+        _note(output).write_text(_identity(part))
+        final = next(it for it in _tried(names) if _placed(part, it))
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
     output.unlink(missing_ok=True)
+    return final
+
+
+def _placed(part: Path, final: Path) -> bool:
+    """Give a file its name, unless there is another one of that name."""
+    if os.path.lexists(final):
+        return False
+    try:
+        files.put(part, final, replace=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _tried(names: Sequence[Path]) -> Iterator[Path]:
+    yield from names
+    own = names[-1]
+    yield from (own.with_stem(f"{own.stem}-{number}") for number in count(2))
+
+
+def _moved(output: Path, names: Sequence[Path]) -> Path | None:
+    """Return the name under which an output that is not there any more has been put."""
+    try:
+        identity = _note(output).read_text()
+    except OSError:
+        return None
+    found = (it for it in islice(_tried(names), _LOOKED_AT) if it.is_file())
+    return next((it for it in found if _identity(it) == identity), None)
+
+
+def _note(output: Path) -> Path:
+    """Return the file that tells which file an output has become, for a later process."""
+    return output.with_name(f"{output.name}.moved")
+
+
+def _identity(path: Path) -> str:
+    status = path.lstat()
+    return f"{status.st_dev} {status.st_ino} {status.st_size}"
 
 
 class _WebServer:
@@ -118,7 +180,13 @@ class _WebServer:
         path = f"{self._base.path.rstrip('/')}/{quoted_name}"
         return self._base._replace(path=path).geturl()
 
-    async def deliver(self, output: Path, name: str, media_type: str) -> str:
+    async def deliver(
+        self,
+        output: Path,
+        name: str,
+        media_type: str,
+        wished: str | None = None,  # noqa: ARG002
+    ) -> str:
         url = self._url(quote(name))
         headers = {"Content-Type": media_type, "Content-Length": str(output.stat().st_size)}
         try:

@@ -3,18 +3,23 @@
 Laws:
 - What a source has is kept where the codec and the container can.
 - What is left out or not as it was is told in plain sentences. It does not fail the job.
+- A recipe is followed, or the job fails and says why not.
 - A source without a film fails, before anything is encoded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
-from dispatcher.engine.codecs import Codec, Container, Encoder
+from dispatcher.engine.codecs import Target
+from dispatcher.engine.containers import Container
+from dispatcher.engine.cutting import WHOLE, Cut
 from dispatcher.engine.ffmpeg_errors import FfmpegError
 from dispatcher.engine.hdr import Light
+from dispatcher.engine.languages import is_among
 from dispatcher.engine.picture import picture_of
-from dispatcher.engine.sound import sound_of
+from dispatcher.engine.raw_arguments import raw_of
+from dispatcher.engine.sound import sound_of, wanted_sounds
 from dispatcher.engine.streams import Source, Stream
 
 __all__ = ["Abilities", "Encoding", "NoFilmError", "encoding_of"]
@@ -85,22 +90,34 @@ class Abilities(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """Arguments before the input and for the output, and what of the source is not as it was."""
+    """Arguments before the input and for the output, and what becomes of the source.
+
+    `kept` and `left_out` are on its streams; `changes` tell what of it is not as it was. `number`
+    is the CRF, or what the encoder has instead. All of it is in plain sentences. `filters` and
+    `encoder` are what the film goes through.
+    """
 
     input_options: list[str]
     options: list[str]
     changes: list[str]
+    kept: list[str]
+    left_out: list[str]
+    number: float | None = None
+    filters: Sequence[str] = ()
+    encoder: Sequence[str] = ()
 
 
 def encoding_of(  # noqa: PLR0913, PLR0917 - all that decides
     source: Source,
     film: Stream | None,
-    codec: Codec,
-    encoder: Encoder,
+    target: Target,
     abilities: Abilities,
     light: Light | None = None,
+    cut: Cut = WHOLE,
 ) -> Encoding:
     """Return the arguments for one of a source's video streams and all that goes with it.
+
+    All of it is cut as `cut` tells.
 
     Raises `NoFilmError` if there is no such stream, and `FfmpegError` if it can't be encoded.
     """
@@ -111,45 +128,60 @@ def encoding_of(  # noqa: PLR0913, PLR0917 - all that decides
             f"the film's codec, {film.tag or film.codec}, can't be decoded by this ffmpeg",
             cause="engine",
         )
-    picture = picture_of(film, encoder, abilities.filters, light or Light())
-    container, changes = codec.container, [*picture.changes]
-    maps, options = [f"0:{film.index}"], [*picture.options]
-    sounds = 0
+    raw = raw_of(target.recipe.ffmpeg_args)
+    picture = picture_of(film, target, abilities.filters, light or Light(), raw, cut)
+    container, changes = target.container, [*picture.changes]
+    kept, left_out = [film], list[str]()
+    options = [*picture.options]
+    sounds = [it for it in source.of_kind("audio") if _is_decodable(it, abilities)]
+    wanted = wanted_sounds(sounds, target)
     for stream in source.of_kind("audio"):
-        if _is_decodable(stream, abilities):
-            sound = sound_of(stream, container.sound, sounds)
-            maps.append(f"0:{stream.index}")
+        if stream in wanted:
+            sound = sound_of(stream, target, len(kept) - 1, cut, raw.sound_filters)
+            kept.append(stream)
             options += sound.options
             changes += sound.changes
-            sounds += 1
+        elif stream in sounds:
+            left_out.append(_left_out(stream, "the recipe does not want it"))
         else:
-            changes.append(_left_out(stream, f"{_codec_name(stream)} can't be decoded"))
+            left_out.append(_left_out(stream, f"{_codec_name(stream)} can't be decoded"))
     texts = 0
     for stream in source.of_kind("subtitle"):
-        if how := _subtitle_codec(stream, container, abilities):
-            maps.append(f"0:{stream.index}")
+        if not _wants(stream, target):
+            left_out.append(_left_out(stream, "the recipe does not want it"))
+        elif (how := _subtitle_codec(stream, container, abilities)) and _loses_its_time(how, cut):
+            left_out.append(_left_out(stream, f"{_codec_name(stream)} can't be cut"))
+        elif how:
+            kept.append(stream)
             options += [f"-c:s:{texts}", how]
             texts += 1
         else:
-            changes.append(
-                _left_out(stream, f"{_codec_name(stream)} has no place in {_name(codec)}")
-            )
+            why = f"{_codec_name(stream)} has no place in {container.name}"
+            left_out.append(_left_out(stream, why))
     for stream in source.of_kind("attachment"):
         if stream.codec in container.copies:
-            maps.append(f"0:{stream.index}")
+            kept.append(stream)
             options += ["-c:t", "copy"]
         else:
-            changes.append(_left_out(stream, f"{_name(codec)} has no attachments of its kind"))
-    changes += _others_left_out(source, film, container, codec)
+            why = f"{container.name} has no attachments of its kind"
+            left_out.append(_left_out(stream, why))
+    left_out += _others_left_out(source, film, container)
     return Encoding(
-        picture.input_options,
+        [*cut.input_options, *picture.input_options],
         [
-            *(word for it in maps for word in ("-map", it)),
+            *cut.options,
+            *(word for it in kept for word in ("-map", f"0:{it.index}")),
             *options,
-            *("-map_metadata", "0", *_tags(source, maps, container)),
+            *raw.options,
+            *("-map_metadata", "0", *_tags(kept, container)),
             *("-max_muxing_queue_size", "4096", *container.options, "-f", container.muxer),
         ],
         changes,
+        [_kept(stream) for stream in kept],
+        left_out,
+        picture.number,
+        picture.filters,
+        [*picture.encoder, *raw.options],
     )
 
 
@@ -159,6 +191,18 @@ def _is_decodable(stream: Stream, abilities: Abilities) -> bool:
     return stream.codec in abilities.decodes
 
 
+def _loses_its_time(how: str, cut: Cut) -> bool:
+    """Whether subtitles would be shown at a wrong time: those from before the clip can't be cut."""
+    return not cut.is_whole and (how != "copy" or cut.run_up_s > 0)
+
+
+def _wants(stream: Stream, target: Target) -> bool:
+    subtitles = target.recipe.subtitles
+    return subtitles.keep and (
+        not subtitles.languages or is_among(stream.language, subtitles.languages)
+    )
+
+
 def _subtitle_codec(stream: Stream, container: Container, abilities: Abilities) -> str:
     if stream.codec in container.copies:
         return "copy"
@@ -166,9 +210,7 @@ def _subtitle_codec(stream: Stream, container: Container, abilities: Abilities) 
     return container.text if is_text else ""
 
 
-def _others_left_out(
-    source: Source, film: Stream, container: Container, codec: Codec
-) -> Iterator[str]:
+def _others_left_out(source: Source, film: Stream, container: Container) -> Iterator[str]:
     for stream in source.streams:
         if stream.kind == "video" and stream.index != film.index:
             why = "it is a cover picture" if stream.is_cover else "it is not the first film"
@@ -176,7 +218,7 @@ def _others_left_out(
         elif stream.kind in {"data", "unknown"} and not _is_made_anew(source, stream, container):
             yield _left_out(stream, f"{_codec_name(stream)} is neither picture, sound nor text")
     if source.chapters and not container.has_chapters:
-        yield f"{source.chapters} chapters left out: {_name(codec)} has none"
+        yield f"{source.chapters} chapters: {container.name} has none"
 
 
 def _is_made_anew(source: Source, stream: Stream, container: Container) -> bool:
@@ -186,9 +228,8 @@ def _is_made_anew(source: Source, stream: Stream, container: Container) -> bool:
     return stream.tag == "text" and source.chapters > 0
 
 
-def _tags(source: Source, maps: list[str], container: Container) -> Iterator[str]:
-    streams = {f"0:{stream.index}": stream for stream in source.streams}
-    for place, stream in enumerate(streams[it] for it in maps):
+def _tags(kept: Sequence[Stream], container: Container) -> Iterator[str]:
+    for place, stream in enumerate(kept):
         for name in stream.tags:
             if name.startswith(_COUNTS):
                 yield from (f"-metadata:s:{place}", f"{name}=")
@@ -215,12 +256,12 @@ def _instead_of_film(source: Source) -> str:
 
 
 def _left_out(stream: Stream, why: str) -> str:
-    return f"{stream.described} left out: {why}"
+    return f"{stream.described}: {why}"
+
+
+def _kept(stream: Stream) -> str:
+    return f"{stream.described}: {_codec_name(stream)}"
 
 
 def _codec_name(stream: Stream) -> str:
     return stream.tag or stream.codec if stream.codec in {"none", ""} else stream.codec
-
-
-def _name(codec: Codec) -> str:
-    return codec.container.suffix.removeprefix(".")

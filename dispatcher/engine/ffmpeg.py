@@ -8,7 +8,6 @@ Laws:
 """
 
 import asyncio
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
-from dispatcher.engine.codecs import CODECS, Codec, Encoder
+import msgspec
+
+from dispatcher.engine.codecs import Codec, Encoder, Target
+from dispatcher.engine.cutting import Cut, cut_of
 from dispatcher.engine.demuxers import media_demuxers
-from dispatcher.engine.encoding import Abilities, encoding_of
+from dispatcher.engine.encoding import Abilities, Encoding, encoding_of
 from dispatcher.engine.ends import cut_off
 from dispatcher.engine.ffmpeg_errors import (
     FfmpegError,
@@ -27,19 +29,26 @@ from dispatcher.engine.ffmpeg_errors import (
     FfmpegStalledError,
     VerificationError,
 )
-from dispatcher.engine.inspection import inspected
+from dispatcher.engine.hardware import HwAccel
+from dispatcher.engine.inspection import Inspected, inspected
 from dispatcher.engine.messages import Messages
+from dispatcher.engine.probing import Card, encode_test_card, is_written, proven_encoders
 from dispatcher.engine.running import STALL_S, Run, run
 from dispatcher.engine.sandbox import Access, FfmpegLimits, Sandbox, sandboxes
 from dispatcher.engine.scan import PacketScan
 from dispatcher.engine.verification import (
     Frames,
     Verify,
+    begins_in_time,
     check_output,
     check_source,
+    reaches_end,
     remarks_on,
     scanned_of,
 )
+from dispatcher.engine.vmaf import Found, can_score, film_of, part_of, search
+from dispatcher.recipes import Recipe
+from dispatcher.results import Extent, Result
 
 __all__ = [
     "Checks",
@@ -57,6 +66,8 @@ SILENCE_S: Final = 30
 """How long a network source may send nothing."""
 _DEFAULT_LIMITS: Final = FfmpegLimits()
 _LISTED: Final = ("-v", "repeat+level+info")
+_SEARCHING: Final = 0.25
+"""The part of the progress that is the search for a score, if there is one."""
 
 
 class Checks(NamedTuple):
@@ -116,6 +127,7 @@ class Ffmpeg(NamedTuple):
     sandbox: Sandbox
     abilities: Abilities
     checks: Checks = _DEFAULT_CHECKS
+    scores_vmaf: bool = False
 
     @classmethod
     async def probe(
@@ -123,17 +135,19 @@ class Ffmpeg(NamedTuple):
         path: Path,
         limits: FfmpegLimits = _DEFAULT_LIMITS,
         checks: Checks = _DEFAULT_CHECKS,
+        hwaccel: HwAccel = "none",
     ) -> "Ffmpeg":
         """Try every codec with a real encode, and keep those that work.
 
         ffmpeg's own list is not enough: it has hardware encoders even without the hardware. All
-        of this is done in the most confined sandbox in which this ffmpeg runs at all.
+        of this is done in the most confined sandbox in which this ffmpeg runs at all. Raises
+        `FfmpegMissingError` if it can encode nothing, or not by the hardware that is named.
         """
         for sandbox in await sandboxes(limits):
             try:
-                protocols, demuxers, filters, codecs = [
+                protocols, demuxers, filters, codecs, listed = [
                     (await run(Run([str(path), "-v", "error", f"-{of}"], sandbox))).printed
-                    for of in ("protocols", "demuxers", "filters", "codecs")
+                    for of in ("protocols", "demuxers", "filters", "codecs", "encoders")
                 ]
                 break
             except FfmpegError as error:
@@ -152,20 +166,17 @@ class Ffmpeg(NamedTuple):
             _abilities(filters, codecs),
             checks,
         )
-        turns = asyncio.Semaphore(os.cpu_count() or 1)
-        with TemporaryDirectory(prefix="dispatcher-probe-") as folder:
-            found = await asyncio.gather(
-                *(unproven._first_working(codec, Path(folder), turns) for codec in CODECS)
-            )
-        encoders = {
-            name: (codec, encoder)
-            for codec, encoder in zip(CODECS, found, strict=True)
-            if encoder is not None
-            for name in codec.names
-        }
-        if not encoders:
-            raise FfmpegMissingError(f"{path} can encode none of the codecs that engines offer")
-        return unproven._replace(encoders=encoders)
+        # A line is " V....D libx264  H.264 / AVC".
+        named = frozenset(f[1] for it in listed if len(f := it.split(maxsplit=2)) > 1)
+        encoders, scores_vmaf = await asyncio.gather(
+            proven_encoders(path, sandbox, hwaccel, named), _scores(unproven)
+        )
+        return unproven._replace(encoders=encoders, scores_vmaf=scores_vmaf)
+
+    def target(self, codec: str, recipe: Recipe | None = None) -> Target:
+        """Return what is to be made for a job: `codec` is one of `encoders`."""
+        row, encoder = self.encoders[codec]
+        return Target(row, encoder, recipe or Recipe())
 
     @property
     def streams(self) -> bool:
@@ -177,36 +188,106 @@ class Ffmpeg(NamedTuple):
         codec, encoder = next(iter(self.encoders.values()))
         started = time.monotonic()
         with TemporaryDirectory(prefix="dispatcher-benchmark-") as folder:
-            output = Path(folder, "benchmark" + codec.suffix)
-            await self._encode_test_card("640x360", 2, codec, encoder, output)
+            output = Path(folder, "benchmark")
+            await encode_test_card(
+                self.path, self.sandbox, Card("640x360", 2), codec, encoder, output
+            )
         return round(time.monotonic() - started, 3)
 
     async def transcode(
         self,
         source: Input,
-        codec_name: str,
+        codec: str,
         output: Path,
         progress: Callable[[float], None] = lambda _: None,
-    ) -> list[str]:
-        """Transcode into a new file; gives remarks, in sentences.
+        recipe: Recipe | None = None,
+    ) -> Result:
+        """Transcode into a new file; gives what was done.
 
-        They are on a source that is damaged, but whole, and on what of it is not in the output as
-        it was. Raises `FfmpegError` if that fails, as `NoFilmError` if there is no film in the
-        source, and as `VerificationError` if the source or the output is not whole. Takes the first
-        video stream that moves, and all that goes with it. `progress` is called with the percentage
-        done, if the source's length is known.
+        Raises `FfmpegError` if that fails, as `NoFilmError` if there is no film in the source, and
+        as `VerificationError` if the source or the output is not whole. Takes the first video
+        stream that moves, and all that goes with it. `progress` is called with the percentage done,
+        if the source's length is known.
         """
-        codec, encoder = self.encoders[codec_name]
+        target = self.target(codec, recipe)
         is_web = source.proxy_port is not None
         reading = self._reading(source, output)
         found = await inspected(reading, tries_sound=not is_web)
         if found.film is not None:
-            encoder = codec.encoder_for(found.film.width, found.film.height, encoder)
-        encoding = encoding_of(
-            found.source, found.film, codec, encoder, self.abilities, found.light
+            proven, film = target.encoder, found.film
+            fitting = target.codec.encoder_for(film.width, film.height, proven)
+            target = msgspec.structs.replace(target, encoder=fitting)
+        cut = cut_of(target.recipe.clip, found.source)
+        verifies = self.checks.verify != "none"
+        if verifies and not is_web and cut.length_s is None:
+            await self._check_end(source, reading, found.said)
+        searched: Found | None = None
+        if target.recipe.vmaf is not None:
+            searched = await self._searched(target, reading, found, progress)
+            target = msgspec.structs.replace(target, number=searched.number)
+            progress = _after(progress, _SEARCHING)
+        work = _Work(target, found, cut, progress)
+        done = await self._encoded(work, reading, output)
+        if cut.seek_s and verifies and not done.begins_in_time:
+            # The source has no key frame where the part begins, or ffmpeg did not find it.
+            work = work._replace(cut=cut_of(target.recipe.clip, found.source, from_start=True))
+            done = await self._encoded(work, reading, output)
+        if not is_written(output):
+            raise FfmpegError("ffmpeg ended well but wrote no output")
+        told, length_s = [*remarks_on(done.said, done.scan, done.frames)], None
+        if verifies:
+            if work.cut.length_s is not None and not reaches_end(done.scan, work.cut):
+                if not is_web:
+                    await self._check_end(source, reading, found.said)
+                told.append(f"the clip ends with the source, at {done.ends_s:g} s")
+            check_source(done.said, done.scan, is_web=is_web, cut=work.cut)
+            length_s = await self._check_output(done.said, done.scan, output, work.cut)
+        rate, encoding = target.encoder.rate, done.encoding
+        return Result(
+            encoder=target.encoder.name,
+            crf=encoding.number if rate is not None and rate.is_crf else None,
+            vmaf=None if searched is None else searched.vmaf,
+            source=Extent(_size(source), found.said.duration_s or found.source.duration_s),
+            output=Extent(output.stat().st_size, length_s),
+            kept=tuple(encoding.kept),
+            left_out=tuple(encoding.left_out),
+            speed=None if length_s is None else round(length_s / max(done.took_s, 0.001), 2),
+            warnings=(
+                *told,
+                *(() if searched is None else searched.warnings),
+                *encoding.changes,
+            ),
         )
-        length_s = found.said.duration_s
 
+    async def _searched(
+        self, target: Target, reading: Run, found: Inspected, progress: Callable[[float], None]
+    ) -> Found:
+        """Search the number of the encoder that reaches the score of a recipe."""
+        if target.recipe.vmaf is None or not self.scores_vmaf:
+            raise FfmpegError(
+                "the recipe has a 'vmaf', and this engine's ffmpeg can't score", cause="engine"
+            )
+
+        def encoding_for(number: float) -> Encoding:
+            at = msgspec.structs.replace(target, number=number)
+            return encoding_of(found.source, found.film, at, self.abilities, found.light)
+
+        return await search(
+            reading,
+            film_of(found, target, encoding_for),
+            target.recipe.vmaf,
+            part_of(target.recipe, found.said.duration_s),
+            lambda part: progress(round(100 * _SEARCHING * part, 1)),
+        )
+
+    async def _encoded(self, work: "_Work", reading: Run, output: Path) -> "_Done":
+        """Encode a part of a source, and scan it."""
+        found, cut = work.found, work.cut
+        encoding = encoding_of(
+            found.source, found.film, work.target, self.abilities, found.light, cut
+        )
+        whole_s = found.said.duration_s
+        length_s = cut.length_s or (whole_s and whole_s - cut.seek_s - cut.run_up_s)
         frames = Frames()
 
         def on_line(line: str) -> None:
@@ -214,28 +295,30 @@ class Ffmpeg(NamedTuple):
             name, _, value = line.partition("=")
             frames = frames.told(name, value)
             if name == "out_time_us" and length_s and value.isdecimal():
-                progress(min(100.0, round(int(value) / length_s / 10_000, 1)))
+                work.progress(min(100.0, round(int(value) / length_s / 10_000, 1)))
 
-        verifies = self.checks.verify != "none"
-        if verifies and not is_web:
-            await self._check_end(source, reading, found.said)
-        film = None if found.film is None else f"0:{found.film.index}"
-        scan = PacketScan(scanned_of(found.said, film))
+        film = 0 if found.film is None else found.film.index
+        scan = PacketScan(scanned_of(found.said, f"0:{film}"))
         encode = reading.opening(*encoding.input_options, "-nostats", "-progress", "pipe:1")
+        started = time.monotonic()
         ran = await run(
             encode._replace(
                 command=[*encode.command, *encoding.options, *_into(output)],
+                access=encode.access.to(work.target.encoder.device),
                 output=output,
-                scan=scan if verifies else None,
+                scan=scan if self.checks.verify != "none" else None,
                 on_line=on_line,
             )
         )
-        if not _is_written(output):
-            raise FfmpegError("ffmpeg ended well but wrote no output")
-        if verifies:
-            check_source(ran.said, scan, is_web=is_web)
-            await self._check_output(ran.said, scan, output)
-        return [*remarks_on(ran.said, scan, frames), *encoding.changes]
+        return _Done(
+            ran.said,
+            scan,
+            frames,
+            encoding,
+            time.monotonic() - started,
+            begins_in_time(ran.said, scan, film, cut),
+            round(cut.seek_s + scan.end_s, 3),
+        )
 
     def _reading(self, source: Input, output: Path) -> Run:
         """Return a run of ffmpeg that opens a source, in the folder of an output."""
@@ -275,8 +358,13 @@ class Ffmpeg(NamedTuple):
                 f"the source was cut off after {scan.end_s:.1f} s: {why}", cause="source_bad"
             )
 
-    async def _check_output(self, said: Messages, scan: PacketScan, output: Path) -> None:
-        """Read the output; raises `VerificationError` if not all of the source is in it."""
+    async def _check_output(
+        self, said: Messages, scan: PacketScan, output: Path, cut: Cut
+    ) -> float:
+        """Read the output, and return its length in seconds.
+
+        Raises `VerificationError` if not all of the source, or of the part, is in it.
+        """
         found = PacketScan(["0:v?", "0:a?"])
         command = [
             *(str(self.path), "-hide_banner", "-nostdin", *_LISTED, "-nostats"),
@@ -296,32 +384,41 @@ class Ffmpeg(NamedTuple):
             raise VerificationError(
                 f"the output can't be decoded: {of.first_error}", cause="engine"
             )
-        check_output(said, scan, of, found)
+        check_output(said, scan, of, found, cut)
+        return round(found.length_s, 3)
 
-    async def _first_working(
-        self, codec: Codec, folder: Path, turns: asyncio.Semaphore
-    ) -> Encoder | None:
-        for encoder in codec.encoders:
-            async with turns:
-                output = folder / (codec.names[0] + codec.suffix)
-                try:
-                    await self._encode_test_card("128x96", 0.4, codec, encoder, output)
-                except FfmpegError:
-                    continue
-                if _is_written(output):
-                    return encoder
-        return None
 
-    async def _encode_test_card(
-        self, size: str, length_s: float, codec: Codec, encoder: Encoder, output: Path
-    ) -> None:
-        command = [
-            str(self.path), "-hide_banner", "-nostdin", "-v", "error",
-            "-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d={length_s}",
-            "-f", "lavfi", "-i", f"sine=f=440:d={length_s}",
-            "-map", "0:v", "-map", "1:a", *_test_card(codec, encoder), *_into(output),
-        ]  # fmt: skip
-        await run(Run(command, self.sandbox, Access(folder=output.parent)))
+class _Work(NamedTuple):
+    """What is to be encoded: what of a source, which was inspected, and as what."""
+
+    target: Target
+    found: Inspected
+    cut: Cut
+    progress: Callable[[float], None]
+
+
+class _Done(NamedTuple):
+    """An encode that has ended: what ffmpeg said, the packets of the source, how it was done."""
+
+    said: Messages
+    scan: PacketScan
+    frames: Frames
+    encoding: Encoding
+    took_s: float
+    begins_in_time: bool
+    ends_s: float
+
+
+async def _scores(ffmpeg: Ffmpeg) -> bool:
+    if "libvmaf" not in ffmpeg.abilities.filters:
+        return False
+    with TemporaryDirectory(prefix="dispatcher-probe-") as folder:
+        return await can_score(ffmpeg.path, ffmpeg.sandbox, Path(folder))
+
+
+def _after(progress: Callable[[float], None], part: float) -> Callable[[float], None]:
+    """Return what tells the progress of all that comes after a first part."""
+    return lambda percent: progress(round(100 * part + (1 - part) * percent, 1))
 
 
 def _abilities(filters: Sequence[str], codecs: Sequence[str]) -> Abilities:
@@ -333,23 +430,14 @@ def _abilities(filters: Sequence[str], codecs: Sequence[str]) -> Abilities:
     )
 
 
-def _test_card(codec: Codec, encoder: Encoder) -> list[str]:
-    """Return the options that encode ffmpeg's own picture and tone."""
-    shape = [] if not encoder.pixels else ["-pix_fmt", encoder.pixels[0]]
-    params = [] if encoder.params is None or not encoder.params[1] else encoder.params
-    sound = codec.container.sound[0]
-    return [
-        *("-c:v", encoder.name, *encoder.options, *params, *shape),
-        # As every transcode does: ffmpeg has this option since 5.1.
-        *("-fps_mode", "vfr"),
-        *("-c:a", sound.encoder, *sound.options),
-        *(*codec.container.options, "-f", codec.container.muxer),
-    ]
-
-
 def _into(output: Path) -> list[str]:
     return ["-y", f"file:{output}"]
 
 
-def _is_written(output: Path) -> bool:
-    return output.exists() and output.stat().st_size > 0
+def _size(source: Input) -> int | None:
+    """Return the size of a source that is a file, in bytes."""
+    try:
+        path = Path(source.url.removeprefix("file:"))
+        return path.stat().st_size if source.proxy_port is None else None
+    except OSError:
+        return None

@@ -17,6 +17,7 @@ import msgspec
 
 from dispatcher import files
 from dispatcher.client import FailureCause
+from dispatcher.results import Result
 from projections.jobs import JobView
 
 __all__ = ["JOB_FOLDER", "Journal", "JournalEntry", "Stage"]
@@ -31,8 +32,8 @@ logger = logging.getLogger(__name__)
 class JournalEntry(msgspec.Struct, frozen=True):
     """The current job. `result` depends on the stage: the output's path, its URL, or the error.
 
-    For the stage `failed`: its `cause`, and whether the job is `given_back` because the engine was
-    stopped.
+    `outcome` tells what was done, once there is an output. For the stage `failed`: its `cause`, and
+    whether the job is `given_back` because the engine was stopped.
     """
 
     job: JobView
@@ -40,6 +41,7 @@ class JournalEntry(msgspec.Struct, frozen=True):
     result: str = ""
     cause: FailureCause = "unknown"
     given_back: bool = False
+    outcome: Result | None = None
 
 
 class Journal:

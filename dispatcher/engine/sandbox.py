@@ -4,7 +4,8 @@ Laws:
 - Limits hold on every POSIX system. What else a system offers is found out at the start, by a real
   run of the ffmpeg at hand, and told in one line.
 - Confined by Landlock, ffmpeg reads programs, its source and its folder, and writes in its folder;
-  it connects to the port of the engine's proxy, or to nothing.
+  it connects to the port of the engine's proxy, or to nothing. A device is reached only by an
+  encode that needs it.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from dispatcher.engine import confined
+from dispatcher.engine.codecs import Device
 
 __all__ = ["Access", "FfmpegLimits", "Sandbox", "sandboxes"]
 
@@ -61,11 +63,19 @@ class FfmpegLimits(msgspec.Struct, frozen=True):
 
 
 class Access(NamedTuple):
-    """What one run of ffmpeg needs besides programs: paths to read, a folder, the proxy's port."""
+    """What one run of ffmpeg needs besides programs.
+
+    That are paths to read, a folder, the proxy's port, and the files of devices.
+    """
 
     reads: Sequence[str] = ()
     folder: Path | None = None
     port: int | None = None
+    devices: Sequence[str] = ()
+
+    def to(self, device: Device) -> "Access":
+        """Return an access that has a device too."""
+        return self._replace(reads=[*self.reads, *device.reads], devices=device.files)
 
 
 class Sandbox(NamedTuple):
@@ -90,6 +100,7 @@ class Sandbox(NamedTuple):
         if self.landlock:
             reads = (*self.readable, *_places_of(Path(command[0])), *access.reads)
             asked += [f"landlock={self.landlock}", *(f"read={path}" for path in reads)]
+            asked += [f"write={path}" for path in access.devices]
             asked += [] if access.folder is None else [f"write={access.folder.absolute()}"]
             asked += [] if access.port is None else [f"port={access.port}"]
         return [sys.executable, "-I", "-S", confined.__file__, *asked, "--", *command]

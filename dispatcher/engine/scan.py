@@ -106,6 +106,12 @@ class PacketScan:
         """When the last packet of all streams ends."""
         return max((t.end_s for t in self.tracks.values() if t.end_s is not None), default=0.0)
 
+    @property
+    def length_s(self) -> float:
+        """How long it takes from the first packet to the end of the last."""
+        begins = [t.first_s for t in self.tracks.values() if t.first_s is not None]
+        return max(0.0, self.end_s - min(begins, default=0.0))
+
     def _declare(self, name: str, stream: str, value: str) -> None:
         match name:
             case "tb":

@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from dispatcher.engine.codecs import SoundCodec
+from dispatcher.engine.codecs import Target
+from dispatcher.engine.containers import SOUND_CODECS, SoundCodec
+from dispatcher.engine.cutting import WHOLE, Cut
+from dispatcher.engine.ffmpeg_errors import FfmpegError
+from dispatcher.engine.languages import is_among
 from dispatcher.engine.streams import Stream, channels_of
 
-__all__ = ["Sound", "sound_of"]
+__all__ = ["Sound", "sound_of", "wanted_sounds"]
 
 # Silence where the source has a gap, so that what follows stays in time with the picture.
 _IN_TIME: Final = "aresample=async=1:first_pts=0"
@@ -46,24 +50,94 @@ class Sound(NamedTuple):
     changes: list[str]
 
 
-def sound_of(stream: Stream, codecs: Sequence[SoundCodec], number: int) -> Sound:
-    """Return how a stream becomes the output's stream of sound with that number."""
+def wanted_sounds(sounds: Sequence[Stream], target: Target) -> list[Stream]:
+    """Return the tracks that the recipe wants.
+
+    Raises `FfmpegError` if there is sound, but none in its languages: nobody wants a silent film by
+    mistake.
+    """
+    audio = target.recipe.audio
+    if audio.codec == "none":
+        return []
+    if not audio.languages or not sounds:
+        return list(sounds)
+    found = [it for it in sounds if is_among(it.language, audio.languages)]
+    if not found:
+        has = ", ".join(sorted({it.language or "unknown" for it in sounds}))
+        raise FfmpegError(
+            f"no sound in {', '.join(audio.languages)}, as 'audio.languages' of the recipe asks: "
+            f"that of the source is in {has}",
+            cause="source_bad",
+        )
+    return found
+
+
+def sound_of(
+    stream: Stream, target: Target, number: int, cut: Cut = WHOLE, extra: Sequence[str] = ()
+) -> Sound:
+    """Return how a stream becomes the output's stream of sound with that number.
+
+    It is cut, and goes through `extra` filters. Raises `FfmpegError` if the container does not take
+    the codec that the recipe asks for.
+    """
+    audio, container = target.recipe.audio, target.container
+    refused = []
+    if audio.codec == "copy":
+        why = f"{container.name} takes no {stream.codec}"
+        if stream.codec in container.copied_sound:
+            if not cut.run_up_s and not extra:
+                return Sound([f"-c:a:{number}", "copy"], [])
+            why = "a part of it can't be copied from this source"
+        refused = [f"{stream.described}: encoded, as {why}"]
+    codecs = target.codec.sound_in(container)
+    if audio.codec not in {None, "copy"}:
+        if audio.codec not in container.sound:
+            raise FfmpegError(
+                f"{container.name} takes no {audio.codec}, only {', '.join(container.sound)}: give "
+                "the recipe another 'audio.codec' or 'container'",
+                cause="source_bad",
+            )
+        codecs = (SOUND_CODECS[audio.codec],)
     channels = stream.channels
     codec = next((it for it in codecs if it.most_channels >= channels), codecs[-1])
-    filters, layout, changes = [_IN_TIME], stream.layout, list[str]()
+    filters, layout, changes = [_IN_TIME, *cut.sound_filters, *extra], stream.layout, list[str]()
     if not _takes(codec, layout, channels):
         layout, mapping = _mapped(codec, layout, channels)
         filters.append(mapping)
         if _NEAREST.get(stream.layout, "").partition("(")[0] != stream.layout.partition("(")[0]:
             changes.append(f"{stream.described}: {stream.layout} became {layout}")
     filters += codec.filters
-    options = [f"-c:a:{number}", codec.encoder]
-    # Options such as `-q:a` must mean this stream only.
-    options += [f"{it}:{number}" if it.endswith(":a") else it for it in codec.options]
-    if codec.channel_kbps:
-        kept = min(channels_of(layout), codec.most_channels)
-        options += [f"-b:a:{number}", f"{codec.channel_kbps * kept}k"]
-    return Sound([*options, f"-filter:a:{number}", ",".join(filters)], changes)
+    kept = min(channels_of(layout), codec.most_channels)
+    options = _rate(codec, kept, audio.kbps_per_channel)
+    if codec.lowest_rate and stream.sample_rate < codec.lowest_rate:
+        options = ["-ar:a", str(codec.lowest_rate), *options]
+    return Sound(
+        [
+            *(f"-c:a:{number}", codec.encoder),
+            # Each must mean this stream only.
+            *(
+                f"{it}:{number}" if it.startswith("-") and it.endswith(":a") else it
+                for it in options
+            ),
+            *(f"-filter:a:{number}", ",".join(filters)),
+        ],
+        [*refused, *changes],
+    )
+
+
+def _rate(codec: SoundCodec, channels: int, channel_kbps: int | None) -> list[str]:
+    """Return the options for a bit rate of each channel, or for the usual one."""
+    if not codec.channel_kbps:
+        return []
+    low, high = codec.bounds_kbps
+    each = min(max(channel_kbps or codec.channel_kbps, low), high)
+    if codec.qualities:
+        quality = min(codec.qualities, key=lambda it: abs(it[0] - each))[1]
+        return ["-q:a", f"{quality:g}"]
+    total = each * channels
+    if codec.totals_kbps:
+        total = min(codec.totals_kbps, key=lambda it: abs(it - total))
+    return ["-b:a", f"{total}k"]
 
 
 def _takes(codec: SoundCodec, layout: str, channels: int) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
 from dispatcher.client import FailureCause
+from dispatcher.engine.cutting import WHOLE, Cut
 from dispatcher.engine.ffmpeg_errors import VerificationError
 from dispatcher.engine.messages import Messages
 from dispatcher.engine.scan import PacketScan, Track
@@ -21,9 +22,11 @@ from dispatcher.engine.scan import PacketScan, Track
 __all__ = [
     "Frames",
     "Verify",
+    "begins_in_time",
     "check_output",
     "check_source",
     "film_among",
+    "reaches_end",
     "remarks_on",
     "scanned_of",
 ]
@@ -52,42 +55,49 @@ _STILL: Final = 8
 """A stream is no film beside another that has as many times its packets."""
 
 
-def check_source(said: Messages, scan: PacketScan, *, is_web: bool) -> None:
-    """Raise `VerificationError` if the source ended early, or has a hole."""
-    cut: FailureCause = "source_away" if is_web else "source_bad"
+def check_source(said: Messages, scan: PacketScan, *, is_web: bool, cut: Cut = WHOLE) -> None:
+    """Raise `VerificationError` if the source ended early, or has a hole.
+
+    Of a source that was cut, only the part counts.
+    """
+    whose: FailureCause = "source_away" if is_web else "source_bad"
     whole_s = said.duration_s
     if said.format in _WITHOUT_DURATION:
         whole_s = None
-    end_s = scan.end_s
+    end_s, reached = scan.end_s, reaches_end(scan, cut)
     missing = None
     if whole_s is not None:
         slack_s = max(_SLACK_S, _SLACK * whole_s)
         if said.format not in _PLAYLISTS:  # their durations are sums of rounded ones
             slack_s = min(slack_s, _MOST_SLACK_S)
-        if end_s < whole_s - max(said.start_s, 0) - slack_s and not _is_of_chapters(said, whole_s):
-            missing = f"the source ends after {_s(end_s)} of {_s(whole_s)}"
+        least_s = whole_s - max(said.start_s, 0) - slack_s
+        if end_s + cut.seek_s < least_s and not reached and not _is_of_chapters(said, whole_s):
+            missing = f"the source ends after {_s(end_s + cut.seek_s)} of {_s(whole_s)}"
     fault = said.fault
+    if reached and fault is not None and fault.cause != "engine":
+        fault = None  # what is wrong comes after the part
     if is_web and fault is not None and fault.cause == "unknown":
         fault = None  # ffmpeg says so at the end of a whole answer too that declares no length
     if fault is not None:
         if fault.cause == "engine":
             raise VerificationError(f"the output is not whole: {fault.text}", cause="engine")
         begins = missing or f"the source is not whole; it was read up to {_s(end_s)}"
-        cause = fault.cause if fault.cause == "source_away" else cut
+        cause = fault.cause if fault.cause == "source_away" else whose
         raise VerificationError(f"{begins}: {fault.text}", cause=cause)
     if missing:
-        raise VerificationError(missing, cause=cut)
+        raise VerificationError(missing, cause=whose)
     # One packet has no gaps: it is a still picture.
     seen = [t for t in scan.tracks.values() if t.kind in {"video", "audio"} and t.packets > 1]
-    if any(track.corrupt and track.since_corrupt < _LAST for track in seen):
+    if not reached and any(track.corrupt and track.since_corrupt < _LAST for track in seen):
         raise VerificationError(
-            f"the source was cut off after {_s(end_s)}: its last packets are incomplete", cause=cut
+            f"the source was cut off after {_s(end_s)}: its last packets are incomplete",
+            cause=whose,
         )
     corrupt = said.damaged + sum(track.corrupt for track in seen)
     if seen and corrupt and all(track.gap_s > _HOLE_S for track in seen):
         hole_s = min(track.gap_s for track in seen)
         raise VerificationError(
-            f"the source has a hole: {_s(hole_s)} are missing where it is damaged", cause=cut
+            f"the source has a hole: {_s(hole_s)} are missing where it is damaged", cause=whose
         )
 
 
@@ -99,7 +109,23 @@ def _is_of_chapters(said: Messages, whole_s: float) -> bool:
     return "mp4" in said.format and said.chapters_end_s > whole_s - _CHAPTERS_SLACK_S
 
 
-def check_output(said: Messages, scan: PacketScan, of: Messages, output: PacketScan) -> None:
+def reaches_end(scan: PacketScan, cut: Cut) -> bool:
+    """Whether all that was read goes as far as the end of a part that ends before the source."""
+    return cut.ends_s is not None and scan.end_s >= cut.ends_s - _SLACK_S
+
+
+def begins_in_time(said: Messages, scan: PacketScan, film: int, cut: Cut) -> bool:
+    """Whether the film was read from where the part begins, or before."""
+    found = [scan.tracks[stream] for source, stream in _scanned(said) if source == film
+             and stream in scan.tracks]  # fmt: skip
+    return not cut.seek_s or any(
+        track.first_s is not None and track.first_s <= cut.run_up_s + _SLACK_S for track in found
+    )
+
+
+def check_output(
+    said: Messages, scan: PacketScan, of: Messages, output: PacketScan, cut: Cut = WHOLE
+) -> None:
     """Raise `VerificationError` if a stream of the output ends before that which it was made of.
 
     `said` and `scan` are of the source, `of` and `output` of the output when it was read.
@@ -111,6 +137,7 @@ def check_output(said: Messages, scan: PacketScan, of: Messages, output: PacketS
         raise VerificationError("the output has no video that can be read", cause="engine")
     # The muxer may have moved all times: what begins first in both is taken to be the same moment.
     begins = min((max(track.first_s, 0) for track, _ in pairs if track.first_s is not None))
+    begins = max(begins, cut.run_up_s)
     began = min((track.first_s for _, track in pairs if track.first_s is not None), default=0.0)
     for source, made in pairs:
         end_s = 0.0 if made.end_s is None else made.end_s - began

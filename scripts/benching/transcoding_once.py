@@ -48,8 +48,8 @@ async def _command(ffmpeg: Ffmpeg, source: Path, output: Path) -> list[str]:
     opening += ["-i", f"file:{source}"]
     access = Access([str(source)], output.absolute().parent)
     found = await inspected(Run(opening, ffmpeg.sandbox, access), tries_sound=True)
-    codec, encoder = ffmpeg.encoders[CODEC]
-    encoding = encoding_of(found.source, found.film, codec, encoder, ffmpeg.abilities, found.light)
+    target = ffmpeg.target(CODEC)
+    encoding = encoding_of(found.source, found.film, target, ffmpeg.abilities, found.light)
     return [*opening, *encoding.options, "-y", f"file:{output}"]
 
 

@@ -70,10 +70,52 @@ async def test_a_directory_may_be_a_file_url(name: str, tmp_path: Path, output: 
     assert named_in(folder) == ["job-1.mp4"]
 
 
-async def test_an_output_replaces_one_of_the_same_name(tmp_path: Path, output: Path) -> None:
-    (tmp_path / "job-1.mp4").write_text("old")
-    await delivery_to(str(tmp_path)).deliver(output, "job-1.mp4", MP4)
-    assert (tmp_path / "job-1.mp4").read_bytes() == VIDEO
+@pytest.mark.parametrize(
+    ("there", "becomes"),
+    [
+        ([], "film.mp4"),
+        (["film.mp4"], "film-job-1.mp4"),
+        (["film.mp4", "film-job-1.mp4"], "film-job-1-2.mp4"),
+    ],
+)
+async def test_an_output_replaces_no_other_file(
+    there: list[str], becomes: str, tmp_path: Path, output: Path
+) -> None:
+    folder = tmp_path / "outputs"
+    delivery = delivery_to(str(folder))
+    for name in there:
+        (folder / name).write_text("precious")
+    url = await delivery.deliver(output, "film-job-1.mp4", MP4, "film.mp4")
+    assert url == (folder / becomes).as_uri()
+    assert (folder / becomes).read_bytes() == VIDEO
+    assert {(folder / name).read_text() for name in there} <= {"precious"}
+    await delivery.discard(url)
+    assert named_in(folder) == sorted(there)
+
+
+async def test_of_two_outputs_at_once_each_has_a_file(tmp_path: Path, output: Path) -> None:
+    other = output.with_name("other.mp4")
+    other.write_bytes(b"another")
+    delivery = delivery_to(str(tmp_path / "outputs"))
+    urls = await asyncio.gather(
+        delivery.deliver(output, "film-a-1.mp4", MP4, "film.mp4"),
+        delivery.deliver(other, "film-b-1.mp4", MP4, "film.mp4"),
+    )
+    assert len(set(urls)) == 2
+    contents = [path.read_bytes() for path in (tmp_path / "outputs").iterdir()]
+    assert sorted(map(len, contents)) == [7, len(VIDEO)]
+
+
+@pytest.mark.parametrize("taken", [False, True])
+async def test_an_output_that_was_moved_before_its_engine_died_is_found_again(
+    taken: bool, tmp_path: Path, output: Path
+) -> None:
+    folder = tmp_path / "outputs"
+    delivery = delivery_to(str(folder))
+    if taken:
+        (folder / "film.mp4").write_text("another's")
+    first = await delivery.deliver(output, "film-job-1.mp4", MP4, "film.mp4")
+    assert await delivery.deliver(output, "film-job-1.mp4", MP4, "film.mp4") == first
 
 
 async def test_an_output_crosses_file_systems(

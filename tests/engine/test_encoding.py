@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from dispatcher.engine.codecs import CODECS, Codec, Encoder
+from dispatcher.engine.codecs import CODECS, Codec, Encoder, Target
 from dispatcher.engine.encoding import Abilities, Encoding, NoFilmError, encoding_of
 from dispatcher.engine.ffmpeg_errors import FfmpegError
 from dispatcher.engine.streams import Source, Stream
+from dispatcher.recipes import Recipe
 
 ABLE = Abilities(
     frozenset({"zscale", "tonemap"}),
@@ -40,12 +41,17 @@ def named(name: str) -> Codec:
 
 
 def encoded(
-    codec: str, *streams: Stream, abilities: Abilities = ABLE, encoder: Encoder | None = None
+    codec: str,
+    *streams: Stream,
+    abilities: Abilities = ABLE,
+    encoder: Encoder | None = None,
+    recipe: Recipe | None = None,
 ) -> Encoding:
     row = named(codec)
     taken = next((it for it in streams if it.kind == "video"), None)
     source = Source(demuxer="mov", streams=streams)
-    return encoding_of(source, taken, row, encoder or row.encoders[0], abilities)
+    target = Target(row, encoder or row.encoders[0], recipe or Recipe())
+    return encoding_of(source, taken, target, abilities)
 
 
 def value(encoding: Encoding, option: str) -> str:
@@ -127,8 +133,8 @@ def test_a_track_that_can_not_be_decoded_is_left_out_and_named(track: Stream) ->
     found = encoded("h264", FILM, track, sound("mono", 2))
     assert maps(found) == ["0:0", "0:2"]
     assert value(found, "-c:a:0") == "aac"
-    [change] = found.changes
-    assert change.startswith("audio stream 1 left out: ")
+    [told] = found.left_out
+    assert told.startswith("audio stream 1: ")
 
 
 # Subtitles, attachments and the rest
@@ -148,20 +154,19 @@ def test_subtitles_go_along_where_the_container_has_a_place_for_them(
 ) -> None:
     found = encoded(codec, FILM, text(subtitle, language="fre"))
     if becomes is None:
-        place = named(codec).suffix.removeprefix(".")
-        left_out = f"subtitle stream 2 (fre) left out: {subtitle} has no place in {place}"
-        assert found.changes == [left_out]
+        place = named(codec).container
+        assert found.left_out == [f"subtitle stream 2 (fre): {subtitle} has no place in {place}"]
     else:
-        assert (value(found, "-c:s:0"), found.changes) == (becomes, [])
+        assert (value(found, "-c:s:0"), found.left_out) == (becomes, [])
 
 
 def test_a_cover_and_data_are_left_out_and_named_but_not_what_ffmpeg_makes_anew() -> None:
     cover = film(index=3, dispositions=frozenset({"attached pic"}))
     code = Stream(index=4, kind="data", codec="none", tag="tmcd")
     places = Stream(index=5, kind="data", codec="bin_data", tag="gpmd")
-    assert encoded("h264", FILM, cover, code, places).changes == [
-        "video stream 3 left out: it is a cover picture",
-        "data stream 5 left out: bin_data is neither picture, sound nor text",
+    assert encoded("h264", FILM, cover, code, places).left_out == [
+        "video stream 3: it is a cover picture",
+        "data stream 5: bin_data is neither picture, sound nor text",
     ]
 
 
@@ -280,7 +285,7 @@ def test_an_encoder_of_8_bits_in_the_row_of_a_10_bit_codec_gets_standard_light()
     bright = film(pixels="yuv420p10le", colours=PQ)
     found = encoded("hevc", bright, encoder=named("hevc").encoders[1])
     assert "tonemap" in filters(found)
-    assert found.changes[0] == "encoded with libkvazaar's own quality, as libx265 is not there"
+    assert found.changes[0] == "encoded with libkvazaar, as libx265 is not there"
 
 
 def test_dolby_vision_with_colours_of_its_own_fails_and_says_what_to_do() -> None:

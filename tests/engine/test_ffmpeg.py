@@ -10,7 +10,8 @@ from typing import Final
 import imageio_ffmpeg
 import pytest
 
-from dispatcher.engine.codecs import CODECS, media_type_of
+from dispatcher.engine.codecs import CODECS
+from dispatcher.engine.containers import CONTAINERS, media_type_of
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, FfmpegMissingError, find_ffmpeg
 from tests.support.engines import program
 from tests.support.media import FFMPEG
@@ -117,9 +118,10 @@ def test_no_two_codecs_share_a_name() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_files_with_the_same_suffix_have_the_same_media_type() -> None:
-    for codec in CODECS:
-        assert media_type_of(codec.suffix) == codec.container.media_type, codec.names
+def test_the_containers_have_suffixes_of_their_own() -> None:
+    assert [it.name for it in CONTAINERS.values()] == list(CONTAINERS)
+    assert media_type_of(".mkv") == "video/x-matroska"
+    assert media_type_of(".unknown") == "application/octet-stream"
 
 
 # Trying it

@@ -48,7 +48,7 @@ async def test_an_output_goes_to_a_server_whose_password_is_in_no_log(
         async with at_work(server.url, ffmpeg, tmp_path, output=output):
             submitted = await dispatcher.submit(f"{origin.url}/clip.mp4", "mpeg4")
             job = await final(dispatcher, submitted.job_id)
-    assert job.output_url == f"{store.url}/out/{job.job_id}-1.mp4?sig=***"
+    assert job.output_url == f"{store.url}/out/clip-{job.job_id}-1.mp4?sig=***"
     assert store.asked[0].target.endswith(f"?sig={SIGNATURE}")
     for secret in (SECRET, SIGNATURE):
         assert secret.encode() not in content_of(server.db)

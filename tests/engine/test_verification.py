@@ -88,10 +88,11 @@ async def test_what_was_wrong_with_a_source_that_is_whole_is_told(
     each_ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     source = make_good("damaged ts", tmp_path)
-    remarks = await each_ffmpeg.transcode(local(source), "mpeg4", tmp_path / "output")
-    assert any(remark.startswith("damaged packets or frames: ") for remark in remarks), remarks
+    told = await each_ffmpeg.transcode(local(source), "mpeg4", tmp_path / "output")
+    assert any(it.startswith("damaged packets or frames: ") for it in told.warnings), told
     clean = make_mp4(tmp_path / "clean.mp4")
-    assert await each_ffmpeg.transcode(local(clean), "mpeg4", tmp_path / "output") == []
+    told = await each_ffmpeg.transcode(local(clean), "mpeg4", tmp_path / "output")
+    assert told.warnings == ()
 
 
 # What is not
@@ -156,8 +157,8 @@ async def test_pictures_that_can_not_be_decoded_are_told(
     data = bytearray(source.read_bytes())
     data[len(data) * 4 // 10 : len(data) * 6 // 10] = bytes(len(data) // 5)
     source.write_bytes(data)
-    remarks = await each_ffmpeg.transcode(local(source), "mpeg4", tmp_path / "output")
-    assert any(re.match(r"pictures that could not be decoded: 2\d of 100", it) for it in remarks)
+    told = (await each_ffmpeg.transcode(local(source), "mpeg4", tmp_path / "output")).warnings
+    assert any(re.match(r"pictures that could not be decoded: 2\d of 100", it) for it in told)
 
 
 async def test_without_verification_a_cut_source_passes(

@@ -1,0 +1,86 @@
+"""A part of a source, for a recipe's clip: what ffmpeg reads of it, and what it leaves away.
+
+ffmpeg begins to read at the key frame before the part, and throws away what it decodes before its
+first frame. Where a format has no index, ffmpeg may land after that key frame. Of such a source it
+is told to begin earlier, and filters cut off the rest.
+"""
+
+from typing import Final, NamedTuple
+
+from dispatcher.engine.ffmpeg_errors import FfmpegError
+from dispatcher.engine.streams import Source
+from dispatcher.recipes import Clip
+
+__all__ = ["WHOLE", "Cut", "cut_of"]
+
+_INDEXED: Final = frozenset({"mov", "matroska", "avi", "ogg"})
+_RUN_UP_S: Final = 30.0
+"""More than most films have between two key frames."""
+
+
+class Cut(NamedTuple):
+    """From where ffmpeg reads, where the part begins after that, and how long it is, in seconds.
+
+    `length_s` is `None` if it ends with the source.
+    """
+
+    seek_s: float = 0.0
+    run_up_s: float = 0.0
+    length_s: float | None = None
+
+    @property
+    def ends_s(self) -> float | None:
+        """Where the part ends, in the time of what is read."""
+        return None if self.length_s is None else self.run_up_s + self.length_s
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the part begins with the source."""
+        return self.seek_s + self.run_up_s <= 0
+
+    @property
+    def input_options(self) -> list[str]:
+        """The options before the input."""
+        begins = ["-ss", _text(self.seek_s)] if self.seek_s else []
+        return begins if self.ends_s is None else [*begins, "-t", _text(self.ends_s)]
+
+    @property
+    def options(self) -> list[str]:
+        """The options of the output: the chapters after the part would be in it without them."""
+        return [] if self.length_s is None or self.run_up_s else ["-t", _text(self.length_s)]
+
+    @property
+    def picture_filters(self) -> list[str]:
+        """The filters that leave away what comes before the part."""
+        at = _text(self.run_up_s)
+        return [f"trim=start={at}", f"setpts=PTS-{at}/TB"] if self.run_up_s else []
+
+    @property
+    def sound_filters(self) -> list[str]:
+        """The same for sound."""
+        at = _text(self.run_up_s)
+        return [f"atrim=start={at}", f"asetpts=PTS-{at}/TB"] if self.run_up_s else []
+
+
+WHOLE: Final = Cut()
+
+
+def cut_of(clip: Clip, source: Source, *, from_start: bool = False) -> Cut:
+    """Return how a clip is cut out of a source; `from_start` without seeking.
+
+    Raises `FfmpegError` if the source ends before the clip begins.
+    """
+    if source.duration_s is not None and clip.from_s and clip.from_s >= source.duration_s:
+        raise FfmpegError(
+            f"the recipe's clip begins at {clip.from_s:g} s, and the source ends after "
+            f"{source.duration_s:g} s",
+            cause="source_bad",
+        )
+    run_up_s = 0.0 if source.demuxer.partition(",")[0] in _INDEXED else _RUN_UP_S
+    seek_s = 0.0 if from_start else max(0.0, clip.from_s - run_up_s)
+    length_s = None if clip.to_s is None else clip.to_s - clip.from_s
+    return Cut(seek_s, clip.from_s - seek_s, length_s)
+
+
+def _text(seconds: float) -> str:
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")

@@ -1,0 +1,109 @@
+"""Search for the lowest quality of an encoder that reaches a score, by as few trials as possible.
+
+A place is an index into the qualities of an encoder, the best first: for most the CRF. What score
+to expect at each is known of other films. A film is as if it were so many places easier or harder,
+which trials tell; between two of them that is taken to change evenly.
+
+Laws:
+- No place is tried twice, and none that is not there.
+- A search ends after `MOST_TRIALS`, whatever the scores are: also if they rise where they should
+  fall, or are all the same.
+- What is found has been tried.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from math import log
+from typing import Final
+
+__all__ = ["MOST_TRIALS", "NEAR", "found_place", "next_place"]
+
+MOST_TRIALS: Final = 6
+NEAR: Final = 0.4
+"""A score that differs by no more from what was asked for needs no further trial."""
+
+
+def next_place(expected: Sequence[float], tried: Mapping[int, float], target: float) -> int | None:
+    """Return the place to try next; `None` if there is no need.
+
+    `expected` has the expected score of each place, and `tried` the scores so far.
+    """
+    if not expected:
+        return None
+    last = len(expected) - 1
+    goal = _place_of(expected, target)
+    if not tried:
+        return min(max(round(goal), 0), last)
+    if len(tried) >= MOST_TRIALS or any(abs(it - target) <= NEAR for it in tried.values()):
+        return None
+    enough, short = _bracket(tried, target)
+    last_is_short = [*tried.values()][-1] < target
+    if enough is not None and short is not None:
+        if short - enough == 1:
+            return None
+        # The end that stays while the other moves counts less and less, as in the Illinois method.
+        stayed = 1 / (1 << (_again(tried, target) - 1))
+        left = (_bent(tried[enough]) - _bent(target)) * (stayed if last_is_short else 1)
+        right = (_bent(target) - _bent(tried[short])) * (1 if last_is_short else stayed)
+        part = left / (left + right) if left + right > 0 else 0.5
+        return min(max(round(enough + part * (short - enough)), enough + 1), short - 1)
+    if enough is not None:
+        stride = _stride(goal - _place_of(expected, tried[enough]), tried)
+        return min(enough + stride, last) if enough < last else None
+    if short is not None:
+        stride = _stride(_place_of(expected, tried[short]) - goal, tried)
+        return max(short - stride, 0) if short > 0 else None
+    return None
+
+
+def found_place(tried: Mapping[int, float], target: float) -> int:
+    """Return the place, of those that were tried, whose score is nearest to the target.
+
+    To miss it counts twice.
+    """
+
+    def distance(place: int) -> float:
+        above = tried[place] - target
+        return above if above >= 0 else -2 * above
+
+    # Of equal scores the one that takes fewer bits.
+    return min(sorted(tried, reverse=True), key=distance)
+
+
+def _bracket(tried: Mapping[int, float], target: float) -> tuple[int | None, int | None]:
+    """Return the last place that reaches the target, before the first that does not."""
+    short = min((place for place, score in tried.items() if score < target), default=None)
+    enough = (
+        place
+        for place, score in tried.items()
+        if score >= target and (short is None or place < short)
+    )
+    return max(enough, default=None), short
+
+
+def _again(tried: Mapping[int, float], target: float) -> int:
+    """Return how many trials in a row, up to the last, were on the same side of the target."""
+    sides = [score >= target for score in tried.values()]
+    return next((n for n, it in enumerate(reversed(sides)) if it != sides[-1]), len(sides))
+
+
+def _stride(places: float, tried: Mapping[int, float]) -> int:
+    """Return how far to go beyond all that was tried: farther each time."""
+    if len(tried) == 1:
+        return max(1, round(places * 1.25))
+    return max(1 << len(tried), round(places * 2))
+
+
+def _bent(score: float) -> float:
+    """Return a score on a scale on which it falls about evenly from place to place."""
+    return log((score + 1) / (101 - score))
+
+
+def _place_of(expected: Sequence[float], score: float) -> float:
+    """Return where a score is expected, between places too; beyond the ends a place for a point."""
+    if score >= expected[0]:
+        return expected[0] - score
+    for place, (above, below) in enumerate(pairwise(expected)):
+        if score >= below:
+            return place + (above - score) / (above - below) if above > below else place
+    return len(expected) - 1 + expected[-1] - score
