@@ -139,6 +139,7 @@ _OPENH264_ANCHORS: Final = (
     *((98.2, 14.0), (96.9, 20.0), (93.3, 26.0), (86.0, 32.0), (72.6, 38.0), (54.8, 44.0)),
     (29.4, 51.0),
 )
+_KVAZAAR_ANCHORS: Final = (*((98.4, 12.0), (96.9, 20.0), (92.2, 26.0), (79.9, 32.0), (62.5, 38.0)),)
 _THEORA_ANCHORS: Final = (
     *((97.7, 10.0), (97.2, 9.0), (96.7, 8.0), (95.7, 7.0), (90.3, 5.0), (81.5, 3.0)),
     *((67.7, 1.0), (59.0, 0.0)),
@@ -193,7 +194,7 @@ CODECS: Final = (
                     _preset("-preset", *_X26X), pixels=_ALL_CHROMA,
                     params=("-x265-params", "log-level=error")),
             Encoder("libkvazaar",
-                    Rate(("-kvazaar-params", "qp={}"), 28, ((98.0, 12.0), (20.0, 51.0)),
+                    Rate(("-kvazaar-params", "qp={}"), 28, _KVAZAAR_ANCHORS,
                          is_crf=False, bits=_BITS_ONLY),
                     note="libkvazaar, as libx265 is not there"),
         ),

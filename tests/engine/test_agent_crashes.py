@@ -56,7 +56,7 @@ async def test_killed_in_work_it_does_the_job_anew_in_the_same_attempt(
             job = await final(dispatcher, submitted.job_id)
     assert (job.status, job.attempt, job.retries) == ("completed", 1, 0)
     assert happened(server.db, "job_assigned") == happened(server.db, "job_completed") == 1
-    assert left_in(tmp_path) == [f"outputs/plain-{job.job_id}.mp4"]
+    assert left_in(tmp_path) == [f"outputs/clip-{job.job_id}.mp4"]
 
 
 async def test_killed_after_ffmpeg_it_delivers_what_ffmpeg_made(
@@ -109,7 +109,7 @@ async def test_killed_after_the_delivery_it_reports_the_output(
     assert (job.status, job.attempt, job.retries) == ("completed", 1, 0)
     assert len(origin.asked) == 2
     assert happened(server.db, "job_completed") == 2
-    names = sorted(f"outputs/plain-{one.job_id}.mp4" for one in (submitted, following))
+    names = sorted(f"outputs/clip-{one.job_id}.mp4" for one in (submitted, following))
     assert left_in(tmp_path) == names
 
 
