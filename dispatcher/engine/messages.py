@@ -36,7 +36,7 @@ _STREAM: Final = re.compile(r"\s*Stream #0:(\d+)(?:[\[(][^:]*)?: (Video|Audio|Su
 _SIZE: Final = re.compile(r", \d{2,}x\d+")
 _CHAPTER: Final = re.compile(r"\s*Chapter #0:\d+: start -?[\d.]+, end (\d+(?:\.\d+)?)")
 _MAPPED: Final = re.compile(r"\s*Stream #0:(\d+) -> #(\d+):(\d+)")
-_SHOWN: Final = "[Parsed_showinfo_"
+_SHOWN: Final = ("[Parsed_showinfo_", "[Parsed_scdet_")
 _BY_BIT_RATE: Final = "Estimating duration from bitrate"
 _NO_LENGTH: Final = "18446744073709551615"  # ffmpeg's "should be" where a server gives no length
 

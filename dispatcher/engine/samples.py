@@ -15,13 +15,13 @@ from dispatcher.engine.ffmpeg_errors import FfmpegError
 from dispatcher.engine.running import Run, run
 from dispatcher.engine.windows import Window, is_sampled, windows_of
 
-__all__ = ["Film", "Part", "Sample", "Samples", "Scale", "samples_of"]
+__all__ = ["Film", "Part", "Sample", "Samples", "Scale", "part_done", "samples_of"]
 
 _LOOKED_AT_S: Final = 900.0
 """In a film that is not longer, cuts are looked for. A longer one has windows enough."""
-_CUT: Final = 0.3
-"""How much a picture differs from the last, by ffmpeg's filter `select`, if a scene begins."""
-_SHOWN_AT: Final = re.compile(r"\bn: *\d+ pts: *-?\d+ pts_time: *(-?\d+(?:\.\d+)?)")
+_CUT: Final = 6
+"""How much a picture differs from the last, by ffmpeg's filter `scdet`, if a scene begins."""
+_CUT_AT: Final = re.compile(r"lavfi\.scd\.time: *(\d+(?:\.\d+)?)")
 _LOSSLESS: Final = ("-c:v", "ffv1", "-level", "3", "-g", "1", "-an", "-sn", "-dn", "-f", "matroska")
 
 
@@ -87,21 +87,42 @@ class Samples(NamedTuple):
             path.unlink(missing_ok=True)
 
 
-async def samples_of(reading: Run, film: Film, part: Part) -> Samples:
+async def samples_of(
+    reading: Run, film: Film, part: Part, progress: Callable[[float], None]
+) -> Samples:
     """Make the samples in the folder in which a run that opens the source may write.
 
-    Raises `FfmpegError` if there is no picture in any.
+    `progress` is called with the part that is done, from 0 to 1. Raises `FfmpegError` if there is
+    no picture in any window.
     """
-    cuts = await _cuts_in(reading, film, part) if is_sampled(part.length_s) else []
+    cuts = []
+    if is_sampled(part.length_s):
+        cuts = await _cuts_in(reading, film, part, lambda done: progress(done / 2))
     windows = windows_of(part.length_s, cuts, part.from_s)
-    found = [await _sampled(reading, film, it, number) for number, it in enumerate(windows)]
-    parts = [it for it in found if it is not None]
+    parts: list[Sample] = []
+    for number, window in enumerate(windows):
+        progress(0.5 + number / len(windows) / 2)
+        if sample := await _sampled(reading, film, window, number):
+            parts.append(sample)
     if not parts:
         raise FfmpegError("no picture could be sampled to search for the VMAF score")
     return Samples.of(parts, "samples.ffconcat")
 
 
-async def _cuts_in(reading: Run, film: Film, part: Part) -> list[float]:
+def part_done(length_s: float, progress: Callable[[float], None]) -> Callable[[str], None]:
+    """Return what reads ffmpeg's own lines of progress, and tells the part of a length."""
+
+    def on_line(line: str) -> None:
+        name, _, value = line.partition("=")
+        if name == "out_time_us" and value.isdecimal() and length_s > 0:
+            progress(min(1.0, int(value) / 1_000_000 / length_s))
+
+    return on_line
+
+
+async def _cuts_in(
+    reading: Run, film: Film, part: Part, progress: Callable[[float], None]
+) -> list[float]:
     """Return when scenes begin, in seconds from where the part does; none of a long film.
 
     All of it is decoded, but for what can be skipped without missing a cut.
@@ -114,14 +135,14 @@ async def _cuts_in(reading: Run, film: Film, part: Part) -> list[float]:
         *(("-ss", f"{part.from_s:g}") if part.from_s else ()),
         *("-t", f"{part.length_s:g}"),
     )
-    look = ("-filter:v:0", rf"select=gt(scene\,{_CUT}),showinfo=checksum=0", "-an", "-sn", "-dn")
+    look = ("-filter:v:0", f"scdet=threshold={_CUT}", "-an", "-sn", "-dn")
     ran = await run(
         opening._replace(
             command=[*opening.command, "-map", film.stream, *look, "-f", "null", "-"],
-            on_line=lambda _: None,
+            on_line=part_done(part.length_s, progress),
         )
     )
-    return [float(found[1]) for found in _SHOWN_AT.finditer(ran.report)]
+    return [float(found[1]) for found in _CUT_AT.finditer(ran.report)]
 
 
 async def _sampled(reading: Run, film: Film, window: Window, number: int) -> Sample | None:

@@ -19,14 +19,21 @@ from typing import Final
 __all__ = ["MOST_TRIALS", "NEAR", "found_place", "next_place"]
 
 MOST_TRIALS: Final = 6
-NEAR: Final = 0.4
+_MOST_STEEP: Final = 2.5
+NEAR: Final = 0.5
 """A score that differs by no more from what was asked for needs no further trial."""
 
 
-def next_place(expected: Sequence[float], tried: Mapping[int, float], target: float) -> int | None:
+def next_place(
+    expected: Sequence[float],
+    tried: Mapping[int, float],
+    target: float,
+    hint: tuple[int, float] | None = None,
+) -> int | None:
     """Return the place to try next; `None` if there is no need.
 
-    `expected` has the expected score of each place, and `tried` the scores so far.
+    `expected` has the expected score of each place, and `tried` the scores so far, in their order.
+    `hint` is a place with a score that is only about right, from before all of them.
     """
     if not expected:
         return None
@@ -47,11 +54,12 @@ def next_place(expected: Sequence[float], tried: Mapping[int, float], target: fl
         right = (_bent(target) - _bent(tried[short])) * (1 if last_is_short else stayed)
         part = left / (left + right) if left + right > 0 else 0.5
         return min(max(round(enough + part * (short - enough)), enough + 1), short - 1)
+    steep = _steepness(expected, [*([] if hint is None else [hint]), *tried.items()])
     if enough is not None:
-        stride = _stride(goal - _place_of(expected, tried[enough]), tried)
+        stride = max(1, round(steep * (goal - _place_of(expected, tried[enough]))))
         return min(enough + stride, last) if enough < last else None
     if short is not None:
-        stride = _stride(_place_of(expected, tried[short]) - goal, tried)
+        stride = max(1, round(steep * (_place_of(expected, tried[short]) - goal)))
         return max(short - stride, 0) if short > 0 else None
     return None
 
@@ -87,11 +95,18 @@ def _again(tried: Mapping[int, float], target: float) -> int:
     return next((n for n, it in enumerate(reversed(sides)) if it != sides[-1]), len(sides))
 
 
-def _stride(places: float, tried: Mapping[int, float]) -> int:
-    """Return how far to go beyond all that was tried: farther each time."""
-    if len(tried) == 1:
-        return max(1, round(places * 1.25))
-    return max(1 << len(tried), round(places * 2))
+def _steepness(expected: Sequence[float], trials: Sequence[tuple[int, float]]) -> float:
+    """Return how many places the film takes for a change that is expected of one.
+
+    The last two trials tell; one tells nothing.
+    """
+    if len(trials) < 2:  # noqa: PLR2004 - a line takes two points
+        return 1.25
+    (place, score), (later, other) = trials[-2:]
+    change = _place_of(expected, other) - _place_of(expected, score)
+    if change * (later - place) <= 0:
+        return _MOST_STEEP
+    return min(max((later - place) / change, 0.5), _MOST_STEEP)
 
 
 def _bent(score: float) -> float:

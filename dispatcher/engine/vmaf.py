@@ -22,7 +22,7 @@ from dispatcher.engine.ffmpeg_errors import FfmpegError
 from dispatcher.engine.inspection import Inspected
 from dispatcher.engine.rates import Rate
 from dispatcher.engine.running import Run, run
-from dispatcher.engine.samples import Film, Part, Samples, Scale, samples_of
+from dispatcher.engine.samples import Film, Part, Samples, Scale, part_done, samples_of
 from dispatcher.engine.sandbox import Access, Sandbox
 from dispatcher.engine.searching import MOST_TRIALS, found_place, next_place
 from dispatcher.engine.timing import rate_of
@@ -101,20 +101,21 @@ async def search(
     the part that is done, from 0 to 1. If no number reaches the score, the nearest is found, with a
     warning. Raises `FfmpegError` if the film can't be sampled or encoded.
     """
-    samples = await samples_of(reading, film, part)
-    steps = 2 * MOST_TRIALS + 3
-    progress(1 / steps)
+    steps = MOST_TRIALS + 2
+    samples = await samples_of(reading, film, part, _share(progress, 0, steps))
     few = samples.few()
     tried: dict[int, float] = {}
+    hint: tuple[int, float] | None = None
     place = next_place(film.scale.expected, tried, target)
     if place is not None and 1 < len(few.parts) < len(samples.parts):
-        first = await _trial(reading, film, few, place)
-        place = next_place(film.scale.expected, {place: first}, target) or place
+        hint = place, await _trial(reading, film, few, place, _share(progress, 1, steps))
+        begin = next_place(film.scale.expected, dict([hint]), target)
+        place = place if begin is None else begin
     few.listed.unlink()
     while place is not None:
-        progress((2 * len(tried) + 3) / steps)
-        tried[place] = await _trial(reading, film, samples, place)
-        place = next_place(film.scale.expected, tried, target)
+        told = _share(progress, 2 + len(tried), steps)
+        tried[place] = await _trial(reading, film, samples, place, told)
+        place = next_place(film.scale.expected, tried, target, hint)
     samples.remove()
     place = found_place(tried, target)
     return Found(
@@ -138,28 +139,42 @@ async def can_score(path: Path, sandbox: Sandbox, folder: Path) -> bool:
     return bool(scores) and min(scores) >= _PROVEN
 
 
-async def _trial(reading: Run, film: Film, samples: Samples, place: int) -> float:
+async def _trial(
+    reading: Run, film: Film, samples: Samples, place: int, progress: Callable[[float], None]
+) -> float:
     """Encode samples at a place of the scale, and score the result."""
     made, log = (samples.listed.with_name(name) for name in ("trial.mkv", "scores.csv"))
     # By an even rate: windows have no common time, and a trial is to keep all frames.
     rate = f"{film.fps:g}"
     original = [*_OURS, "-r", rate, "-f", "concat", "-i", f"file:{samples.listed}"]
 
-    async def ffmpeg(*arguments: str) -> None:
+    length_s = sum(it.frames for it in samples.parts) / film.fps
+
+    async def ffmpeg(*arguments: str, on_line: Callable[[str], None]) -> None:
         command = [reading.command[0], *_COMMAND, "-progress", "pipe:1", *arguments]
         access = Access(folder=reading.access.folder).to(film.device)
-        await run(Run(command, reading.sandbox, access, stall_s=reading.stall_s))
+        await run(Run(command, reading.sandbox, access, on_line=on_line, stall_s=reading.stall_s))
 
     encoder = film.encoder(film.scale.numbers[place])
     passed = ("-map", "0:v:0", *encoder, "-fps_mode", "passthrough")
-    await ffmpeg(*original, *passed, "-f", "matroska", f"file:{made}")
-    scoring = _scoring(os.cpu_count() or 1, log)
-    await ffmpeg(*_OURS, "-i", f"file:{made}", *original, *scoring)
+    await ffmpeg(
+        *(*original, *passed, "-f", "matroska", f"file:{made}"),
+        on_line=part_done(length_s, lambda done: progress(done / 2)),
+    )
+    await ffmpeg(
+        *(*_OURS, "-i", f"file:{made}", *original, *_scoring(os.cpu_count() or 1, log)),
+        on_line=part_done(length_s, lambda done: progress(0.5 + done / 2)),
+    )
     try:
         return _mean(_scores_in(log), [it.frames for it in samples.parts])
     finally:
         made.unlink(missing_ok=True)
         log.unlink(missing_ok=True)
+
+
+def _share(progress: Callable[[float], None], step: int, steps: int) -> Callable[[float], None]:
+    """Return what tells the progress of one step of several."""
+    return lambda done: progress((step + done) / steps)
 
 
 def _scoring(threads: int, log: Path) -> list[str]:

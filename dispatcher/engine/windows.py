@@ -14,10 +14,10 @@ from typing import Final, NamedTuple
 
 __all__ = ["Window", "is_sampled", "windows_of"]
 
-_SHARE: Final = 1 / 10
+_SHARE: Final = 1 / 16
 _MOST_SHARE: Final = 1 / 5
 """The part of a film that is sampled, and the most of a short one."""
-_FEW_S: Final = 3.2
+_FEW_S: Final = 2.8
 _MOST_S: Final = 24.0
 """How much is sampled of a short film, and the most of any."""
 _LEAST_S: Final = 0.4
