@@ -15,10 +15,12 @@ from typing import Any, Final, NamedTuple
 
 from dispatcher.core.legality import breach
 from dispatcher.evidence.findings import Finding, Findings
+from dispatcher.evidence.segments import Piece, changed, pieces
 from dispatcher.evidence.statistics import Statistics
-from dispatcher.log import serialization
+from dispatcher.log import LogError, serialization
 from dispatcher.log.checkpoints import Checkpoint
-from dispatcher.log.merkle import HASH_BYTES, KEPT_LEVEL, Frontier, leaf_hash
+from dispatcher.log.merkle import HASH_BYTES, KEPT_LEVEL, Frontier, Subtree, leaf_hash
+from dispatcher.log.segments import Sealed
 from dispatcher.log.serialization import LogEntry, UndecodableError
 from dispatcher.log.untrusted import READ_ERRORS, Row, UntrustedLog, opened
 from dispatcher.progress import Progress, silent
@@ -97,13 +99,58 @@ class Audit:
                 self._report(change)
             self._subtrees = log.subtrees()
         head = log.head()
-        self._compare_at(0)
-        for done, row in enumerate(log.rows(), 1):
-            self._event(row, has_tree=log.has_tree)
+        self._compare_at(self.tree.size)
+        try:
+            for segment in log.sealed():
+                if segment.upto > self.tree.size:
+                    self._segment(segment, lambda done: progress(done, head))
+        except LogError as error:
+            self._report_at(self.tree.size + 1, str(error))
+        if self.tree.size and head <= self.tree.size:
+            self._report_at(self.tree.size + 1, "missing: at least one event followed the segments")
+        for done, row in enumerate(log.rows(self.tree.size), self.tree.size + 1):
+            self._row(row, has_tree=log.has_tree)
             if done % 1_000 == 0:
                 progress(done, head)
 
-    def _event(self, row: Row, *, has_tree: bool) -> None:
+    def _segment(self, segment: Sealed, progress: Callable[[int], None]) -> None:
+        """Read the events of a segment from its file."""
+        before = len(self.findings)
+        for piece in pieces(self.path, segment):
+            if piece.fault is not None:
+                self._report_at(piece.first, piece.fault, piece.upto)
+                self._is_foldable = False
+                self._grow(piece.root, segment, level=piece.level)
+                self._compare_at(piece.upto)
+                continue
+            self._piece(piece, segment)
+            progress(piece.upto)
+        if len(self.findings) == before and (why := changed(self.path, segment)) is not None:
+            self._report(why)
+
+    def _piece(self, piece: Piece, segment: Sealed) -> None:
+        earliest = []
+        for seq, line in enumerate(piece.lines, piece.first):
+            try:
+                entry = serialization.parse_line(line)
+            except UndecodableError as error:
+                self._report_at(seq, f"its line in {segment} is no event: {error}")
+                self._is_foldable = False
+            else:
+                earliest.append(entry.time)
+                if entry.seq != seq:
+                    self._report_at(seq, f"out of place: its line in {segment} has another seq")
+                    self._is_foldable = False
+                self._fold(entry)
+            completed = self._grow(leaf_hash(line), segment)
+            self._compare_at(seq)
+        if completed.get(Subtree(piece.level, (piece.first - 1) >> piece.level)) != piece.root:
+            what = f"changed: {segment} has another hash for them"
+            self._report_some_of(piece.first, piece.upto, what)
+        if min(earliest, default="") != piece.earliest:
+            self._report(f"{segment} names another earliest time than seq {piece.first} on have")
+
+    def _row(self, row: Row, *, has_tree: bool) -> None:
         if not isinstance(row.seq, int) or row.seq <= self.tree.size:
             at = row.seq if isinstance(row.seq, int) else None
             self.findings.add(Finding("out of place: seq counts 1, 2, 3 …", at, at))
@@ -127,7 +174,10 @@ class Audit:
                     row.seq, "changed: the line and the hash recorded with it don't agree"
                 )
             self._fold(entry)
-        self._grow(leaf, has_tree=has_tree)
+        if has_tree:
+            self._grow(leaf)
+        else:
+            self.tree.append(leaf)
         self._compare_at(row.seq)
 
     def _fold(self, entry: LogEntry) -> None:
@@ -147,17 +197,21 @@ class Audit:
             self._report_at(entry.seq, f"can't be folded: {type(error).__name__}: {error}")
             self._is_foldable = False
 
-    def _grow(self, leaf: bytes, *, has_tree: bool) -> None:
-        completed = self.tree.append(leaf, KEPT_LEVEL)
-        if not has_tree:
-            return
-        for done, root in completed:
+    def _grow(
+        self, appended: bytes, segment: Sealed | None = None, level: int = 0
+    ) -> dict[Subtree, bytes]:
+        """Append to the tree, and compare the subtrees that this completes with those stored."""
+        completed = dict(self.tree.append(appended, 0 if segment else KEPT_LEVEL, level=level))
+        for done, root in completed.items():
+            if segment is not None and segment.contains(done) and done not in self._subtrees:
+                continue
             first, last = (done.number << done.level) + 1, (done.number + 1) << done.level
             kept = self._subtrees.pop(done, None)
             is_reported = any(first <= wrong for wrong, _, _ in self._wrong_subtrees[-1:])
             if kept != root and not is_reported:
                 why = "has no hash" if kept is None else "has another hash"
                 self._wrong_subtrees.append((first, last, why))
+        return completed
 
     def _compare_at(self, seq: int) -> None:
         """Compare the log with the checkpoints up to a seq, and the snapshots and looks at it."""

@@ -14,7 +14,8 @@ from typing import Any, Final
 import pytest
 
 from dispatcher.log import LogError, serialization
-from dispatcher.log.file import SCHEMA_VERSION, check
+from dispatcher.log.file import check
+from dispatcher.log.schema import SCHEMA_VERSION
 from dispatcher.log.serialization import LogEntry
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.state.replay import replay
