@@ -22,12 +22,14 @@ GREETING: Final = (
 class Health(msgspec.Struct, frozen=True):
     """`status` is `ok`, or `read-only` with the `fault` that keeps the log from being written.
 
-    `seq` is that of the newest event.
+    `seq` is that of the newest event. `warning`, if there is one, is what an operator should see
+    to, though all works.
     """
 
     status: str
     seq: int
     fault: str | None = None
+    warning: str | msgspec.UnsetType = msgspec.UNSET
 
 
 @get("/", **declared(needs=NO_KEY, answers={200: str}))
@@ -41,6 +43,7 @@ async def health(request: Request[Any, Any, Any]) -> ASGIApp:
     """Say whether writes are taken. Needs no key."""
     service = service_of(request)
     fault, seq = service.fault, service.projections.seq
+    warning = msgspec.UNSET if service.warning is None else service.warning
     if fault is not None:
-        return json_answer(Health("read-only", seq, fault), status=503)
-    return json_answer(Health("ok", seq))
+        return json_answer(Health("read-only", seq, fault, warning), status=503)
+    return json_answer(Health("ok", seq, warning=warning))

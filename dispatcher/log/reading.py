@@ -54,14 +54,19 @@ class ReadableLog:
         """The segments of the log, oldest first."""
         return self._segments.rows
 
+    @property
+    def sealed_upto(self) -> int:
+        """The seq of the last event in a segment; 0 if there is none."""
+        return self._segments.upto
+
     async def entries(
         self, after: int = 0, upto: int | None = None
     ) -> AsyncGenerator[list[LogEntry], None]:
         """Read pages of entries; see `Log.entries`."""
         upto = self.head if upto is None else min(upto, self.head)
         while after < upto:
-            if after < self._segments.upto:
-                page, after = await self._segments.page(after, self._sealed_upto(upto), PAGE)
+            if after < self.sealed_upto:
+                page, after = await self._segments.page(after, min(upto, self.sealed_upto), PAGE)
                 yield page
                 continue
             async with self._readers.lend() as reader:
@@ -90,10 +95,10 @@ class ReadableLog:
         found = list[LogEntry]()
         left_bytes = at_most_bytes
         while after < upto and len(found) < limit and (left_bytes is None or left_bytes > 0):
-            if after < self._segments.upto:
+            if after < self.sealed_upto:
                 some, after = await self._segments.page(
                     after,
-                    self._sealed_upto(upto),
+                    min(upto, self.sealed_upto),
                     limit - len(found),
                     event_type=event_type,
                     at_most_bytes=left_bytes,
@@ -124,7 +129,7 @@ class ReadableLog:
         left = sorted(seq for seq in set(seqs) if 0 < seq <= self.head)
         while left and (at_most_bytes is None or at_most_bytes > 0):
             wanted = left[:PAGE]
-            if sealed := [seq for seq in wanted if seq <= self._segments.upto]:
+            if sealed := [seq for seq in wanted if seq <= self.sealed_upto]:
                 wanted = sealed
                 some = await self._segments.pick(sealed, at_most_bytes=at_most_bytes)
             else:
@@ -145,7 +150,7 @@ class ReadableLog:
         """Find the last event at a time; see `Log.seq_at`."""
         time = serialization.encode_time(moment)
         while True:
-            sealed_upto = self._segments.upto
+            sealed_upto = self.sealed_upto
             async with self._readers.lend() as reader:
                 rows = await reader.execute_fetchall(
                     "SELECT seq FROM events WHERE time <= ? AND seq > ? AND seq <= ? "
@@ -183,16 +188,13 @@ class ReadableLog:
     async def _open_for_reading(self) -> None:
         async with self._readers.lend() as reader:
             self._segments.add(await read_sealed(reader, self._schema))
-            self.head = await read_head(reader, self.path, self._segments.upto)
+            self.head = await read_head(reader, self.path, self.sealed_upto)
             self._tree = await _readers_tree(self.path, reader, self.head, self._schema)
-
-    def _sealed_upto(self, upto: int) -> int:
-        return min(upto, self._segments.upto)
 
     async def _is_sealed_after(self, reader: aiosqlite.Connection, after: int) -> bool:
         """Look whether an event after this one has been sealed, and so may be in no row."""
-        self._segments.add(await read_sealed(reader, self._schema, self._segments.upto))
-        return self._segments.upto > after
+        self._segments.add(await read_sealed(reader, self._schema, self.sealed_upto))
+        return self.sealed_upto > after
 
     def _check_follows(self, page: Sequence[LogEntry], after: int, upto: int) -> int:
         """Return the seq of a page's last entry. Raises `LogError` unless all are there."""

@@ -141,20 +141,26 @@ class SqliteLog(ReadableLog):
             await self._transact(appending(batch, growth), len(batch) + len(growth.subtrees))
             self.head, self._tree = expected_head + len(batch), growth.frontier
 
-    async def unsealed(self, events: int, margin: int) -> Unsealed | None:
-        """Return the segment of so many events, a power of two, that may be sealed next.
+    def sealable_at(self, events: int) -> int:
+        """Return the seq at which the next segment ends, if segments have so many events.
 
-        `None` if it and `margin` events after it, at least one, are not there yet. A segment has
-        fewer events where the size was changed, until its place in the tree fits.
+        That is a power of two. A segment has fewer where the size was changed, until its place in
+        the tree fits.
         """
-        after = self._segments.upto
-        if after:
-            events = min(events, after & -after)
-        if self.head < after + events + max(margin, 1):
+        after = self.sealed_upto
+        return after + (min(events, after & -after) if after else events)
+
+    async def unsealed(self, events: int, margin: int) -> Unsealed | None:
+        """Return the segment that may be sealed next; see `sealable_at`.
+
+        `None` if it and `margin` events after it, at least one, are not there yet.
+        """
+        after, upto = self.sealed_upto, self.sealable_at(events)
+        if self.head < upto + max(margin, 1):
             return None
-        level = events.bit_length() - 1
+        level = (upto - after).bit_length() - 1
         (root,) = await self.subtree_hashes([Subtree(level, after >> level)])
-        return Unsealed(len(self.sealed), level, after + events, root)
+        return Unsealed(len(self.sealed), level, upto, root)
 
     async def seal(self, row: Sealed) -> None:
         """Make a segment a part of the log, whose file `write_segment` has written."""

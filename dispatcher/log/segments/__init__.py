@@ -22,7 +22,23 @@ import msgspec
 from dispatcher.log import LogError
 from dispatcher.log.merkle import Subtree
 
-__all__ = ["SUFFIX", "Sealed", "SegmentError", "Unsealed", "folder_of"]
+__all__ = [
+    "LEAST_EVENTS",
+    "SEGMENT_EVENTS",
+    "SEGMENT_LEVEL",
+    "SUFFIX",
+    "Sealed",
+    "SegmentError",
+    "Unsealed",
+    "folder_of",
+]
+
+SEGMENT_EVENTS: Final = 1 << 20
+"""Events of a segment, unless the operator sets another number."""
+LEAST_EVENTS: Final = 256
+"""The fewest that a segment can have: the tree keeps the root of no smaller subtree."""
+SEGMENT_LEVEL: Final = 19
+"""zstd's level: the file is a fifth smaller than with 9, and takes a minute and not seconds."""
 
 SUFFIX: Final = ".jsonl.zst"
 
