@@ -22,14 +22,18 @@ GREETING: Final = (
 class Health(msgspec.Struct, frozen=True):
     """`status` is `ok`, or `read-only` with the `fault` that keeps the log from being written.
 
-    `seq` is that of the newest event. `warning`, if there is one, is what an operator should see
-    to, though all works.
+    `seq` is that of the newest event.
     """
 
     status: str
     seq: int
     fault: str | None = None
-    warning: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class HealthWithWarning(Health, frozen=True, kw_only=True):
+    """The same with a `warning`: what an operator should see to, though requests are served."""
+
+    warning: str
 
 
 @get("/", **declared(needs=NO_KEY, answers={200: str}))
@@ -43,7 +47,7 @@ async def health(request: Request[Any, Any, Any]) -> ASGIApp:
     """Say whether writes are taken. Needs no key."""
     service = service_of(request)
     fault, seq = service.fault, service.projections.seq
-    warning = msgspec.UNSET if service.warning is None else service.warning
-    if fault is not None:
-        return json_answer(Health("read-only", seq, fault, warning), status=503)
-    return json_answer(Health("ok", seq, warning=warning))
+    told, status = ("ok", 200) if fault is None else ("read-only", 503)
+    if service.warning is None:
+        return json_answer(Health(told, seq, fault), status=status)
+    return json_answer(HealthWithWarning(told, seq, fault, warning=service.warning), status=status)

@@ -12,6 +12,7 @@ import typer
 
 from dispatcher import __version__
 from dispatcher.cli import (
+    archive,
     audit,
     engine,
     engines,
@@ -53,6 +54,7 @@ for command in (
     audit.audit,
     transfer.export,
     transfer.backup,
+    archive.archive,
     simulate.simulate,
 ):
     app.command()(command)

@@ -41,6 +41,18 @@ class Known(NamedTuple):
     checkpoint: Checkpoint
 
 
+class Start(NamedTuple):
+    """Where an audit begins that trusts a checkpoint for what comes before.
+
+    `tree` is that of the events that are not read. `state` follows from them, or is `None` if it
+    is not known.
+    """
+
+    known: Known
+    tree: Frontier
+    state: State | None
+
+
 class Look(NamedTuple):
     """A comparison to make with the state and the tree as of `seq`."""
 
@@ -52,7 +64,11 @@ class Audit:
     """One pass over a log. Call `run` once, then read `findings`, `notes`, `tree` and the rest."""
 
     def __init__(
-        self, path: Path, checkpoints: Sequence[Known] = (), looks: Sequence[Look] = ()
+        self,
+        path: Path,
+        checkpoints: Sequence[Known] = (),
+        looks: Sequence[Look] = (),
+        start: Start | None = None,
     ) -> None:
         self.path = path.resolve()
         self.findings = Findings()
@@ -69,6 +85,10 @@ class Audit:
         self._wrong_checkpoints: list[Known] = []
         self._vouched: Known | None = None
         self._is_foldable = True
+        self.begin = 0
+        """The seq up to which nothing is read."""
+        if start is not None:
+            self._begin_at(start)
 
     def run(self, progress: Progress = silent) -> None:
         """Read the whole log. Raises `LogError` if there is no log to audit."""
@@ -93,6 +113,27 @@ class Audit:
         self._conclude_checkpoints()
         self._conclude_states()
 
+    def _begin_at(self, start: Start) -> None:
+        self.begin, self.tree = start.tree.size, start.tree.copy()
+        self._is_foldable = start.state is not None or not self.begin
+        self.state = start.state or State()
+        self._checkpoints.append(start.known)
+        self._checkpoints = [it for it in self._checkpoints if it.checkpoint.size >= self.begin]
+        self._checkpoints.sort(key=lambda known: known.checkpoint.size)
+        self._snapshots = [it for it in self._snapshots if it[0] > self.begin]
+        if not self.begin:
+            return
+        self.notes.append(
+            f"Seq 1 to {self.begin:,} were not read: {start.known.name} vouches for their hashes, "
+            "and nothing for the files that have them. The sums are of the events after them."
+        )
+        self.notes.append(
+            "The rules of the core and the snapshots were not checked: there is no snapshot at or "
+            f"before seq {self.begin:,} to begin with."
+            if start.state is None
+            else f"What was true at seq {self.begin:,} was taken from a snapshot."
+        )
+
     def _walk(self, log: UntrustedLog, progress: Progress) -> None:
         if log.has_tree:
             for change in log.changes_of_layout():
@@ -100,14 +141,16 @@ class Audit:
             self._subtrees = log.subtrees()
         head = log.head()
         self._compare_at(self.tree.size)
+        sealed_upto = 0
         try:
             for segment in log.sealed():
+                sealed_upto = segment.upto
                 if segment.upto > self.tree.size:
                     self._segment(segment, lambda done: progress(done, head))
         except LogError as error:
             self._report_at(self.tree.size + 1, str(error))
-        if self.tree.size and head <= self.tree.size:
-            self._report_at(self.tree.size + 1, "missing: at least one event followed the segments")
+        if head <= sealed_upto != 0:
+            self._report_at(sealed_upto + 1, "missing: at least one event followed the segments")
         for done, row in enumerate(log.rows(self.tree.size), self.tree.size + 1):
             self._row(row, has_tree=log.has_tree)
             if done % 1_000 == 0:
@@ -117,10 +160,15 @@ class Audit:
         """Read the events of a segment from its file."""
         before = len(self.findings)
         for piece in pieces(self.path, segment):
+            if piece.upto <= self.begin:
+                continue
+            if piece.fault is not None and piece.first <= self.begin:
+                self.tree = Frontier(piece.upto, [_UNHASHABLE] * piece.upto.bit_count())
             if piece.fault is not None:
                 self._report_at(piece.first, piece.fault, piece.upto)
                 self._is_foldable = False
-                self._grow(piece.root, segment, level=piece.level)
+                if self.tree.size < piece.upto:
+                    self._grow(piece.root, segment, level=piece.level)
                 self._compare_at(piece.upto)
                 continue
             self._piece(piece, segment)
@@ -131,6 +179,8 @@ class Audit:
     def _piece(self, piece: Piece, segment: Sealed) -> None:
         earliest = []
         for seq, line in enumerate(piece.lines, piece.first):
+            if seq <= self.begin:
+                continue
             try:
                 entry = serialization.parse_line(line)
             except UndecodableError as error:
@@ -147,7 +197,7 @@ class Audit:
         if completed.get(Subtree(piece.level, (piece.first - 1) >> piece.level)) != piece.root:
             what = f"changed: {segment} has another hash for them"
             self._report_some_of(piece.first, piece.upto, what)
-        if min(earliest, default="") != piece.earliest:
+        if piece.first > self.begin and min(earliest, default="") != piece.earliest:
             self._report(f"{segment} names another earliest time than seq {piece.first} on have")
 
     def _row(self, row: Row, *, has_tree: bool) -> None:
@@ -289,7 +339,7 @@ class Audit:
         head = self.tree.size
         for seq, path in takewhile(lambda found: found[0] > head, reversed(self._snapshots)):
             self._report_at(head + 1, f"missing: there is a snapshot of them, {path.name}", seq)
-        if not self._is_foldable:
+        if not self._is_foldable and any(it.seq is not None for it in self.findings):
             self.notes.append(
                 "From the first event on that is missing or can't be read, the rules of the core "
                 "and the snapshots were not checked, and nothing was summed up."
