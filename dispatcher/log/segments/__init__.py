@@ -38,7 +38,7 @@ SEGMENT_EVENTS: Final = 1 << 20
 LEAST_EVENTS: Final = 256
 """The fewest that a segment can have: the tree keeps the root of no smaller subtree."""
 SEGMENT_LEVEL: Final = 19
-"""zstd's level: the file is a fifth smaller than with 9, and takes a minute and not seconds."""
+"""zstd's level: the file is a quarter smaller than with 9, and takes a minute or two to make."""
 
 SUFFIX: Final = ".jsonl.zst"
 
