@@ -30,14 +30,16 @@ __all__ = ["ReadableLog", "read_head", "read_sealed"]
 class ReadableLog:
     """The reading half of a log in a SQLite file of this schema, and in its segments.
 
-    `check` raises `LogError` if the file is not where it was opened.
+    `check` raises `LogError` if the file is not where it was opened. `seals` says that nobody else
+    seals the log, so that it need not be looked for.
     """
 
-    def __init__(self, path: Path, schema: int, check: Callable[[], None]) -> None:
+    def __init__(self, path: Path, schema: int, check: Callable[[], None], *, seals: bool) -> None:
         self.path = path
         self.head = 0
         self._tree: Frontier | LogError = Frontier()
         self._schema = schema
+        self._seals = seals
         self._columns = COLUMNS[schema].replace("data", "CAST(data AS BLOB)")
         self._readers = Readers(path, check)
         self._segments = Segments(folder_of(path))
@@ -193,7 +195,8 @@ class ReadableLog:
 
     async def _is_sealed_after(self, reader: aiosqlite.Connection, after: int) -> bool:
         """Look whether an event after this one has been sealed, and so may be in no row."""
-        self._segments.add(await read_sealed(reader, self._schema, self.sealed_upto))
+        if not self._seals:
+            self._segments.add(await read_sealed(reader, self._schema, self.sealed_upto))
         return self.sealed_upto > after
 
     def _check_follows(self, page: Sequence[LogEntry], after: int, upto: int) -> int:

@@ -53,7 +53,8 @@ class SqliteLog(ReadableLog):
         lock: FileLock | None = None,
         held: HeldFiles | None = None,
     ) -> None:
-        super().__init__(path, schema, lambda: None if held is None else held.check())
+        check_held = (lambda: None) if held is None else held.check
+        super().__init__(path, schema, check_held, seals=writer is not None)
         self._writer = writer
         self._lock = lock
         self._held = held
@@ -171,7 +172,8 @@ class SqliteLog(ReadableLog):
             except LogError:
                 await writer.rollback()  # events may still be recorded
                 raise
-            self._segments.add([row])
+            finally:  # whatever was reported, the file knows
+                self._segments.add(await read_sealed(writer, SCHEMA_VERSION, self.sealed_upto))
 
     async def release(self) -> bool:
         """Delete some of the rows that are in segments. Return whether there were any.

@@ -8,6 +8,7 @@ Laws:
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -84,11 +85,10 @@ class UntrustedLog:
         """
         without_tree = f"{COLUMNS[FIRST_WITH_TREE - 1]}, NULL"
         columns = f"{COLUMNS[SCHEMA_VERSION]}, leaf_hash" if self.has_tree else without_tree
-        rows = self._connection.execute(
-            f"SELECT {columns} FROM events WHERE seq > ? OR seq < 1 ORDER BY seq",  # noqa: S608
-            (after,),
-        )
-        return map(Row._make, rows)
+        query = f"SELECT {columns} FROM events WHERE seq"  # noqa: S608 - constants
+        before = self._connection.execute(f"{query} < 1 ORDER BY seq")
+        rows = self._connection.execute(f"{query} > ? ORDER BY seq", (max(after, 0),))
+        return map(Row._make, chain(before, rows))
 
     def subtrees(self) -> dict[Any, Any]:
         """Return the stored hashes of the tree, by level and number."""

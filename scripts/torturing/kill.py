@@ -45,7 +45,8 @@ LONGEST_LOAD_S: Final = 1.0
 LONGEST_STOP_S: Final = 0.3
 LONGEST_OPENING_S: Final = 0.2
 LONGEST_WAIT_S: Final = 5
-MOMENTS: Final = {"load": 12, "start": 3, "stop": 3, "snapshot": 2}
+LONGEST_SEALING_S: Final = 0.1
+MOMENTS: Final = {"load": 8, "seal": 4, "start": 3, "stop": 3, "snapshot": 2}
 """When it is killed, and how often each."""
 
 
@@ -177,6 +178,16 @@ class _Farm:
                     self.ledger.counts["killed with half a snapshot"] += 1
                     break
                 await asyncio.sleep(0)
+        elif moment == "seal":
+            # Seconds may pass until the process that seals has started.
+            before, deadline = self._segments(), time.monotonic() + 2 * LONGEST_WAIT_S
+            while self._segments() == before and time.monotonic() < deadline:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            await asyncio.sleep(self._random.uniform(0, LONGEST_SEALING_S))
+
+    def _segments(self) -> set[str]:
+        """Give the names of the segments, and of those that are being written."""
+        return {it.name for it in folder_of(self.db).glob(f"*{SUFFIX}*")}
 
     def _look_at_segments(self) -> None:
         """Count the steps of sealing at which it was killed."""

@@ -225,9 +225,7 @@ async def test_frames_have_fewer_lines_where_these_are_long(
         assert 1 < file.metadata.frame_lines < 64
 
 
-async def test_what_a_killed_writer_left_is_used_if_it_is_good_and_replaced_if_not(
-    db: Path,
-) -> None:
+async def test_what_a_killed_writer_left_is_used(db: Path) -> None:
     await written(db, genuine(300))
     async with await SqliteLog.open(db) as log:
         segment = await log.unsealed(256, 1)
@@ -238,9 +236,20 @@ async def test_what_a_killed_writer_left_is_used_if_it_is_good_and_replaced_if_n
     (folder_of(db) / f"{row.file_name}.new").write_bytes(b"half")
     assert write_segment(db, segment, 1) == row
     assert path.stat().st_ino == inode
-    path.write_bytes(path.read_bytes()[:-1])
-    assert write_segment(db, segment, 1) == row
     assert [it.name for it in folder_of(db).iterdir()] == [row.file_name]
+
+
+async def test_a_file_of_another_log_is_never_replaced(db: Path) -> None:
+    await written(db, genuine(300))
+    async with await SqliteLog.open(db) as log:
+        segment = await log.unsealed(256, 1)
+    assert segment is not None
+    folder_of(db).mkdir()
+    other = packed(LINES[100:356], 64)
+    (folder_of(db) / segment.file_name).write_bytes(other)
+    with pytest.raises(SegmentError, match="is there already, and is not segment 0"):
+        write_segment(db, segment, 1)
+    assert (folder_of(db) / segment.file_name).read_bytes() == other
 
 
 async def test_a_disk_that_gives_back_something_else_is_not_believed(

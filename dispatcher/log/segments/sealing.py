@@ -7,6 +7,7 @@ Laws:
 - The log is only read. Its events up to `upto` are there, since only sealing lets them go.
 - When `sealed` returns, the file is on disk under its name, was read back and has the root that the
   log's tree has.
+- A file that is there already is used or left alone: it may be the only one of another log.
 - One process seals at a time. A process that was killed leaves a draft, which the next one removes.
 """
 
@@ -57,19 +58,25 @@ def write_segment(log_path: Path, segment: Unsealed, level: int) -> Sealed:
 
 def _written(log_path: Path, path: Path, segment: Unsealed, level: int) -> Sealed:
     """Write the file until it is good. One that is there is of a writer that was killed then."""
-    failed: SegmentError | None = None
-    for attempt in range(ATTEMPTS + 1):
-        if attempt or not path.exists():
-            draft = path.with_name(path.name + _DRAFT)
-            with files.drafted(path, draft), files.new(draft) as file:
-                _write(log_path, file, segment, level)
+    if path.exists():
         try:
             return _read_back(path, segment)
-        except SegmentError as error:
-            failed = error
-            path.unlink(missing_ok=True)
-    assert failed is not None  # noqa: S101 - there was an attempt
-    raise failed
+        except SegmentError as error:  # perhaps all that is left of another log
+            raise SegmentError(
+                f"{path}: is there already, and is not {segment} of this log; move it to where "
+                f"its log is ({error})"
+            ) from error
+    for attempt in range(1, ATTEMPTS + 1):
+        draft = path.with_name(path.name + _DRAFT)
+        with files.drafted(path, draft, replace=False), files.new(draft) as file:
+            _write(log_path, file, segment, level)
+        try:
+            return _read_back(path, segment)
+        except SegmentError:
+            path.unlink()
+            if attempt == ATTEMPTS:
+                raise
+    raise AssertionError("there is at least one attempt")
 
 
 def _write(log_path: Path, file: BinaryIO, segment: Unsealed, level: int) -> None:
