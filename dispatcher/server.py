@@ -21,12 +21,14 @@ from dispatcher.errors import DispatcherError
 from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, Entrance, HttpLimits
 from dispatcher.http_protocol import LimitedProtocol
 from dispatcher.log.checkpoints import Signer
+from dispatcher.log.segments import SEGMENT_EVENTS, SEGMENT_LEVEL
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.progress import ProgressLines
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.keys import ApiKeys, KeysError
 from dispatcher.serving.named_recipes import NamedRecipes, NamedRecipesError
 from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits, Quotas
+from dispatcher.serving.sealing import Sealing
 from dispatcher.serving.service import Service
 from dispatcher.state.remains import key_path, refuse_remains
 from dispatcher.state.snapshots import EVERY
@@ -79,6 +81,8 @@ async def serve(  # noqa: PLR0913
     *,
     policy: Policy = DEFAULT_POLICY,
     snapshot_every: int = EVERY,
+    segment_events: int = SEGMENT_EVENTS,
+    segment_level: int = SEGMENT_LEVEL,
     signing_key: Path | None = None,
     new: bool = False,
     body_limit_bytes: int = BODY_LIMIT_BYTES,
@@ -90,11 +94,12 @@ async def serve(  # noqa: PLR0913
     """Serve until SIGTERM or SIGINT, then answer the requests under way and close the log.
 
     SIGHUP reloads the keys file and the file of `recipes`. If `keys` is `None`, requests need no
-    key. `say` is called with each line for the operator. `signing_key` is by default next to the
-    log. Where an older log has left something, a new one is made only with `new`. `http_limits`
-    bound what a client can use up before its key is checked, and `key_limits` what a key can; there
-    are never more connections than open files permit. `LogError`, `ListenError` and
-    `CheckpointKeyError` say why the dispatcher can't start.
+    key. `say` is called with each line for the operator. `segment_events` is a power of two, or 0
+    to seal nothing. `signing_key` is by default next to the log. Where an older log has left
+    something, a new one is made only with `new`. `http_limits` bound what a client can use up
+    before its key is checked, and `key_limits` what a key can; there are never more connections
+    than open files permit. `LogError`, `ListenError` and `CheckpointKeyError` say why the
+    dispatcher can't start.
     """
     http_limits = _within(_raise_file_limit(), http_limits)
     entrance = Entrance(http_limits)
@@ -107,7 +112,10 @@ async def serve(  # noqa: PLR0913
             signer = _load_signer(signing_key or key_path(log.path), log, say)
             quotas = Quotas(_within_connections(http_limits.connections, key_limits))
             past = Past(log.path, snapshot_every, quotas.questions)
-            service = Service(log, policy, past=past, quotas=quotas, recipes=recipes)
+            sealing = Sealing(log, segment_events, segment_level) if segment_events else None
+            service = Service(
+                log, policy, past=past, sealing=sealing, quotas=quotas, recipes=recipes
+            )
             await service.start(ProgressLines(say, f"Replaying {db}"))
             try:
                 app = create_app(service, keys, signer, body_limit_bytes=body_limit_bytes)

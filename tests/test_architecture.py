@@ -42,7 +42,7 @@ LEAVES: Final = {
 PURE: Final = (
     "dispatcher.core",
     *(f"dispatcher.core.{it.stem}" for it in sorted((ROOT / "dispatcher/core").glob("[a-z]*.py"))),
-    "dispatcher.log.merkle",
+    *("dispatcher.log.merkle", "dispatcher.log.segments.frames"),
     *("projections", "projections.engines", "projections.history", "projections.jobs"),
 )
 ALLOWED: Final = {
@@ -53,9 +53,11 @@ ALLOWED: Final = {
         "msgspec.structs",
         "operator",
         "sortedcontainers",
+        "struct",
         "sys",
         "typing",
         "zlib",
+        *("backports", "compression"),  # of bytes, by zstd
     ),
 }
 """`datetime` for its type only: asking it for the time is found among the calls."""

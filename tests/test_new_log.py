@@ -73,6 +73,15 @@ async def test_a_log_that_is_missing_beside_its_snapshots_is_not_made_anew(db: P
     )
 
 
+async def test_a_log_that_is_missing_beside_its_segments_is_not_made_anew(db: Path) -> None:
+    segments = beside(db, ".segments")
+    segments.mkdir()
+    (segments / "00000000.jsonl.zst").write_bytes(b"")
+    assert await refusal(db) == (
+        f"{db}: there is no log here, but there was one: {segments} has its older events. {REMEDY}"
+    )
+
+
 async def test_an_empty_file_in_place_of_a_log_is_no_log(db: Path) -> None:
     await one_job(db)
     db.write_bytes(b"")

@@ -30,6 +30,12 @@ class Health(msgspec.Struct, frozen=True):
     fault: str | None = None
 
 
+class HealthWithWarning(Health, frozen=True, kw_only=True):
+    """The same with a `warning`: what an operator should see to, though requests are served."""
+
+    warning: str
+
+
 @get("/", **declared(needs=NO_KEY, answers={200: str}))
 async def greeting() -> ASGIApp:
     """Say that a dispatcher answers here. Needs no key: the health checks of some engines ask."""
@@ -41,6 +47,7 @@ async def health(request: Request[Any, Any, Any]) -> ASGIApp:
     """Say whether writes are taken. Needs no key."""
     service = service_of(request)
     fault, seq = service.fault, service.projections.seq
-    if fault is not None:
-        return json_answer(Health("read-only", seq, fault), status=503)
-    return json_answer(Health("ok", seq))
+    told, status = ("ok", 200) if fault is None else ("read-only", 503)
+    if service.warning is None:
+        return json_answer(Health(told, seq, fault), status=status)
+    return json_answer(HealthWithWarning(told, seq, fault, warning=service.warning), status=status)

@@ -41,6 +41,7 @@ _MODULES: Final = {
     "export": "transfer",
     "import": "transfer",
     "backup": "transfer",
+    "archive": "archive",
     "simulate": "simulate",
     "key": "key",
 }

@@ -20,7 +20,8 @@ from dispatcher.cli.options import ApiKey, AsJson, Db
 from dispatcher.cli.output import cell, print_json, print_table, print_text, say
 from dispatcher.client import Client
 from dispatcher.evidence.against_server import Served
-from dispatcher.evidence.audit import Audit, Known, head_of
+from dispatcher.evidence.audit import Audit, Known, Start, head_of
+from dispatcher.evidence.beginning import start_at
 from dispatcher.evidence.statistics import Spread, Totals
 from dispatcher.log.checkpoints import CheckpointError, parse_checkpoint, verify_checkpoint
 from dispatcher.progress import Progress
@@ -42,6 +43,14 @@ def audit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
     checkpoint: Annotated[
         list[Path] | None,
         typer.Option(metavar="NOTE", help="A file with an earlier checkpoint; may be repeated."),
+    ] = None,
+    from_checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="NOTE",
+            help="Trust this checkpoint, and read only the events after it.",
+        ),
     ] = None,
     key: Annotated[
         str | None,
@@ -68,12 +77,14 @@ def audit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         raise typer.BadParameter("--json and --csv contradict each other; drop one")
     verifier_key = _key(key)
     known = [_known(path, verifier_key) for path in checkpoint or ()]
+    trusted = None if from_checkpoint is None else _known(from_checkpoint, verifier_key)
+    start = None if trusted is None else asyncio.run(start_at(db, trusted))
     if against is None:
-        walk = Audit(db, known)
+        walk = Audit(db, known, start=start)
         _run(walk)
     else:
-        walk = asyncio.run(_audit_against(against, api_key, db, known, verifier_key))
-    if (known or against) and verifier_key is None:
+        walk = asyncio.run(_audit_against(against, api_key, db, known, verifier_key, start))
+    if (known or against or start) and verifier_key is None:
         walk.notes.append(
             "The checkpoints' signatures were not checked, as no key was given with --key."
         )
@@ -91,13 +102,18 @@ def audit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
     raise typer.Exit(1 if walk.findings else 0)
 
 
-async def _audit_against(
-    server: str, api_key: str | None, db: Path, known: list[Known], verifier_key: str | None
+async def _audit_against(  # noqa: PLR0913, PLR0917
+    server: str,
+    api_key: str | None,
+    db: Path,
+    known: list[Known],
+    verifier_key: str | None,
+    start: Start | None,
 ) -> Audit:
     head_of(db)  # reports a missing log before anything else
     async with Client(server, api_key) as client:
         served = await Served.ask(client, db, verifier_key)
-        walk = Audit(db, known, served.looks())
+        walk = Audit(db, known, served.looks(), start)
         _run(walk)
         for finding in await served.findings(walk.tree):
             walk.findings.add(finding)
@@ -164,7 +180,7 @@ def _report(walk: Audit, totals: Totals) -> dict[str, Any]:
         "findings": list(walk.findings),
         "notes": walk.notes,
         "totals": totals,
-    }
+    } | ({"after": walk.begin} if walk.begin else {})
 
 
 def _conclude(walk: Audit, tell: Callable[[str], None]) -> None:
@@ -180,6 +196,9 @@ def _conclude(walk: Audit, tell: Callable[[str], None]) -> None:
         tell(f"{path}: first bad seq {first.seq}, findings {found}. {first}")
     elif found:
         tell(f"{path}: no event is known to be bad, but findings {found}.")
+    elif walk.begin:
+        after = walk.tree.size - walk.begin
+        tell(f"{path}: the {after:,} events after seq {walk.begin:,} are sound.")
     else:
         tell(f"{path}: all {walk.tree.size:,} events are sound.")
 

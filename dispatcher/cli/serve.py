@@ -13,6 +13,7 @@ from dispatcher.cli.output import log_plainly, say
 from dispatcher.client import is_sendable
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, HttpLimits
+from dispatcher.log.segments import LEAST_EVENTS, SEGMENT_EVENTS, SEGMENT_LEVEL
 from dispatcher.serving.keys import ApiKeys, Key, Role
 from dispatcher.serving.named_recipes import NamedRecipes
 from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits
@@ -116,6 +117,15 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
     snapshot_every: Annotated[
         int, typer.Option(help="Events between two snapshots.", min=100)
     ] = EVERY,
+    segment_events: Annotated[
+        int,
+        typer.Option(
+            help="Events of a sealed segment, a power of two; 0 to keep all in one file.", min=0
+        ),
+    ] = SEGMENT_EVENTS,
+    segment_level: Annotated[
+        int, typer.Option(help="How hard segments are compressed (zstd).", min=1, max=22)
+    ] = SEGMENT_LEVEL,
     signing_key: Annotated[
         Path | None,
         typer.Option(
@@ -163,6 +173,8 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             report_s=report_s,
         ),
         snapshot_every=snapshot_every,
+        segment_events=_power_of_two(segment_events),
+        segment_level=segment_level,
         signing_key=signing_key,
         new=new,
         body_limit_bytes=body_limit_bytes or server.BODY_LIMIT_BYTES,
@@ -181,6 +193,15 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serving)
+
+
+def _power_of_two(events: int) -> int:
+    if events and (events < LEAST_EVENTS or events & (events - 1)):
+        raise typer.BadParameter(
+            f"--segment-events {events}: is no power of two, {LEAST_EVENTS} at least; the default "
+            f"is {SEGMENT_EVENTS}, and 0 keeps all events in one file"
+        )
+    return events
 
 
 def _api_keys(api_key: str | None, keys: Path | None, *, no_auth: bool) -> ApiKeys | None:

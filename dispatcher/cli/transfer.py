@@ -18,6 +18,7 @@ from dispatcher.cli.output import print_json, print_text, say
 from dispatcher.evidence import backup as backups
 from dispatcher.evidence import transfer
 from dispatcher.evidence.new_files import new_file
+from dispatcher.evidence.segments import segment_bytes
 from dispatcher.evidence.transfer import Form
 from dispatcher.log import LogError
 from dispatcher.log.merkle import Frontier
@@ -73,13 +74,17 @@ def backup(
 
 def _show(path: Path, tree: Frontier, *, as_json: bool) -> None:
     size_bytes, root = path.stat().st_size, tree.root()
+    segments, in_segments = segment_bytes(path)
     in_hex, in_base64 = root.hex(), base64.b64encode(root).decode()
     if as_json:
-        print_json(
-            {"seq": tree.size, "size_bytes": size_bytes, "root": in_base64, "root_hex": in_hex}
-        )
+        shown = {"seq": tree.size, "size_bytes": size_bytes, "root": in_base64, "root_hex": in_hex}
+        if segments:
+            shown |= {"segments": segments, "segment_bytes": in_segments}
+        print_json(shown)
     else:
         print_text(f"{path}: up to seq {tree.size:,}, {size_bytes:,} bytes")
+        if segments:
+            print_text(f"segments: {segments:,}, {in_segments:,} bytes")
         print_text(f"root {in_base64}")
         print_text(f"that is {in_hex}")
 

@@ -15,10 +15,12 @@ from typing import Any, Final, NamedTuple
 
 from dispatcher.core.legality import breach
 from dispatcher.evidence.findings import Finding, Findings
+from dispatcher.evidence.segments import Piece, changed, pieces
 from dispatcher.evidence.statistics import Statistics
-from dispatcher.log import serialization
+from dispatcher.log import LogError, serialization
 from dispatcher.log.checkpoints import Checkpoint
-from dispatcher.log.merkle import HASH_BYTES, KEPT_LEVEL, Frontier, leaf_hash
+from dispatcher.log.merkle import HASH_BYTES, KEPT_LEVEL, Frontier, Subtree, leaf_hash
+from dispatcher.log.segments import Sealed
 from dispatcher.log.serialization import LogEntry, UndecodableError
 from dispatcher.log.untrusted import READ_ERRORS, Row, UntrustedLog, opened
 from dispatcher.progress import Progress, silent
@@ -39,6 +41,18 @@ class Known(NamedTuple):
     checkpoint: Checkpoint
 
 
+class Start(NamedTuple):
+    """Where an audit begins that trusts a checkpoint for what comes before.
+
+    `tree` is that of the events that are not read. `state` follows from them, or is `None` if it
+    is not known.
+    """
+
+    known: Known
+    tree: Frontier
+    state: State | None
+
+
 class Look(NamedTuple):
     """A comparison to make with the state and the tree as of `seq`."""
 
@@ -50,7 +64,11 @@ class Audit:
     """One pass over a log. Call `run` once, then read `findings`, `notes`, `tree` and the rest."""
 
     def __init__(
-        self, path: Path, checkpoints: Sequence[Known] = (), looks: Sequence[Look] = ()
+        self,
+        path: Path,
+        checkpoints: Sequence[Known] = (),
+        looks: Sequence[Look] = (),
+        start: Start | None = None,
     ) -> None:
         self.path = path.resolve()
         self.findings = Findings()
@@ -67,6 +85,10 @@ class Audit:
         self._wrong_checkpoints: list[Known] = []
         self._vouched: Known | None = None
         self._is_foldable = True
+        self.begin = 0
+        """The seq up to which nothing is read."""
+        if start is not None:
+            self._begin_at(start)
 
     def run(self, progress: Progress = silent) -> None:
         """Read the whole log. Raises `LogError` if there is no log to audit."""
@@ -91,19 +113,94 @@ class Audit:
         self._conclude_checkpoints()
         self._conclude_states()
 
+    def _begin_at(self, start: Start) -> None:
+        self.begin, self.tree = start.tree.size, start.tree.copy()
+        self._is_foldable = start.state is not None or not self.begin
+        self.state = start.state or State()
+        self._checkpoints.append(start.known)
+        self._checkpoints = [it for it in self._checkpoints if it.checkpoint.size >= self.begin]
+        self._checkpoints.sort(key=lambda known: known.checkpoint.size)
+        self._snapshots = [it for it in self._snapshots if it[0] > self.begin]
+        if not self.begin:
+            return
+        self.notes.append(
+            f"Seq 1 to {self.begin:,} were not read: {start.known.name} vouches for their hashes, "
+            "and nothing for the files that have them. The sums are of the events after them."
+        )
+        self.notes.append(
+            "The rules of the core and the snapshots were not checked: there is no snapshot at or "
+            f"before seq {self.begin:,} to begin with."
+            if start.state is None
+            else f"What was true at seq {self.begin:,} was taken from a snapshot."
+        )
+
     def _walk(self, log: UntrustedLog, progress: Progress) -> None:
         if log.has_tree:
             for change in log.changes_of_layout():
                 self._report(change)
             self._subtrees = log.subtrees()
         head = log.head()
-        self._compare_at(0)
-        for done, row in enumerate(log.rows(), 1):
-            self._event(row, has_tree=log.has_tree)
+        self._compare_at(self.tree.size)
+        sealed_upto = 0
+        try:
+            for segment in log.sealed():
+                sealed_upto = segment.upto
+                if segment.upto > self.tree.size:
+                    self._segment(segment, lambda done: progress(done, head))
+        except LogError as error:
+            self._report_at(self.tree.size + 1, str(error))
+        if head <= sealed_upto != 0:
+            self._report_at(sealed_upto + 1, "missing: at least one event followed the segments")
+        for done, row in enumerate(log.rows(self.tree.size), self.tree.size + 1):
+            self._row(row, has_tree=log.has_tree)
             if done % 1_000 == 0:
                 progress(done, head)
 
-    def _event(self, row: Row, *, has_tree: bool) -> None:
+    def _segment(self, segment: Sealed, progress: Callable[[int], None]) -> None:
+        """Read the events of a segment from its file."""
+        before = len(self.findings)
+        for piece in pieces(self.path, segment):
+            if piece.upto <= self.begin:
+                continue
+            if piece.fault is not None and piece.first <= self.begin:
+                self.tree = Frontier(piece.upto, [_UNHASHABLE] * piece.upto.bit_count())
+            if piece.fault is not None:
+                self._report_at(piece.first, piece.fault, piece.upto)
+                self._is_foldable = False
+                if self.tree.size < piece.upto:
+                    self._grow(piece.root, segment, level=piece.level)
+                self._compare_at(piece.upto)
+                continue
+            self._piece(piece, segment)
+            progress(piece.upto)
+        if len(self.findings) == before and (why := changed(self.path, segment)) is not None:
+            self._report(why)
+
+    def _piece(self, piece: Piece, segment: Sealed) -> None:
+        earliest = []
+        for seq, line in enumerate(piece.lines, piece.first):
+            if seq <= self.begin:
+                continue
+            try:
+                entry = serialization.parse_line(line)
+            except UndecodableError as error:
+                self._report_at(seq, f"its line in {segment} is no event: {error}")
+                self._is_foldable = False
+            else:
+                earliest.append(entry.time)
+                if entry.seq != seq:
+                    self._report_at(seq, f"out of place: its line in {segment} has another seq")
+                    self._is_foldable = False
+                self._fold(entry)
+            completed = self._grow(leaf_hash(line), segment)
+            self._compare_at(seq)
+        if completed.get(Subtree(piece.level, (piece.first - 1) >> piece.level)) != piece.root:
+            what = f"changed: {segment} has another hash for them"
+            self._report_some_of(piece.first, piece.upto, what)
+        if piece.first > self.begin and min(earliest, default="") != piece.earliest:
+            self._report(f"{segment} names another earliest time than seq {piece.first} on have")
+
+    def _row(self, row: Row, *, has_tree: bool) -> None:
         if not isinstance(row.seq, int) or row.seq <= self.tree.size:
             at = row.seq if isinstance(row.seq, int) else None
             self.findings.add(Finding("out of place: seq counts 1, 2, 3 …", at, at))
@@ -127,7 +224,10 @@ class Audit:
                     row.seq, "changed: the line and the hash recorded with it don't agree"
                 )
             self._fold(entry)
-        self._grow(leaf, has_tree=has_tree)
+        if has_tree:
+            self._grow(leaf)
+        else:
+            self.tree.append(leaf)
         self._compare_at(row.seq)
 
     def _fold(self, entry: LogEntry) -> None:
@@ -147,17 +247,21 @@ class Audit:
             self._report_at(entry.seq, f"can't be folded: {type(error).__name__}: {error}")
             self._is_foldable = False
 
-    def _grow(self, leaf: bytes, *, has_tree: bool) -> None:
-        completed = self.tree.append(leaf, KEPT_LEVEL)
-        if not has_tree:
-            return
-        for done, root in completed:
+    def _grow(
+        self, appended: bytes, segment: Sealed | None = None, level: int = 0
+    ) -> dict[Subtree, bytes]:
+        """Append to the tree, and compare the subtrees that this completes with those stored."""
+        completed = dict(self.tree.append(appended, 0 if segment else KEPT_LEVEL, level=level))
+        for done, root in completed.items():
+            if segment is not None and segment.contains(done) and done not in self._subtrees:
+                continue
             first, last = (done.number << done.level) + 1, (done.number + 1) << done.level
             kept = self._subtrees.pop(done, None)
             is_reported = any(first <= wrong for wrong, _, _ in self._wrong_subtrees[-1:])
             if kept != root and not is_reported:
                 why = "has no hash" if kept is None else "has another hash"
                 self._wrong_subtrees.append((first, last, why))
+        return completed
 
     def _compare_at(self, seq: int) -> None:
         """Compare the log with the checkpoints up to a seq, and the snapshots and looks at it."""
@@ -235,7 +339,7 @@ class Audit:
         head = self.tree.size
         for seq, path in takewhile(lambda found: found[0] > head, reversed(self._snapshots)):
             self._report_at(head + 1, f"missing: there is a snapshot of them, {path.name}", seq)
-        if not self._is_foldable:
+        if not self._is_foldable and any(it.seq is not None for it in self.findings):
             self.notes.append(
                 "From the first event on that is missing or can't be read, the rules of the core "
                 "and the snapshots were not checked, and nothing was summed up."

@@ -5,7 +5,8 @@ Laws:
   moment, without gaps.
 - The dispatcher is not delayed. The copy is made in a read transaction, and SQLite's WAL lets the
   writer go on meanwhile. Without that transaction the copying would start over at each commit.
-- Every event of the copy is read and checked before the copy gets its name.
+- Every event that is copied is read and checked before the copy gets its name.
+- A segment is copied once: another backup beside it has it by a hard link to the same file.
 """
 
 import sqlite3
@@ -13,12 +14,13 @@ import stat
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from dispatcher.evidence.new_files import new_log, seal
+from dispatcher.evidence.new_files import merge_wal, new_log
+from dispatcher.evidence.segments import copy_segments
 from dispatcher.log import LogError, serialization
 from dispatcher.log.file import check
-from dispatcher.log.merkle import Frontier, grow
+from dispatcher.log.merkle import KEPT_LEVEL, Frontier, Subtree, grow
 from dispatcher.log.serialization import LogEntry
 from dispatcher.log.untrusted import READ_ERRORS, Row, UntrustedLog, opened
 from dispatcher.progress import Progress, silent
@@ -48,8 +50,9 @@ def backup(
         raise LogError(f"{db}: there is no log here; name one with --db")
     with new_log(dest.absolute()) as copy:
         _copy(db, copy, copying)
-        seal(copy)
+        merge_wal(copy)
         _give_rights(db, copy)
+        copy_segments(db, copy, dest.absolute().parent)
         try:
             return check_copy(copy, checking)
         except LogError as error:
@@ -106,10 +109,20 @@ def _reader(db: Path) -> sqlite3.Connection:
 
 
 def _check_events(log: UntrustedLog, progress: Progress) -> Frontier:
-    """Check that every event follows the one before it, can be decoded and agrees with the tree."""
-    head, rows = log.head(), log.rows()
+    """Check that every event follows the one before it, can be decoded and agrees with the tree.
+
+    Of the segments only that they fit into the tree: their files are checked when they are copied.
+    """
+    segments = log.sealed()
     kept = log.subtrees() if log.has_tree else {}
     tree = Frontier()
+    for segment in segments:
+        completed = tree.append(segment.root, KEPT_LEVEL, level=segment.level)
+        _check_subtrees(kept, [(of.level, of.number, root) for of, root in completed])
+        kept = {of: root for of, root in kept.items() if not segment.contains(Subtree(*of))}
+    head, rows = log.head(), log.rows(tree.size)
+    if segments and head <= tree.size:
+        raise LogError("it lacks the events after its segments")
     while batch := list(islice(rows, BATCH_EVENTS)):
         entries = [_checked(seq, row) for seq, row in enumerate(batch, tree.size + 1)]
         growth = grow(tree, map(serialization.line, entries))
@@ -119,16 +132,19 @@ def _check_events(log: UntrustedLog, progress: Progress) -> Frontier:
                     raise LogError(
                         f"seq {row.seq} is not as it was: its leaf_hash is of another line"
                     )
-            for level, number, root in growth.subtrees:
-                if kept.pop((level, number), None) != root:
-                    raise LogError(
-                        f"the tree lacks subtree {number} of level {level}, or has another"
-                    )
+            _check_subtrees(kept, growth.subtrees)
         tree = growth.frontier
         progress(tree.size, head)
     if kept:
         raise LogError("the tree has subtrees of events that are not there")
     return tree
+
+
+def _check_subtrees(kept: dict[Any, Any], expected: list[tuple[int, int, bytes]]) -> None:
+    """Take the subtrees that must be kept out of those that are."""
+    for level, number, root in expected:
+        if kept.pop((level, number), None) != root:
+            raise LogError(f"the tree lacks subtree {number} of level {level}, or has another")
 
 
 def _checked(expected: int, row: Row) -> LogEntry:

@@ -17,8 +17,9 @@ from tempfile import TemporaryDirectory
 from dispatcher import files
 from dispatcher.locks import FileLock, LockHeldError
 from dispatcher.log import LogError
+from dispatcher.log.segments import folder_of
 
-__all__ = ["new_file", "new_log", "seal"]
+__all__ = ["merge_wal", "new_file", "new_log"]
 
 
 @contextmanager
@@ -39,13 +40,17 @@ def new_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_log(path: Path) -> Iterator[Path]:
-    """Do the same for a log. The block must `seal` it."""
+    """Do the same for a log, and its segments if it has any. The block must `merge_wal`."""
     with new_file(path) as made:
         _refuse_remains(path)
         yield made
+        if (segments := folder_of(made)).exists():
+            with _os_errors_translated(path):
+                files.sync_folder(segments)
+                segments.rename(folder_of(path))
 
 
-def seal(path: Path) -> None:
+def merge_wal(path: Path) -> None:
     """Merge the WAL into the log, so that it is a single file. No process may have it open."""
     try:
         with closing(sqlite3.connect(path)) as connection:
@@ -83,6 +88,11 @@ def _refuse_remains(path: Path) -> None:
                 f"{remains}: is what is left of a log that stood here, and would be read into the "
                 "new one; move it to where that log is now"
             )
+    if os.path.lexists(segments := folder_of(path)):
+        raise LogError(
+            f"{segments}: has the segments of a log that stood here; move it to where that log is "
+            "now"
+        )
     lock = path.with_name(path.name + ".lock")
     if lock.exists():
         try:

@@ -16,7 +16,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 import msgspec
 
-from dispatcher.evidence.new_files import new_log, seal
+from dispatcher.evidence.new_files import merge_wal, new_log
 from dispatcher.log import Log, LogError, serialization
 from dispatcher.log.merkle import Frontier
 from dispatcher.log.serialization import LogEntry, UndecodableError
@@ -90,7 +90,7 @@ async def import_lines(
             is_ended = await _fill(log, lines, source, progress)
         finally:
             await log.close()
-        seal(made)
+        merge_wal(made)
     return Imported(log.tree, is_ended)
 
 

@@ -1,4 +1,4 @@
-"""The SQLite file of a log: its identification, its schema, and its creation.
+"""The SQLite file of a log: its identification and its creation.
 
 Laws:
 - A file is examined before it is opened, so that a file of another program is not touched.
@@ -16,65 +16,17 @@ import aiosqlite
 
 from dispatcher import files
 from dispatcher.log import LogError
+from dispatcher.log.schema import SCHEMA_VERSION, SCHEMAS
 
-__all__ = [
-    "APPLICATION_ID",
-    "FIRST_WITH_TREE",
-    "SCHEMA",
-    "SCHEMA_VERSION",
-    "check",
-    "create",
-    "write_header",
-]
+__all__ = ["APPLICATION_ID", "check", "create", "write_header"]
 
 APPLICATION_ID: Final = 0x64737063
 """`dspc`; marks a SQLite file as a dispatcher's log, also for file(1)."""
-SCHEMA_VERSION: Final = 2
-"""1 had no request ids, no versions and no tree; see `migration`."""
-FIRST_WITH_TREE: Final = 2
-"""The first schema whose logs have a tree."""
 
 _MAGIC: Final = b"SQLite format 3\x00"
 _HEADER_BYTES: Final = 100  # https://www.sqlite.org/fileformat2.html#the_database_header
 _VERSION_AT: Final = 60
 _APPLICATION_AT: Final = 68
-
-SCHEMA: Final = """
-CREATE TABLE events (
-    seq        INTEGER PRIMARY KEY,  -- 1, 2, 3 … without gaps
-    time       TEXT NOT NULL,        -- when the request came in: RFC 3339, UTC, microseconds
-    type       TEXT NOT NULL,        -- what happened
-    version    INTEGER NOT NULL,     -- of the fields in data
-    actor      TEXT NOT NULL,        -- the name of the key that the request carried
-    request_id TEXT,                 -- the request's X-Request-ID; null: the dispatcher's own doing
-    data       TEXT NOT NULL,        -- its fields, as JSON
-    leaf_hash  BLOB NOT NULL         -- of its line, in the tree (RFC 9162)
-) STRICT;
-CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events
-    BEGIN SELECT RAISE(ABORT, 'events are append-only: an event is never changed'); END;
-CREATE TRIGGER events_are_never_deleted BEFORE DELETE ON events
-    BEGIN SELECT RAISE(ABORT, 'events are append-only: an event is never deleted'); END;
--- This one also stops INSERT OR REPLACE, which gets past the trigger on DELETE.
-CREATE TRIGGER events_follow_one_another BEFORE INSERT ON events
-    WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM events)
-    BEGIN SELECT RAISE(ABORT, 'events are append-only: seq must be the next one'); END;
-
--- Roots of the tree's perfect subtrees, so that no proof hashes the whole past.
-CREATE TABLE subtrees (
-    level  INTEGER NOT NULL,  -- it has 2 to the power of level leaves; 8 at least
-    number INTEGER NOT NULL,  -- how many such subtrees come before it
-    hash   BLOB NOT NULL,
-    PRIMARY KEY (level, number)
-) STRICT, WITHOUT ROWID;
-CREATE TRIGGER subtrees_are_never_changed BEFORE UPDATE ON subtrees
-    BEGIN SELECT RAISE(ABORT, 'the tree is append-only: a subtree is never changed'); END;
-CREATE TRIGGER subtrees_are_never_deleted BEFORE DELETE ON subtrees
-    BEGIN SELECT RAISE(ABORT, 'the tree is append-only: a subtree is never deleted'); END;
-CREATE TRIGGER subtrees_are_never_replaced BEFORE INSERT ON subtrees
-    WHEN EXISTS (SELECT 1 FROM subtrees WHERE level = NEW.level AND number = NEW.number)
-    BEGIN SELECT RAISE(ABORT, 'the tree is append-only: a subtree is never changed'); END;
-"""
-"""Every word is for ever, also those in comments: a log of this schema has exactly these."""
 
 
 def check(path: Path) -> int | None:
@@ -138,7 +90,7 @@ def create(path: Path) -> None:
                     f"BEGIN;"
                     f"PRAGMA application_id = {APPLICATION_ID};"
                     f"PRAGMA user_version = {SCHEMA_VERSION};"
-                    f"{SCHEMA}"
+                    f"{SCHEMAS[SCHEMA_VERSION]}"
                     f"COMMIT;"
                 )
     except (OSError, sqlite3.Error) as error:

@@ -1,8 +1,7 @@
 """The tables and triggers that a log is made with, and what is otherwise in a file.
 
 Laws:
-- The words of SQLite's own table are compared byte for byte. So the words of `file.SCHEMA`, also in
-  its comments, are for ever: other words are another schema.
+- The words of SQLite's own table are compared byte for byte with those of `schema.SCHEMAS`.
 """
 
 import sqlite3
@@ -11,7 +10,7 @@ from contextlib import closing
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from dispatcher.log.file import SCHEMA
+from dispatcher.log.schema import SCHEMA_VERSION, SCHEMAS
 
 __all__ = ["LAYOUT", "Change", "changes", "changes_of_rules"]
 
@@ -33,9 +32,9 @@ class Change(NamedTuple):
         return f"the {self.kind} {self.name} {self.verb}"
 
 
-def changes(rows: Iterable[Iterable[Any]]) -> Iterator[Change]:
-    """Compare what `LAYOUT` selects with that of a new log; yield the differences."""
-    expected, found = _made_with(), _by_name(rows)
+def changes(rows: Iterable[Iterable[Any]], schema: int = SCHEMA_VERSION) -> Iterator[Change]:
+    """Compare what `LAYOUT` selects with that of a new log of a schema; yield the differences."""
+    expected, found = _made_with(schema), _by_name(rows)
     for kind, name in sorted(expected.keys() | found.keys()):
         if (kind, name) not in found:
             yield Change(kind, name, "was taken off the file")
@@ -56,9 +55,9 @@ def changes_of_rules(rows: Iterable[Iterable[Any]]) -> Iterator[Change]:
 
 
 @cache
-def _made_with() -> dict[tuple[str, str], list[str]]:
+def _made_with(schema: int) -> dict[tuple[str, str], list[str]]:
     with closing(sqlite3.connect(":memory:")) as fresh:
-        fresh.executescript(SCHEMA)
+        fresh.executescript(SCHEMAS[schema])
         return _by_name(fresh.execute(LAYOUT).fetchall())
 
 

@@ -101,12 +101,17 @@ class Frontier:
         """Return a copy that grows independently."""
         return Frontier(self._size, self._roots)
 
-    def append(self, leaf: bytes, from_level: int = 0) -> list[tuple[Subtree, bytes]]:
+    def append(
+        self, root: bytes, from_level: int = 0, *, level: int = 0
+    ) -> list[tuple[Subtree, bytes]]:
         """Append a leaf's hash; return the subtrees of at least `from_level` that it completes.
 
-        The subtree of level 0 is the leaf itself.
+        The subtree of level 0 is the leaf itself. With a `level`, the root of a perfect subtree of
+        that level is appended, whose place must be the next.
         """
-        level, root, completed = 0, leaf, []
+        if self._size & (leaves := 1 << level) - 1:
+            raise ValueError(f"after {self._size} leaves there is no place for {leaves}")
+        completed = []
         while True:
             if level >= from_level:
                 completed.append((Subtree(level, self._size >> level), root))
@@ -114,7 +119,7 @@ class Frontier:
                 break
             level, root = level + 1, node_hash(self._roots.pop(), root)
         self._roots.append(root)
-        self._size += 1
+        self._size += leaves
         return completed
 
     def root(self) -> bytes:

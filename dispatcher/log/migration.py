@@ -8,22 +8,24 @@ Laws:
 
 import asyncio
 import logging
+import re
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, Final
 
 from dispatcher.log import LogError
-from dispatcher.log.file import SCHEMA, SCHEMA_VERSION
 from dispatcher.log.merkle import Frontier, grow
 from dispatcher.log.rows import COLUMNS, PAGE, inserts
+from dispatcher.log.schema import FIRST_WITH_TREE, SCHEMA_VERSION, SCHEMAS
 from dispatcher.log.serialization import LogEntry, line
 from dispatcher.progress import Progress, silent
 
 __all__ = ["migrate"]
+
+_CREATED: Final = re.compile(r"^CREATE (TABLE|TRIGGER) (\w+)", re.MULTILINE)
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,10 @@ def _migrate(path: Path, version: int, progress: Progress) -> None:
             connection.execute("PRAGMA synchronous=FULL")
             with connection:  # commits, or rolls back
                 connection.execute("BEGIN IMMEDIATE")
-                _rewrite(connection, version, progress)
+                if version < FIRST_WITH_TREE:
+                    _rewrite(connection, version, progress)
+                else:
+                    _extend(connection, version)
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     except sqlite3.Error as error:
         raise LogError(
@@ -74,12 +79,23 @@ def _migrate(path: Path, version: int, progress: Progress) -> None:
     )
 
 
+def _extend(connection: sqlite3.Connection, version: int) -> None:
+    """Replace the triggers that are others now, and add what is new. The events stay in place."""
+    before, now = _statements_of(version), _statements_of(SCHEMA_VERSION)
+    for kind_and_name, statement in before.items():
+        if now.get(kind_and_name) != statement:
+            connection.execute(f"DROP {kind_and_name}")
+    for kind_and_name, statement in now.items():
+        if before.get(kind_and_name) != statement:
+            connection.execute(statement)
+
+
 def _rewrite(connection: sqlite3.Connection, version: int, progress: Progress) -> None:
     triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
     for (name,) in triggers.fetchall():
         connection.execute(f'DROP TRIGGER "{name}"')
     connection.execute("ALTER TABLE events RENAME TO former_events")
-    for statement in _statements(SCHEMA):
+    for statement in _statements_of(SCHEMA_VERSION).values():
         connection.execute(statement)
     rows = connection.execute(f"SELECT {COLUMNS[version]} FROM former_events ORDER BY seq")  # noqa: S608
     ((head,),) = connection.execute("SELECT coalesce(max(seq), 0) FROM former_events").fetchall()
@@ -103,11 +119,13 @@ def _entry(seq: int, time: str, *rest: Any) -> LogEntry:
     return LogEntry(seq, time, name, version, actor, request_id, data.encode())
 
 
-def _statements(script: str) -> Iterator[str]:
-    """Split a script into statements; `executescript` would end the transaction."""
-    statement = ""
-    for part in script.splitlines(keepends=True):
+def _statements_of(schema: int) -> dict[str, str]:
+    """Return the statements of a schema, by what they make: `executescript` would commit."""
+    found, statement = dict[str, str](), ""
+    for part in SCHEMAS[schema].splitlines(keepends=True):
         statement += part
         if sqlite3.complete_statement(statement):
-            yield statement
+            ((kind, name),) = _CREATED.findall(statement)
+            found[f"{kind} {name}"] = statement.strip()
             statement = ""
+    return found

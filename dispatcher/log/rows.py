@@ -5,9 +5,10 @@ from itertools import chain
 from typing import Any, Final
 
 from dispatcher.log.merkle import Growth
+from dispatcher.log.segments import Sealed
 from dispatcher.log.serialization import LogEntry
 
-__all__ = ["COLUMNS", "PAGE", "Statement", "appending", "inserts"]
+__all__ = ["COLUMNS", "PAGE", "SEALED_AFTER", "Statement", "appending", "inserts", "sealing"]
 
 Statement = tuple[str, tuple[Any, ...]]
 """A statement and its values."""
@@ -15,8 +16,14 @@ Statement = tuple[str, tuple[Any, ...]]
 COLUMNS: Final = {
     1: "seq, time, type, 1, actor, NULL, data",
     2: "seq, time, type, version, actor, request_id, data",
+    3: "seq, time, type, version, actor, request_id, data",
 }
 """The columns to SELECT for a `LogEntry`, by the schema of the log."""
+
+SEALED_AFTER: Final = (
+    "SELECT number, level, upto, root, earliest, sha256 FROM sealed WHERE upto > ? ORDER BY upto"
+)
+"""Selects the fields of each `Sealed` after a seq."""
 
 PAGE: Final = 2_000
 """Events a read. Decoding them takes a few milliseconds, so the event loop is never held long."""
@@ -41,6 +48,12 @@ def appending(batch: Sequence[LogEntry], growth: Growth) -> list[Statement]:
         for entry, leaf_hash in zip(batch, growth.leaf_hashes, strict=True)
     ]
     return [*inserts("events", events), *inserts("subtrees", growth.subtrees)]
+
+
+def sealing(row: Sealed) -> Statement:
+    """Return the statement that makes a segment a part of the log."""
+    values = (row.upto, row.number, row.level, row.root, row.earliest, row.sha256)
+    return next(inserts("sealed", [values]))
 
 
 def inserts(table: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[Statement]:

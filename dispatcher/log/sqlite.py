@@ -16,24 +16,27 @@ Laws:
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import aiosqlite
 
 from dispatcher.locks import FileLock, LockHeldError
 from dispatcher.log import LogError, WrongHeadError, serialization
-from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA_VERSION, check, create, write_header
+from dispatcher.log.file import check, create, write_header
 from dispatcher.log.held import HeldFiles
 from dispatcher.log.merkle import Frontier, Growth, Subtree, grow
 from dispatcher.log.migration import migrate
-from dispatcher.log.readers import Readers, connect, log_error, select_bounded
-from dispatcher.log.rows import COLUMNS, PAGE, appending
+from dispatcher.log.readers import connect, log_error
+from dispatcher.log.reading import ReadableLog, read_head, read_sealed
+from dispatcher.log.releasing import delete_events, delete_subtrees
+from dispatcher.log.rows import Statement, appending, sealing
+from dispatcher.log.schema import SCHEMA_VERSION
+from dispatcher.log.segments import Sealed, Unsealed
 from dispatcher.log.serialization import LogEntry
-from dispatcher.log.tree import read_frontier, read_subtree
+from dispatcher.log.tree import read_frontier
 from dispatcher.log.wal import WAL_LIMIT_BYTES, WalWatch
 from dispatcher.log.writing import NotInsertedError, check_rules, sync_wal, transact, use_wal
 from dispatcher.progress import Progress, silent
@@ -44,35 +47,26 @@ HASHED: Final = 250
 """Events of a batch that are hashed at a time, which takes a millisecond."""
 
 
-class SqliteLog:
-    """A `dispatcher.log.Log` in one file. Use `open` or `open_for_reading` to create one."""
+class SqliteLog(ReadableLog):
+    """A `dispatcher.log.Log` in a file and its segments; see `open` and `open_for_reading`."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - callers use `open` or `open_for_reading`
+    def __init__(
         self,
         path: Path,
-        writer: aiosqlite.Connection | None,
-        lock: FileLock | None,
-        head: int,
-        tree: Frontier | LogError,  # or why there is none
         schema: int = SCHEMA_VERSION,
+        writer: aiosqlite.Connection | None = None,
+        lock: FileLock | None = None,
         held: HeldFiles | None = None,
     ) -> None:
-        self.path = path
-        self.head = head
-        self._tree = tree
+        check_held: Callable[[], object] = (lambda: None) if held is None else held.check
+        super().__init__(path, schema, check_held, seals=writer is not None)
         self._writer = writer
         self._lock = lock
-        self._columns = COLUMNS[schema].replace("data", "CAST(data AS BLOB)")
         self._held = held
         self._wal = WalWatch(path)
-        self._readers = Readers(path, lambda: None if held is None else held.check())
-
-    @property
-    def tree(self) -> Frontier:
-        """The tree over all durable events; see `Log.tree`."""
-        if isinstance(self._tree, LogError):
-            raise self._tree
-        return self._tree
+        self._turn = asyncio.Lock()
+        self._releasing: Sealed | None = None  # its file was found to be what it was
+        self._has_subtrees = True
 
     @classmethod
     async def open(
@@ -104,7 +98,8 @@ class SqliteLog:
             writer = await connect(path, read_only=False)
             undo.push_async_callback(writer.close)
             try:
-                head = await _head(writer)  # first: this fails if the file is no log of ours
+                sealed = await read_sealed(writer, SCHEMA_VERSION)  # fails if it is none of ours
+                head = await read_head(writer, path, sealed[-1].upto if sealed else 0)
                 tree = await read_frontier(writer, head)
                 await check_rules(path, writer)
                 await use_wal(path, writer)
@@ -120,7 +115,10 @@ class SqliteLog:
             held.hold_wal()
             held.check()
             undo.pop_all()
-        return cls(path, writer, lock, head, tree, held=held)
+        log = cls(path, SCHEMA_VERSION, writer, lock, held)
+        log.head, log._tree = head, tree
+        log._segments.add(sealed)
+        return log
 
     @classmethod
     async def open_for_reading(cls, path: Path) -> Self:
@@ -131,11 +129,9 @@ class SqliteLog:
         path = path.resolve()
         if (schema := check(path)) is None:
             raise LogError(f"{path}: there is no log here; name one with --db")
-        log = cls(path, None, None, 0, Frontier(), schema)
+        log = cls(path, schema)
         try:
-            async with log._readers.lend() as reader:
-                log.head = await _head(reader)
-                log._tree = await _readers_tree(path, reader, log.head, schema)
+            await log._open_for_reading()
         except BaseException:
             await log.close()
             raise
@@ -149,99 +145,89 @@ class SqliteLog:
 
     async def append(self, batch: Sequence[LogEntry], expected_head: int) -> None:
         """Commit a batch in one transaction; see `Log.append`."""
-        if expected_head != self.head:
-            raise WrongHeadError(expected_head, self.head)
+        async with self._turn:
+            if expected_head != self.head:
+                raise WrongHeadError(expected_head, self.head)
+            growth = await _growth(self.tree, batch)
+            await self._transact(appending(batch, growth), len(batch) + len(growth.subtrees))
+            self.head, self._tree = expected_head + len(batch), growth.frontier
+
+    def sealable_at(self, events: int) -> int:
+        """Return the seq at which the next segment ends, if segments have so many events.
+
+        That is a power of two. A segment has fewer where the size was changed, until its place in
+        the tree fits.
+        """
+        after = self.sealed_upto
+        return after + (min(events, after & -after) if after else events)
+
+    async def unsealed(self, events: int, margin: int) -> Unsealed | None:
+        """Return the segment that may be sealed next; see `sealable_at`.
+
+        `None` if it and `margin` events after it, at least one, are not there yet.
+        """
+        after, upto = self.sealed_upto, self.sealable_at(events)
+        if self.head < upto + max(margin, 1):
+            return None
+        level = (upto - after).bit_length() - 1
+        (root,) = await self.subtree_hashes([Subtree(level, after >> level)])
+        return Unsealed(len(self.sealed), level, upto, root)
+
+    async def seal(self, row: Sealed) -> None:
+        """Make a segment a part of the log, whose file `write_segment` has written."""
+        async with self._turn:
+            writer, _ = self._writable()
+            try:
+                await self._transact([sealing(row)], 1)
+            except LogError:
+                await writer.rollback()  # events may still be recorded
+                raise
+            finally:  # whatever was reported, the file knows
+                self._segments.add(await read_sealed(writer, SCHEMA_VERSION, self.sealed_upto))
+
+    async def release(self) -> bool:
+        """Delete some of the rows that are in segments. Return whether there were any.
+
+        Raises `SegmentError` if the segment's file is not what it was: then the rows are all there
+        is.
+        """
+        async with self._readers.lend() as reader:
+            ((first,),) = await reader.execute_fetchall("SELECT min(seq) FROM events")
+        if first is None or first > self._segments.upto:
+            return False
+        row = self._segments.row_of(first)
+        if row != self._releasing:
+            await self._segments.check(row)
+            self._releasing, self._has_subtrees = row, True
+        async with self._turn:
+            writer, held = self._writable()
+            held.check()
+            try:
+                if self._has_subtrees:
+                    self._has_subtrees = await delete_subtrees(writer, row)
+                if not self._has_subtrees:
+                    await delete_events(writer, row, first)
+            except sqlite3.Error as error:
+                raise log_error(self.path, "written", error) from error
+        return True
+
+    def _writable(self) -> tuple[aiosqlite.Connection, HeldFiles]:
         if self._writer is None or self._held is None:
             raise LogError(f"{self.path}: was opened for reading only")
         if self._writer.in_transaction:
             raise LogError(f"{self.path}: the last write was broken off; recover before the next")
-        growth = await _growth(self.tree, batch)
-        statements = appending(batch, growth)
-        rows = len(batch) + len(growth.subtrees)
+        return self._writer, self._held
+
+    async def _transact(self, statements: Sequence[Statement], rows: int) -> None:
+        writer, held = self._writable()
         try:
-            await transact(self._writer, statements, rows)
+            await transact(writer, statements, rows)
         except NotInsertedError as error:
             raise LogError(f"{self.path}: {error}") from error
         except sqlite3.Error as error:
             raise log_error(self.path, "written", error) from error
         # Here, and not in the writer's thread, which would wait for the GIL.
-        self._wal.notice(self._held.check())
-        self.head, self._tree = expected_head + len(batch), growth.frontier
-
-    async def entries(
-        self, after: int = 0, upto: int | None = None
-    ) -> AsyncGenerator[list[LogEntry], None]:
-        """Read pages of entries; see `Log.entries`."""
-        upto = self.head if upto is None else min(upto, self.head)
-        async with self._readers.lend() as reader:
-            while after < upto:
-                page = await self._select(
-                    reader, "seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, upto, PAGE)
-                )
-                if not page:
-                    raise LogError(f"{self.path}: ends at seq {after}, before its head {upto}")
-                for entry in page:
-                    if entry.seq != after + 1:
-                        raise LogError(
-                            f"{self.path}: has a gap between seq {after} and seq {entry.seq}"
-                        )
-                    after = entry.seq
-                yield page
-
-    async def page(
-        self,
-        after: int,
-        limit: int,
-        *,
-        upto: int | None = None,
-        event_type: str | None = None,
-        at_most_bytes: int | None = None,
-    ) -> list[LogEntry]:
-        """Read some entries; see `Log.page`."""
-        upto = self.head if upto is None else min(upto, self.head)
-        of_type = "" if event_type is None else " AND type = ?"
-        values = (after, upto, *(() if event_type is None else (event_type,)), limit)
-        async with self._readers.lend() as reader:
-            return await self._select(
-                reader,
-                f"seq > ? AND seq <= ?{of_type} ORDER BY seq LIMIT ?",
-                values,
-                at_most_bytes,
-            )
-
-    async def pick(
-        self, seqs: Sequence[int], *, at_most_bytes: int | None = None
-    ) -> list[LogEntry]:
-        """Read certain entries; see `Log.pick`."""
-        found: list[LogEntry] = []
-        oldest_first = sorted(set(seqs))
-        async with self._readers.lend() as reader:
-            for first in range(0, len(oldest_first), PAGE):
-                wanted = oldest_first[first : first + PAGE]
-                placeholders = ", ".join("?" * len(wanted))
-                entries = await self._select(
-                    reader, f"seq IN ({placeholders}) ORDER BY seq", wanted, at_most_bytes
-                )
-                found += entries
-                if at_most_bytes is not None:
-                    at_most_bytes -= sum(len(entry.data) for entry in entries)
-                    if at_most_bytes <= 0:
-                        break
-        return found
-
-    async def seq_at(self, moment: datetime) -> int:
-        """Find the last event at a time; see `Log.seq_at`."""
-        async with self._readers.lend() as reader:
-            rows = await reader.execute_fetchall(
-                "SELECT seq FROM events WHERE time <= ? AND seq <= ? ORDER BY seq DESC LIMIT 1",
-                (serialization.encode_time(moment), self.head),
-            )
-        return int(next(iter(rows))[0]) if rows else 0
-
-    async def subtree_hashes(self, wanted: Sequence[Subtree]) -> list[bytes]:
-        """Read hashes of the tree; see `Log.subtree_hashes`."""
-        async with self._readers.lend() as reader:
-            return [await read_subtree(reader, it) for it in wanted]
+        self._wal.notice(held.check())
 
     async def recover(self) -> None:
         """Roll back, try a real write, and take the head from the file; see `Log.recover`."""
@@ -252,7 +238,8 @@ class SqliteLog:
             await self._writer.rollback()
             await check_rules(self.path, self._writer)
             await write_header(self._writer)
-            head = await _head(self._writer)
+            self._segments.add(await read_sealed(self._writer, SCHEMA_VERSION, self._segments.upto))
+            head = await read_head(self._writer, self.path, self._segments.upto)
             self.head, self._tree = head, await read_frontier(self._writer, head)
         except sqlite3.Error as error:
             raise log_error(self.path, "written", error) from error
@@ -270,41 +257,11 @@ class SqliteLog:
                 closing.callback(self._held.release)
             if writer is not None:
                 closing.push_async_callback(writer.close)
-            await self._readers.close()
+            await super().close()
             if writer is not None:
                 # If this fails (a full disk), the log is still whole: the WAL has the rest.
                 with suppress(sqlite3.Error):
                     await writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    async def _select(
-        self,
-        reader: aiosqlite.Connection,
-        where: str,
-        values: Sequence[Any],
-        at_most_bytes: int | None = None,
-    ) -> list[LogEntry]:
-        query = f"SELECT {self._columns} FROM events WHERE {where}"  # noqa: S608 - constants
-        try:
-            if at_most_bytes is not None:
-                return await select_bounded(reader, query, values, at_most_bytes)
-            return [LogEntry(*row) for row in await reader.execute_fetchall(query, values)]
-        except sqlite3.OperationalError as error:
-            if "UTF-8" not in str(error):
-                raise
-            raise await self._text_error(reader, query, values) from error
-
-    async def _text_error(
-        self, reader: aiosqlite.Connection, query: str, values: Sequence[Any]
-    ) -> LogError:
-        """Find the first event with a value that should be text and is not."""
-        reader.text_factory = bytes
-        for seq, *columns in await reader.execute_fetchall(query, values):
-            for column in columns:
-                try:
-                    _ = isinstance(column, bytes) and column.decode()
-                except UnicodeDecodeError as error:
-                    return LogError(f"{self.path}: seq {seq} can't be read: {error}")
-        return LogError(f"{self.path}: can't be read: an event is no text")
 
 
 async def _growth(tree: Frontier, batch: Sequence[LogEntry]) -> Growth:
@@ -346,20 +303,3 @@ def _refuse_wal(log_path: Path) -> None:
                 f"{path}: has events of a log that stood here, and would be read into a new one; "
                 "put that log back, or move this file to where it is now"
             )
-
-
-async def _head(connection: aiosqlite.Connection) -> int:
-    ((head,),) = await connection.execute_fetchall("SELECT coalesce(max(seq), 0) FROM events")
-    return int(head)
-
-
-async def _readers_tree(
-    path: Path, reader: aiosqlite.Connection, head: int, schema: int
-) -> Frontier | LogError:
-    """Return the tree if it is whole, or else the error: reading a damaged log may need no tree."""
-    if schema < FIRST_WITH_TREE:
-        return LogError(f"{path}: is of an older schema, which has no tree; serve it once")
-    try:
-        return await read_frontier(reader, head)
-    except LogError as error:
-        return error

@@ -8,13 +8,16 @@ Laws:
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from dispatcher.log import LogError
-from dispatcher.log.file import FIRST_WITH_TREE, SCHEMA_VERSION, check
+from dispatcher.log.file import check
 from dispatcher.log.layout import LAYOUT, changes
-from dispatcher.log.rows import COLUMNS
+from dispatcher.log.rows import COLUMNS, SEALED_AFTER
+from dispatcher.log.schema import FIRST_WITH_SEGMENTS, FIRST_WITH_TREE, SCHEMA_VERSION
+from dispatcher.log.segments import Sealed
 from dispatcher.log.serialization import LogEntry
 
 __all__ = ["READ_ERRORS", "Row", "UntrustedLog", "opened"]
@@ -24,6 +27,7 @@ READ_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 longer UTF-8."""
 
 _MOST_FAULTS: Final = 5
+_MOST_LEVELS: Final = 63  # SQLite's integers count the leaves
 
 
 class Row(NamedTuple):
@@ -57,17 +61,34 @@ class UntrustedLog:
         # A file that has a tree must agree with it, whatever schema it claims.
         self.has_tree: Final = schema >= FIRST_WITH_TREE or b"leaf_hash" in columns
 
+    def sealed(self) -> list[Sealed]:
+        """Return the segments that the file names. Raises `LogError` if no log could have them."""
+        if self.claimed_schema < FIRST_WITH_SEGMENTS:
+            return []
+        found = list[Sealed]()
+        for values in self._connection.execute(SEALED_AFTER, (-1,)):
+            row = _sealed(values)
+            if row is None or row.number != len(found) or row.first != _end(found) + 1:
+                raise LogError(f"the table sealed has a row that no log has, number {len(found)}")
+            found.append(row)
+        return found
+
     def head(self) -> int:
         """Return the largest seq; 0 if there is none."""
         (head,) = self._connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
         return head if isinstance(head, int) else 0
 
-    def rows(self) -> Iterator[Row]:
-        """Yield all events in order of seq. Without a tree, their leaf hash is `None`."""
+    def rows(self, after: int = 0) -> Iterator[Row]:
+        """Yield the events in the file, those after a seq, in order of seq, and those before 1.
+
+        Without a tree, their leaf hash is `None`.
+        """
         without_tree = f"{COLUMNS[FIRST_WITH_TREE - 1]}, NULL"
         columns = f"{COLUMNS[SCHEMA_VERSION]}, leaf_hash" if self.has_tree else without_tree
-        rows = self._connection.execute(f"SELECT {columns} FROM events ORDER BY seq")  # noqa: S608 - constants
-        return map(Row._make, rows)
+        query = f"SELECT {columns} FROM events WHERE seq"  # noqa: S608 - constants
+        before = self._connection.execute(f"{query} < 1 ORDER BY seq")
+        rows = self._connection.execute(f"{query} > ? ORDER BY seq", (max(after, 0),))
+        return map(Row._make, chain(before, rows))
 
     def subtrees(self) -> dict[Any, Any]:
         """Return the stored hashes of the tree, by level and number."""
@@ -76,7 +97,8 @@ class UntrustedLog:
 
     def changes_of_layout(self) -> Iterator[str]:
         """Compare tables and triggers with those of a new log; yield the differences."""
-        yield from map(str, changes(self._connection.execute(LAYOUT)))
+        schema = max(self.claimed_schema, FIRST_WITH_TREE)
+        yield from map(str, changes(self._connection.execute(LAYOUT), schema))
 
     def damage(self) -> Iterator[str]:
         """Yield what SQLite itself finds wrong with the file."""
@@ -129,3 +151,17 @@ def _decoded(value: Any) -> str:
     if not isinstance(value, bytes):
         raise ValueError("it holds no text")  # noqa: TRY004 - as for bytes that are not UTF-8
     return value.decode()
+
+
+def _sealed(values: tuple[Any, ...]) -> Sealed | None:
+    """Return a row of the table `sealed`, if its values are those of one."""
+    number, level, upto, root, earliest, sha256 = values
+    match number, level, upto, root, earliest, sha256:
+        case int(), int(), int(), bytes(), bytes(), bytes() if 0 <= level < _MOST_LEVELS:
+            return Sealed(number, level, upto, root, _decoded(earliest), sha256)
+        case _:
+            return None
+
+
+def _end(found: list[Sealed]) -> int:
+    return found[-1].upto if found else 0

@@ -3,28 +3,24 @@
 Laws:
 - Replays run in worker processes, from the log's file alone. So the event loop never waits for a
   replay, and a snapshot never contains anything that is not durable.
-- Workers ignore Ctrl-C, which reaches them too but is meant for the dispatcher. The dispatcher ends
-  them.
 - So many queries are accepted at once as `quotas` says. Further callers get `TooManyError`.
 """
 
 import asyncio
 import logging
-import os
-import signal
 from collections.abc import Callable
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Final, TypeVar, TypeVarTuple
 
-from anyio import BrokenWorkerProcess, CapacityLimiter, to_process
+from anyio import CapacityLimiter
 
 from dispatcher.log import Log, LogError
 from dispatcher.log.merkle import Frontier, subtrees
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.serving.quotas import Asker, Quota, Quotas
 from dispatcher.serving.views import Shown, View, show
+from dispatcher.serving.workers import run_in_worker
 from dispatcher.state.moments import seq_of
 from dispatcher.state.replay import State, replay
 from dispatcher.state.snapshots import EVERY, SnapshotError, Snapshots
@@ -37,8 +33,6 @@ Work = TypeVarTuple("Work")
 
 WORKERS: Final = 2
 """Worker processes for queries about the past."""
-NICENESS: Final = 10
-"""By how much the niceness of worker processes is above the dispatcher's."""
 
 
 class Past:
@@ -113,26 +107,7 @@ class Past:
             return await self._run(self._query_limiter, work, *args)
 
     async def _run(self, limiter: CapacityLimiter, work: Callable[[*Work], T], *args: *Work) -> T:
-        try:
-            return await to_process.run_sync(
-                _run_in_worker, work, args, cancellable=True, limiter=limiter
-            )
-        except (BrokenWorkerProcess, ProcessLookupError, KeyboardInterrupt) as error:
-            # KeyboardInterrupt: Ctrl-C has reached a worker that did not ignore it yet.
-            raise LogError(f"{self._log_path}: a replay of it was ended from outside") from error
-
-
-def _run_in_worker(work: Callable[[*Work], T], args: tuple[*Work]) -> T:
-    """Run `work` in a worker process. Every call of a worker goes through here."""
-    _configure_worker()
-    return work(*args)
-
-
-@cache
-def _configure_worker() -> None:
-    """Make this worker ignore Ctrl-C, and give the dispatcher priority for the processor."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(NICENESS)
+        return await run_in_worker("a replay of it", self._log_path, limiter, work, *args)
 
 
 _last_state: tuple[Path, State] | None = None

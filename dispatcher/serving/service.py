@@ -40,6 +40,7 @@ from dispatcher.serving.batches import Batches
 from dispatcher.serving.feed import Feed
 from dispatcher.serving.group_commit import GroupCommit
 from dispatcher.serving.quotas import Asker, Quotas
+from dispatcher.serving.sealing import Sealing
 from dispatcher.serving.tickets import Render, Ticket, UnavailableError
 from dispatcher.state.replay import State, fold, replay
 from projections import Projections
@@ -66,6 +67,7 @@ class Service:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         *,
         past: Past | None = None,
+        sealing: Sealing | None = None,
         quotas: Quotas | None = None,
         recipes: Mapping[str, Recipe] | None = None,
     ) -> None:
@@ -74,6 +76,7 @@ class Service:
         self.quotas = Quotas() if quotas is None else quotas
         self._clock = clock
         self.past = past
+        self.sealing = sealing
         self._core = Dispatcher(policy)
         self._loop = asyncio.get_running_loop()  # looking it up is a system call each time
         self._now_s = self._loop.time
@@ -93,6 +96,8 @@ class Service:
         self._carry_out(await self._rebuild(progress))
         self._writer = self._start_task(self._commits.run(), "log-writer")
         self._ticker = self._start_task(self._tick(), "timers")
+        if self.sealing is not None:
+            self.sealing.start()
 
     async def close(self) -> None:
         """Commit what has been decided, then stop. The caller closes the log."""
@@ -101,6 +106,8 @@ class Service:
         self.dismiss_waiters()
         self.feed.end()
         await self._stop_task(self._ticker)
+        if self.sealing is not None:
+            await self.sealing.close()
         await self._becomes_durable()
         self._commits.refuse("the dispatcher is stopping")
         await self._stop_task(self._writer)
@@ -113,6 +120,11 @@ class Service:
     def fault(self) -> str | None:
         """Why writes are refused at the moment, or `None` if they are accepted."""
         return self._commits.fault
+
+    @property
+    def warning(self) -> str | None:
+        """What an operator should see to, though all works; or `None`."""
+        return None if self.sealing is None else self.sealing.warning
 
     def execute(self, command: Command, caller: Caller, render: Render[T]) -> Awaitable[T]:
         """Execute a command, and return an awaitable answer that waits until it is durable.
@@ -251,6 +263,8 @@ class Service:
             self.feed.publish(recorded.event, entry)
         if self.past is not None:
             self.past.notice(recorded.seq)
+        if self.sealing is not None:
+            self.sealing.notice(recorded.seq)
 
     async def _recover(self, error: LogError) -> None:
         """Retry until the log accepts writes, then accept commands again."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from dispatcher.log import LogError
+from dispatcher.log.segments import SUFFIX, folder_of
 from dispatcher.state.snapshots import Snapshots
 
 __all__ = ["key_path", "refuse_remains"]
@@ -33,6 +34,11 @@ def refuse_remains(log_path: Path) -> None:
         raise LogError(
             f"{log_path}: there is no log here, but there was one, with at least {newest:,} "
             f"events: {snapshots.directory} has its snapshots. {_REMEDY}"
+        )
+    if any(folder_of(log_path).glob(f"*{SUFFIX}")):
+        raise LogError(
+            f"{log_path}: there is no log here, but there was one: {folder_of(log_path)} has its "
+            f"older events. {_REMEDY}"
         )
     if os.path.lexists(key):
         raise LogError(

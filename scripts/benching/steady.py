@@ -2,13 +2,13 @@
 
 import asyncio
 import shutil
-import sqlite3
 import tempfile
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from statistics import median
 from typing import Final, NamedTuple
+
+from dispatcher.log.sqlite import SqliteLog
 
 from .figures import Sample, Spread
 from .load import (
@@ -58,17 +58,20 @@ class _Window(NamedTuple):
     rss_mb: float
 
 
+async def _counted(db: Path) -> tuple[int, int]:
+    """Count the events and the submissions, also those that are in segments by now."""
+    async with await SqliteLog.open_for_reading(db) as log:
+        jobs = await log.page(0, log.head, event_type="job_submitted")
+        return log.head, len(jobs)
+
+
 def measure(plan: Plan) -> Part:
     """Load the dispatcher for the whole time, and look at its beginning and its end."""
     with tempfile.TemporaryDirectory(dir=plan.work) as directory:
         db = Path(directory) / "events.db"
         with dispatcher(db) as server:
             windows = run(_windows(server, plan.steady_s))
-        with closing(sqlite3.connect(db)) as log:
-            (events,) = log.execute("SELECT count(*) FROM events").fetchone()
-            (jobs,) = log.execute(
-                "SELECT count(*) FROM events WHERE type = 'job_submitted'"
-            ).fetchone()
+        events, jobs = run(_counted(db))
         size = db.stat().st_size
         shutil.rmtree(f"{db}.snapshots", ignore_errors=True)
         with dispatcher(db) as server:

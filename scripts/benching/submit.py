@@ -98,7 +98,7 @@ def _round(plan: Plan, round_number: int, samples: _Samples) -> None:
                 answered += sample.done * (name == OURS)
         stack.close()
         with closing(sqlite3.connect(db)) as log:
-            (recorded,) = log.execute("SELECT count(*) FROM events").fetchone()
+            (recorded,) = log.execute("SELECT max(seq) FROM events").fetchone()
         if recorded < answered:
             raise RuntimeError(f"{answered} submissions were answered, {recorded} are in the log")
 

@@ -17,6 +17,7 @@ KEY: Final = "the key of the torture"
 START_S: Final = 30
 """A start takes no longer."""
 SNAPSHOT_EVERY: Final = 200
+SEGMENT_EVENTS: Final = 256
 LEASE_S: Final = 86_400
 """Nobody loses a job by being slow: whoever was handed one has it."""
 
@@ -41,6 +42,7 @@ async def begin(db: Path) -> Process:
         *(sys.executable, "-m", "dispatcher", "serve", "--db", str(db), "--port", "0"),
         *("--lease-s", str(LEASE_S), "--block-after", "0"),
         *("--snapshot-every", str(SNAPSHOT_EVERY)),
+        *("--segment-events", str(SEGMENT_EVENTS), "--segment-level", "1"),
         env=os.environ | {"DISPATCHER_API_KEY": KEY},
         stdin=DEVNULL,
         stdout=DEVNULL,

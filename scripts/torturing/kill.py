@@ -1,17 +1,19 @@
 """SIGKILL at random moments under full load, restart, over and over.
 
 The dispatcher is a process of its own, its clients and engines real connections. It is killed
-while it answers, while it writes a snapshot, while it starts (and replays) and while it stops;
-every time it is started again on the same log, everything that was answered is looked up.
+while it answers, while it writes a snapshot, while it seals a segment or lets go of its rows, while
+it starts (and replays) and while it stops; every time it is started again on the same log,
+everything that was answered is looked up.
 """
 
 import asyncio
 import signal
+import sqlite3
 import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -21,6 +23,7 @@ from dispatcher.core import events
 from dispatcher.evidence.against_server import Served
 from dispatcher.evidence.audit import Audit, head_of
 from dispatcher.log import decoded
+from dispatcher.log.segments import SUFFIX, folder_of
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.state.snapshots import Snapshots
 
@@ -42,7 +45,8 @@ LONGEST_LOAD_S: Final = 1.0
 LONGEST_STOP_S: Final = 0.3
 LONGEST_OPENING_S: Final = 0.2
 LONGEST_WAIT_S: Final = 5
-MOMENTS: Final = {"load": 12, "start": 3, "stop": 3, "snapshot": 2}
+LONGEST_SEALING_S: Final = 0.1
+MOMENTS: Final = {"load": 8, "seal": 4, "start": 3, "stop": 3, "snapshot": 2}
 """When it is killed, and how often each."""
 
 
@@ -81,6 +85,10 @@ def _facts(counts: Counter[str]) -> dict[str, str | int | float]:
     return {
         "killed under load": counts["killed in load"],
         "killed while it wrote a snapshot": counts["killed with half a snapshot"],
+        "killed while a segment was written": counts["killed with half a segment"],
+        "killed between a segment's file and its row": counts["killed with a file and no row"],
+        "killed before all rows of a segment were gone": counts["killed with rows of a segment"],
+        "segments in the logs": counts["segments"],
         "killed at a start": counts["killed in start"],
         "killed at a start, with the log open": counts["killed with the log open"],
         "killed after SIGTERM": counts["killed in stop"],
@@ -120,6 +128,7 @@ class _Farm:
                 await self._until(moment, child)
                 send(child.process, signal.SIGKILL)
                 code = await child.process.wait()
+                self._look_at_segments()
                 if code != -signal.SIGKILL and not (moment == "stop" and code == 0):
                     self.ledger.failures.append(f"it ended by itself, with {code}")
 
@@ -131,6 +140,7 @@ class _Farm:
             if (code := await child.process.wait()) != 0:
                 self.ledger.failures.append(f"stopped by SIGTERM, it ended with {code}")
         self.ledger.counts["events in the logs"] += head_of(self.db)
+        self.ledger.counts["segments"] += len([*folder_of(self.db).glob(f"*{SUFFIX}")])
 
     async def _kill_in_start(self) -> None:
         """Kill it anywhere in its start, mostly while it opens the log, replays and listens."""
@@ -168,6 +178,27 @@ class _Farm:
                     self.ledger.counts["killed with half a snapshot"] += 1
                     break
                 await asyncio.sleep(0)
+        elif moment == "seal":
+            # Seconds may pass until the process that seals has started.
+            before, deadline = self._segments(), time.monotonic() + 2 * LONGEST_WAIT_S
+            while self._segments() == before and time.monotonic() < deadline:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            await asyncio.sleep(self._random.uniform(0, LONGEST_SEALING_S))
+
+    def _segments(self) -> set[str]:
+        """Give the names of the segments, and of those that are being written."""
+        return {it.name for it in folder_of(self.db).glob(f"*{SUFFIX}*")}
+
+    def _look_at_segments(self) -> None:
+        """Count the steps of sealing at which it was killed."""
+        with closing(sqlite3.connect(f"{self.db.as_uri()}?mode=ro", uri=True)) as connection:
+            sealed, upto = connection.execute("SELECT count(*), max(upto) FROM sealed").fetchone()
+            (first,) = connection.execute("SELECT min(seq) FROM events").fetchone()
+        names = [it.name for it in folder_of(self.db).glob("*")]
+        files = sum(it.endswith(SUFFIX) for it in names)
+        self.ledger.counts["killed with half a segment"] += any(".new" in it for it in names)
+        self.ledger.counts["killed with a file and no row"] += files > sealed
+        self.ledger.counts["killed with rows of a segment"] += sealed > 0 and first <= upto
 
     def _drafts(self) -> set[Path]:
         """Give the snapshots that are being written, and those that nobody finished."""

@@ -1,9 +1,11 @@
 """The power fails: at a random operation of the disk, what was not synced is lost in part.
 
 The log's own code writes, on a disk that forgets (`volatile`): its creation, its appends, its
-checkpoints and its recovery from the last time. What survives is opened by that same code on a
+checkpoints, its segments, the deletion of the rows that are in them, and its recovery from the last
+time. What survives is opened by that same code on a
 real disk. Then the same once more, with one word changed: `synchronous=NORMAL` must lose what was
-acknowledged, or all of this sees nothing. And once more with a process that is killed first: its
+acknowledged, or all of this sees nothing. So must a disk on which nobody syncs the segments. And
+once more with a process that is killed first: its
 unsynced writes are still in the system's cache, and the next process reads them from there. What
 that one shows, and answers repetitions with, must survive too.
 """
@@ -17,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Final, NamedTuple
+from unittest.mock import patch
 
 from dispatcher.core import commands
 from dispatcher.core.decider import decide
@@ -24,7 +27,8 @@ from dispatcher.core.events import Recorded
 from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.policy import DEFAULT_POLICY
 from dispatcher.evidence.audit import Audit
-from dispatcher.log import LogError, serialization
+from dispatcher.log import LogError, releasing, serialization
+from dispatcher.log.segments.sealing import write_segment
 from dispatcher.log.serialization import LogEntry
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.state.replay import replay
@@ -33,7 +37,7 @@ from . import Outcome, Tell
 from .vfs import mounted
 from .volatile import Disk
 
-__all__ = ["AFTER_A_KILL", "FULL", "LONG", "NORMAL", "SHORT", "Trial", "run", "tried"]
+__all__ = ["AFTER_A_KILL", "FULL", "LONG", "NORMAL", "SHORT", "UNSYNCED", "Trial", "run", "tried"]
 
 LONG: Final = 1_000
 SHORT: Final = 40
@@ -41,7 +45,9 @@ SHORT: Final = 40
 LIVES: Final = 8
 """So often the power of one log fails, each time over what the last time left."""
 BATCHES: Final = 12
-COMMANDS: Final = 30
+SEGMENT_EVENTS: Final = 256
+RELEASED_ROWS: Final = 64
+COMMANDS: Final = 60
 """In a batch, at most."""
 CHECKPOINT_PAGES: Final = (2, 8, 32)
 """Pages in the WAL at which SQLite moves them into the file; by default 1,000."""
@@ -50,10 +56,11 @@ ENGINES: Final = ("a", "b", "c", "d")
 
 
 async def run(rounds: int, seed: int, tell: Tell) -> list[Outcome]:
-    """Try all three, with as many power cuts each."""
+    """Try all four, with as many power cuts each."""
     return [
         await tried(FULL, rounds, seed, tell),
         await tried(NORMAL, rounds, seed, tell),
+        await tried(UNSYNCED, rounds, seed, tell),
         await tried(AFTER_A_KILL, rounds, seed, tell),
     ]
 
@@ -65,6 +72,7 @@ class Trial(NamedTuple):
     claim: str
     synchronous: str = "FULL"
     is_killed_first: bool = False
+    syncs_segments: bool = True
     must_lose: bool = False
 
 
@@ -73,6 +81,12 @@ NORMAL: Final = Trial(
     "Power, synchronous=NORMAL",
     "The same run with NORMAL loses acknowledged events, so the run above can see it",
     synchronous="NORMAL",
+    must_lose=True,
+)
+UNSYNCED: Final = Trial(
+    "Power, segments not synced",
+    "The same run loses events if the files of segments are not synced, so it can see that too",
+    syncs_segments=False,
     must_lose=True,
 )
 AFTER_A_KILL: Final = Trial(
@@ -97,7 +111,7 @@ async def tried(trial: Trial, points: int, seed: int, tell: Tell) -> Outcome:
     if not trial.must_lose:
         failures += [f"point {it}: acknowledged events were lost" for it in torture.lost_at]
     elif not torture.lost_at:
-        failures.append(f"NORMAL lost nothing at {points} points: the harness is blind")
+        failures.append(f"nothing was lost at {points} points: the harness is blind")
     facts, seconds = torture.facts(), time.monotonic() - began
     return Outcome(trial.name, trial.claim, points, seconds, facts, failures)
 
@@ -134,6 +148,9 @@ class _Torture:
             "batches cut that were not there": counts["unacknowledged gone"],
             "cuts": cuts,
             "cuts before the log was made": counts["before it was made"],
+            "cuts while it sealed": counts["cuts while it sealed"],
+            "segments sealed": counts["segments sealed"],
+            "deletions of rows in segments": counts["releases"],
             "unsynced writes at the cuts": counts["unsynced"],
             "syncs": counts["syncs"],
         }
@@ -148,7 +165,7 @@ class _Torture:
 
     async def cut(self, point: int) -> None:
         """Write until the power fails, and look at what survives."""
-        disk = Disk(self._directory)
+        disk = Disk(self._directory, "events.db.segments")
         pages, word = self._random.choice(CHECKPOINT_PAGES), self._trial.synchronous
 
         def translate(sql: str) -> str:
@@ -156,7 +173,10 @@ class _Torture:
             told = f"PRAGMA wal_autocheckpoint={pages}; PRAGMA synchronous={word}"
             return told if sql == "PRAGMA synchronous=FULL" else sql
 
-        with mounted(disk, translate):
+        with (
+            mounted(disk, translate, syncs_inner=self._trial.syncs_segments),
+            patch.object(releasing, "RELEASED_ROWS", RELEASED_ROWS),
+        ):
             try:
                 await self._write(disk)
             except (LogError, OSError) as error:
@@ -173,6 +193,7 @@ class _Torture:
         self._directory = self._home / str(point + 1)
         self._directory.mkdir()
         for name, content in disk.survivors(self._random).items():
+            (self._directory / name).parent.mkdir(exist_ok=True)
             (self._directory / name).write_bytes(content)
         await self._examine(point)
 
@@ -188,7 +209,8 @@ class _Torture:
         try:
             fleet = (await replay(log)).fleet
             for number in range(batches):
-                if number == cut_in:
+                is_cut_in_sealing = random.random() < 0.5  # noqa: PLR2004 - else before
+                if number == cut_in and not is_cut_in_sealing:
                     _arm(disk, random)
                 batch = _batch(fleet, log.head, random)
                 self._lines += map(serialization.line, batch)
@@ -197,12 +219,27 @@ class _Torture:
                 self._acknowledged = len(self._lines)
                 self._counts["batches acknowledged"] += 1
                 self._counts["events acknowledged"] += len(batch)
+                if number == cut_in and is_cut_in_sealing:
+                    _arm(disk, random)
+                try:
+                    await self._seal(log)
+                finally:
+                    self._counts["cuts while it sealed"] += not disk.is_on
             if cut_in == batches and random.random() < 0.5:  # noqa: PLR2004 - else it is closed
                 _arm(disk, random)
             else:
                 disk.cut()
         finally:
             await log.close()
+
+    async def _seal(self, log: SqliteLog) -> None:
+        """Take some steps of sealing, or none, as a dispatcher does between its commits."""
+        segment = await log.unsealed(SEGMENT_EVENTS, 1)
+        if segment is not None and self._random.random() < 0.7:  # noqa: PLR2004
+            await log.seal(write_segment(log.path, segment, 1))
+            self._counts["segments sealed"] += 1
+        for _ in range(self._random.randrange(4)):
+            self._counts["releases"] += await log.release()
 
     async def _show(self, disk: Disk) -> None:
         """Be the next process, which shows all that it finds; then the power fails."""
@@ -217,7 +254,10 @@ class _Torture:
         try:
             survived = await self._surviving(copy / "events.db", point)
         except (LogError, OSError) as error:
-            self.failures.append(f"point {point}: can't be opened again: {error}")
+            if self._trial.must_lose:
+                self.lost_at.append(point)
+            else:
+                self.failures.append(f"point {point}: can't be opened again: {error}")
             self.begin(self._home.with_name(f"after-{point}"))
             return
         finally:
@@ -252,6 +292,8 @@ class _Torture:
             await log.close()
         audit = Audit(path)
         audit.run()
+        if self._trial.must_lose and audit.findings:
+            raise LogError(f"the log is damaged: {next(iter(audit.findings))}")
         self.failures += [f"point {point}: {finding}" for finding in audit.findings]
         return len(lines)
 

@@ -154,10 +154,15 @@ def _as_os_error() -> Iterator[None]:
 
 
 @contextmanager
-def mounted(disk: Disk, translate: Callable[[str], str]) -> Iterator[None]:
-    """Have the log's files written to `disk`; each statement is passed through `translate`."""
+def mounted(
+    disk: Disk, translate: Callable[[str], str], *, syncs_inner: bool = True
+) -> Iterator[None]:
+    """Have the log's files written to `disk`; each statement is passed through `translate`.
+
+    Unless `syncs_inner`, a sync of a file in the inner directory does nothing.
+    """
     vfs = _Vfs(f"volatile {id(disk)}", disk)
-    replace, unlink, fsync = os.replace, os.unlink, os.fsync
+    replace, unlink, fsync, mkdir = os.replace, os.unlink, os.fsync, os.mkdir
 
     def connect(database: Any, **_: Any) -> Any:
         return _Connection(database, disk, vfs_name, translate)
@@ -166,27 +171,45 @@ def mounted(disk: Disk, translate: Callable[[str], str]) -> Iterator[None]:
         assert options["isolation_level"] is None, "the log begins its transactions itself"  # noqa: S101
         return aiosqlite.Connection(lambda: connect(database), _CHUNK_ROWS)
 
-    def replaced(path: Any, to: Any, **options: Any) -> None:
+    def holder(path: Any) -> Disk | None:
+        return next((it for it in (disk, disk.inner) if it is not None and it.has(path)), None)
+
+    def made(path: Any, *args: Any, **options: Any) -> None:
+        mkdir(path, *args, **options)
         if disk.has(path):
             with _as_os_error():
-                disk.rename(Path(path).name, Path(to).name)
+                disk.created(Path(path).name)
+
+    def replaced(path: Any, to: Any, **options: Any) -> None:
+        if (of := holder(path)) is not None:
+            with _as_os_error():
+                _keep(of, Path(path))
+                of.rename(Path(path).name, Path(to).name)
         replace(path, to, **options)
 
     def unlinked(path: Any, **options: Any) -> None:
-        if disk.has(path) and Path(path).exists():
+        if (of := holder(path)) is not None and of.knows(Path(path).name):
             with _as_os_error():
-                disk.delete(Path(path).name)
+                of.delete(Path(path).name)
         unlink(path, **options)
 
     def synced(descriptor: Any) -> None:
-        if os.path.sameopenfile(descriptor, directory):
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path == disk.directory.resolve():
             with _as_os_error():
                 disk.sync_directory()
+        elif disk.inner is not None and path == disk.inner.directory.resolve():
+            with _as_os_error():
+                disk.inner.sync_directory()
+        elif disk.inner is not None and disk.inner.has(path):
+            with _as_os_error():
+                _keep(disk.inner, path)
+                if syncs_inner:
+                    disk.inner.sync(path.name, with_directory=False)
         else:
             fsync(descriptor)
 
     vfs_name = f"volatile {id(disk)}"
-    directory = os.open(disk.directory, os.O_RDONLY)
     try:
         with (
             patch.object(sqlite3, "connect", connect),
@@ -194,8 +217,16 @@ def mounted(disk: Disk, translate: Callable[[str], str]) -> Iterator[None]:
             patch.object(os, "replace", replaced),
             patch.object(os, "unlink", unlinked),
             patch.object(os, "fsync", synced),
+            patch.object(os, "mkdir", made),
         ):
             yield
     finally:
-        os.close(directory)
         vfs.unregister()
+
+
+def _keep(disk: Disk, path: Path) -> None:
+    """Tell the disk of a file that Python has written, once it matters; SQLite's it knows."""
+    if disk.directory.name.endswith(".segments"):
+        if not disk.knows(path.name):
+            disk.created(path.name)
+        disk.write(path.name, 0, path.read_bytes())

@@ -70,11 +70,14 @@ class Disk:
     """One directory on a disk. What stands in it at first is on the platter.
 
     `cut_after` so many operations, or syncs, the power fails; then every one raises
-    `PowerCutError`.
+    `PowerCutError`. `inner` is a directory inside this one, which has the power that this one has.
+    It is there after the power failed if its name got to the platter, as a file's.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, inner: str | None = None, of: "Disk | None" = None) -> None:
         self.directory = directory
+        self._of = of
+        self.inner = None if inner is None else Disk(directory / inner, of=self)
         self.is_on = True
         self.syncs = 0
         self.cut_by = ""
@@ -82,7 +85,10 @@ class Disk:
         self._left: int | None = None
         self._only_syncs = False
         # The first is on the platter; each further one is what one more operation made of it.
-        self._listings = [{it.name: _File(it.read_bytes()) for it in directory.iterdir()}]
+        there = directory.iterdir() if directory.exists() else ()
+        self._listings = [
+            {it.name: _File(it.read_bytes() if it.is_file() else b"") for it in there}
+        ]
 
     def cut_after(self, operations: int) -> None:
         """Have the power fail after so many operations of any kind."""
@@ -103,12 +109,20 @@ class Disk:
     @property
     def unsynced_writes(self) -> int:
         """How many writes are not on the platter."""
-        return sum(len(file.unsynced) for file in self._listings[-1].values())
+        inner = 0 if self.inner is None else self.inner.unsynced_writes
+        return inner + sum(len(file.unsynced) for file in self._listings[-1].values())
 
     def survivors(self, random: Random) -> dict[str, bytes]:
-        """Give the files that are found after the power failed."""
+        """Give the files that are found after the power failed, by their paths."""
         listing = random.choice(self._listings)
-        return {name: file.survivor(random) for name, file in listing.items()}
+        found = {name: file.survivor(random) for name, file in listing.items()}
+        if (
+            self.inner is not None
+            and found.pop(name := self.inner.directory.name, None) is not None
+        ):
+            within = self.inner.survivors(random)
+            found |= {f"{name}/{of}": content for of, content in within.items()}
+        return found
 
     def created(self, name: str) -> None:
         """Take note of a new file."""
@@ -160,6 +174,9 @@ class Disk:
         return Path(path).parent == self.directory
 
     def _work(self, operation: str) -> None:
+        if self._of is not None:
+            self._of._work(operation)  # noqa: SLF001 - of this class
+            return
         counts = operation == "sync" or not self._only_syncs
         if self.is_on and self._left is not None and counts:
             if self._left == 0:

@@ -1,7 +1,8 @@
 """Logs that releases left behind replay for ever, and are brought up to the present schema.
 
 In `tests/log/golden` there is for each of them:
-- NAME.db, the log itself, with every kind of event that there was;
+- NAME.db, the log itself, with every kind of event that there was; since schema 3 the first of
+  them are in a segment, in NAME.db.segments;
 - NAME.state.json, what `dispatcher replay --json` said of it then;
 - NAME.jsonl and NAME.root, the lines of its entries and the root of their tree. Checkpoints are
   signed over that root, so neither may ever change. (`schema-1` is older than lines; its are those
@@ -11,7 +12,7 @@ At each release that changes the schema of logs, the version or fields of an eve
 
     python -m tests.log.golden.make NAME
 
-and commit the four files. The tests below find them by themselves. What stands there already is
+and commit the files. The tests below find them by themselves. What stands there already is
 never made anew: if it does not pass any more, the code is wrong.
 """
 
@@ -26,7 +27,9 @@ import pytest
 
 from dispatcher.core.events import EngineSeen, Recorded
 from dispatcher.log import serialization
-from dispatcher.log.file import SCHEMA_VERSION, check
+from dispatcher.log.file import check
+from dispatcher.log.schema import SCHEMA_VERSION
+from dispatcher.log.segments import folder_of
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.state.replay import replay
 from tests.support.given import START
@@ -49,6 +52,8 @@ def name(request: pytest.FixtureRequest) -> str:
 def golden(name: str, db: Path) -> Path:
     """A copy of the log, since SQLite writes beside what it opens."""
     shutil.copy(GOLDEN / f"{name}.db", db)
+    if (segments := folder_of(GOLDEN / f"{name}.db")).exists():
+        shutil.copytree(segments, folder_of(db))
     return db
 
 
@@ -81,7 +86,7 @@ def select(path: Path, columns: str) -> list[tuple[Any, ...]]:
 
 
 def test_golden_logs_are_there() -> None:
-    assert {"schema-1", "schema-2"} <= set(NAMES)
+    assert {"schema-1", "schema-2", "schema-3"} <= set(NAMES)
 
 
 def test_every_version_of_every_event_and_the_present_schema_stand_in_a_golden_log() -> None:

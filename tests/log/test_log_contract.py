@@ -3,7 +3,7 @@
 A new kind of log joins by one line in `FACTORIES`.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from dispatcher.log.rows import PAGE
 from dispatcher.log.serialization import LogEntry
 from dispatcher.log.sqlite import SqliteLog
 from tests.support.log_contents import encoded, entries_in, naive_root, recorded_in
+from tests.support.sealing import seal_all
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +33,19 @@ def sqlite_in(directory: Path) -> Opener:
     return lambda: SqliteLog.open(directory / "events.db")
 
 
-FACTORIES: Final[list[Callable[[Path], Opener]]] = [sqlite_in]
+class _SealingLog(SqliteLog):
+    """Seals what it can after each batch."""
+
+    async def append(self, batch: Sequence[LogEntry], expected_head: int) -> None:
+        await super().append(batch, expected_head)
+        await seal_all(self)
+
+
+def sealing_in(directory: Path) -> Opener:
+    return lambda: _SealingLog.open(directory / "events.db")
+
+
+FACTORIES: Final[list[Callable[[Path], Opener]]] = [sqlite_in, sealing_in]
 
 
 @pytest.fixture(params=FACTORIES)

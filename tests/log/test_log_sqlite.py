@@ -15,7 +15,8 @@ import pytest
 
 from dispatcher.core.events import EngineSeen, Recorded
 from dispatcher.log import Log, LogError, serialization
-from dispatcher.log.file import APPLICATION_ID, SCHEMA_VERSION
+from dispatcher.log.file import APPLICATION_ID
+from dispatcher.log.schema import SCHEMA_VERSION
 from dispatcher.log.serialization import LogEntry
 from dispatcher.log.sqlite import SqliteLog
 from tests.support.log_contents import entries_in, recorded_in

@@ -264,6 +264,34 @@ def test_a_frontier_is_given_back_by_its_size_and_roots(size: int) -> None:
     assert (again.size, again.root()) == (MANY, SAMPLE.roots[MANY])
 
 
+@examples(st.integers(0, 6), st.integers(0, 9), st.integers(0, 70))
+def test_a_perfect_subtree_is_appended_as_its_leaves_are(
+    level: int, number: int, more: int
+) -> None:
+    before, leaves = number << level, [leaf_hash(b"%d" % n) for n in range((10 << 6) + 70)]
+    one, other, inner = Frontier(), Frontier(), Frontier()
+    for leaf in leaves[:before]:
+        one.append(leaf)
+        other.append(leaf)
+    completed = dict[Subtree, bytes]()
+    for leaf in leaves[before : before + (1 << level)]:
+        inner.append(leaf)
+        completed |= dict(one.append(leaf, level))
+    assert dict(other.append(inner.root(), level, level=level)) == completed
+    for leaf in leaves[other.size : other.size + more]:
+        one.append(leaf)
+        other.append(leaf)
+    assert (one.size, one.roots) == (other.size, other.roots)
+
+
+def test_a_subtree_has_a_place_of_its_own() -> None:
+    frontier = Frontier()
+    frontier.append(leaf_hash(b"x"))
+    with pytest.raises(ValueError, match="after 1 leaves there is no place for 4"):
+        frontier.append(leaf_hash(b"y"), level=2)
+    assert frontier.size == 1
+
+
 def test_a_copy_grows_on_its_own() -> None:
     tree = Grown(LEAVES[:3]).frontier
     grown = tree.copy()

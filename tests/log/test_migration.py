@@ -13,8 +13,10 @@ from typing import Any, Final
 
 import pytest
 
+from dispatcher.evidence.audit import Audit
 from dispatcher.log import LogError, serialization
-from dispatcher.log.file import SCHEMA_VERSION, check
+from dispatcher.log.file import check
+from dispatcher.log.schema import SCHEMA_VERSION
 from dispatcher.log.serialization import LogEntry
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.state.replay import replay
@@ -260,3 +262,40 @@ async def test_a_migration_that_is_killed_leaves_the_log_as_it_was(
         assert rows_in(path) == before
         lines = [serialization.line(former(seq)) for seq in range(1, 9_001)]
         assert log.tree.root() == naive_root(lines)
+
+
+# From schema 2
+
+
+@pytest.fixture
+def of_schema_2(db: Path) -> Path:
+    shutil.copy(GOLDEN.with_name("schema-2.db"), db)
+    return db
+
+
+async def test_a_log_of_schema_2_is_like_a_new_one_inside(of_schema_2: Path) -> None:
+    words = "SELECT type, name, sql FROM sqlite_master ORDER BY type, name"
+    await (await SqliteLog.open(of_schema_2)).close()
+    await (await SqliteLog.open(new := of_schema_2.with_name("new.db"))).close()
+    with closing(sqlite3.connect(of_schema_2)) as one, closing(sqlite3.connect(new)) as other:
+        assert one.execute(words).fetchall() == other.execute(words).fetchall()
+
+
+async def test_a_log_of_schema_2_that_lacks_a_trigger_stays_as_it_was(of_schema_2: Path) -> None:
+    execute(of_schema_2, "DROP TRIGGER events_are_never_deleted")
+    before = of_schema_2.read_bytes()
+    with pytest.raises(LogError, match="can't be brought up from schema 2 to 3, and is as it was"):
+        await SqliteLog.open(of_schema_2)
+    assert of_schema_2.read_bytes() == before
+
+
+async def test_a_log_of_schema_2_with_another_trigger_is_not_opened(of_schema_2: Path) -> None:
+    execute(of_schema_2, "DROP TRIGGER subtrees_are_never_replaced")
+    with pytest.raises(LogError, match="the trigger subtrees_are_never_replaced was taken off"):
+        await SqliteLog.open(of_schema_2)
+
+
+def test_an_audit_finds_nothing_wrong_with_a_log_of_schema_2(of_schema_2: Path) -> None:
+    audit = Audit(of_schema_2)
+    audit.run()
+    assert [*audit.findings] == []

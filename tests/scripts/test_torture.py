@@ -56,6 +56,12 @@ async def test_a_log_that_does_not_sync_each_commit_is_seen_to_lose_what_was_ack
     assert not str(outcome.facts["lost"]).startswith("0 points")
 
 
+async def test_a_log_that_does_not_sync_its_segments_is_seen_to_lose_what_is_in_them() -> None:
+    outcome = await power.tried(power.UNSYNCED, 2 * power.SHORT, SEED, ignore)
+    assert outcome.failures == []
+    assert counted(outcome, "segments sealed") > 0
+
+
 async def test_no_power_cut_after_a_kill_loses_what_the_next_start_has_shown() -> None:
     outcome = await power.tried(power.AFTER_A_KILL, power.SHORT, SEED, ignore)
     assert outcome.failures == []

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from dispatcher.evidence.audit import Audit, Known
 from dispatcher.log.checkpoints import Checkpoint
 from dispatcher.log.merkle import Frontier, subtrees
+from dispatcher.log.segments import folder_of
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.state.replay import replay
 from dispatcher.state.snapshots import Snapshots
@@ -37,6 +38,8 @@ class Genuine(NamedTuple):
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "events.db"
             shutil.copy(self.path, path)
+            if (segments := folder_of(self.path)).exists():
+                shutil.copytree(segments, folder_of(path))
             if with_snapshots:
                 shutil.copytree(Snapshots(self.path).directory, Snapshots(path).directory)
             yield path

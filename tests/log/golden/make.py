@@ -1,7 +1,8 @@
 """Make a golden log with the present code: `python -m tests.log.golden.make NAME`, once a release.
 
-It is a small story in which every kind of event happens, told by several callers. Beside the log
-come the state that its replay gives, the lines of its entries and the root of their tree.
+It is a small story in which every kind of event happens, told by several callers. Its first events
+are in a segment. Beside the log come the state that its replay gives, the lines of its entries and
+the root of their tree.
 """
 
 import asyncio
@@ -20,10 +21,12 @@ from dispatcher.core.events import Recorded
 from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.policy import Policy
 from dispatcher.log import serialization
+from dispatcher.log.segments.sealing import write_segment
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.state.replay import replay
 
 HERE: Final = Path(__file__).parent
+SEGMENT_EVENTS: Final = 256
 POLICY: Final = Policy(retry_backoff_s=30.0, block_after=2, max_losses=3)
 START: Final = datetime(2026, 11, 22, 9, tzinfo=UTC)
 PAUSE: Final = timedelta(seconds=40, microseconds=7)
@@ -194,6 +197,10 @@ async def make(name: str) -> None:
         await log.append(entries, 0)
         state = (await replay(log)).projections.state()
         root = log.tree.root().hex()
+        if (segment := await log.unsealed(SEGMENT_EVENTS, 1)) is not None:
+            await log.seal(write_segment(log.path, segment, 19))
+        while await log.release():
+            pass
     (HERE / f"{name}.db.lock").unlink()
     shown = msgspec.json.format(msgspec.json.encode(state), indent=2)
     (HERE / f"{name}.state.json").write_bytes(shown + b"\n")
