@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from msgspec import UNSET
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -38,6 +39,12 @@ OUT: Final = Path(__file__).resolve().parent.parent / "demo-out"
 DB: Final = OUT / "events.db"
 ABOVE_THE_TABLE: Final = ("job_id", "source_url", "target_codec")
 CODECS: Final = ("vp9", "av1", "hevc")
+RECIPE: Final = {
+    "quality": 85,
+    "max_height": 180,
+    "container": "mkv",
+    "clip": {"from": 2, "to": 5},
+}
 BROKEN: Final = "broken.mp4"
 LEASE_S: Final = 3
 LIMIT_S: Final = 110
@@ -64,6 +71,11 @@ async def main() -> int:
             console.rule("3. the jobs, and a killed engine")
             size_mb = clip.stat().st_size / 1e6
             jobs = [await client.submit(clip.as_uri(), c, job_size=size_mb) for c in CODECS]
+            jobs.append(
+                await client.submit(
+                    clip.as_uri(), "h264", recipe=RECIPE, output_name="{stem} preview"
+                )
+            )
             jobs.append(await client.submit(broken.as_uri(), "hevc", max_retries=2))
             orphan = await assigned_to(client, "engine-1")
             victim.kill()
@@ -205,6 +217,11 @@ async def show(job: JobView) -> AsyncIterator[str]:
     output = Path(unquote(urlsplit(job.output_url).path))
     streams = await streams_in(output)
     console.print(Text(f"{job.status}: {output}\n  {streams}"))
+    if job.result is not UNSET:
+        told = {name: it for name, it in job.result.items() if name != "kept"}
+        console.print(Text("  " + ", ".join(f"{name}: {it}" for name, it in told.items())))
+    if job.recipe is not UNSET and output.name != "clip preview.mkv":
+        yield f"job {job.job_id}: {output.name} is not as its recipe says"
     if job.target_codec not in streams or "Audio:" not in streams:
         yield f"job {job.job_id}: {output.name} holds {streams}, not {job.target_codec} with sound"
 

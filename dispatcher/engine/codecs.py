@@ -150,6 +150,14 @@ _MPEG2_ANCHORS: Final = (
     *((98.0, 2.0), (96.8, 4.0), (95.2, 6.0), (92.4, 9.0), (87.2, 14.0), (81.6, 21.0)),
     (72.6, 31.0),
 )
+_OPENH264_ANCHORS: Final = (
+    *((98.2, 14.0), (96.9, 20.0), (93.3, 26.0), (86.0, 32.0), (72.6, 38.0), (54.8, 44.0)),
+    (29.4, 51.0),
+)
+_KVAZAAR_ANCHORS: Final = (
+    *((98.4, 12.0), (96.9, 20.0), (92.2, 26.0), (79.9, 32.0), (62.5, 38.0), (44.8, 44.0)),
+    (34.6, 51.0),
+)
 _THEORA_ANCHORS: Final = (
     *((97.7, 10.0), (97.2, 9.0), (96.7, 8.0), (95.7, 7.0), (90.3, 5.0), (81.5, 3.0)),
     *((67.7, 1.0), (59.0, 0.0)),
@@ -190,8 +198,8 @@ CODECS: Final = (
             Encoder("libx264", Rate(("-crf", "{}"), 23, _X264_ANCHORS, whole=False),
                     _preset("-preset", *_X26X), fields=_FIELDS),
             Encoder("libopenh264",
-                    Rate(("-rc_mode", "quality", "-b:v", "100M", "-qmin", "{}", "-qmax", "{}"), 28,
-                         ((98.0, 12.0), (20.0, 51.0)), is_crf=False,
+                    Rate(("-rc_mode", "quality", "-b:v", "100M", "-qmin", "{}", "-qmax", "{}"), 25,
+                         _OPENH264_ANCHORS, is_crf=False,
                          bits=("-rc_mode", "bitrate", "-b:v", "{rate}", "-maxrate", "{peak}")),
                     note="libopenh264, as libx264 is not there"),
         ),
@@ -204,7 +212,7 @@ CODECS: Final = (
                     _preset("-preset", *_X26X), pixels=_ALL_CHROMA,
                     params=("-x265-params", "log-level=error")),
             Encoder("libkvazaar",
-                    Rate(("-kvazaar-params", "qp={}"), 28, ((98.0, 12.0), (20.0, 51.0)),
+                    Rate(("-kvazaar-params", "qp={}"), 28, _KVAZAAR_ANCHORS,
                          is_crf=False, bits=_BITS_ONLY),
                     note="libkvazaar, as libx265 is not there"),
         ),

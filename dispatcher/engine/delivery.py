@@ -152,10 +152,14 @@ def _tried(names: Sequence[Path]) -> Iterator[Path]:
 
 def _moved(output: Path, names: Sequence[Path]) -> Path | None:
     """Return the name under which an output that is not there any more has been put."""
+    own = names[-1]
     try:
         identity = _note(output).read_text()
     except OSError:
-        return None
+        # Without the note, only a name with the job's id in it is believed: such a wished name
+        # differs from the own one by the attempt.
+        known = [it for it in names if it == own or own.stem.rpartition("-")[0] == it.stem]
+        return next((it for it in reversed(known) if it.is_file()), None)
     found = (it for it in islice(_tried(names), _LOOKED_AT) if it.is_file())
     return next((it for it in found if _identity(it) == identity), None)
 

@@ -7,7 +7,7 @@ Laws:
 - A source without a film fails, before anything is encoded.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
@@ -22,7 +22,9 @@ from dispatcher.engine.raw_arguments import raw_of
 from dispatcher.engine.sound import sound_of, wanted_sounds
 from dispatcher.engine.streams import Source, Stream
 
-__all__ = ["Abilities", "Encoding", "NoFilmError", "encoding_of"]
+__all__ = ["Abilities", "Encoding", "NoFilmError", "encoding_of", "texts_to_cut"]
+
+NOTHING_CUT: Final[Mapping[int, int]] = {}
 
 _TEXT: Final = frozenset(
     [
@@ -49,6 +51,8 @@ _TEXT: Final = frozenset(
     ]
 )
 """Subtitles that are text. The others are pictures."""
+_ENCODERS: Final = {"ass": "ass", "ssa": "ass", "webvtt": "webvtt"}
+"""Those of text that is cut, but otherwise kept as it is."""
 _QUICKTIME: Final = frozenset({"mp4", "mov"})
 # QuickTime's own names of languages that have two in ISO 639-2.
 _MACINTOSH: Final = {
@@ -114,10 +118,12 @@ def encoding_of(  # noqa: PLR0913, PLR0917 - all that decides
     abilities: Abilities,
     light: Light | None = None,
     cut: Cut = WHOLE,
+    texts_cut: Mapping[int, int] = NOTHING_CUT,
 ) -> Encoding:
     """Return the arguments for one of a source's video streams and all that goes with it.
 
-    All of it is cut as `cut` tells.
+    All of it is cut as `cut` tells. Streams of `texts_cut` have been cut before: each is an input
+    of its own, of that number.
 
     Raises `NoFilmError` if there is no such stream, and `FfmpegError` if it can't be encoded.
     """
@@ -149,7 +155,9 @@ def encoding_of(  # noqa: PLR0913, PLR0917 - all that decides
     for stream in source.of_kind("subtitle"):
         if not _wants(stream, target):
             left_out.append(_left_out(stream, "the recipe does not want it"))
-        elif (how := _subtitle_codec(stream, container, abilities)) and _loses_its_time(how, cut):
+        elif (how := _subtitle_codec(stream, container, abilities, cut)) and (
+            stream.index not in texts_cut and _loses_its_time(how, cut)
+        ):
             left_out.append(_left_out(stream, f"{_codec_name(stream)} can't be cut"))
         elif how:
             kept.append(stream)
@@ -170,10 +178,10 @@ def encoding_of(  # noqa: PLR0913, PLR0917 - all that decides
         [*cut.input_options, *picture.input_options],
         [
             *cut.options,
-            *(word for it in kept for word in ("-map", f"0:{it.index}")),
+            *(word for it in kept for word in ("-map", _place(it, texts_cut))),
             *options,
             *raw.options,
-            *("-map_metadata", "0", *_tags(kept, container)),
+            *("-map_metadata", "0", *_tags(kept, container, texts_cut)),
             *("-max_muxing_queue_size", "4096", *container.options, "-f", container.muxer),
         ],
         changes,
@@ -183,6 +191,17 @@ def encoding_of(  # noqa: PLR0913, PLR0917 - all that decides
         picture.filters,
         [*picture.encoder, *raw.options],
     )
+
+
+def texts_to_cut(source: Source, target: Target, abilities: Abilities, cut: Cut) -> list[Stream]:
+    """Return the subtitles that must be cut before the encode: those that are converted."""
+    return [
+        it
+        for it in source.of_kind("subtitle")
+        if not cut.is_whole
+        and _wants(it, target)
+        and _subtitle_codec(it, target.container, abilities, cut) not in {"", "copy"}
+    ]
 
 
 def _is_decodable(stream: Stream, abilities: Abilities) -> bool:
@@ -203,10 +222,11 @@ def _wants(stream: Stream, target: Target) -> bool:
     )
 
 
-def _subtitle_codec(stream: Stream, container: Container, abilities: Abilities) -> str:
-    if stream.codec in container.copies:
-        return "copy"
+def _subtitle_codec(stream: Stream, container: Container, abilities: Abilities, cut: Cut) -> str:
+    """Return the codec that subtitles get, "copy" to keep them, or "" if they have no place."""
     is_text = stream.codec in _TEXT and stream.codec in abilities.decodes
+    if stream.codec in container.copies:
+        return "copy" if cut.is_whole or not is_text else _ENCODERS.get(stream.codec, "subrip")
     return container.text if is_text else ""
 
 
@@ -228,8 +248,19 @@ def _is_made_anew(source: Source, stream: Stream, container: Container) -> bool:
     return stream.tag == "text" and source.chapters > 0
 
 
-def _tags(kept: Sequence[Stream], container: Container) -> Iterator[str]:
+def _place(stream: Stream, texts_cut: Mapping[int, int]) -> str:
+    """Return where ffmpeg finds a stream: in which input, and as which of its streams."""
+    return f"{texts_cut[stream.index]}:0" if stream.index in texts_cut else f"0:{stream.index}"
+
+
+def _tags(
+    kept: Sequence[Stream], container: Container, texts_cut: Mapping[int, int]
+) -> Iterator[str]:
     for place, stream in enumerate(kept):
+        if stream.index in texts_cut:
+            yield from (f"-metadata:s:{place}", f"language={stream.language or 'und'}")
+            if stream.title:
+                yield from (f"-metadata:s:{place}", f"title={stream.title}")
         for name in stream.tags:
             if name.startswith(_COUNTS):
                 yield from (f"-metadata:s:{place}", f"{name}=")

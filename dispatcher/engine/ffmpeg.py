@@ -18,9 +18,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from dispatcher.engine.codecs import Codec, Encoder, Target
+from dispatcher.engine.cut_subtitles import cut_text
 from dispatcher.engine.cutting import Cut, cut_of
 from dispatcher.engine.demuxers import media_demuxers
-from dispatcher.engine.encoding import Abilities, Encoding, encoding_of
+from dispatcher.engine.encoding import Abilities, Encoding, encoding_of, texts_to_cut
 from dispatcher.engine.ends import cut_off
 from dispatcher.engine.ffmpeg_errors import (
     FfmpegError,
@@ -278,8 +279,15 @@ class Ffmpeg(NamedTuple):
     async def _encoded(self, work: "_Work", reading: Run, output: Path) -> "_Done":
         """Encode a part of a source, and scan it."""
         found, cut = work.found, work.cut
+        texts = await self._cut_texts(work, reading, output)
         encoding = encoding_of(
-            found.source, found.film, work.target, self.abilities, found.light, cut
+            found.source,
+            found.film,
+            work.target,
+            self.abilities,
+            found.light,
+            cut,
+            {stream: number for number, stream in enumerate(texts, start=1)},
         )
         whole_s = found.said.duration_s
         length_s = cut.length_s or (whole_s and whole_s - cut.seek_s - cut.run_up_s)
@@ -295,7 +303,12 @@ class Ffmpeg(NamedTuple):
         started = time.monotonic()
         ran = await run(
             encode._replace(
-                command=[*encode.command, *encoding.options, *_into(output)],
+                command=[
+                    *encode.command,
+                    *(word for it in texts.values() for word in _reading_text(it)),
+                    *encoding.options,
+                    *_into(output),
+                ],
                 access=encode.access.to(work.target.encoder.device),
                 output=output,
                 scan=scan if self.checks.verify != "none" else None,
@@ -310,6 +323,25 @@ class Ffmpeg(NamedTuple):
             begins_in_time(ran.said, scan, film, cut),
             round(cut.seek_s + scan.end_s, 3),
         )
+
+    async def _cut_texts(self, work: "_Work", reading: Run, output: Path) -> dict[int, Path]:
+        """Write the subtitles of a clip that ffmpeg can't cut to files, by their streams."""
+        wanted = texts_to_cut(work.found.source, work.target, self.abilities, work.cut)
+        texts = {it.index: output.with_name(f"subtitles-{it.index}.ass") for it in wanted}
+        if texts:
+            outputs = [
+                ("-map", f"0:{stream}", "-c:s", "ass", "-f", "ass", *_into(path))
+                for stream, path in texts.items()
+            ]
+            await run(
+                reading._replace(
+                    command=[*reading.command, *(word for words in outputs for word in words)],
+                    output=next(iter(texts.values())),
+                )
+            )
+        for path in texts.values():
+            path.write_text(cut_text(path.read_text("utf-8", "replace"), work.cut), "utf-8")
+        return texts
 
     def _reading(self, source: Input, output: Path) -> Run:
         """Return a run of ffmpeg that opens a source, in the folder of an output."""
@@ -422,6 +454,10 @@ def _abilities(filters: Sequence[str], codecs: Sequence[str]) -> Abilities:
 
 def _into(output: Path) -> list[str]:
     return ["-y", f"file:{output}"]
+
+
+def _reading_text(path: Path) -> list[str]:
+    return ["-protocol_whitelist", "file", "-f", "ass", "-i", f"file:{path}"]
 
 
 def _size(source: Input) -> int | None:

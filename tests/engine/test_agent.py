@@ -35,7 +35,7 @@ def output_of(job: JobView) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("codec", "name", "video"), [("h264", "-1.mp4", "h264"), ("vp9", "-1.webm", "vp9")]
+    ("codec", "name", "video"), [("h264", ".mp4", "h264"), ("vp9", ".webm", "vp9")]
 )
 async def test_a_job_becomes_a_playable_output_of_its_codec(
     codec: str,
@@ -51,7 +51,7 @@ async def test_a_job_becomes_a_playable_output_of_its_codec(
     async with at_work(server.url, ffmpeg, tmp_path) as engine:
         job = await final(dispatcher, submitted.job_id)
     assert (job.status, job.assigned_engine, job.retries) == ("completed", "engine", 0)
-    assert output_of(job) == engine.outputs / f"{job.job_id}{name}"
+    assert output_of(job) == engine.outputs / f"plain-{job.job_id}{name}"
     found = found_in(output_of(job))
     assert found.video == video
     assert found.audio is not None
@@ -103,7 +103,7 @@ async def test_two_engines_do_ten_jobs_once_each(
     ):
         jobs = [await final(dispatcher, job.job_id) for job in submitted]
     assert {job.status for job in jobs} == {"completed"}
-    assert files_below(engine.outputs) == sorted(f"{job.job_id}-1.mp4" for job in jobs)
+    assert files_below(engine.outputs) == sorted(f"plain-{job.job_id}.mp4" for job in jobs)
     types = [kind for _, kind, _ in events_in(server.db)]
     assert sum("assigned" in kind.lower() for kind in types) == 10
     assert sum("completed" in kind.lower() for kind in types) == 10
@@ -149,7 +149,7 @@ async def test_an_output_that_can_not_be_delivered_fails_the_job_with_the_reason
         submitted = await dispatcher.submit(clips.plain.as_uri(), "h264", max_retries=1)
         job = await final(dispatcher, submitted.job_id)
     assert job.status == "failed_permanently"
-    assert job.error_message == f"PUT {store.url}/{job.job_id}-1.mp4: the server answered 403"
+    assert job.error_message == f"PUT {store.url}/plain-{job.job_id}-1.mp4: the server answered 403"
     assert files_below(engine.workspace.path) == []
 
 
@@ -324,4 +324,4 @@ async def test_an_output_that_is_not_wanted_any_more_is_removed(
         go_on.set()
         await final(dispatcher, following.job_id)  # so the first has been reported
     assert (await dispatcher.job(taken.job_id)).output_url == "http://elsewhere/out.mp4"
-    assert files_below(engine.outputs) == [f"{following.job_id}-1.mp4"]
+    assert files_below(engine.outputs) == [f"plain-{following.job_id}.mp4"]

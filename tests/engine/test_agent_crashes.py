@@ -56,7 +56,7 @@ async def test_killed_in_work_it_does_the_job_anew_in_the_same_attempt(
             job = await final(dispatcher, submitted.job_id)
     assert (job.status, job.attempt, job.retries) == ("completed", 1, 0)
     assert happened(server.db, "job_assigned") == happened(server.db, "job_completed") == 1
-    assert left_in(tmp_path) == [f"outputs/{job.job_id}-1.mp4"]
+    assert left_in(tmp_path) == [f"outputs/clip-{job.job_id}.mp4"]
 
 
 async def test_killed_after_ffmpeg_it_delivers_what_ffmpeg_made(
@@ -109,7 +109,7 @@ async def test_killed_after_the_delivery_it_reports_the_output(
     assert (job.status, job.attempt, job.retries) == ("completed", 1, 0)
     assert len(origin.asked) == 2
     assert happened(server.db, "job_completed") == 2
-    names = sorted(f"outputs/{one.job_id}-1.mp4" for one in (submitted, following))
+    names = sorted(f"outputs/clip-{one.job_id}.mp4" for one in (submitted, following))
     assert left_in(tmp_path) == names
 
 
@@ -159,7 +159,7 @@ async def test_killed_between_the_delivery_and_its_note_it_finds_what_it_deliver
         async with at_work(between.url, ffmpeg, tmp_path):
             job = await final(dispatcher, submitted.job_id)
     assert (job.status, job.attempt, job.retries) == ("completed", 1, 0)
-    assert left_in(tmp_path) == [f"outputs/{job.job_id}-1.mp4"]
+    assert left_in(tmp_path) == [f"outputs/plain-{job.job_id}.mp4"]
 
 
 # The next life
@@ -282,7 +282,7 @@ async def test_an_output_that_comes_too_late_is_removed_and_that_is_the_end_of_i
         late = await dispatcher.submit(clips.plain.as_uri(), "mpeg4")
         async with at_work(between.url, ffmpeg, tmp_path) as engine:
             await line.reached.wait()
-            assert files_below(engine.outputs) == [f"{late.job_id}-1.mp4"]
+            assert files_below(engine.outputs) == [f"plain-{late.job_id}.mp4"]
             if dies:
                 await engine.die()
             await dispatcher.forget_engine("engine")
@@ -300,4 +300,4 @@ async def test_an_output_that_comes_too_late_is_removed_and_that_is_the_end_of_i
     assert happened(server.db, "answer_refused") == 1
     job = await dispatcher.job(late.job_id)
     assert (job.status, job.assigned_engine, job.attempt) == ("assigned", "other", 2)
-    assert left_in(tmp_path) == [f"outputs/{following.job_id}-1.mp4"]
+    assert left_in(tmp_path) == [f"outputs/plain-{following.job_id}.mp4"]

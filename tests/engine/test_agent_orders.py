@@ -80,7 +80,7 @@ async def test_a_cancelled_job_is_stopped_within_two_heartbeats_and_leaves_nothi
     job = await dispatcher.job(submitted.job_id)
     assert (job.status, job.retries, job.error_message) == ("cancelled", 0, None)
     assert files_below(engine.workspace.path) == []
-    assert files_below(engine.outputs) == [f"{following.job_id}-1.mp4"]
+    assert files_below(engine.outputs) == [f"plain-{following.job_id}.mp4"]
 
 
 async def test_an_order_for_another_job_stops_nothing(

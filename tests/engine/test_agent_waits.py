@@ -103,7 +103,7 @@ async def test_a_job_that_ends_while_the_dispatcher_is_away_is_reported_later(
             job = await final(client, submitted.job_id)
             await waiting.__aexit__(None, None, None)
     assert (job.status, job.attempt, job.retries) == ("completed", 1, 0)
-    assert files_below(engine.outputs) == [f"{job.job_id}-1.mp4"]
+    assert files_below(engine.outputs) == [f"clip-{job.job_id}.mp4"]
 
 
 async def test_an_engine_that_its_dispatcher_does_not_know_any_more_registers_again(
@@ -145,7 +145,7 @@ async def test_when_the_answer_to_a_completion_is_lost_it_is_reported_again_and_
     assert line.lost == 1
     assert job.status == "completed"
     assert count(server.db, "completed") == 1
-    assert files_below(engine.outputs) == [f"{job.job_id}-1.mp4"]
+    assert files_below(engine.outputs) == [f"plain-{job.job_id}.mp4"]
     assert [asked.target for asked in between.asked].count(f"/jobs/{job.job_id}/complete") == 2
 
 

@@ -89,7 +89,7 @@ async def test_a_stopped_engines_job_runs_elsewhere_and_its_late_answer_is_refus
     assert f"this answer to job {held.job_id} comes too late".encode() in answers[0].body
     assert {job.status for job in jobs} == {"completed"}
     assert completions(server.db) == Counter(job.job_id for job in jobs)
-    assert f"{held.job_id}-2.mp4" in files_below(tmp_path / "out")
+    assert f"clip-{held.job_id}.mp4" in files_below(tmp_path / "out")
 
 
 async def test_a_late_answer_while_another_engine_holds_the_job_is_a_conflict(
@@ -171,7 +171,7 @@ async def test_an_engine_killed_before_its_report_makes_it_in_its_next_life(
     assert (job.status, job.attempt, job.retries) == ("completed", 1, 0)
     assert len(origin.asked) == 1
     assert completions(server.db) == {job.job_id: 1}
-    assert files_below(tmp_path / "out") == [f"{job.job_id}-1.mp4"]
+    assert files_below(tmp_path / "out") == [f"clip-{job.job_id}.mp4"]
 
 
 async def test_a_killed_engines_job_runs_elsewhere(

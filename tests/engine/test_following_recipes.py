@@ -318,6 +318,37 @@ async def test_the_chapters_of_a_clip_are_moved(each_ffmpeg: Ffmpeg, clock: Path
     )
 
 
+@pytest.mark.parametrize(
+    ("codec", "container"), [("h264", "mp4"), ("vp9", "webm"), ("h264", "mov"), ("h264", "mkv")]
+)
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+async def test_the_subtitles_of_a_clip_are_shown_with_its_pictures(
+    suffix: str,
+    codec: str,
+    container: str,
+    each_ffmpeg: Ffmpeg,
+    clock: Path,
+    tmp_path: Path,
+) -> None:
+    how = "mov_text" if suffix == ".mp4" else "copy"
+    source = make("-i", clock, "-map", "0", "-c", "copy", "-c:s", how, "-metadata:s:s:0",
+                  "language=ger", tmp_path / f"source{suffix}")  # fmt: skip
+    output, result = await followed(
+        each_ffmpeg, source, codec, clip={"from": 5, "to": 7}, container=container
+    )
+    assert [it for it in result.left_out if it.startswith("subtitle")] == []
+    assert languages(output, "subtitle") == ["ger"]
+    begins = times_in(output)[0]
+    shown = ran("-i", output, "-map", "0:s", "-f", "srt", "-").stdout.decode()
+    times = [
+        int(minutes) * 60 + float(f"{seconds}.{parts}") - begins
+        for minutes, seconds, parts in re.findall(r"00:(\d\d):(\d\d),(\d\d\d)", shown)
+    ]
+    wanted = [0, 0.7, 1.0, 1.5]
+    assert len(times) == len(wanted), shown
+    assert max(abs(a - b) for a, b in zip(times, wanted, strict=True)) < 0.05, shown
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".ts", ".mkv"])
 async def test_what_is_missing_outside_a_clip_is_no_failure_and_inside_it_is(
     suffix: str, each_ffmpeg: Ffmpeg, clock: Path, tmp_path: Path
