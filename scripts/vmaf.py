@@ -18,6 +18,7 @@ from typing import Final
 
 from dispatcher.engine.ffmpeg import Ffmpeg, Input, find_ffmpeg
 from dispatcher.engine.sources import FILE_PROTOCOLS
+from dispatcher.engine.transcoding import transcode
 from dispatcher.recipes import recipe_of
 
 SCORED: Final = (
@@ -73,12 +74,12 @@ async def measure(ffmpeg: Ffmpeg, film: Path, codec: str, target: float) -> str:
     """Encode one film by one codec, and return a row of the table."""
     source, output = Input(f"file:{film}", FILE_PROTOCOLS), film.with_name("output")
     began_s = used_s()
-    result = await ffmpeg.transcode(source, codec, output, recipe=recipe_of({"vmaf": target}))
+    result = await transcode(ffmpeg, source, codec, output, recipe=recipe_of({"vmaf": target}))
     searched_s = used_s() - began_s
     told = ran(ffmpeg.path, "-i", output, "-i", film, "-lavfi", SCORED, "-f", "null", "-")
     found = re.search(r"VMAF score: ([\d.]+)", told)
     began_s = used_s()
-    await ffmpeg.transcode(source, codec, output, recipe=recipe_of({"crf": result.crf}))
+    await transcode(ffmpeg, source, codec, output, recipe=recipe_of({"crf": result.crf}))
     encode_s = used_s() - began_s
     whole = float(found[1]) if found else 0.0
     cost = (searched_s - encode_s) / encode_s

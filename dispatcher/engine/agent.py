@@ -33,6 +33,7 @@ from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError
 from dispatcher.engine.journal import Journal, JournalEntry
 from dispatcher.engine.naming import DEFAULT_TEMPLATE, names_of
 from dispatcher.engine.sources import SourceError, Sources
+from dispatcher.engine.transcoding import transcode
 from dispatcher.engine.workspace import Workspace
 from dispatcher.errors import DispatcherError
 from dispatcher.recipes import RECIPES, Recipe, RecipeError
@@ -301,8 +302,8 @@ class Agent:
         async with self._sources.opened(
             job.source_url, job.job_size, folder, streams=streams
         ) as source:
-            result = await self._ffmpeg.transcode(
-                source, job.target_codec, output, self._progressed, recipe
+            result = await transcode(
+                self._ffmpeg, source, job.target_codec, output, self._progressed, recipe
             )
         if remarks := [*result.warnings, *(f"left out: {it}" for it in result.left_out)]:
             told = masked("; ".join(remarks), [job.source_url])

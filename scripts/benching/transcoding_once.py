@@ -20,6 +20,7 @@ from dispatcher.engine.inspection import inspected
 from dispatcher.engine.running import Run
 from dispatcher.engine.sandbox import Access
 from dispatcher.engine.sources import FILE_PROTOCOLS
+from dispatcher.engine.transcoding import transcode
 from dispatcher.engine.verification import Verify
 
 CODEC = "h264"
@@ -35,10 +36,10 @@ async def main(kind: str, source: Path, output: Path) -> None:
     read = Input(f"file:{source}", FILE_PROTOCOLS)
     work = _bare(await _command(ffmpeg, source, output)) if kind == "bare" else None
 
-    async def transcode() -> None:
-        await ffmpeg.transcode(read, CODEC, output)
+    async def transcoded() -> None:
+        await transcode(ffmpeg, read, CODEC, output)
 
-    print(json.dumps(await _timed(work or transcode)))
+    print(json.dumps(await _timed(work or transcoded)))
     output.unlink()
 
 

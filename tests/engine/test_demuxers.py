@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from dispatcher.engine import transcoding
 from dispatcher.engine.demuxers import media_demuxers
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, FfmpegLimitError, find_ffmpeg
 from tests.support.engines import ANYWHERE
@@ -77,7 +78,7 @@ async def transcode(ffmpeg: Ffmpeg, source: Path, output: Path) -> None:
     with TemporaryDirectory(dir=output.parent) as folder:
         opening = ANYWHERE.opened(source.as_uri(), 1, Path(folder), streams=True)
         async with opening as opened:
-            await ffmpeg.transcode(opened, "mpeg4", Path(folder, output.name))
+            await transcoding.transcode(ffmpeg, opened, "mpeg4", Path(folder, output.name))
         Path(folder, output.name).rename(output)
 
 

@@ -12,6 +12,7 @@ import pytest
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, Input
 from dispatcher.engine.sources import FILE_PROTOCOLS
 from dispatcher.engine.streams import Source, Stream, source_of
+from dispatcher.engine.transcoding import transcode
 from dispatcher.recipes import recipe_of
 from dispatcher.results import Result
 from tests.support.media import FFMPEG
@@ -100,8 +101,8 @@ async def followed(ffmpeg: Ffmpeg, source: Path, codec: str, **recipe: Any) -> t
         pytest.skip(f"this ffmpeg does not encode {codec}")
     wanted = recipe_of(recipe, codec)
     output = source.parent / f"output{ffmpeg.target(codec, wanted).container.suffix}"
-    result = await ffmpeg.transcode(
-        Input(f"file:{source}", FILE_PROTOCOLS), codec, output, recipe=wanted
+    result = await transcode(
+        ffmpeg, Input(f"file:{source}", FILE_PROTOCOLS), codec, output, recipe=wanted
     )
     return output, result
 

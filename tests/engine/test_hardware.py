@@ -15,6 +15,7 @@ from dispatcher.engine.hardware import HwAccel, candidates
 from dispatcher.engine.sandbox import Access, FfmpegLimits, Sandbox
 from dispatcher.engine.sources import FILE_PROTOCOLS
 from dispatcher.engine.streams import Source, Stream
+from dispatcher.engine.transcoding import transcode
 from dispatcher.recipes import recipe_of
 from tests.support.engines import program
 from tests.support.media import FFMPEG, Clips, found_in
@@ -205,8 +206,8 @@ async def test_hardware_that_works_is_taken_and_the_rest_is_done_by_software(
     names = {codec: encoder.name for codec, (_, encoder) in probed.encoders.items()}
     assert names["h264"] == "h264_nvenc"
     assert names["hevc"] == "libx265"
-    result = await probed.transcode(
-        Input(f"file:{clips.plain}", FILE_PROTOCOLS), "h264", tmp_path / "output"
+    result = await transcode(
+        probed, Input(f"file:{clips.plain}", FILE_PROTOCOLS), "h264", tmp_path / "output"
     )
     assert result.encoder == "h264_nvenc"
     assert "encoded with nvenc, the machine's hardware" in result.warnings
@@ -238,7 +239,8 @@ async def test_a_score_is_searched_by_the_numbers_of_the_hardware(
     pretended: Path, clips: Clips, tmp_path: Path
 ) -> None:
     probed = await Ffmpeg.probe(pretended, hwaccel="nvenc")
-    result = await probed.transcode(
+    result = await transcode(
+        probed,
         Input(f"file:{clips.plain}", FILE_PROTOCOLS),
         "h264",
         tmp_path / "output",

@@ -11,6 +11,7 @@ from dispatcher.engine.ends import find_pyav
 from dispatcher.engine.ffmpeg import Checks, Ffmpeg, FfmpegError, Input
 from dispatcher.engine.sources import FILE_PROTOCOLS
 from dispatcher.engine.streams import Source, Stream, source_of
+from dispatcher.engine.transcoding import transcode
 from tests.support.media import FFMPEG
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.support.sources import make_good
@@ -78,7 +79,7 @@ async def transcoded(ffmpeg: Ffmpeg, source: Path, codec: str) -> tuple[Path, li
     if codec not in ffmpeg.encoders:
         pytest.skip(f"this ffmpeg does not encode {codec}")
     output = source.parent / f"output-{codec}"
-    result = await ffmpeg.transcode(Input(f"file:{source}", FILE_PROTOCOLS), codec, output)
+    result = await transcode(ffmpeg, Input(f"file:{source}", FILE_PROTOCOLS), codec, output)
     return output, [*result.warnings, *result.left_out]
 
 

@@ -10,6 +10,7 @@ from dispatcher.engine.ffmpeg import Ffmpeg
 from dispatcher.engine.looking import is_index_last, is_playlist, look_at
 from dispatcher.engine.source_errors import SourceAwayError
 from dispatcher.engine.sources import STREAM_FROM_MB
+from dispatcher.engine.transcoding import transcode
 from tests.support.engines import ANYWHERE
 from tests.support.media import found_in, playlist_of
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
@@ -41,7 +42,7 @@ def in_parts(data: bytes) -> Answering:
 async def opened_as(ffmpeg: Ffmpeg, url: str, folder: Path, size_mb: float = STREAM_FROM_MB) -> str:
     """Transcode a source; gives the URL that ffmpeg read."""
     async with ANYWHERE.opened(url, size_mb, folder, streams=True) as source:
-        await ffmpeg.transcode(source, "mpeg4", folder / "output.mp4")
+        await transcode(ffmpeg, source, "mpeg4", folder / "output.mp4")
     assert found_in(folder / "output.mp4").video == "mpeg4"
     return source.url
 

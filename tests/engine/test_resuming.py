@@ -10,6 +10,7 @@ from dispatcher.engine import resuming
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError
 from dispatcher.engine.resuming import Resumable
 from dispatcher.engine.sources import STREAM_FROM_MB
+from dispatcher.engine.transcoding import transcode
 from tests.support.engines import ANYWHERE
 from tests.support.media import found_in
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
@@ -64,7 +65,7 @@ async def stream(ffmpeg: Ffmpeg, server: Interrupted, folder: Path) -> None:
         url = f"{there.url}/film.ts"
         async with ANYWHERE.opened(url, STREAM_FROM_MB, folder, streams=True) as source:
             assert source.url == url
-            await ffmpeg.transcode(source, "mpeg4", folder / "output.mp4")
+            await transcode(ffmpeg, source, "mpeg4", folder / "output.mp4")
 
 
 @pytest.mark.parametrize("breaks", [0, 1, len(resuming.PAUSES_S)])

@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from dispatcher.engine import transcoding
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegLimitError, Input, find_ffmpeg
 from dispatcher.engine.sandbox import Access, FfmpegLimits, Sandbox, sandboxes
 from dispatcher.engine.sources import FILE_PROTOCOLS
@@ -45,7 +46,7 @@ async def run(
 
 
 async def transcode(ffmpeg: Ffmpeg, source: Path, output: Path) -> None:
-    await ffmpeg.transcode(Input(f"file:{source}", FILE_PROTOCOLS), "mpeg4", output)
+    await transcoding.transcode(ffmpeg, Input(f"file:{source}", FILE_PROTOCOLS), "mpeg4", output)
 
 
 # Files

@@ -22,6 +22,7 @@ from dispatcher.engine.source_errors import (
     SourceTooSlowError,
 )
 from dispatcher.engine.sources import FILE_PROTOCOLS, STREAM_FROM_MB, Sources
+from dispatcher.engine.transcoding import transcode
 from tests.support.engines import ANYWHERE
 from tests.support.media import Clips, found_in, playlist_of
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
@@ -45,7 +46,7 @@ async def streamed(
 ) -> str | None:
     async with sources.opened(url, STREAM_FROM_MB, output.parent, streams=True) as source:
         assert source.url == url
-        await ffmpeg.transcode(source, "mpeg4", output)
+        await transcode(ffmpeg, source, "mpeg4", output)
     return found_in(output).video
 
 
@@ -57,8 +58,8 @@ def only_at(url: str) -> Sources:
 @pytest.fixture
 async def segment(ffmpeg: Ffmpeg, clips: Clips, tmp_path: Path) -> Path:
     """A piece of a playlist."""
-    await ffmpeg.transcode(
-        Input(f"file:{clips.plain}", FILE_PROTOCOLS), "mpeg2", tmp_path / "segment.ts"
+    await transcode(
+        ffmpeg, Input(f"file:{clips.plain}", FILE_PROTOCOLS), "mpeg2", tmp_path / "segment.ts"
     )
     return tmp_path / "segment.ts"
 

@@ -9,6 +9,7 @@ import pytest
 from dispatcher.engine.codecs import CODECS
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, Input
 from dispatcher.engine.sources import FILE_PROTOCOLS, STREAM_FROM_MB
+from dispatcher.engine.transcoding import transcode
 from tests.support.engines import ANYWHERE, eventually, lives, program
 from tests.support.media import FFMPEG, Clips, found_in, playlist_of
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
@@ -40,12 +41,12 @@ async def stream(ffmpeg: Ffmpeg, url: str, output: Path) -> None:
     opening = ANYWHERE.opened(url, STREAM_FROM_MB, output.parent, streams=True)
     async with opening as source:
         assert source.url == url
-        await ffmpeg.transcode(source, "h264", output)
+        await transcode(ffmpeg, source, "h264", output)
 
 
 async def failure_of(ffmpeg: Ffmpeg, source: Input, output: Path) -> str:
     with pytest.raises(FfmpegError) as told:
-        await ffmpeg.transcode(source, "h264", output)
+        await transcode(ffmpeg, source, "h264", output)
     return str(told.value)
 
 
@@ -58,7 +59,7 @@ async def test_every_codec_is_really_produced_with_the_audio_carried_over(
 ) -> None:
     if codec not in each_ffmpeg.encoders:
         pytest.skip(f"the ffmpeg of this machine does not encode {codec}")
-    await each_ffmpeg.transcode(local(clips.plain), codec, tmp_path / "output")
+    await transcode(each_ffmpeg, local(clips.plain), codec, tmp_path / "output")
     found = found_in(tmp_path / "output")
     assert (found.video, found.audio) == MAKES[codec]
     assert found.size == "96x64"
@@ -68,7 +69,7 @@ async def test_every_codec_is_really_produced_with_the_audio_carried_over(
 async def test_every_codec_takes_odd_sides_and_other_pixel_formats(
     codec: str, ffmpeg: Ffmpeg, clips: Clips, tmp_path: Path
 ) -> None:
-    await ffmpeg.transcode(local(clips.odd), codec, tmp_path / "output")
+    await transcode(ffmpeg, local(clips.odd), codec, tmp_path / "output")
     found = found_in(tmp_path / "output")
     assert found.video == MAKES[codec][0]
     keeps_odd_sides = codec in {"vp8", "vp9", "prores", "ffv1"}
@@ -79,7 +80,7 @@ async def test_every_codec_takes_odd_sides_and_other_pixel_formats(
 async def test_every_codec_takes_10_bit_sources(
     codec: str, ffmpeg: Ffmpeg, clips: Clips, tmp_path: Path
 ) -> None:
-    await ffmpeg.transcode(local(clips.ten_bit), codec, tmp_path / "output")
+    await transcode(ffmpeg, local(clips.ten_bit), codec, tmp_path / "output")
     found = found_in(tmp_path / "output")
     assert found.video == MAKES[codec][0]
     keeps_10_bit = codec in {"hevc", "vp9", "av1", "prores", "ffv1"}
@@ -91,7 +92,7 @@ async def test_every_codec_takes_10_bit_sources(
 async def test_every_codec_takes_surround_sound(
     codec: str, ffmpeg: Ffmpeg, clips: Clips, tmp_path: Path
 ) -> None:
-    await ffmpeg.transcode(local(clips.surround), codec, tmp_path / "output")
+    await transcode(ffmpeg, local(clips.surround), codec, tmp_path / "output")
     found = found_in(tmp_path / "output")
     video, audio = MAKES[codec]
     assert (found.video, found.audio) == (video, "ac3" if audio == "mp2" else audio)
@@ -103,7 +104,7 @@ async def test_every_codec_takes_surround_sound(
 async def test_every_codec_takes_a_source_without_sound(
     codec: str, ffmpeg: Ffmpeg, clips: Clips, tmp_path: Path
 ) -> None:
-    await ffmpeg.transcode(local(clips.silent), codec, tmp_path / "output")
+    await transcode(ffmpeg, local(clips.silent), codec, tmp_path / "output")
     found = found_in(tmp_path / "output")
     assert (found.video, found.audio) == (MAKES[codec][0], None)
 
@@ -114,7 +115,7 @@ async def test_a_name_that_looks_like_an_option_is_taken_for_a_file(
     monkeypatch.chdir(tmp_path)
     source = Path("-version: 100%d 'quoted' [brackets].mp4")
     source.write_bytes(clips.plain.read_bytes())
-    await ffmpeg.transcode(local(source), "h264", Path("-y"))
+    await transcode(ffmpeg, local(source), "h264", Path("-y"))
     assert found_in(tmp_path / "-y").video == "h264"
 
 
@@ -216,7 +217,7 @@ async def test_a_playlist_is_read_with_its_segments(
     ffmpeg: Ffmpeg, clips: Clips, tmp_path: Path
 ) -> None:
     segment = tmp_path / "segment.ts"
-    await ffmpeg.transcode(local(clips.plain), "mpeg2", segment)
+    await transcode(ffmpeg, local(clips.plain), "mpeg2", segment)
     async with web(serving({"/p.m3u8": playlist_of("s.ts"), "/s.ts": segment})) as server:
         await stream(ffmpeg, f"{server.url}/p.m3u8", tmp_path / "output")
     assert found_in(tmp_path / "output").video == "h264"
@@ -258,7 +259,7 @@ async def test_an_ffmpeg_that_will_not_end_is_killed(
         "exec sleep 60",
     )
     run = asyncio.create_task(
-        ffmpeg._replace(path=deaf).transcode(local(clips.plain), "h264", tmp_path / "output")
+        transcode(ffmpeg._replace(path=deaf), local(clips.plain), "h264", tmp_path / "output")
     )
 
     async def look() -> int | None:

@@ -20,6 +20,7 @@ from dispatcher.engine.ffmpeg import (
 )
 from dispatcher.engine.source_errors import SourceError
 from dispatcher.engine.sources import FILE_PROTOCOLS, STREAM_FROM_MB
+from dispatcher.engine.transcoding import transcode
 from tests.support.engines import ANYWHERE, program
 from tests.support.media import found_in
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
@@ -58,7 +59,7 @@ def local(path: Path) -> Input:
 
 async def failure_of(ffmpeg: Ffmpeg, source: Path, codec: str = "mpeg4") -> FfmpegError:
     with pytest.raises(FfmpegError) as told:
-        await ffmpeg.transcode(local(source), codec, source.with_name("output"))
+        await transcode(ffmpeg, local(source), codec, source.with_name("output"))
     return told.value
 
 
@@ -70,7 +71,7 @@ async def test_an_odd_source_that_is_whole_is_no_failure(
     name: str, decoding: Ffmpeg, tmp_path: Path
 ) -> None:
     source = make_good(name, tmp_path)
-    await decoding.transcode(local(source), "mpeg4", tmp_path / "output")
+    await transcode(decoding, local(source), "mpeg4", tmp_path / "output")
     assert found_in(tmp_path / "output").video == "mpeg4"
 
 
@@ -81,17 +82,17 @@ async def test_whole_films_pass_whatever_is_verified(
     ffmpeg = each_ffmpeg._replace(checks=Checks(verify=verify))  # type: ignore[arg-type]
     for name in ("whole mp4", "joined ts", "variable frame rate"):
         source = make_good(name, tmp_path)
-        assert await ffmpeg.transcode(local(source), "h264", tmp_path / "output") is not None
+        assert await transcode(ffmpeg, local(source), "h264", tmp_path / "output") is not None
 
 
 async def test_what_was_wrong_with_a_source_that_is_whole_is_told(
     each_ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     source = make_good("damaged ts", tmp_path)
-    told = await each_ffmpeg.transcode(local(source), "mpeg4", tmp_path / "output")
+    told = await transcode(each_ffmpeg, local(source), "mpeg4", tmp_path / "output")
     assert any(it.startswith("damaged packets or frames: ") for it in told.warnings), told
     clean = make_mp4(tmp_path / "clean.mp4")
-    told = await each_ffmpeg.transcode(local(clean), "mpeg4", tmp_path / "output")
+    told = await transcode(each_ffmpeg, local(clean), "mpeg4", tmp_path / "output")
     assert told.warnings == ()
 
 
@@ -157,7 +158,7 @@ async def test_pictures_that_can_not_be_decoded_are_told(
     data = bytearray(source.read_bytes())
     data[len(data) * 4 // 10 : len(data) * 6 // 10] = bytes(len(data) // 5)
     source.write_bytes(data)
-    told = (await each_ffmpeg.transcode(local(source), "mpeg4", tmp_path / "output")).warnings
+    told = (await transcode(each_ffmpeg, local(source), "mpeg4", tmp_path / "output")).warnings
     assert any(re.match(r"pictures that could not be decoded: 2\d of 100", it) for it in told)
 
 
@@ -166,7 +167,7 @@ async def test_without_verification_a_cut_source_passes(
 ) -> None:
     source = cut(make_mp4(tmp_path / "film.mp4"), 0.6)
     ffmpeg = each_ffmpeg._replace(checks=Checks(verify="none"))
-    await ffmpeg.transcode(local(source), "mpeg4", tmp_path / "output")
+    await transcode(ffmpeg, local(source), "mpeg4", tmp_path / "output")
 
 
 @pytest.mark.parametrize(("suffix", "codecs"), ENDLESS.items())
@@ -188,7 +189,7 @@ async def stream(ffmpeg: Ffmpeg, url: str, output: Path) -> None:
     opening = ANYWHERE.opened(url, STREAM_FROM_MB, output.parent, streams=True)
     async with opening as source:
         assert source.proxy_port is not None
-        await ffmpeg.transcode(source, "mpeg4", output)
+        await transcode(ffmpeg, source, "mpeg4", output)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "flv"])
@@ -286,7 +287,7 @@ async def test_a_full_disk_is_the_engines_fault(
     source = make_mp4(tmp_path / "film.mp4")
     ffmpeg = each_ffmpeg._replace(checks=Checks(verify=verify))  # type: ignore[arg-type]
     with small_disk(tmp_path / "disk", 8) as disk, pytest.raises(FfmpegError) as told:
-        await ffmpeg.transcode(local(source), codec, disk / "output")
+        await transcode(ffmpeg, local(source), codec, disk / "output")
     assert told.value.cause == "engine"
 
 
@@ -322,7 +323,7 @@ async def test_a_still_picture_that_comes_first_is_not_the_film(
     film = make_mp4(tmp_path / "film.mp4")
     maps = ("-map", "0:v", "-map", "1:v", "-map", "1:a")
     make(*picture, "-i", film, *maps, "-c", "copy", "-c:v:0", codec, source)
-    await each_ffmpeg.transcode(local(source), "mpeg4", tmp_path / "output")
+    await transcode(each_ffmpeg, local(source), "mpeg4", tmp_path / "output")
     assert found_in(tmp_path / "output").size == "64x48"
 
 
@@ -331,7 +332,7 @@ async def test_of_two_films_the_first_is_taken(each_ffmpeg: Ffmpeg, tmp_path: Pa
     film = make_mp4(tmp_path / "film.mp4")
     second = ("-f", "lavfi", "-i", "testsrc=s=32x32:r=50:d=4")
     make("-i", film, *second, "-map", "0", "-map", "1", "-c:v:1", "mpeg4", "-c:a", "copy", source)
-    await each_ffmpeg.transcode(local(source), "mpeg4", tmp_path / "output")
+    await transcode(each_ffmpeg, local(source), "mpeg4", tmp_path / "output")
     assert found_in(tmp_path / "output").size == "64x48"
 
 

@@ -16,6 +16,7 @@ from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, FfmpegStalledError, In
 from dispatcher.engine.rates import Rate
 from dispatcher.engine.samples import Part
 from dispatcher.engine.sources import FILE_PROTOCOLS, STREAM_FROM_MB
+from dispatcher.engine.transcoding import transcode
 from dispatcher.engine.vmaf import part_of, scale_of
 from dispatcher.recipes import Recipe, recipe_of
 from tests.support.engines import at_work, final, program
@@ -97,7 +98,7 @@ async def test_the_whole_film_comes_as_near_as_a_point(
     name: str, codec: str, ffmpeg: Ffmpeg, films: Path, tmp_path: Path
 ) -> None:
     source, output = films / f"{name}.mp4", tmp_path / "output"
-    result = await ffmpeg.transcode(local(source), codec, output, recipe=wanted(93))
+    result = await transcode(ffmpeg, local(source), codec, output, recipe=wanted(93))
     assert result.vmaf == pytest.approx(93, abs=1)
     assert whole_score(output, source) == pytest.approx(93, abs=1)
     assert result.crf is not None
@@ -108,7 +109,7 @@ async def test_a_short_film_is_searched_as_a_whole(
     ffmpeg: Ffmpeg, films: Path, tmp_path: Path
 ) -> None:
     source, output = films / "short.mp4", tmp_path / "output"
-    result = await ffmpeg.transcode(local(source), "h264", output, recipe=wanted(90))
+    result = await transcode(ffmpeg, local(source), "h264", output, recipe=wanted(90))
     assert result.vmaf == pytest.approx(whole_score(output, source), abs=0.3)
 
 
@@ -117,7 +118,7 @@ async def test_a_film_that_is_made_smaller_is_scored_at_its_new_size(
 ) -> None:
     source, output = films / "short.mp4", tmp_path / "output"
     recipe = wanted(90, max_height=64)
-    result = await ffmpeg.transcode(local(source), "h264", output, recipe=recipe)
+    result = await transcode(ffmpeg, local(source), "h264", output, recipe=recipe)
     small = tmp_path / "small.mkv"
     ran("-i", source, "-vf", "scale=114:64:flags=bicubic", "-c:v", "ffv1", small)
     assert result.vmaf == pytest.approx(whole_score(output, small), abs=0.5)
@@ -133,7 +134,7 @@ async def test_a_score_that_is_out_of_reach_is_told_and_the_nearest_taken(
     narrow = msgspec.structs.replace(encoder, rate=rate)
     ours = ffmpeg._replace(encoders={"h264": (codec, narrow)})
     source, output = films / "short.mp4", tmp_path / "output"
-    result = await ours.transcode(local(source), "h264", output, recipe=wanted(score))
+    result = await transcode(ours, local(source), "h264", output, recipe=wanted(score))
     [told] = [it for it in result.warnings if "VMAF" in it]
     assert re.search(rf"can't reach a VMAF score of {score} .* the nearest is .*, {side} it", told)
     assert result.crf == (30 if side == "below" else 34)
@@ -147,7 +148,7 @@ async def test_the_search_counts_as_progress_and_leaves_nothing_behind(
 ) -> None:
     told: list[float] = []
     source, output = films / "short.mp4", tmp_path / "output"
-    await ffmpeg.transcode(local(source), "h264", output, told.append, wanted(90))
+    await transcode(ffmpeg, local(source), "h264", output, told.append, wanted(90))
     assert len({it for it in told if 0 < it <= 25}) >= 3
     assert max(told) == 100
     assert list(tmp_path.iterdir()) == [output]
@@ -158,7 +159,8 @@ async def test_a_cancelled_search_returns_when_ffmpeg_has_ended(
 ) -> None:
     searching = asyncio.Event()
     work = asyncio.create_task(
-        ffmpeg.transcode(
+        transcode(
+            ffmpeg,
             local(films / "grain.mp4"),
             "h264",
             tmp_path / "output",
@@ -183,8 +185,8 @@ async def test_a_search_that_stalls_ends(ffmpeg: Ffmpeg, films: Path, tmp_path: 
         sandbox=ffmpeg.sandbox._replace(readable=("/",)),
     )
     with pytest.raises(FfmpegStalledError):
-        await ours.transcode(
-            local(films / "short.mp4"), "h264", tmp_path / "output", recipe=wanted(90)
+        await transcode(
+            ours, local(films / "short.mp4"), "h264", tmp_path / "output", recipe=wanted(90)
         )
 
 
@@ -204,8 +206,12 @@ async def test_an_ffmpeg_that_can_not_score_fails_the_job_as_its_engines_fault(
     ffmpeg: Ffmpeg, films: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(FfmpegError, match="this engine's ffmpeg can't score") as told:
-        await ffmpeg._replace(scores_vmaf=False).transcode(
-            local(films / "short.mp4"), "h264", tmp_path / "output", recipe=wanted(90)
+        await transcode(
+            ffmpeg._replace(scores_vmaf=False),
+            local(films / "short.mp4"),
+            "h264",
+            tmp_path / "output",
+            recipe=wanted(90),
         )
     assert told.value.cause == "engine"
     assert list(tmp_path.iterdir()) == []
@@ -215,8 +221,8 @@ async def test_a_codec_without_a_quality_fails_before_any_search(
     ffmpeg: Ffmpeg, films: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(FfmpegError, match="no quality to search"):
-        await ffmpeg.transcode(
-            local(films / "short.mp4"), "ffv1", tmp_path / "output", recipe=wanted(90)
+        await transcode(
+            ffmpeg, local(films / "short.mp4"), "ffv1", tmp_path / "output", recipe=wanted(90)
         )
 
 
