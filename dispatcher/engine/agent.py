@@ -24,19 +24,16 @@ from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 import stamina
-from msgspec import UNSET
 
 from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError
-from dispatcher.engine.containers import media_type_of
-from dispatcher.engine.delivery import Delivery, DeliveryError
+from dispatcher.engine.attempts import Attempts
+from dispatcher.engine.delivery import Delivery
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError
 from dispatcher.engine.journal import Journal, JournalEntry
-from dispatcher.engine.naming import DEFAULT_TEMPLATE, names_of
+from dispatcher.engine.naming import DEFAULT_TEMPLATE
 from dispatcher.engine.sources import SourceError, Sources
-from dispatcher.engine.transcoding import transcode
 from dispatcher.engine.workspace import Workspace
 from dispatcher.errors import DispatcherError
-from dispatcher.recipes import RECIPES, Recipe, RecipeError
 from dispatcher.results import Result
 from dispatcher.urls import masked
 from projections.jobs import JobView
@@ -90,7 +87,14 @@ class Agent:
         self._workspace = workspace
         self._delivery = delivery
         self._settings = settings
-        self._sources = sources
+        self._attempts = Attempts(
+            workspace.engine_id,
+            ffmpeg,
+            sources,
+            delivery,
+            settings.name_template,
+            settings.allows_raw_args,
+        )
         self._id = workspace.engine_id
         # With the host's name, so that of two machines with one id each can name the other.
         self._instance = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
@@ -163,7 +167,7 @@ class Agent:
             "storage_capacity_gb": self._workspace.free_gb,
             "streaming_support": self._ffmpeg.streams,
             "instance": self._instance,
-            "abilities": self._abilities,
+            "abilities": self._attempts.abilities,
             "encoders": {it: encoder.name for it, (_, encoder) in self._ffmpeg.encoders.items()},
         }
         if self._benchmark_time is not None:
@@ -172,15 +176,6 @@ class Agent:
             report |= {"current_job": self._job.job_id, "progress": self._progress}
             report |= {"attempt": self._job.attempt} if self._job.attempt else {}
         return report
-
-    @property
-    def _abilities(self) -> list[str]:
-        """What this engine can do that not every engine can; recipes ask for it."""
-        return [
-            RECIPES,
-            *(["vmaf"] if self._ffmpeg.scores_vmaf else []),
-            *(["raw_args"] if self._settings.allows_raw_args else []),
-        ]
 
     async def _beat(self) -> None:
         while True:
@@ -292,40 +287,8 @@ class Agent:
         return JournalEntry(job, "failed", why, given_back=True)
 
     async def _transcode_and_deliver(self, job: JobView, folder: Path) -> JournalEntry:
-        if job.target_codec not in self._ffmpeg.encoders:
-            raise FfmpegError(f"engine {self._id} can't encode {job.target_codec}", cause="engine")
-        recipe = self._recipe(job)
-        target = self._ffmpeg.target(job.target_codec, recipe)
-        output = folder / f"output{target.container.suffix}"
-        # A search reads many parts of a source: it is fetched first.
-        streams = self._ffmpeg.streams and recipe.vmaf is None
-        async with self._sources.opened(
-            job.source_url, job.job_size, folder, streams=streams
-        ) as source:
-            result = await transcode(
-                self._ffmpeg, source, job.target_codec, output, self._progressed, recipe
-            )
-        if remarks := [*result.warnings, *(f"left out: {it}" for it in result.left_out)]:
-            told = masked("; ".join(remarks), [job.source_url])
-            logger.info("%s: job %s is transcoded; of note: %s", self._id, job.job_id, told)
-        done = JournalEntry(job, "transcoded", str(output), outcome=_masked(result, job))
-        return await self._deliver(self._record(done))
-
-    def _recipe(self, job: JobView) -> Recipe:
-        """Return the recipe of a job. Raises `FfmpegError` if this engine may not follow it."""
-        try:
-            recipe = Recipe.from_wire({} if job.recipe is UNSET else job.recipe)
-        except RecipeError as error:
-            raise FfmpegError(
-                f"engine {self._id} can't follow the recipe: {error}", cause="engine"
-            ) from error
-        if recipe.ffmpeg_args and not self._settings.allows_raw_args:
-            raise FfmpegError(
-                f"engine {self._id} was not started with --allow-raw-args, as the recipe's "
-                "'ffmpeg_args' need",
-                cause="engine",
-            )
-        return recipe
+        transcoded = await self._attempts.transcoded(job, folder, self._progressed)
+        return await self._attempts.delivered(self._record(transcoded))
 
     def _progressed(self, percent: float) -> None:
         self._progress = max(self._progress, percent)  # reports of audio and video alternate
@@ -340,25 +303,12 @@ class Agent:
     async def _finish(self, entry: JournalEntry) -> None:
         """Deliver the output if that is still to do, and report the result."""
         if entry.stage == "transcoded":
-            entry = self._record(await self._deliver(entry))
+            entry = self._record(await self._attempts.delivered(entry))
         if entry.stage == "delivered":
             await self._report_output(entry.job, entry.result, entry.outcome)
         else:
             await self._report_failure(entry)
         self._journal.clear()
-
-    async def _deliver(self, entry: JournalEntry) -> JournalEntry:
-        job, output = entry.job, Path(entry.result)
-        names = names_of(job, self._settings.name_template, output.suffix)
-        try:
-            url = await self._delivery.deliver(
-                output, names.own, media_type_of(output.suffix), names.wished
-            )
-        except DeliveryError as error:
-            return JournalEntry(job, "failed", str(error), error.cause)
-        except OSError as error:
-            return JournalEntry(job, "failed", str(error), "engine")
-        return JournalEntry(job, "delivered", url, outcome=entry.outcome)
 
     async def _report_output(self, job: JobView, output_url: str, outcome: Result | None) -> None:
         try:
@@ -399,16 +349,6 @@ class Agent:
     def _as_holder(self, job: JobView) -> dict[str, Any]:
         attempt = job.attempt or None
         return {"engine_id": self._id, "attempt": attempt, "instance": self._instance}
-
-
-def _masked(result: Result, job: JobView) -> Result:
-    """Return a result in which no password or signature of the source's URL is."""
-    return msgspec.structs.replace(
-        result,
-        warnings=tuple(masked(it, [job.source_url]) for it in result.warnings),
-        left_out=tuple(masked(it, [job.source_url]) for it in result.left_out),
-        kept=tuple(masked(it, [job.source_url]) for it in result.kept),
-    )
 
 
 def _is_verdict(error: RequestRefusedError) -> bool:

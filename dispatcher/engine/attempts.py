@@ -1,0 +1,119 @@
+"""One attempt at a job: transcode its source, and deliver the output.
+
+Law: no password or signature of a URL is in the result that is told.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from dispatcher.engine.containers import media_type_of
+from dispatcher.engine.delivery import Delivery, DeliveryError
+from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError
+from dispatcher.engine.journal import JournalEntry
+from dispatcher.engine.naming import DEFAULT_TEMPLATE, names_of
+from dispatcher.engine.sources import Sources
+from dispatcher.engine.transcoding import transcode
+from dispatcher.recipes import RECIPES, Recipe, RecipeError
+from dispatcher.results import Result
+from dispatcher.urls import masked
+from projections.jobs import JobView
+
+__all__ = ["Attempts"]
+
+logger = logging.getLogger(__name__)
+
+
+class Attempts(NamedTuple):
+    """What an engine works with.
+
+    `name_template` is that of the outputs of jobs that have none of their own (see
+    `output_names`). `allows_raw_args` permits recipes to give ffmpeg options as they are.
+    """
+
+    engine_id: str
+    ffmpeg: Ffmpeg
+    sources: Sources
+    delivery: Delivery
+    name_template: str = DEFAULT_TEMPLATE
+    allows_raw_args: bool = False
+
+    @property
+    def abilities(self) -> list[str]:
+        """What this engine can do that not every engine can; recipes ask for it."""
+        return [
+            RECIPES,
+            *(["vmaf"] if self.ffmpeg.scores_vmaf else []),
+            *(["raw_args"] if self.allows_raw_args else []),
+        ]
+
+    async def transcoded(
+        self, job: JobView, folder: Path, progress: Callable[[float], None]
+    ) -> JournalEntry:
+        """Transcode a job's source into a file in `folder`.
+
+        Raises `FfmpegError` or `SourceError` if that fails, with the cause.
+        """
+        if job.target_codec not in self.ffmpeg.encoders:
+            raise FfmpegError(
+                f"engine {self.engine_id} can't encode {job.target_codec}", cause="engine"
+            )
+        recipe = self._recipe(job)
+        target = self.ffmpeg.target(job.target_codec, recipe)
+        output = folder / f"output{target.container.suffix}"
+        # A search reads many parts of a source: it is fetched first.
+        streams = self.ffmpeg.streams and recipe.vmaf is None
+        async with self.sources.opened(
+            job.source_url, job.job_size, folder, streams=streams
+        ) as source:
+            result = await transcode(
+                self.ffmpeg, source, job.target_codec, output, progress, recipe
+            )
+        if remarks := [*result.warnings, *(f"left out: {it}" for it in result.left_out)]:
+            told = masked("; ".join(remarks), [job.source_url])
+            logger.info("%s: job %s is transcoded; of note: %s", self.engine_id, job.job_id, told)
+        return JournalEntry(job, "transcoded", str(output), outcome=_masked(result, job))
+
+    async def delivered(self, entry: JournalEntry) -> JournalEntry:
+        """Deliver an output that is made; gives where it is, or why that failed."""
+        job, output = entry.job, Path(entry.result)
+        names = names_of(job, self.name_template, output.suffix)
+        try:
+            url = await self.delivery.deliver(
+                output, names.own, media_type_of(output.suffix), names.wished
+            )
+        except DeliveryError as error:
+            return JournalEntry(job, "failed", str(error), error.cause)
+        except OSError as error:
+            return JournalEntry(job, "failed", str(error), "engine")
+        return JournalEntry(job, "delivered", url, outcome=entry.outcome)
+
+    def _recipe(self, job: JobView) -> Recipe:
+        """Return the recipe of a job. Raises `FfmpegError` if this engine may not follow it."""
+        try:
+            recipe = Recipe.from_wire({} if job.recipe is UNSET else job.recipe)
+        except RecipeError as error:
+            raise FfmpegError(
+                f"engine {self.engine_id} can't follow the recipe: {error}", cause="engine"
+            ) from error
+        if recipe.ffmpeg_args and not self.allows_raw_args:
+            raise FfmpegError(
+                f"engine {self.engine_id} was not started with --allow-raw-args, as the recipe's "
+                "'ffmpeg_args' need",
+                cause="engine",
+            )
+        return recipe
+
+
+def _masked(result: Result, job: JobView) -> Result:
+    """Return a result in which no password or signature of the source's URL is."""
+    return msgspec.structs.replace(
+        result,
+        warnings=tuple(masked(it, [job.source_url]) for it in result.warnings),
+        left_out=tuple(masked(it, [job.source_url]) for it in result.left_out),
+        kept=tuple(masked(it, [job.source_url]) for it in result.kept),
+    )
