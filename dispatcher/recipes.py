@@ -21,6 +21,7 @@ __all__ = [
     "RATES",
     "RECIPES",
     "VIDEO_CODECS",
+    "WAYS",
     "Audio",
     "Clip",
     "Rates",
@@ -31,6 +32,8 @@ __all__ = [
     "recipe_of",
 ]
 
+WAYS: Final = ("quality", "crf", "bitrate", "vmaf")
+"""The fields that say how good the output is; a recipe has at most one of them."""
 RECIPES: Final = "recipes"
 """The ability of an engine that follows recipes and output names."""
 
@@ -343,7 +346,7 @@ def _as_json(value: object) -> str:
 
 
 def _contradictions(recipe: Recipe, codec: str | None) -> Iterator[str]:
-    ways = [it for it in ("quality", "crf", "bitrate", "vmaf") if getattr(recipe, it) is not None]
+    ways = [it for it in WAYS if getattr(recipe, it) is not None]
     if len(ways) > 1:
         named = " and ".join(f"'recipe.{way}'" for way in ways)
         yield f"{named} contradict each other: give one of them"

@@ -1,5 +1,6 @@
 """`dispatcher recipes`, what `dispatcher submit` makes of its options, and recipes in words."""
 
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from dispatcher.cli.asking import ask
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
 from dispatcher.cli.output import cell, print_json, print_table, print_text
 from dispatcher.client import Client
-from dispatcher.recipes import Recipe, RecipeError
+from dispatcher.recipes import WAYS, Recipe, RecipeError
 from dispatcher.results import Extent, Result
 
 __all__ = [
@@ -33,7 +34,7 @@ AskedFor = Annotated[
     typer.Option(
         "--recipe",
         metavar="NAME|FILE|JSON",
-        help="One that the dispatcher has, or the fields of one: a file of TOML, or JSON.",
+        help="One that the dispatcher has, or the fields of one: FILE.toml, FILE.json, or JSON.",
         show_default=False,
     ),
 ]
@@ -57,7 +58,11 @@ def recipes(
 
 
 def asked_recipe(given: str | None, options: Mapping[str, Any]) -> dict[str, Any] | str | None:
-    """Return the recipe to submit: a name, or the fields given, which single options replace."""
+    """Return the recipe to submit: a name, or the fields given, which single options replace.
+
+    An option for a part of `clip` or `audio` leaves the other parts as they are, and one for the
+    quality takes the place of any other.
+    """
     said = {name: value for name, value in options.items() if value is not None}
     clip = {side: said.pop(f"clip_{side}") for side in ("from", "to") if f"clip_{side}" in said}
     if clip:
@@ -67,21 +72,38 @@ def asked_recipe(given: str | None, options: Mapping[str, Any]) -> dict[str, Any
         if said:
             raise typer.BadParameter(
                 f"--recipe {given}: a named recipe is taken as it is; leave out "
-                f"--{next(iter(said)).replace('_', '-')}, or give its fields as a file or as JSON"
+                f"--{_option_of(said)}, or give its fields as a file or as JSON"
             )
         return given
+    if any(way in said for way in WAYS):
+        fields = {name: value for name, value in fields.items() if name not in WAYS}
+    if clip and isinstance(before := fields.get("clip"), dict):
+        said["clip"] = before | clip
+    is_encoded = said.get("audio") not in {None, "copy", "none"}
+    if is_encoded and isinstance(before := fields.get("audio"), dict):
+        said["audio"] = before | {"codec": said["audio"]}
     return {**fields, **said} or None
 
 
+def _option_of(said: Mapping[str, Any]) -> str:
+    name = next(iter(said))
+    return f"clip-{next(iter(said[name]))}" if name == "clip" else name.replace("_", "-")
+
+
 def _fields(given: str | None) -> dict[str, Any] | None:
-    """Read the fields of a recipe; `None` if it is a name."""
+    """Read the fields of a recipe; `None` if it is a name.
+
+    A file is given by a path with a suffix or a separator: a name is never read as a file.
+    """
     if given is None:
         return {}
     path = Path(given)
     try:
         if given.lstrip().startswith("{"):
             return msgspec.json.decode(given, type=dict[str, Any])
-        if path.suffix == ".toml" or path.is_file():
+        if path.suffix == ".json":
+            return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        if path.suffix == ".toml" or os.sep in given:
             return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise typer.BadParameter(f"--recipe {given}: can't be read: {error.strerror}") from error

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from dispatcher.engine.codecs import Target
 from dispatcher.engine.ffmpeg_errors import FfmpegError
+from dispatcher.recipes import WAYS
 
 __all__ = ["Spent", "spent_on"]
 
@@ -26,7 +27,7 @@ def spent_on(target: Target) -> Spent:
     changes: tuple[str, ...] = ()
     if recipe.speed is not None and not encoder.speeds:
         changes = (f"{encoder.name} has one speed",)
-    asked = [it for it in ("quality", "crf", "bitrate", "vmaf") if getattr(recipe, it) is not None]
+    asked = [it for it in WAYS if getattr(recipe, it) is not None]
     if rate is None:
         if asked:
             raise FfmpegError(

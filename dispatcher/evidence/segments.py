@@ -1,7 +1,8 @@
 """The segments of a log: read for an audit, which goes on whatever is wrong, and copied.
 
 Laws:
-- A copy is read back, every line, before it counts. So is one that is to replace the original.
+- A copy is read back, every line, before it counts. So is one that is to replace the original. A
+  file that another backup has is read, every byte, before it is shared.
 - A file that another log has is never shared with it; only backups share files.
 """
 
@@ -91,7 +92,7 @@ def copy_segments(log_path: Path, copy: Path, beside: Path) -> None:
 
 def copy_segment(path: Path, to: Path, row: Sealed) -> None:
     """Copy the file of a segment durably. Raises `SegmentError` if the copy is not good."""
-    draft = to.with_name(to.name + ".new")
+    draft = to.with_name(to.name + ".copy")  # `sealing` removes drafts of its own, `.new`
     try:
         with files.drafted(to, draft):
             shutil.copyfile(path, draft)
@@ -117,10 +118,10 @@ def _is_of_a_backup(folder: Path) -> bool:
 
 
 def _link(other: Path, to: Path, row: Sealed) -> bool:
-    """Give a file of another backup a second name, if it is this segment."""
+    """Give a file of another backup a second name, if it is this segment, byte for byte."""
     try:
-        with SegmentFile(other, row):
-            pass
+        with SegmentFile(other, row) as file:
+            file.check_unchanged(row)
         os.link(other, to, follow_symlinks=True)
     except (OSError, SegmentError):
         return False

@@ -44,6 +44,34 @@ def test_options_are_fields_and_replace_those_of_a_file_or_of_json(file: Path) -
     assert asked_recipe('{"fps": 25}', options) == {"fps": 25} | said
 
 
+def test_an_option_for_a_part_leaves_the_other_parts_as_they_are() -> None:
+    given = (
+        '{"clip": {"from": "1:00", "to": "1:30"}, "audio": {"codec": "mp3", "languages": ["de"]}}'
+    )
+    assert asked_recipe(given, {"clip_from": "1:10", "audio": "aac"}) == {
+        "clip": {"from": "1:10", "to": "1:30"},
+        "audio": {"codec": "aac", "languages": ["de"]},
+    }
+    assert asked_recipe('{"audio": {"kbps_per_channel": 96}}', {"audio": "copy"}) == {
+        "audio": "copy"
+    }
+
+
+def test_an_option_for_the_quality_takes_the_place_of_any_other() -> None:
+    assert asked_recipe('{"quality": 60, "fps": 25}', {"crf": 20}) == {"crf": 20, "fps": 25}
+
+
+def test_a_file_may_be_json_and_a_name_is_never_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("web").write_text("crf = 20")
+    Path("web.json").write_text('{"crf": 20}')
+    assert asked_recipe("web", {}) == "web"
+    assert asked_recipe("./web", {}) == {"crf": 20}
+    assert asked_recipe("web.json", {}) == {"crf": 20}
+
+
 def test_a_name_is_passed_on_and_nothing_is_none() -> None:
     assert asked_recipe("web", {"quality": None}) == "web"
     assert asked_recipe(None, {"quality": None}) is None
@@ -54,6 +82,7 @@ def test_a_name_is_passed_on_and_nothing_is_none() -> None:
     ("given", "options", "fault"),
     [
         ("web", {"max_height": 720}, "leave out --max-height, or give its fields as a file or as"),
+        ("web", {"clip_to": "1:30"}, "leave out --clip-to, or give"),
         ("{quality: 60}", {}, "--recipe: neither JSON nor TOML: JSON is malformed"),
         ("no/such.toml", {}, "--recipe no/such.toml: can't be read: No such file or directory"),
     ],
@@ -139,10 +168,10 @@ async def test_submit_sends_the_recipe_and_prints_the_warning(
     server: Running, tmp_path: Path, file: Path
 ) -> None:
     arguments = ("--recipe", str(file), "--max-height", "720", "--output-name", "{stem}-{codec}")
-    more = ("--bitrate", "4M", "--fps", "25")
+    more = ("--bitrate", "4M", "--crf", "25")
     refused = await command(tmp_path, *ASK, *arguments, *more, server=server.url)
     assert refused.status == 4
-    assert "'recipe.quality' and 'recipe.bitrate' contradict each other" in refused.err
+    assert "'recipe.crf' and 'recipe.bitrate' contradict each other" in refused.err
     done = await command(tmp_path, *ASK, *arguments, server=server.url)
     assert done.status == 0
     (job,) = done.json

@@ -29,6 +29,7 @@ __all__ = [
     "BEST_LEVEL",
     "FOOTER_BYTES",
     "FRAME_LINES",
+    "MOST_BYTES",
     "FormatError",
     "FrameFacts",
     "Metadata",
@@ -46,6 +47,8 @@ __all__ = [
 
 FRAME_LINES: Final = 4_096
 """Lines of a frame; a power of two. A segment with fewer events has one frame."""
+MOST_BYTES: Final = 1 << 28
+"""The most that is unpacked at once. Frames are shorter; a seek table that was forged may lie."""
 BEST_LEVEL: Final = 22
 """The highest level of compression."""
 
@@ -126,6 +129,8 @@ def pack(lines: Sequence[bytes], level: int) -> bytes:
 
 def unpack(frame: bytes, plain_size: int) -> list[bytes]:
     """Return the lines of a frame, which are so long together. Raises `FormatError`."""
+    if plain_size > MOST_BYTES:
+        raise FormatError(f"its seek table names a frame of {plain_size:,} bytes")
     try:
         decompressor = zstd.ZstdDecompressor()
         plain = decompressor.decompress(frame, max_length=plain_size + 1)
@@ -146,7 +151,7 @@ def facts_of(lines: Iterable[bytes]) -> FrameFacts:
         frontier.append(leaf_hash(line))
         try:
             time = _time_decoder.decode(line).time
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise FormatError(f"it has what is no line of a log: {error}") from error
         earliest = time if earliest is None or time < earliest else earliest
     return FrameFacts(frontier.root(), earliest or "")
@@ -157,7 +162,7 @@ def add_engines(engines: dict[str, tuple[int, int]], lines: Iterable[bytes], fir
     for seq, line in enumerate(lines, first):
         try:
             engine_id = _name_decoder.decode(line).engine_id
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue  # of a later version, for all that is known
         if engine_id is not None:
             engines[engine_id] = (engines.get(engine_id, (seq, seq))[0], seq)
