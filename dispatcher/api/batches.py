@@ -104,6 +104,7 @@ async def submit_batch(request: Request[Any, Any, Any]) -> ASGIApp:
     The body is a JSON array, or NDJSON (application/x-ndjson); the answer has the same form. A
     submission may have an `idempotency_key`, which means what the header means for a single one.
     """
+    queries.only(request.query_params, {"atomic"})
     is_atomic = queries.flag(request.query_params, "atomic")
     if request.scope["state"]["headers"].get(b"idempotency-key"):
         raise HttpError(400, f"Bad Request: {KEYS_ARE_FIELDS}")

@@ -7,6 +7,7 @@ of protocol.md. Each function returns a command or raises `HttpError` 400.
 
 import math
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -64,6 +65,8 @@ NO_RECIPES_YET: Final = (
     "this dispatcher has none. Give the recipe's fields as an object, or have its operator name a "
     "file of recipes with `serve --recipes FILE`"
 )
+MAX_LISTED: Final = 20
+"""Names of recipes in an error."""
 MAX_DEPTH: Final = 64
 """How deep the fields that an engine adds may nest; SQLite's JSON functions have a limit too."""
 
@@ -159,7 +162,9 @@ def _recipe(fields: dict[str, Any], recipes: Mapping[str, Recipe]) -> Recipe | N
 
 def _named(name: str, recipes: Mapping[str, Recipe]) -> Recipe:
     if name not in recipes:
-        known = f"there is {', '.join(recipes)}" if recipes else NO_RECIPES_YET
+        some = [*islice(recipes, MAX_LISTED)]
+        more = "" if len(recipes) <= MAX_LISTED else f" and {len(recipes) - MAX_LISTED:,} more"
+        known = f"there is {', '.join(some)}{more}" if recipes else NO_RECIPES_YET
         _bad(f"there is no recipe {name[:MAX_SHOWN]!r}; {known}.")
     return recipes[name]
 

@@ -5,10 +5,12 @@ Parameters that a route does not know are ignored. The first rule broken is a 40
 
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, NoReturn
 
 import msgspec
 from litestar import Request
+from litestar.datastructures import MultiDict
 
 from dispatcher.api.bodies import MAX_INTEGER
 from dispatcher.api.errors import HttpError
@@ -26,6 +28,7 @@ __all__ = [
     "flag",
     "listing",
     "one_page",
+    "only",
     "part",
 ]
 
@@ -60,13 +63,23 @@ def listing(query: Mapping[str, str]) -> ListJobs:
     )
 
 
-def filtered(query: Mapping[str, str]) -> ListJobs:
+def only(query: MultiDict[Any], known: AbstractSet[str]) -> None:
+    """Refuse parameters that are not known, and those that are given twice.
+
+    Where many jobs are changed, a misspelt word must not mean all of them.
+    """
+    if unknown := set(query) - known:
+        _bad(f"there is no parameter '{min(unknown)}' here, only {', '.join(sorted(known))}.")
+    if twice := [name for name in known if len(query.getall(name, [])) > 1]:
+        _bad(f"'{min(twice)}' is given twice.")
+
+
+def filtered(query: MultiDict[Any]) -> ListJobs:
     """Parse the filters of what is to be done with many jobs.
 
     There must be one, and no parameter that is unknown: it may be a filter that is misspelt.
     """
-    if unknown := set(query) - _FILTERS - {"limit", "after", "dry_run"}:
-        _bad(f"there is no parameter '{min(unknown)}' here.")
+    only(query, _FILTERS | {"limit", "after", "dry_run"})
     if not _FILTERS & set(query):
         _bad(f"it needs one of {', '.join(map(repr, sorted(_FILTERS)))}, not to be for every job.")
     return listing(query)

@@ -1,14 +1,18 @@
 """Responses whose body is made while it is sent."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 from litestar.types import Receive, Scope, Send
 
 from dispatcher.api.requests import until_gone
+from dispatcher.log import LogError
 
 __all__ = ["Streamed"]
+
+logger = logging.getLogger(__name__)
 
 
 class Streamed:
@@ -16,7 +20,7 @@ class Streamed:
 
     The generator is closed as soon as it is not needed any more, also if the client disconnects. An
     error before its first piece gets the same response as an error of any handler. A later error
-    can only break the connection.
+    can only break the connection; one of the log is then a line of the dispatcher's own log.
     """
 
     def __init__(
@@ -44,7 +48,10 @@ class Streamed:
                 disconnecting.cancel()
                 await asyncio.gather(sending, disconnecting, return_exceptions=True)
             if not sending.cancelled():
-                sending.result()
+                try:
+                    sending.result()
+                except LogError as error:
+                    logger.warning("A response was broken off: %s", error)
 
 
 async def _send(piece: bytes, pieces: AsyncGenerator[bytes, None], send: Send) -> None:

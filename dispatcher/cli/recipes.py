@@ -99,17 +99,28 @@ def _fields(given: str | None) -> dict[str, Any] | None:
         return {}
     path = Path(given)
     try:
-        if given.lstrip().startswith("{"):
+        if given.lstrip()[:1] in {"{", "["}:
             return msgspec.json.decode(given, type=dict[str, Any])
         if path.suffix == ".json":
             return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
         if path.suffix == ".toml" or os.sep in given:
-            return tomllib.loads(path.read_text("utf-8"))
+            return _one_of(given, tomllib.loads(path.read_text("utf-8")))
     except OSError as error:
         raise typer.BadParameter(f"--recipe {given}: can't be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise typer.BadParameter(f"--recipe: neither JSON nor TOML: {error}") from error
     return None
+
+
+def _one_of(given: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a file's recipe, unless it has several, each a table with a name."""
+    tables = [name for name, value in fields.items() if isinstance(value, dict)]
+    if tables and len(tables) == len(fields) and not {*tables} & {*Recipe.__struct_fields__}:
+        raise typer.BadParameter(
+            f"--recipe {given}: has recipes with names ({', '.join(tables)}), as `serve --recipes` "
+            "takes them; give a file with the fields of one, or the name of one that is served"
+        )
+    return fields
 
 
 def number_or_text(given: str | None) -> int | float | str | None:

@@ -122,7 +122,8 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
             if refused:
                 raise _refused(refused, len(wanted))
         except (DispatcherAwayError, RequestRefusedError):
-            print_jobs(submitted, as_json=as_json)
+            if submitted:
+                print_jobs(submitted, as_json=as_json)
             raise
         for warning in sorted(warnings):
             say(f"Warning: {warning}.")

@@ -105,6 +105,6 @@ def _check_archived(to: Path, row: Sealed) -> None:
             file.check_unchanged(row)
     except SegmentError as error:
         raise SegmentError(
-            f"{to}: is there already, and is not {row} of this log; give each log a folder of its "
-            f"own ({error})"
+            f"{to}: is there already, and is no good copy of {row} of this log ({error}). If it is "
+            "of another log, give each log a folder of its own; if it is damaged, remove it"
         ) from error

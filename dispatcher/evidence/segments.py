@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from dispatcher import files
 from dispatcher.log.segments import SUFFIX, Sealed, SegmentError, folder_of
-from dispatcher.log.segments.file import SegmentFile
+from dispatcher.log.segments.file import SegmentFile, why_missing
 from dispatcher.log.untrusted import opened
 
 __all__ = ["Piece", "changed", "copy_segment", "copy_segments", "pieces", "segment_bytes"]
@@ -96,13 +96,13 @@ def copy_segment(path: Path, to: Path, row: Sealed) -> None:
     try:
         with files.drafted(to, draft):
             shutil.copyfile(path, draft)
-            with SegmentFile(draft, row) as file:
+            with SegmentFile(draft, row, named=path) as file:
                 file.verify()
                 file.check_unchanged(row)
     except OSError as error:
-        raise SegmentError(
-            f"{path}: {row} can't be copied to {to}: {error.strerror or error}"
-        ) from error
+        is_away = isinstance(error, FileNotFoundError) and path.is_symlink()
+        why = why_missing(path, error) if is_away else error.strerror or error
+        raise SegmentError(f"{path}: {row} can't be copied to {to}: {why}") from error
 
 
 def segment_bytes(log_path: Path) -> tuple[int, int]:

@@ -59,6 +59,11 @@ class ReadableLog:
         return self._segments.rows
 
     @property
+    def fault_of_segments(self) -> str | None:
+        """Why a segment could not be read when it was last tried, or `None`."""
+        return self._segments.fault
+
+    @property
     def sealed_upto(self) -> int:
         """The seq of the last event in a segment; 0 if there is none."""
         return self._segments.upto

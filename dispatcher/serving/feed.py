@@ -136,15 +136,21 @@ class Feed:
         self._places.take(asker)
         try:
             cursor = self.head if after is None else after
-            yield sse.opening(cursor if after is None else None)
+            opening: bytes = sse.opening(cursor if after is None else None)
             last_id = cursor  # the id from which the client would resume
             ping_at = _now() + self._ping_s
             while not self._ended.is_set():
+                if opening and cursor >= self.head - len(self._ring):
+                    yield opening
+                    opening = b""
                 async with aclosing(self._pieces(selection, cursor)) as pieces:
                     async for blocks, last, upto in pieces:
                         cursor = upto
+                        if blocks or opening:
+                            # Only now: if the log can't be read, the request gets an error.
+                            yield opening + blocks
+                            opening = b""
                         if blocks:
-                            yield blocks
                             last_id, ping_at = last, _now() + self._ping_s
                         if self._ended.is_set():
                             return

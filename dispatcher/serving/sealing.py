@@ -42,8 +42,7 @@ class Sealing:
     ) -> None:
         if events < LEAST_EVENTS or events & (events - 1):
             raise ValueError(f"a segment has a power of two of events, {LEAST_EVENTS} at least")
-        self.warning: str | None = None
-        """Why the log is not being sealed, or `None`."""
+        self._fault: str | None = None
         self._log = log
         self._events = events
         self._level = level
@@ -51,6 +50,11 @@ class Sealing:
         self._due = asyncio.Event()
         self._due_at = 0
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def warning(self) -> str | None:
+        """Why the log is not being sealed, or a segment can't be read; `None` if all is well."""
+        return self._fault or self._log.fault_of_segments
 
     def start(self) -> None:
         """Begin, with what an earlier dispatcher has left."""
@@ -105,16 +109,16 @@ class Sealing:
 
     def _warn(self, error: Exception) -> None:
         why = str(error) if isinstance(error, LogError) else f"{error!r}"
-        if why != self.warning:
+        if why != self._fault:
             is_known = isinstance(error, LogError)
             logger.warning(
                 "Older events can't be sealed and stay in the log's file: %s; trying again",
                 why,
                 exc_info=None if is_known else error,
             )
-        self.warning = why
+        self._fault = why
 
     def _take_back_warning(self) -> None:
-        if self.warning is not None:
+        if self._fault is not None:
             logger.warning("Older events are sealed again, up to seq %d", self._log.sealed_upto)
-        self.warning = None
+        self._fault = None

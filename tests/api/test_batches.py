@@ -92,6 +92,16 @@ async def test_a_job_of_a_batch_is_like_one_that_was_submitted_alone(
     assert answer["job"] == alone
 
 
+@pytest.mark.parametrize("query", ["?atomi=true", "?atomic=true&atomic=false", "?atomic=yes"])
+async def test_a_parameter_that_is_wrong_changes_nothing(
+    client: httpx2.AsyncClient, server: Running, query: str
+) -> None:
+    answer = await client.post(f"/jobs/batch{query}", json=[source(1)])
+    assert answer.status_code == 400
+    assert "'atomi" in answer.text
+    assert happened(server) == []
+
+
 async def test_a_line_may_have_a_recipe_and_only_what_no_engine_offers_is_warned_of(
     client: httpx2.AsyncClient,
 ) -> None:

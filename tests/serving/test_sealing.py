@@ -1,6 +1,7 @@
 """A dispatcher seals its log while it works, and everybody goes on seeing all of it."""
 
 import asyncio
+import os
 import signal
 import sqlite3
 from collections.abc import AsyncIterator
@@ -194,10 +195,16 @@ async def test_over_http_all_is_as_it_was_when_the_past_is_in_segments(db: Path)
         answer = await client.get("/events?after=250&limit=20")
         assert answer.status_code == 503
         assert "can't be used as segment 1" in answer.text
+        stream = await client.get("/events/stream?after=250")
+        assert (stream.status_code, stream.text) == (503, answer.text)
+        assert "can't be used as segment 1" in (await client.get("/health")).json()["warning"]
         assert (await client.get("/events?after=600&limit=20")).status_code == 200
         assert (await client.post("/jobs/", json=job)).status_code == 200
+        os.mkfifo(missing)  # what an open would wait for
+        assert "it is no file" in (await client.get("/events?after=250&limit=20")).text
         aside.rename(missing)
         assert (await client.get("/events?after=250&limit=20")).status_code == 200
+        assert "warning" not in (await client.get("/health")).json()
 
 
 async def test_a_log_error_is_what_a_segment_error_is() -> None:

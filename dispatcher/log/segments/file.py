@@ -8,6 +8,7 @@ Laws:
 
 import hashlib
 import os
+import stat
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Final, Self
 from dispatcher.log.merkle import Frontier, Subtree
 from dispatcher.log.segments import Sealed, SegmentError, Unsealed, frames
 
-__all__ = ["SegmentFile"]
+__all__ = ["SegmentFile", "why_missing"]
 
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -24,16 +25,16 @@ _CHUNK_BYTES: Final = 1 << 20
 class SegmentFile:
     """The file at `path`, which must be that of `segment`. Raises `SegmentError` if it is not.
 
-    `close` it, or use it in a `with` block.
+    `close` it, or use it in a `with` block. Errors name `path`, or what it is a copy of.
     """
 
-    def __init__(self, path: Path, segment: Unsealed) -> None:
-        self.path = path
+    def __init__(self, path: Path, segment: Unsealed, *, named: Path | None = None) -> None:
+        self.path = path if named is None else named
         self.segment = segment
         try:
-            self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
         except OSError as error:
-            raise self._error(_missing(path, error)) from error
+            raise self._error(why_missing(path, error)) from error
         # It closes itself when nobody has it any more: one thread may drop what another reads.
         self.close: Final = weakref.finalize(self, os.close, self._fd)
         try:
@@ -124,7 +125,10 @@ class SegmentFile:
             raise self._error(f"it can't be read: {error.strerror}") from error
 
     def _opened(self) -> tuple[frames.Metadata, list[frames.Place]]:
-        size = os.fstat(self._fd).st_size
+        status = os.fstat(self._fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise frames.FormatError("it is no file")
+        size = status.st_size
         footer = os.pread(self._fd, frames.FOOTER_BYTES, max(0, size - frames.FOOTER_BYTES))
         table_bytes = frames.seek_table_bytes(footer)
         if table_bytes > size:
@@ -148,7 +152,7 @@ class SegmentFile:
     def _frame_name(self, index: int) -> str:
         lines = self.metadata.frame_lines
         first = self.segment.first + index * lines
-        return f"seq {first:,} to {first + lines - 1:,}"
+        return f"in seq {first:,} to {first + lines - 1:,}"
 
     def _error(self, why: str) -> SegmentError:
         return SegmentError(
@@ -157,7 +161,8 @@ class SegmentFile:
         )
 
 
-def _missing(path: Path, error: OSError) -> str:
+def why_missing(path: Path, error: OSError) -> str:
+    """Return why the file of a segment can't be opened."""
     if isinstance(error, FileNotFoundError) and path.is_symlink():
         return f"it is archived in {path.readlink()}, which is not there now"
     return f"it can't be opened: {error.strerror}"

@@ -49,6 +49,7 @@ class Segments:
         self._uptos = [row.upto for row in self._rows]
         self._pool: ThreadPoolExecutor | None = None
         self._lock = Lock()
+        self._faults: dict[int, str] = {}
         self._files: OrderedDict[int, SegmentFile] = OrderedDict()
         self._frames: OrderedDict[tuple[int, int], list[bytes]] = OrderedDict()
 
@@ -56,6 +57,11 @@ class Segments:
     def rows(self) -> Sequence[Sealed]:
         """The segments, oldest first."""
         return self._rows
+
+    @property
+    def fault(self) -> str | None:
+        """Why a segment could not be read when it was last tried, or `None`."""
+        return next(iter([*self._faults.values()]), None)
 
     @property
     def upto(self) -> int:
@@ -76,7 +82,7 @@ class Segments:
     def close(self) -> None:
         """Close all files, when what is being read has been read."""
         if self._pool is not None:
-            self._pool.shutdown()
+            self._pool.shutdown(cancel_futures=True)
             self._pool = None
         self._files.clear()
         self._frames.clear()
@@ -215,7 +221,11 @@ class Segments:
         with self._lock:
             file = self._files.get(row.number)
         if file is None:
-            file = SegmentFile(self.path_of(row), row)
+            try:
+                file = SegmentFile(self.path_of(row), row)
+            except SegmentError as error:
+                self._faults[row.number] = str(error)
+                raise
         with self._lock:
             self._files[row.number] = file
             self._files.move_to_end(row.number)
@@ -231,10 +241,12 @@ class Segments:
                 return lines
         try:
             lines = self._file(row).frame(index)
-        except SegmentError:
+        except SegmentError as error:
             with self._lock:  # a good copy may be put in its place
                 self._files.pop(row.number, None)
+            self._faults[row.number] = str(error)
             raise
+        self._faults.pop(row.number, None)
         with self._lock:
             self._frames[key] = lines
             if len(self._frames) > CACHED_FRAMES:
