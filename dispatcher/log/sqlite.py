@@ -231,18 +231,20 @@ class SqliteLog(ReadableLog):
 
     async def recover(self) -> None:
         """Roll back, try a real write, and take the head from the file; see `Log.recover`."""
-        if self._writer is None or self._held is None:
-            return
-        self._held.check()
-        try:
-            await self._writer.rollback()
-            await check_rules(self.path, self._writer)
-            await write_header(self._writer)
-            self._segments.add(await read_sealed(self._writer, SCHEMA_VERSION, self._segments.upto))
-            head = await read_head(self._writer, self.path, self._segments.upto)
-            self.head, self._tree = head, await read_frontier(self._writer, head)
-        except sqlite3.Error as error:
-            raise log_error(self.path, "written", error) from error
+        async with self._turn:
+            if self._writer is None or self._held is None:
+                return
+            self._held.check()
+            try:
+                await self._writer.rollback()
+                await check_rules(self.path, self._writer)
+                await write_header(self._writer)
+                sealed = await read_sealed(self._writer, SCHEMA_VERSION, self.sealed_upto)
+                self._segments.add(sealed)
+                head = await read_head(self._writer, self.path, self.sealed_upto)
+                self.head, self._tree = head, await read_frontier(self._writer, head)
+            except sqlite3.Error as error:
+                raise log_error(self.path, "written", error) from error
 
     async def close(self) -> None:
         """Checkpoint the WAL into the file, close it, and release the lock.

@@ -180,9 +180,9 @@ class _Farm:
                 await asyncio.sleep(0)
         elif moment == "seal":
             # Seconds may pass until the process that seals has started.
-            before, deadline = self._segments(), time.monotonic() + 2 * LONGEST_WAIT_S
+            before, deadline = self._segments(), time.monotonic() + 4 * LONGEST_WAIT_S
             while self._segments() == before and time.monotonic() < deadline:  # noqa: ASYNC110
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.001)  # it has a low priority
             await asyncio.sleep(self._random.uniform(0, LONGEST_SEALING_S))
 
     def _segments(self) -> set[str]:

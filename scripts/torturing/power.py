@@ -180,7 +180,9 @@ class _Torture:
             try:
                 await self._write(disk)
             except (LogError, OSError) as error:
-                if disk.is_on:
+                if disk.is_on and self._trial.must_lose:
+                    self.lost_at.append(point)
+                elif disk.is_on:
                     self.failures.append(f"point {point}: {error}")
             disk.cut()
             if self._trial.is_killed_first:

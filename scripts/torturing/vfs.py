@@ -162,7 +162,7 @@ def mounted(
     Unless `syncs_inner`, a sync of a file in the inner directory does nothing.
     """
     vfs = _Vfs(f"volatile {id(disk)}", disk)
-    replace, unlink, fsync, mkdir = os.replace, os.unlink, os.fsync, os.mkdir
+    replace, unlink, fsync, mkdir, link = os.replace, os.unlink, os.fsync, os.mkdir, os.link
 
     def connect(database: Any, **_: Any) -> Any:
         return _Connection(database, disk, vfs_name, translate)
@@ -171,9 +171,6 @@ def mounted(
         assert options["isolation_level"] is None, "the log begins its transactions itself"  # noqa: S101
         return aiosqlite.Connection(lambda: connect(database), _CHUNK_ROWS)
 
-    def holder(path: Any) -> Disk | None:
-        return next((it for it in (disk, disk.inner) if it is not None and it.has(path)), None)
-
     def made(path: Any, *args: Any, **options: Any) -> None:
         mkdir(path, *args, **options)
         if disk.has(path):
@@ -181,14 +178,21 @@ def mounted(
                 disk.created(Path(path).name)
 
     def replaced(path: Any, to: Any, **options: Any) -> None:
-        if (of := holder(path)) is not None:
+        if (of := _holder(disk, path)) is not None:
             with _as_os_error():
                 _keep(of, Path(path))
                 of.rename(Path(path).name, Path(to).name)
         replace(path, to, **options)
 
+    def linked(path: Any, to: Any, **options: Any) -> None:
+        if (of := _holder(disk, path)) is not None:
+            with _as_os_error():
+                _keep(of, Path(path))
+                of.link(Path(path).name, Path(to).name)
+        link(path, to, **options)
+
     def unlinked(path: Any, **options: Any) -> None:
-        if (of := holder(path)) is not None and of.knows(Path(path).name):
+        if (of := _holder(disk, path)) is not None and of.knows(Path(path).name):
             with _as_os_error():
                 of.delete(Path(path).name)
         unlink(path, **options)
@@ -218,6 +222,7 @@ def mounted(
             patch.object(os, "unlink", unlinked),
             patch.object(os, "fsync", synced),
             patch.object(os, "mkdir", made),
+            patch.object(os, "link", linked),
         ):
             yield
     finally:
@@ -230,3 +235,8 @@ def _keep(disk: Disk, path: Path) -> None:
         if not disk.knows(path.name):
             disk.created(path.name)
         disk.write(path.name, 0, path.read_bytes())
+
+
+def _holder(disk: Disk, path: Any) -> Disk | None:
+    """Give the directory that has a path: the disk's own, or the one inside it."""
+    return next((it for it in (disk, disk.inner) if it is not None and it.has(path)), None)

@@ -165,6 +165,12 @@ class Disk:
         self._listings.append(listing | {to: listing.pop(name)})
         self._listings[-1].pop(name, None)
 
+    def link(self, name: str, to: str) -> None:
+        """Give a file one more name."""
+        self._work("link")
+        listing = self._listings[-1]
+        self._listings.append(listing | {to: listing[name]})
+
     def knows(self, name: str) -> bool:
         """Whether there is a file of this name, as far as it was told."""
         return name in self._listings[-1]
