@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from dispatcher.engine.containers import CONTAINERS, SOUND_CODECS, Container, SoundCodec
+from dispatcher.engine.containers import CONTAINERS, Container, SoundCodec
 from dispatcher.engine.rates import Rate
 from dispatcher.recipes import Recipe, Speed
 
@@ -98,7 +98,7 @@ class Codec(msgspec.Struct, frozen=True):
     def sound_in(self, container: Container) -> tuple[SoundCodec, ...]:
         """Return the codecs of sound to choose from in a container."""
         own = [it for it in self.sound if it in container.sound] or container.sound[:1]
-        return tuple(SOUND_CODECS[it] for it in own)
+        return tuple(container.sound_codec(it) for it in own)
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -8,6 +8,8 @@ from typing import Final
 
 import msgspec
 
+from dispatcher.engine.streams import channels_of
+
 __all__ = ["CONTAINERS", "SOUND_CODECS", "Container", "SoundCodec", "media_type_of"]
 
 
@@ -38,7 +40,8 @@ class Container(msgspec.Struct, frozen=True):
     `sound` are the codecs of sound that it takes, the best first. `copied_sound` are those, by
     ffmpeg's names, that can be copied into it. `text` is the codec of subtitles that are text, ""
     if there can be none. `copies` are the codecs of subtitles and attachments that are kept as they
-    are. `has_alpha` tells whether it has a place for transparency that is beside the picture.
+    are. A stream of sound has `most_channels`. `has_alpha` tells whether it has a place for
+    transparency that is beside the picture.
     """
 
     muxer: str
@@ -48,6 +51,7 @@ class Container(msgspec.Struct, frozen=True):
     copied_sound: frozenset[str] = frozenset()
     text: str = ""
     copies: frozenset[str] = frozenset()
+    most_channels: int = 64
     has_chapters: bool = True
     has_alpha: bool = True
     options: tuple[str, ...] = ()
@@ -56,6 +60,14 @@ class Container(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """Its name in a recipe: the suffix without the point."""
         return self.suffix.removeprefix(".")
+
+    def sound_codec(self, name: str) -> SoundCodec:
+        """Return a codec of sound, with as many channels as there can be here."""
+        codec, most = SOUND_CODECS[name], self.most_channels
+        if codec.most_channels <= most:
+            return codec
+        layouts = codec.layouts and frozenset(it for it in codec.layouts if channels_of(it) <= most)
+        return msgspec.structs.replace(codec, most_channels=most, layouts=layouts)
 
 
 # The layouts that Vorbis and Opus define. libvorbis takes others, but as if they were these.
@@ -123,6 +135,7 @@ CONTAINERS: Final[Mapping[str, Container]] = {
         Container(
             "mpegts", ".ts", "video/mp2t", ("aac", "mp2", "ac3", "eac3", "mp3"),
             frozenset({"aac", "ac3", "eac3", "mp2", "mp3"}), copies=frozenset({"dvb_subtitle"}),
+            most_channels=7,  # ADTS, in which AAC is here, can't tell of eight
             has_chapters=False, has_alpha=False,
         ),
         Container("ogg", ".ogv", "video/ogg", ("vorbis",), has_chapters=False, has_alpha=False),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from dispatcher.engine.codecs import Target
-from dispatcher.engine.containers import SOUND_CODECS, SoundCodec
+from dispatcher.engine.containers import SoundCodec
 from dispatcher.engine.cutting import WHOLE, Cut
 from dispatcher.engine.ffmpeg_errors import FfmpegError
 from dispatcher.engine.languages import is_among
@@ -40,7 +40,7 @@ _RENAMED: Final = {
     "hexagonal": "pan=6.1|FL=FL|FR=FR|FC=FC|BC=BC|SL=BL|SR=BR",
 }
 _BY_COUNT: Final = ("", "mono", "stereo", "5.1", "5.1", "5.1", "7.1", "7.1", "7.1")
-_LARGEST: Final = {2: "stereo", 6: "5.1(side)", 8: "7.1"}
+_LARGEST: Final = {2: "stereo", 6: "5.1(side)", 7: "6.1", 8: "7.1"}
 
 
 class Sound(NamedTuple):
@@ -97,7 +97,7 @@ def sound_of(
                 "the recipe another 'audio.codec' or 'container'",
                 cause="source_bad",
             )
-        codecs = (SOUND_CODECS[audio.codec],)
+        codecs = (container.sound_codec(audio.codec),)
     channels = stream.channels
     codec = next((it for it in codecs if it.most_channels >= channels), codecs[-1])
     filters, layout, changes = [_IN_TIME, *cut.sound_filters, *extra], stream.layout, list[str]()

@@ -36,8 +36,8 @@ def test_it_gives_a_script_for_the_shell(shell: str) -> None:
     ("words", "found"),
     [
         ("dispatcher sub", ["submit"]),
-        ("dispatcher re", ["replay", "resume", "retry"]),
-        ("dispatcher submit --co", ["--codec"]),
+        ("dispatcher re", ["recipes", "replay", "resume", "retry"]),
+        ("dispatcher submit --co", ["--codec", "--container"]),
         ("dispatcher key n", ["new"]),
         ("dispatcher export --format c", ["csv"]),
     ],

@@ -88,7 +88,7 @@ async def test_an_engine_works_until_sigterm(
     assert done.status == 0
     (job,) = done.json
     assert (job["status"], job["assigned_engine"]) == ("completed", "farm-1")
-    assert found_in(tmp_path / "out" / f"{job['job_id']}-1.mp4").video == "h264"
+    assert found_in(tmp_path / "out" / f"{clips.plain.stem}-{job['job_id']}.mp4").video == "h264"
     assert (end.status, end.out) == (0, "")
     assert "Traceback" not in end.err
     assert KEY not in end.err

@@ -11,7 +11,7 @@ import pytest
 
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, Input
 from dispatcher.engine.sources import FILE_PROTOCOLS
-from dispatcher.engine.streams import Source, Stream, source_of
+from dispatcher.engine.streams import Source, Stream, channels_of, source_of
 from dispatcher.engine.transcoding import transcode
 from dispatcher.recipes import recipe_of
 from dispatcher.results import Result
@@ -274,7 +274,8 @@ async def test_all_frames_are_equally_long_at_the_rate_that_was_asked_for(
                   "-c:v", "libx264", tmp_path / "source.mp4")  # fmt: skip
     output, _ = await followed(each_ffmpeg, source, codec, fps=fps)
     times = times_in(output)
-    assert abs(len(times) - frames) <= 1
+    # ffmpeg 5.1 shows the last frame of the source only once, and it lasts for three.
+    assert -3 <= len(times) - frames <= 1
     assert abs(film_in(output).base_fps - told) < 0.01
     steps = [after - before for before, after in pairwise(times)]
     assert max(steps) - min(steps) < 0.0021  # WebM has milliseconds
@@ -478,15 +479,23 @@ async def test_every_bit_rate_of_sound_is_taken_as_near_as_the_codec_has_it(
     assert len(found(output).of_kind("audio")) == 1
 
 
-@pytest.mark.parametrize("layout", ["mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1"])
-async def test_aac_in_a_transport_stream_keeps_its_channels(
-    layout: str, each_ffmpeg: Ffmpeg, tmp_path: Path
+@pytest.mark.parametrize(
+    ("layout", "becomes"),
+    [
+        *((it, it) for it in ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1")),
+        ("7.1", "6.1"),
+        ("7.0", "6.1"),
+    ],
+)
+async def test_aac_in_a_transport_stream_keeps_up_to_seven_channels(
+    layout: str, becomes: str, each_ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     tone = ("-f", "lavfi", "-i", f"anoisesrc=d=0.4,aformat=channel_layouts={layout}")
     source = make(*CARD, *tone, "-c:v", "mpeg4", "-c:a", "flac", tmp_path / "source.mkv")
     output, result = await followed(each_ffmpeg, source, "h264", container="ts")
     [stream] = found(output).of_kind("audio")
-    assert stream.channels == found(source).of_kind("audio")[0].channels, result
+    assert stream.channels == channels_of(becomes)
+    assert (f"{layout} became {becomes}" in str(result.warnings)) is (layout != becomes)
 
 
 # Fields and light

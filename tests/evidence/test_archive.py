@@ -110,7 +110,7 @@ async def test_a_command_that_was_killed_is_given_again(
 
 async def test_a_file_of_another_log_is_not_taken_for_the_copy(log: Path, dest: Path) -> None:
     (dest / file(log, 0).name).write_bytes(b"something else")
-    with pytest.raises(SegmentError, match="is there already, and is not segment 0"):
+    with pytest.raises(SegmentError, match="is there already, and is no good copy of segment 0"):
         archive(log, dest)
     assert archived(log) == []
     assert (dest / file(log, 0).name).read_bytes() == b"something else"
