@@ -191,8 +191,10 @@ class Farm(RuleBasedStateMachine):
 
     @rule(engine_id=engines)
     def unblock(self, engine_id: str) -> None:
-        blocked = [e.engine_id for e in self.fleet.engines.values() if e.blocked is not None]
-        self.carry_out(commands.UnblockEngine(min(blocked, default=engine_id)))
+        for engine in self.fleet.engines.values():
+            if engine.blocked_until is not None:
+                engine_id, self.at = engine.engine_id, max(self.at, engine.blocked_until)
+        self.carry_out(commands.UnblockEngine(engine_id))
 
     @rule(engine_id=engines)
     def one_engine_alone_lacks_a_source(self, engine_id: str) -> None:
