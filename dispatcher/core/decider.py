@@ -14,7 +14,7 @@ from dispatcher.core.attempts import attempt_ended, blame_for_source
 from dispatcher.core.commands import Command
 from dispatcher.core.due import end_held_job, when_due
 from dispatcher.core.events import Event
-from dispatcher.core.fleet import EPOCH, MICROSECOND, Engine, Fleet
+from dispatcher.core.fleet import EPOCH, MICROSECOND, Engine, Fleet, MadeId
 from dispatcher.core.heartbeats import heartbeat
 from dispatcher.core.holders import foreign_answer, late_answer
 from dispatcher.core.instances import refusal
@@ -116,11 +116,14 @@ def _submit(fleet: Fleet, command: commands.SubmitJob, at: datetime, policy: Pol
 
 
 def _free_id(fleet: Fleet, at: datetime) -> str:
-    """Return an unused id of the form `{microseconds}_{counter}` (protocol.md)."""
-    micros, counter = (at - EPOCH) // MICROSECOND, 0
-    while (job_id := f"{micros}_{counter}") in fleet.jobs:
-        counter += 1
-    return job_id
+    """Return an unused id of the form `{microseconds}_{counter}` (protocol.md).
+
+    It is greater than any that was ever used, so jobs that are not here have none of the kind.
+    """
+    made = MadeId((at - EPOCH) // MICROSECOND, 0)
+    if made <= fleet.last_id:
+        made = fleet.last_id._replace(counter=fleet.last_id.counter + 1)
+    return str(made)
 
 
 def _content(it: commands.SubmitJob | events.JobSubmitted) -> tuple[object, ...]:

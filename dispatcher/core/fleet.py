@@ -7,12 +7,15 @@ Laws:
   changes nothing.
 - A job is held by at most one engine, an engine holds at most one job, and the two agree.
 - Every pending job is in the queue exactly once, and no other job is.
+- A finished job may be evicted, and must be recalled before an event concerns it. Nothing else
+  depends on whether it is here.
 """
 
 import math
+import re
 import sys
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, assert_never
+from typing import Any, Final, NamedTuple, Self, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -23,7 +26,7 @@ from dispatcher.core.job import NO_ENGINES, NO_SETBACKS, Job, Place, Setbacks
 from dispatcher.core.lifecycles import STATUS_AFTER
 from dispatcher.core.queue import Queue
 
-__all__ = ["EPOCH", "MICROSECOND", "Engine", "Fleet", "Takeover", "evolve"]
+__all__ = ["EPOCH", "MICROSECOND", "Engine", "Fleet", "MadeId", "Takeover", "evolve"]
 
 _MB_PER_GB = 1000
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -120,11 +123,33 @@ class Engine(msgspec.Struct):
         return codecs is None or codec in codecs
 
 
-class Fleet(msgspec.Struct):
-    """All jobs and engines, in order of arrival, and the queue.
+class MadeId(NamedTuple):
+    """The id `{micros}_{counter}` of a job. No later one that the dispatcher makes is less."""
 
-    `newest` is the latest arrival time of a job. `idempotent` maps an idempotency key to the
-    submission that carried it.
+    micros: int
+    counter: int
+
+    def __str__(self) -> str:
+        """Return the job id."""
+        return f"{self.micros}_{self.counter}"
+
+    @classmethod
+    def of(cls, job_id: str) -> Self | None:
+        """Read a job id; `None` if it has another form than those that are made."""
+        if (match := _MADE.fullmatch(job_id)) is None:
+            return None
+        return cls(int(match[1]), int(match[2]))
+
+
+_MADE: Final = re.compile(r"(0|[1-9][0-9]{0,999})_(0|[1-9][0-9]{0,999})", re.ASCII)
+
+
+class Fleet(msgspec.Struct):
+    """The jobs and engines, and the queue. Finished jobs may be elsewhere (`dispatcher.index`).
+
+    `newest` is the latest arrival time of a job, and `submitted` counts the jobs that were ever
+    submitted. `idempotent` maps the idempotency key of a job that is here to the submission that
+    carried it. `last_id` is the greatest job id of the form `{microseconds}_{counter}`.
     """
 
     jobs: dict[str, Job] = {}
@@ -132,6 +157,22 @@ class Fleet(msgspec.Struct):
     queue: Queue = msgspec.field(default_factory=Queue)
     newest: datetime = EPOCH
     idempotent: dict[str, events.JobSubmitted] = {}
+    submitted: int = 0
+    last_id: MadeId = MadeId(0, 0)
+
+    def evict(self, job_id: str) -> None:
+        """Let a finished job go, with its idempotency key."""
+        job = self.jobs.pop(job_id)
+        if job.idempotency_key is not None:
+            first = self.idempotent.get(job.idempotency_key)
+            if first is not None and first.job_id == job_id:
+                del self.idempotent[job.idempotency_key]
+
+    def recall(self, job: Job, submitted: events.JobSubmitted | None) -> None:
+        """Take a finished job back; with its submission, if that carried an idempotency key."""
+        self.jobs.setdefault(job.job_id, job)
+        if submitted is not None and submitted.idempotency_key is not None:
+            self.idempotent.setdefault(submitted.idempotency_key, submitted)
 
 
 def evolve(fleet: Fleet, event: Event) -> None:
@@ -278,14 +319,17 @@ def _count_failure(engine: Engine, job_id: str) -> None:
 def _submitted(fleet: Fleet, event: events.JobSubmitted) -> None:
     if event.job_id in fleet.jobs:
         return
-    place = Place(((event.waits_since or EPOCH) - EPOCH) // MICROSECOND, len(fleet.jobs))
-    codec = sys.intern(event.target_codec)  # few codecs, very many jobs
-    job = Job(event.job_id, codec, event.job_size, event.max_retries, place)
+    place = Place(((event.waits_since or EPOCH) - EPOCH) // MICROSECOND, fleet.submitted)
+    codec, key = sys.intern(event.target_codec), event.idempotency_key  # few codecs, many jobs
+    job = Job(event.job_id, codec, event.job_size, event.max_retries, place, key)
     fleet.jobs[job.job_id] = job
+    fleet.submitted += 1
+    if (made := MadeId.of(event.job_id)) is not None and made > fleet.last_id:
+        fleet.last_id = made
     fleet.queue.add(job)
     fleet.newest = max(fleet.newest, event.arrived_at or EPOCH)
-    if event.idempotency_key is not None:
-        fleet.idempotent.setdefault(event.idempotency_key, event)
+    if key is not None:
+        fleet.idempotent.setdefault(key, event)
 
 
 def _assigned(fleet: Fleet, event: events.JobAssigned) -> None:

@@ -8,7 +8,7 @@ Laws:
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 from dispatcher.core.dispatcher import Settle
@@ -45,6 +45,7 @@ class GroupCommit:
         self._queue: list[Settle | asyncio.Future[None]] = []
         self._work = asyncio.Event()
         self._committing = False
+        self._batch: list[Settle | asyncio.Future[None]] = []
         self.fault: str | None = None
         self.refusal: str | None = None  # why no command is accepted now
 
@@ -72,6 +73,12 @@ class GroupCommit:
         else:
             done.set_result(None)
         return done
+
+    def in_flight(self) -> Iterator[Settle]:
+        """Yield what was decided and is not shown yet."""
+        for item in (*self._batch, *self._queue):
+            if isinstance(item, Settle):
+                yield item
 
     def _put(self, item: Settle | asyncio.Future[None]) -> None:
         self._queue.append(item)
@@ -101,7 +108,7 @@ class GroupCommit:
             self._work.clear()
             while self._queue:
                 batch = self._take_batch()
-                self._committing = True
+                self._committing, self._batch = True, batch
                 try:
                     await self._commit(batch)
                 except LogError as error:
@@ -112,7 +119,7 @@ class GroupCommit:
                     self._queue = [*batch, *self._queue]  # so that `refuse` fails it too
                     raise
                 finally:
-                    self._committing = False
+                    self._committing, self._batch = False, []
 
     def _take_batch(self) -> list[Settle | asyncio.Future[None]]:
         taken = events = 0

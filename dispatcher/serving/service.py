@@ -31,12 +31,14 @@ from dispatcher.core.dispatcher import TICK_S, Dispatcher, Effect, Settle, Stood
 from dispatcher.core.events import Recorded
 from dispatcher.core.fleet import Fleet
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
+from dispatcher.index.steps import drop_unshown
 from dispatcher.log import Log, LogError
 from dispatcher.log.serialization import LogEntry
 from dispatcher.progress import Progress, silent
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.feed import Feed
 from dispatcher.serving.group_commit import GroupCommit
+from dispatcher.serving.memory import Memory
 from dispatcher.serving.quotas import Asker, Quotas
 from dispatcher.serving.tickets import Render, Ticket, UnavailableError
 from dispatcher.state.replay import State, fold, replay
@@ -73,8 +75,13 @@ class Service:
         self._ticker: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self.projections = Projections()
-        self.feed = Feed(log, lambda: self.projections, places=self.quotas.streams)
         self._commits = GroupCommit(log, self._show, self._recover)
+        self.memory = Memory(
+            lambda: self._core.fleet, lambda: self.projections, self._commits, past
+        )
+        self.feed = Feed(
+            log, lambda: self.projections, trail=self.memory.trail, places=self.quotas.streams
+        )
 
     async def start(self, progress: Progress = silent) -> None:
         """Rebuild the state from the log, then accept commands.
@@ -112,8 +119,16 @@ class Service:
         `render` makes the answer, with the projections as of the command's last event.
         `RefusedError` if a rule refuses it, `UnavailableError` if the log can't be written.
         """
+        if self.memory.lacks(command):
+            return self._execute_completed(command, caller, render)
         ticket, _ = self._take(command, caller, render)
         return ticket.answer
+
+    async def _execute_completed(self, command: Command, caller: Caller, render: Render[T]) -> T:
+        """Execute a command about what may be in the index only."""
+        await self.memory.complete(command)
+        ticket, _ = self._take(command, caller, render)
+        return await ticket.answer
 
     async def wait_for_work(
         self,
@@ -214,7 +229,7 @@ class Service:
         if self.feed.streams:
             self.feed.publish(recorded.event, entry)
         if self.past is not None:
-            self.past.notice(recorded.seq)
+            self.past.notice(self.log, self.memory, recorded.seq, len(self.projections.jobs.ended))
 
     async def _recover(self, error: LogError) -> None:
         """Retry until the log accepts writes, then accept commands again."""
@@ -273,7 +288,8 @@ class Service:
             self.projections = state.projections
         else:  # waiting tickets refer to these projections
             await fold(self.log, self.projections, state.seq)
+            drop_unshown(state.fleet, self.projections)
         self.feed.reset()
         if self.past is not None:
-            self.past.notice(state.seq)
+            self.past.notice(self.log, self.memory, state.seq, len(self.projections.jobs.ended))
         return self._core.restart(state.fleet, state.seq, at=self._clock(), now_s=self._now_s())

@@ -10,10 +10,11 @@ from typing import Final
 
 import msgspec
 
+from dispatcher.index.steps import step_of
 from dispatcher.log import serialization
 from dispatcher.log.merkle import Frontier
 from dispatcher.state.replay import State
-from dispatcher.state.snapshots import FOLD_VERSION, encode
+from dispatcher.state.snapshots import FOLD_VERSION, parts_of
 
 __all__ = ["RECORDED", "Folds", "digests", "recorded", "unraised"]
 
@@ -42,7 +43,7 @@ def unraised(now: dict[str, str]) -> list[str]:
 
 
 def digests() -> dict[str, str]:
-    """Fold each golden log, and hash what a snapshot says after every event."""
+    """Fold each golden log, and hash what a snapshot and the index say after every event."""
     return {path.stem: _digest(path) for path in sorted(GOLDEN.glob("*.jsonl"))}
 
 
@@ -50,8 +51,10 @@ def _digest(path: Path) -> str:
     state, digest = State(), hashlib.sha256()
     for line in path.read_bytes().splitlines():
         state.apply(serialization.decode(serialization.parse_line(line)))
-        _, body = encode(state, _some_tree(state.seq)).split(b"\n", 1)
-        digest.update(body)
+        for part in parts_of(state, _some_tree(state.seq)):
+            digest.update(part)
+        for entry in step_of(state.fleet, state.projections, state.seq - 1).entries:
+            digest.update(entry.record)
     return digest.hexdigest()
 
 
