@@ -18,7 +18,20 @@ from dispatcher import files
 from dispatcher.core.events import FINAL
 from dispatcher.index import IndexFaultError
 
-__all__ = ["ENGINE", "FORMAT", "JOB", "STATUSES", "About", "about", "connect", "index_path", "new"]
+__all__ = [
+    "ENGINE",
+    "FORMAT",
+    "JOB",
+    "STATUSES",
+    "About",
+    "about",
+    "connect",
+    "index_path",
+    "new",
+    "set_about",
+    "settle",
+    "told",
+]
 
 FORMAT: Final = 1
 _APPLICATION_ID: Final = 0x64737069
@@ -134,6 +147,16 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.close()
         raise IndexFaultError(f"{path}: is no index of this version of the dispatcher")
     return connection
+
+
+def settle(path: Path) -> None:
+    """Move what is in the WAL of an index into its file, as far as that can be done now."""
+    with (
+        suppress(IndexFaultError),
+        _closing(connect(path, read_only=False)) as connection,
+        told(path),
+    ):
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def about(path: Path, connection: sqlite3.Connection, fold: int) -> About:

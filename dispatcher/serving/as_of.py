@@ -64,8 +64,8 @@ class Memory(Protocol):
     def step(self, after: int) -> Step | None:
         """Return what an index that reaches up to seq `after` lacks; `None`: ask again soon."""
 
-    def evict(self, upto: int) -> None:
-        """Evict what the index has, which reaches up to seq `upto`."""
+    def evict(self, upto: int) -> int:
+        """Evict what the index has, which reaches up to seq `upto`; return how much must stay."""
 
 
 class Past:
@@ -146,36 +146,34 @@ class Past:
         self._shortcuts.close()
 
     async def _keep(self, log: Log, memory: Memory) -> None:
-        """Write a step of the index and evict what it has; then a snapshot, if one is due."""
+        """Write steps of the index and evict what it has; then a snapshot, if one is due."""
         try:
-            while (step := memory.step(self._shortcuts.upto)) is None:  # noqa: ASYNC110 - for any reason
-                await asyncio.sleep(AGAIN_S)
-            tree = await frontier(log, step.upto)
-            self._step_due = step.upto + STEP_EVENTS
-            if step.upto > self._shortcuts.upto:
-                if self._shortcuts.upto == 0:
-                    self._shortcuts.begin()
-                await self._run(
-                    self._keeping_limiter,
-                    write_step,
-                    index_path(self._log_path),
-                    step,
-                    tree,
-                    self._shortcuts.upto == 0,
-                )
-                self._shortcuts.look_again()
-                memory.evict(step.upto)
-                self._ended_due = memory.ended + STEP_JOBS
-            if step.upto >= self._snapshot_due:
-                self._snapshot_due = self._snapshots.due_after(step.upto)
+            await self._step(log, memory)
+            while memory.ended >= self._ended_due:  # more have ended meanwhile
+                await self._step(log, memory)
+            if (seq := self._shortcuts.upto) >= self._snapshot_due:
+                self._snapshot_due = self._snapshots.due_after(seq)
                 size = await self._run(
-                    self._keeping_limiter, _write_snapshot, self._log_path, self._every, step.upto
+                    self._keeping_limiter, _write_snapshot, self._log_path, self._every, seq
                 )
-                self._snapshot_due = self._snapshots.due_after(step.upto, size)
+                self._snapshot_due = self._snapshots.due_after(seq, size)
         except (IndexFaultError, SnapshotError, LogError) as error:
             logger.warning("Nothing was kept beside the log: %s", error)
         finally:
             self._keeping = None
+
+    async def _step(self, log: Log, memory: Memory) -> None:
+        while (step := memory.step(self._shortcuts.upto)) is None:  # noqa: ASYNC110 - for any reason
+            await asyncio.sleep(AGAIN_S)
+        tree = await frontier(log, step.upto)
+        if (upto := self._shortcuts.upto) < step.upto:
+            if upto == 0:
+                self._shortcuts.begin()
+            path = index_path(self._log_path)
+            await self._run(self._keeping_limiter, write_step, path, step, tree, upto == 0)
+            self._shortcuts.look_again()
+        self._step_due = step.upto + STEP_EVENTS
+        self._ended_due = memory.evict(step.upto) + STEP_JOBS
 
     async def _query(self, asker: Asker, work: Callable[[*Work], T], *args: *Work) -> T:
         with self._questions.holding(asker):

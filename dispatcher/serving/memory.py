@@ -92,11 +92,13 @@ class Memory:
             return None
         return step_of(self._fleet(), projections, after)
 
-    def evict(self, upto: int) -> None:
-        """Evict what the index has, which reaches up to seq `upto`."""
-        if self._commits.fault is None:
-            evict(self._fleet(), self._projections(), upto, self._busy())
-            self._evictions += 1
+    def evict(self, upto: int) -> int:
+        """Evict what the index has, which reaches up to seq `upto`; return how much must stay."""
+        if self._commits.fault is not None:
+            return self.ended
+        evict(self._fleet(), self._projections(), upto, self._busy())
+        self._evictions += 1
+        return sum(ended <= upto for ended in self._projections().jobs.ended.values())
 
     def _busy(self) -> set[str]:
         busy = set()
@@ -108,7 +110,9 @@ class Memory:
 
     def lacks(self, command: Command) -> bool:
         """Whether the index may have something that the command's decision needs."""
-        return self.index is not None and self._question_of(command) is not None
+        if type(command) is SubmitJob and command.idempotency_key is None:
+            return False  # the most frequent, first
+        return self._question_of(command) is not None and self.index is not None
 
     async def complete(self, command: Command) -> None:
         """Recall what the command's decision needs. Decide it at once, before any other await.

@@ -50,6 +50,8 @@ class Shortcuts:
         if self.index is not None:
             self.index.close()
             self.index = None
+            if self._owns:
+                index_file.settle(self._path)
 
     @property
     def upto(self) -> int:

@@ -175,6 +175,7 @@ async def test_an_index_of_another_log_or_a_damaged_one_is_made_anew(
             await it.happen()
         await it.end(killed=False)
     for content in (index_path(other.db).read_bytes(), b"damaged" * 1_000):
+        assert not db.with_name(index_path(db).name + "-wal").exists(), "it is in the file"
         index_path(db).write_bytes(content)
         caplog.clear()
         await farm.begin()
