@@ -152,15 +152,22 @@ class Past:
             while memory.ended >= self._ended_due:  # more have ended meanwhile
                 await self._step(log, memory)
             if (seq := self._shortcuts.upto) >= self._snapshot_due:
-                self._snapshot_due = self._snapshots.due_after(seq)
-                size = await self._run(
-                    self._keeping_limiter, _write_snapshot, self._log_path, self._every, seq
-                )
-                self._snapshot_due = self._snapshots.due_after(seq, size)
-        except (IndexFaultError, SnapshotError, LogError) as error:
-            logger.warning("Nothing was kept beside the log: %s", error)
+                await self._write_snapshot(seq)
+        except (IndexFaultError, LogError) as error:
+            logger.warning("No step of the index: %s", error)
         finally:
             self._keeping = None
+
+    async def _write_snapshot(self, seq: int) -> None:
+        self._snapshot_due = self._snapshots.due_after(seq)
+        try:
+            size = await self._run(
+                self._keeping_limiter, _write_snapshot, self._log_path, self._every, seq
+            )
+        except (SnapshotError, LogError) as error:
+            logger.warning("No snapshot of seq %d: %s", seq, error)
+        else:
+            self._snapshot_due = self._snapshots.due_after(seq, size)
 
     async def _step(self, log: Log, memory: Memory) -> None:
         while (step := memory.step(self._shortcuts.upto)) is None:  # noqa: ASYNC110 - for any reason
