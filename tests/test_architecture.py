@@ -21,7 +21,7 @@ ARROWS: Final[dict[str, set[str]]] = {
     "index": {"core", "projections"},
     "state": {"core", "projections", "log", "index"},
     "serving": {"core", "projections", "log", "index", "state"},
-    "api": {"core", "projections", "log", "state", "serving"},
+    "api": {"core", "projections", "log", "index", "state", "serving"},
     "http_limits": set(),
     "http_protocol": {"http_limits"},
     "server": {"core", "log", "state", "serving", "api", "http_limits", "http_protocol"},
