@@ -13,8 +13,8 @@ from litestar import Request
 from dispatcher.api.bodies import MAX_INTEGER
 from dispatcher.api.errors import HttpError
 from dispatcher.log.serialization import NAMES
+from dispatcher.serving.listing import ListJobs
 from dispatcher.serving.selection import Selection
-from dispatcher.serving.views import ListJobs
 from projections.jobs import STATUSES
 
 __all__ = [
