@@ -3,11 +3,16 @@
 import re
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx2
 import pytest
 
 from dispatcher.index.file import index_path
+from dispatcher.log.sqlite import SqliteLog
+from dispatcher.state.replay import replay
+from tests.support.histories import genuine, written
+from tests.support.sealing import seal_all
 from tests.support.servers import client_of, running
 
 pytestmark = pytest.mark.anyio
@@ -78,6 +83,17 @@ async def granted(client: httpx2.AsyncClient, ids: list[str]) -> list[tuple[int,
     for as_of in (str(head - 1), str(head - 2), "12"):
         for path in ("/jobs/", f"/jobs/{ids[3]}", f"/jobs/{ids[3]}/why", f"/jobs/{ids[3]}/events"):
             told.append(await client.get(path, params={"as_of": as_of}))
+    told.append(await client.post(f"/jobs/{ids[0]}/priority", json={"priority": 3}))
+    told += [await client.delete(f"/jobs/{ids[3]}"), await client.post(f"/jobs/{ids[3]}/retry")]
+    told.append(await client.post(f"/jobs/{ids[3]}/priority", json={"priority": 3}))
+    told.append(await client.post(f"/jobs/{ids[2]}/priority", json={"priority": 3}))
+    batch = [body | {"idempotency_key": "k0"}, body | {"idempotency_key": "k1"}]
+    for query in ("", "?atomic=true"):
+        told.append(await client.post(f"/jobs/batch{query}", json=batch))
+        told.append(await client.post(f"/jobs/batch{query}", json=[*batch, "no job"]))
+    for query in ("retry?codec=h264&dry_run=true", "cancel?status=completed", "retry?codec=h264"):
+        told.append(await client.post(f"/jobs/{query}"))
+    told += [await client.get(path) for path in ("/jobs/", f"/jobs/{ids[2]}/events")]
     texts = [it.text for it in told]
     for number, job_id in enumerate(ids):
         texts = [text.replace(job_id, f"job {number}") for text in texts]
@@ -95,6 +111,52 @@ async def test_what_is_wished_of_old_jobs_is_granted_or_refused_as_when_they_wer
     async with running(db) as server, client_of(server) as client:
         assert await granted(client, ids) == expected
     assert {200, 400, 404, 409} <= {status for status, _ in expected}
+
+
+async def test_a_batch_that_repeats_the_key_of_an_old_job_gets_that_job(db: Path) -> None:
+    async with running(db) as server, client_of(server) as client:
+        ids = await lived(client)
+    lines = [
+        {"source_url": f"http://m/{n}", "target_codec": "h264", "max_retries": 1}
+        | {"idempotency_key": f"k{n}"}
+        for n in (3, 9, 1, 1)
+    ]
+    for query in ("", "?atomic=true"):
+        async with running(db) as server, client_of(server) as client:
+            answer = (await client.post(f"/jobs/batch{query}", json=lines)).json()
+            assert [it["status"] for it in answer] == [200] * 4
+            told = [it["job"]["job_id"] for it in answer]
+            assert told == [ids[3], told[1], ids[1], ids[1]]
+            assert answer[0]["job"]["status"] == "pending", "as it was submitted"
+            assert len((await client.get("/jobs/")).json()) == JOBS + 1
+
+
+async def test_a_filter_finds_and_puts_back_jobs_that_are_in_the_index_only(db: Path) -> None:
+    async with running(db) as server, client_of(server) as client:
+        ids = await lived(client)
+    async with running(db) as server, client_of(server) as client:
+        found = await client.post("/jobs/retry?codec=h264&dry_run=true")
+        assert found.json() == {"count": JOBS}
+        answer = (await client.post(f"/jobs/retry?codec=h264&after={ids[1]}")).json()
+        assert (answer["count"], answer["done"]) == (3, 2)
+        listed = (await client.get("/jobs/")).json()
+        assert [it["status"] for it in listed] == ["completed"] * 2 + ["pending"] * 3
+
+
+async def test_the_history_of_an_old_job_is_read_from_a_sealed_segment(db: Path) -> None:
+    happened = genuine(600)
+    await written(db, happened)
+    async with await SqliteLog.open(db) as log:
+        await seal_all(log)
+        ended = [it.job_id for it in (await replay(log, 500)).fleet.jobs.values() if it.final]
+    for _ in range(2):
+        async with running(db) as server, client_of(server) as client:
+            for job_id in ended[:9]:
+                answer = await client.get(f"/jobs/{quote(job_id)}/events?limit=1000")
+                seqs = [it.seq for it in happened if getattr(it.event, "job_id", None) == job_id]
+                assert set(seqs) <= {it["seq"] for it in answer.json()}
+                assert min(seqs) <= 512, "it is in a segment"
+    assert index_path(db).exists()
 
 
 async def test_an_index_that_can_not_be_written_is_a_warning_and_all_stays_in_memory(
