@@ -5,7 +5,8 @@ Laws:
   clock in particular. The same events give the same bytes, live or replayed.
 - `apply` is total, like `fleet.evolve`.
 - The view of a job or an engine is never changed in place, so a reader may keep it.
-- `restore` of a `snapshot` gives the same projection in every respect.
+- `restore` of a `snapshot` gives the same projection in every respect, but for what the index on
+  disk has (`dispatcher.index`): finished jobs, and the history of the events up to its seq.
 """
 
 from typing import Any, Self
@@ -14,19 +15,19 @@ import msgspec
 
 from dispatcher.core.events import Recorded
 from projections.engines import Engines, EnginesSnapshot
-from projections.history import History, HistorySnapshot
-from projections.jobs import Jobs, JobView
+from projections.history import History
+from projections.jobs import Jobs, NumberedJob
 
 __all__ = ["Projections", "ProjectionsSnapshot"]
 
 
 class ProjectionsSnapshot(msgspec.Struct, frozen=True):
-    """The part of a snapshot that holds the read models."""
+    """The part of a snapshot that holds the read models: their jobs that are not finished."""
 
     seq: int
-    jobs: list[JobView]
+    submitted: int
+    jobs: list[NumberedJob]
     engines: EnginesSnapshot
-    history: HistorySnapshot
 
 
 class Projections:
@@ -55,16 +56,15 @@ class Projections:
 
     def snapshot(self) -> ProjectionsSnapshot:
         """Return what `restore` takes. It shares data with these, so encode it at once."""
-        return ProjectionsSnapshot(
-            self.seq, self.jobs.all(), self.engines.snapshot(), self.history.snapshot()
-        )
+        alive = [job for job in self.jobs.after(None) if not job.view.final]
+        return ProjectionsSnapshot(self.seq, self.jobs.submitted, alive, self.engines.snapshot())
 
     @classmethod
     def restore(cls, snapshot: ProjectionsSnapshot) -> Self:
-        """Restore the read models from a snapshot."""
+        """Restore the read models from a snapshot. Its history begins after its seq."""
         projections = cls()
         projections.seq = snapshot.seq
-        projections.jobs = Jobs.restore(snapshot.jobs)
+        projections.jobs = Jobs.restore(snapshot.jobs, snapshot.submitted)
         projections.engines = Engines.restore(snapshot.engines)
-        projections.history = History.restore(snapshot.history)
+        projections.history = History(snapshot.seq)
         return projections

@@ -1,7 +1,9 @@
 """The jobs, as `GET /jobs/` shows them (protocol.md 1.2 and 1.3)."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final, Self, assert_never
@@ -13,7 +15,7 @@ from msgspec.structs import replace
 from dispatcher.core import events
 from dispatcher.core.events import FINAL, Event, Recorded
 
-__all__ = ["STATUSES", "JobView", "Jobs", "as_submitted"]
+__all__ = ["STATUSES", "JobView", "Jobs", "NumberedJob", "as_submitted"]
 
 
 STATUSES: Final = frozenset({"pending", "assigned"}) | FINAL
@@ -56,36 +58,75 @@ class JobView(msgspec.Struct, frozen=True, gc=False):
         return self.status in FINAL
 
 
+class NumberedJob(msgspec.Struct, frozen=True, gc=False):
+    """A job with its place in the order of submission, counted from 0."""
+
+    number: int
+    view: JobView
+
+
 class Jobs:
-    """Every job, in order of submission."""
+    """The jobs, in order of submission: all, or all but finished ones that were evicted.
+
+    `submitted` counts the jobs that were ever submitted. `ended` has the seq at which each finished
+    job here ended, and `retried` the seq at which a job was first retried, by its number, since
+    `forget_retried`: its former end may be in the index.
+    """
 
     def __init__(self) -> None:
-        self._views: dict[str, JobView] = {}
-        self._numbers: dict[str, int] = {}
+        self.submitted = 0
+        self.ended: dict[str, int] = {}
+        self.retried: dict[int, int] = {}
+        self._jobs: dict[str, NumberedJob] = {}
+        self._is_in_order = True
+        self._numbers: array[int] | None = None  # of the jobs in order, made on demand
 
     def get(self, job_id: str) -> JobView | None:
-        """Return one job, or `None` if it does not exist."""
-        return self._views.get(job_id)
+        """Return one job, or `None` if it is not here."""
+        return None if (job := self._jobs.get(job_id)) is None else job.view
+
+    def number_of(self, job_id: str) -> int | None:
+        """Return the number of a job, or `None` if it is not here."""
+        return None if (job := self._jobs.get(job_id)) is None else job.number
 
     def all(self) -> list[JobView]:
-        """Return every job as it is at this moment."""
-        return list(self._views.values())
+        """Return every job here as it is at this moment."""
+        return [job.view for job in self.after(None)]
 
-    def after(self, job_id: str | None) -> Iterator[JobView]:
-        """Return the jobs submitted after a given one (`None`: all), as they are now.
-
-        Consume the iterator before the next event is applied. Raises `KeyError` if there is no such
-        job.
-        """
-        start = 0 if job_id is None else self._number(job_id) + 1
-        return islice(self._views.values(), start, None)
+    def after(self, number: int | None) -> list[NumberedJob]:
+        """Return the jobs submitted after the one of a number (`None`: all), as they are now."""
+        if not self._is_in_order:
+            self._jobs = dict(sorted(self._jobs.items(), key=lambda item: item[1].number))
+            self._is_in_order = True
+        if number is None:
+            return list(self._jobs.values())
+        if self._numbers is None:
+            self._numbers = array("Q", (job.number for job in self._jobs.values()))
+        return list(islice(self._jobs.values(), bisect_right(self._numbers, number), None))
 
     @classmethod
-    def restore(cls, views: Iterable[JobView]) -> Self:
-        """Restore the jobs from what `all` returned."""
-        jobs = cls()
-        jobs._views = {view.job_id: view for view in views}
-        return jobs
+    def restore(cls, jobs: Iterable[NumberedJob], submitted: int) -> Self:
+        """Restore the jobs, none of them finished, from what `after` returned."""
+        restored = cls()
+        restored._jobs = {job.view.job_id: job for job in jobs}
+        restored.submitted = submitted
+        return restored
+
+    def recall(self, job: NumberedJob, ended: int) -> None:
+        """Take a finished job back that was evicted. It ended at the seq `ended`."""
+        job_id = job.view.job_id
+        if job_id not in self._jobs:
+            self._jobs[job_id], self.ended[job_id] = job, ended
+            self._is_in_order, self._numbers = False, None
+
+    def evict(self, job_id: str) -> None:
+        """Let a finished job go."""
+        del self._jobs[job_id], self.ended[job_id]
+        self._numbers = None
+
+    def forget_retried(self, upto: int) -> None:
+        """Forget who was retried up to and including a seq."""
+        self.retried = {number: seq for number, seq in self.retried.items() if seq > upto}
 
     def apply(self, recorded: Recorded) -> None:
         """Fold one event."""
@@ -93,18 +134,24 @@ class Jobs:
         job_id: str | None = getattr(event, "job_id", None)
         if job_id is None:
             return
-        if (view := self._views.get(job_id)) is not None:
-            self._views[job_id] = _changed(view, event, recorded.at)
+        if (job := self._jobs.get(job_id)) is not None:
+            changed = _changed(job.view, event, recorded.at)
+            self._jobs[job_id] = NumberedJob(job.number, changed)
+            if changed.final != job.view.final:
+                self._turned(job, recorded.seq)
         elif isinstance(event, events.JobSubmitted):
-            self._views[job_id] = _submitted(event, recorded.at)
+            self._jobs[job_id] = NumberedJob(self.submitted, _submitted(event, recorded.at))
+            if self._numbers is not None:
+                self._numbers.append(self.submitted)
+            self.submitted += 1
 
-    def _number(self, job_id: str) -> int:
-        """Return how many jobs come before one. Jobs are numbered on demand, since this is rare."""
-        if len(self._numbers) < len(self._views):
-            start = len(self._numbers)
-            for number, later in enumerate(islice(self._views, start, None), start):
-                self._numbers[later] = number
-        return self._numbers[job_id]
+    def _turned(self, job: NumberedJob, seq: int) -> None:
+        """Note that a job ended, or that an ended one lives again."""
+        if job.view.final:
+            self.ended.pop(job.view.job_id, None)
+            self.retried.setdefault(job.number, seq)
+        else:
+            self.ended[job.view.job_id] = seq
 
 
 def _submitted(event: events.JobSubmitted, at: datetime) -> JobView:

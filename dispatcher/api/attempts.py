@@ -53,7 +53,17 @@ def assign_job(request: CommandRequest, body: bytes) -> Awaitable[Answer]:
 def complete_job(request: CommandRequest, body: bytes, job_id: str) -> Awaitable[Answer]:
     """Report a job's output. Repeating the same report is no error and changes nothing."""
     if request.service.projections.jobs.get(job_id) is None:  # this is checked before the body
+        return _complete_finished(request, body, job_id)
+    return _complete(request, body, job_id)
+
+
+async def _complete_finished(request: CommandRequest, body: bytes, job_id: str) -> Answer:
+    if not await request.service.memory.is_known(job_id):
         raise HttpError(404, Reason.JOB_NOT_FOUND.value)
+    return await _complete(request, body, job_id)
+
+
+def _complete(request: CommandRequest, body: bytes, job_id: str) -> Awaitable[Answer]:
     completion = bodies.completion(body, job_id)
     if request.speaks_for is not None:
         completion = _bound(request, completion)

@@ -120,6 +120,7 @@ async def submit_batch(request: Request[Any, Any, Any]) -> ASGIApp:
         sum(map(len, texts)) + _answers_bytes(submissions, len(texts))
     )
     if is_atomic and len(submissions) < len(parsed):
+        await service.memory.complete(*submissions)
         refused = await service.explain(lambda fleet: refusals(fleet, submissions))
         return form.answer(409, _none_submitted(parsed, refused))
     try:

@@ -192,8 +192,8 @@ async def _entries(
     service: Service, asked: Slice, upto: int, limit: int | None
 ) -> AsyncGenerator[list[serialization.LogEntry], None]:
     """Yield the entries asked for in pages, none of them empty."""
-    history = service.projections.history
-    pages = selected(service.log, history, asked.selection, asked.after, upto)
+    trail = service.memory.trail
+    pages = selected(service.log, trail, asked.selection, asked.after, upto)
     async with aclosing(pages):
         async for page in pages:
             entries = page.entries[:limit]

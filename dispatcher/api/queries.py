@@ -15,8 +15,8 @@ from litestar.datastructures import MultiDict
 from dispatcher.api.bodies import MAX_INTEGER
 from dispatcher.api.errors import HttpError
 from dispatcher.log.serialization import NAMES
+from dispatcher.serving.listing import ListJobs
 from dispatcher.serving.selection import Selection
-from dispatcher.serving.views import ListJobs
 from projections.jobs import STATUSES
 
 __all__ = [

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from datetime import datetime
-from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -14,27 +13,27 @@ from dispatcher.api.answers import JSON, TEXT, Answer
 from dispatcher.api.errors import HttpError
 from dispatcher.api.requests import asker_of, holding_of, service_of
 from dispatcher.api.streamed import Streamed
+from dispatcher.core.fleet import Fleet
 from dispatcher.serving.as_of import Past
+from dispatcher.serving.listing import SCAN, ListJobs, next_piece, pieces, reads_index
 from dispatcher.serving.quotas import PIECE_BYTES, Asker, Holding
 from dispatcher.serving.service import Service
 from dispatcher.serving.tickets import UnavailableError
 from dispatcher.serving.views import (
     NO_SUCH_JOB,
-    SCAN,
     ExplainJob,
     ListEngines,
-    ListJobs,
+    ShowJob,
     Shown,
     View,
     cut,
     page_of,
-    scanned,
     show,
     weight_of,
 )
 from dispatcher.state.moments import MomentError, check_reached, parse_moment
 from projections.engines import EngineView
-from projections.jobs import Jobs, JobView
+from projections.jobs import JobView
 
 __all__ = ["LISTING_BYTES", "SEQ_HEADER", "answer_view", "moment_of"]
 
@@ -43,6 +42,7 @@ LISTING_BYTES: Final = 1 << 20
 lists made at once, each of which takes its time of the event loop."""
 REFERENCE_BYTES: Final = 8
 FEW_ENGINES: Final = 16
+OK: Final = 200
 
 PAUSE_S: Final = 0.001
 """The pause between two pieces of a list. The thread that commits needs the interpreter too, and
@@ -64,10 +64,10 @@ async def answer_view(request: Request[Any, Any, Any], view: View) -> ASGIApp:
         seq, shown = await _past_of(service).show(asker_of(request), view, moment, head)
     elif isinstance(view, ExplainJob):
         seq, shown = await _explained(service, asker_of(request), view)
+    elif isinstance(view, ListJobs):
+        return await _list(view, service, holding_of(request.scope))
     else:
         seq = service.projections.seq
-        if isinstance(view, ListJobs):
-            return await _list(view, service.projections.jobs, seq, holding_of(request.scope))
         if isinstance(view, ListEngines):
             engines = service.projections.engines.all()
             if len(engines) > FEW_ENGINES:
@@ -75,6 +75,9 @@ async def answer_view(request: Request[Any, Any, Any], view: View) -> ASGIApp:
                 pieces = _engines(engines)
                 return Streamed(pieces, "application/json", {SEQ_HEADER: str(seq)})
         shown = show(view, service.projections)
+        if shown.status != OK and isinstance(view, ShowJob):
+            found = await service.memory.job(view.job_id, seq)
+            shown = shown if found is None else Shown(OK, _encode(found.view))
     return _answer(shown, seq)
 
 
@@ -84,49 +87,57 @@ async def _explained(service: Service, asker: Asker, view: ExplainJob) -> tuple[
     except UnavailableError:  # the log can't be written, but what is in it can be explained
         head = service.projections.seq
         return await _past_of(service).show(asker, view, head, head)
-    return service.projections.seq, shown
+    seq = service.projections.seq
+    if shown.status != OK and (found := await service.memory.job(view.job_id, seq)) is not None:
+        shown = show(view, service.projections, Fleet({view.job_id: found.job}))
+    return seq, shown
 
 
 def _answer(shown: Shown, seq: int) -> Answer:
-    media_type = JSON if shown.status == 200 else TEXT  # noqa: PLR2004
+    media_type = JSON if shown.status == OK else TEXT
     return Answer(shown.status, shown.body, media_type, shown.headers | {SEQ_HEADER: str(seq)})
 
 
-async def _list(view: ListJobs, jobs: Jobs, seq: int, holding: Holding) -> ASGIApp:
+async def _list(view: ListJobs, service: Service, holding: Holding) -> ASGIApp:
     """List jobs without blocking the event loop, however many there are."""
+    jobs = service.projections.jobs
     try:
-        found, rest = scanned(view, jobs)
+        after = await service.memory.place_of(view)
     except KeyError:
-        return _answer(NO_SUCH_JOB, seq)
-    is_long = bool(rest) or weight_of(found) > PIECE_BYTES
+        return _answer(NO_SUCH_JOB, service.projections.seq)
+    # As of one moment: nothing is awaited between these.
+    seq, rest, index = service.projections.seq, jobs.after(after), service.memory.index
+    to_come = pieces(view, rest, index, after, seq)
+    in_thread = reads_index(view, index)
+    found = await next_piece(to_come, in_thread=in_thread) or []
+    has_more = not view.is_filled_by(found) and (len(rest) > SCAN or in_thread)
+    is_long = has_more or weight_of(found) > PIECE_BYTES
     if is_long:
-        holding.at_least(max(LISTING_BYTES, len(rest) * REFERENCE_BYTES))
+        unread = len(rest) * REFERENCE_BYTES if has_more else 0
+        holding.at_least(max(LISTING_BYTES, unread))
     if view.limit is None and is_long:
-        pieces = _array(view, found, rest)
-        return Streamed(pieces, "application/json", {SEQ_HEADER: str(seq)})
-    for piece in _pieces(view, rest):
-        if view.is_filled_by(found):
+        array = _array(found, to_come, in_thread=in_thread)
+        return Streamed(array, "application/json", {SEQ_HEADER: str(seq)})
+    while not view.is_filled_by(found):
+        if (piece := await next_piece(to_come, in_thread=in_thread)) is None:
             break
         found += piece
         await asyncio.sleep(PAUSE_S)
     return _answer(page_of(view, found), seq)
 
 
-def _pieces(view: ListJobs, rest: list[JobView]) -> Iterator[list[JobView]]:
-    for start in range(0, len(rest), SCAN):
-        yield [job for job in rest[start : start + SCAN] if view.admits(job)]
-
-
 async def _array(
-    view: ListJobs, found: list[JobView], rest: list[JobView]
+    found: list[JobView], to_come: Iterator[list[JobView]], *, in_thread: bool
 ) -> AsyncGenerator[bytes, None]:
     yield b"["
     comma = b""
-    for piece in chain([found], _pieces(view, rest)):
+    piece: list[JobView] | None = found
+    while piece is not None:
         for part in cut(piece, PIECE_BYTES):
             yield comma + _encode(part)[1:-1]
             comma = b","
         await asyncio.sleep(PAUSE_S)
+        piece = await next_piece(to_come, in_thread=in_thread)
     yield b"]"
 
 

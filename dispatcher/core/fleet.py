@@ -7,13 +7,16 @@ Laws:
   changes nothing.
 - A job is held by at most one engine, an engine holds at most one job, and the two agree.
 - Every pending job is in the queue exactly once, and no other job is.
+- A finished job may be evicted, and must be recalled before an event concerns it. Nothing else
+  depends on whether it is here.
 """
 
 import math
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final, assert_never
+from typing import Any, Final, NamedTuple, Self, assert_never
 
 import msgspec
 from msgspec import UNSET
@@ -25,7 +28,7 @@ from dispatcher.core.job import NO_ENGINES, NO_SETBACKS, Job, Place, Setbacks
 from dispatcher.core.lifecycles import STATUS_AFTER
 from dispatcher.core.queue import Queue
 
-__all__ = ["EPOCH", "MICROSECOND", "Engine", "Fleet", "Takeover", "evolve", "room_mb"]
+__all__ = ["EPOCH", "MICROSECOND", "Engine", "Fleet", "MadeId", "Takeover", "evolve", "room_mb"]
 
 _MB_PER_GB = 1000
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -131,11 +134,33 @@ class Engine(msgspec.Struct):
         return [ability for ability in needs if ability not in told]
 
 
-class Fleet(msgspec.Struct):
-    """All jobs and engines, in order of arrival, and the queue.
+class MadeId(NamedTuple):
+    """The id `{micros}_{counter}` of a job. No later one that the dispatcher makes is less."""
 
-    `newest` is the latest arrival time of a job. `idempotent` maps an idempotency key to the
-    submission that carried it.
+    micros: int
+    counter: int
+
+    def __str__(self) -> str:
+        """Return the job id."""
+        return f"{self.micros}_{self.counter}"
+
+    @classmethod
+    def of(cls, job_id: str) -> Self | None:
+        """Read a job id; `None` if it has another form than those that are made."""
+        if (match := _MADE.fullmatch(job_id)) is None:
+            return None
+        return cls(int(match[1]), int(match[2]))
+
+
+_MADE: Final = re.compile(r"(0|[1-9][0-9]{0,999})_(0|[1-9][0-9]{0,999})", re.ASCII)
+
+
+class Fleet(msgspec.Struct):
+    """The jobs and engines, and the queue. Finished jobs may be elsewhere (`dispatcher.index`).
+
+    `newest` is the latest arrival time of a job, and `submitted` counts the jobs that were ever
+    submitted. `idempotent` maps the idempotency key of a job that is here to the submission that
+    carried it. `last_id` is the greatest job id of the form `{microseconds}_{counter}`.
     """
 
     jobs: dict[str, Job] = {}
@@ -143,6 +168,22 @@ class Fleet(msgspec.Struct):
     queue: Queue = msgspec.field(default_factory=Queue)
     newest: datetime = EPOCH
     idempotent: dict[str, events.JobSubmitted] = {}
+    submitted: int = 0
+    last_id: MadeId = MadeId(0, 0)
+
+    def evict(self, job_id: str) -> None:
+        """Let a finished job go, with its idempotency key."""
+        job = self.jobs.pop(job_id)
+        if job.idempotency_key is not None:
+            first = self.idempotent.get(job.idempotency_key)
+            if first is not None and first.job_id == job_id:
+                del self.idempotent[job.idempotency_key]
+
+    def recall(self, job: Job, submitted: events.JobSubmitted | None) -> None:
+        """Take a finished job back; with its submission, if that carried an idempotency key."""
+        self.jobs.setdefault(job.job_id, job)
+        if submitted is not None and submitted.idempotency_key is not None:
+            self.idempotent.setdefault(submitted.idempotency_key, submitted)
 
 
 def room_mb(storage_gb: float) -> float:
@@ -302,9 +343,9 @@ def _micros(at: datetime) -> int:
 def _submitted(fleet: Fleet, event: events.JobSubmitted) -> None:
     if event.job_id in fleet.jobs:
         return
-    place = Place(_micros(event.waits_since or EPOCH), len(fleet.jobs))
-    codec = sys.intern(event.target_codec)  # few codecs, very many jobs
-    job = Job(event.job_id, codec, event.job_size, event.max_retries, place)
+    place = Place(_micros(event.waits_since or EPOCH), fleet.submitted)
+    codec, key = sys.intern(event.target_codec), event.idempotency_key  # few codecs, many jobs
+    job = Job(event.job_id, codec, event.job_size, event.max_retries, place, key)
     if event.needs is not UNSET:
         job.needs = event.needs
     if event.priority:
@@ -312,11 +353,14 @@ def _submitted(fleet: Fleet, event: events.JobSubmitted) -> None:
         if event.arrived_at is not None and event.waits_since is not None:
             job.early_us = (event.arrived_at - event.waits_since) // MICROSECOND
     fleet.jobs[job.job_id] = job
+    fleet.submitted += 1
+    if (made := MadeId.of(event.job_id)) is not None and made > fleet.last_id:
+        fleet.last_id = made
     fleet.queue.add(job)
     if event.arrived_at is not None and event.arrived_at > fleet.newest:
         fleet.newest = event.arrived_at
-    if event.idempotency_key is not None:
-        fleet.idempotent.setdefault(event.idempotency_key, event)
+    if key is not None:
+        fleet.idempotent.setdefault(key, event)
 
 
 def _reprioritized(fleet: Fleet, event: events.JobReprioritized) -> None:

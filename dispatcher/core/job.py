@@ -61,6 +61,7 @@ class Job(msgspec.Struct, gc=False, omit_defaults=True):
     size_mb: float
     max_retries: int
     place: Place
+    idempotency_key: str | None = None
     status: JobStatus = "pending"
     holder: str | None = None
     attempt: int = 0

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from msgspec import UNSET
 
 from dispatcher.core import commands, events
-from dispatcher.core.fleet import EPOCH, MICROSECOND, Fleet
+from dispatcher.core.fleet import EPOCH, MICROSECOND, Fleet, MadeId
 from dispatcher.core.policy import Policy
 from dispatcher.core.replies import Decision, JobIs, Reason, Refused, Submitted
 
@@ -65,24 +65,28 @@ class _Submissions:
         self.happened = dict[str, events.JobSubmitted]()
         self._fleet = fleet
         self._with_key = dict[str, events.JobSubmitted]()
-        self._micros = (at - EPOCH) // MICROSECOND
-        self._counter = 0
+        self._last_id = fleet.last_id
+        self._now_id = MadeId((at - EPOCH) // MICROSECOND, 0)
         self.arrived_at = max(at, fleet.newest)  # none passes earlier ones if the clock is set back
 
     def is_id(self, job_id: str) -> bool:
         return job_id in self._fleet.jobs or job_id in self.happened
 
     def free_id(self) -> str:
-        """Return an unused id of the form `{microseconds}_{counter}` (protocol.md)."""
-        while self.is_id(job_id := f"{self._micros}_{self._counter}"):
-            self._counter += 1
-        return job_id
+        """Return an unused id of the form `{microseconds}_{counter}` (protocol.md).
+
+        It is greater than any that was ever used, so jobs that are not here have none of the kind.
+        """
+        if self._now_id > self._last_id:
+            return str(self._now_id)
+        return str(self._last_id._replace(counter=self._last_id.counter + 1))
 
     def with_key(self, key: str) -> events.JobSubmitted | None:
         return self._fleet.idempotent.get(key) or self._with_key.get(key)
 
     def add(self, submitted: events.JobSubmitted) -> None:
         self.happened[submitted.job_id] = submitted
+        self._last_id = max(self._last_id, MadeId.of(submitted.job_id) or self._last_id)
         if submitted.idempotency_key is not None:
             self._with_key[submitted.idempotency_key] = submitted
 

@@ -8,15 +8,20 @@ Laws:
   event was rewritten together with every hash that depends on it.
 """
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from dispatcher.core.legality import breach
+from dispatcher.evidence.beside import differences
 from dispatcher.evidence.findings import Finding, Findings
 from dispatcher.evidence.segments import Piece, changed, pieces
 from dispatcher.evidence.statistics import Statistics
+from dispatcher.index import IndexFaultError
+from dispatcher.index.file import index_path
+from dispatcher.index.reading import Index
 from dispatcher.log import LogError, serialization
 from dispatcher.log.checkpoints import Checkpoint
 from dispatcher.log.merkle import HASH_BYTES, KEPT_LEVEL, Frontier, Subtree, leaf_hash
@@ -25,12 +30,21 @@ from dispatcher.log.serialization import LogEntry, UndecodableError
 from dispatcher.log.untrusted import READ_ERRORS, Row, UntrustedLog, opened
 from dispatcher.progress import Progress, silent
 from dispatcher.state.replay import State
-from dispatcher.state.snapshots import FOLD, SnapshotError, Snapshots, encode, header_of
+from dispatcher.state.snapshots import (
+    FOLD,
+    FOLD_VERSION,
+    SnapshotError,
+    Snapshots,
+    agrees,
+    header_of,
+)
 
 __all__ = ["Audit", "Known", "Look", "head_of"]
 
 _UNHASHABLE: Final = bytes(HASH_BYTES)
 """The leaf hash used for an event that is missing or can't be hashed. No real leaf has it."""
+MOST_DIFFERENCES: Final = 20
+"""Most differences of the index that are reported."""
 _MAX_LEVELS: Final = 63  # SQLite's integers count the leaves
 
 
@@ -80,6 +94,7 @@ class Audit:
         self._looks = sorted(looks, key=lambda look: look.seq)
         # Listed before the log is opened, so that no snapshot is newer than the log.
         self._snapshots = sorted(Snapshots(self.path).found())
+        self._index = self._opened_index()
         self._subtrees: dict[Any, Any] = {}
         self._wrong_subtrees: list[tuple[int, int, str]] = []
         self._wrong_checkpoints: list[Known] = []
@@ -112,6 +127,17 @@ class Audit:
         self._conclude_tree()
         self._conclude_checkpoints()
         self._conclude_states()
+        if self._index is not None:
+            self._index.close()
+
+    def _opened_index(self) -> Index | None:
+        path = index_path(self.path)
+        try:
+            return Index(path, FOLD_VERSION)
+        except IndexFaultError as error:
+            if path.exists():
+                self.notes.append(f"The index was not compared: {error}.")
+            return None
 
     def _begin_at(self, start: Start) -> None:
         self.begin, self.tree = start.tree.size, start.tree.copy()
@@ -129,9 +155,9 @@ class Audit:
         )
         self.notes.append(
             "The rules of the core and the snapshots were not checked: there is no snapshot at or "
-            f"before seq {self.begin:,} to begin with."
+            f"before seq {self.begin:,} to begin with, or no index that has its finished jobs."
             if start.state is None
-            else f"What was true at seq {self.begin:,} was taken from a snapshot."
+            else f"What was true at seq {self.begin:,} was taken from a snapshot and the index."
         )
 
     def _walk(self, log: UntrustedLog, progress: Progress) -> None:
@@ -273,6 +299,8 @@ class Audit:
                 self._wrong_checkpoints.append(known)
         while self._is_foldable and self._snapshots and self._snapshots[0][0] == seq:
             self._compare_snapshot(self._snapshots.pop(0)[1])
+        if self._is_foldable and self._index is not None and self._index.upto == seq > 0:
+            self._compare_index(self._index)
         while self._is_foldable and self._looks and self._looks[0].seq == seq:
             for finding in self._looks.pop(0).compare(self.state, self.tree):
                 self.findings.add(finding)
@@ -281,12 +309,19 @@ class Audit:
         try:
             if header_of(path).fold != FOLD:
                 self.notes.append(f"{path.name} was made by another version, and not compared.")
-            elif path.read_bytes() != encode(self.state, self.tree):
+            elif not agrees(path.read_bytes(), self.state, self.tree):
                 self._report(f"the snapshot {path.name} is not what a replay gives")
         except FileNotFoundError:
             pass  # a running dispatcher has deleted it
         except (OSError, SnapshotError) as error:
             self._report(f"the snapshot {path.name} can't be read: {error}")
+
+    def _compare_index(self, index: Index) -> None:
+        try:
+            for difference in islice(differences(index, self.state, self.tree), MOST_DIFFERENCES):
+                self._report(difference)
+        except (IndexFaultError, ValueError, zlib.error) as error:
+            self._report(f"the index can't be read: {error}")
 
     def _conclude_tree(self) -> None:
         """Report what the subtrees show: changed or missing events, or only a changed tree."""
@@ -339,6 +374,9 @@ class Audit:
         head = self.tree.size
         for seq, path in takewhile(lambda found: found[0] > head, reversed(self._snapshots)):
             self._report_at(head + 1, f"missing: there is a snapshot of them, {path.name}", seq)
+        if self._index is not None and self._index.upto > head:
+            upto = self._index.upto
+            self._report_at(head + 1, "missing: the index was made of them", upto)
         if not self._is_foldable and any(it.seq is not None for it in self.findings):
             self.notes.append(
                 "From the first event on that is missing or can't be read, the rules of the core "

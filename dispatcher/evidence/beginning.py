@@ -1,11 +1,16 @@
 """Where an audit may begin: at a checkpoint that is trusted."""
 
+import zlib
 from pathlib import Path
 
 from dispatcher.evidence.audit import Known, Start
-from dispatcher.log import LogError
+from dispatcher.index import IndexFaultError
+from dispatcher.index.steps import recall
+from dispatcher.log import Log, LogError
 from dispatcher.log.merkle import Frontier, subtrees
 from dispatcher.log.sqlite import SqliteLog
+from dispatcher.state.replay import State
+from dispatcher.state.shortcuts import Shortcuts
 from dispatcher.state.snapshots import Snapshots
 
 __all__ = ["start_at"]
@@ -29,7 +34,26 @@ async def start_at(db: Path, known: Known) -> Start:
                 f"{db}: is not the log that {known.name} was signed for: its {size} events have "
                 "another root; audit it all, with --checkpoint in place of --from"
             )
-        state = await Snapshots(log.path).newest(log, size)
+        state = await _whole_state(log, log.path, size)
         if state is not None:
             tree = Frontier(state.seq, await log.subtree_hashes(subtrees(0, state.seq)))
     return Start(known, tree, state)
+
+
+async def _whole_state(log: Log, path: Path, upto: int) -> State | None:
+    """Return the state of the newest snapshot at or before a seq, with its finished jobs.
+
+    `None` if there is none, or no index that has them.
+    """
+    shortcuts = Shortcuts(path, Snapshots(path))
+    try:
+        if (state := await shortcuts.newest(log, upto)) is None or shortcuts.index is None:
+            return None
+        for found in shortcuts.index.all(state.seq):
+            recall(state.fleet, state.projections, found)
+    except (IndexFaultError, ValueError, zlib.error):
+        return None
+    finally:
+        shortcuts.close()
+    state.finished = None
+    return state

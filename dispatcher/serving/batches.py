@@ -10,11 +10,12 @@ Laws:
   batch at most.
 - An atomic batch is checked before its first part. Until its last part nobody else can use its
   idempotency keys, so no later part is refused.
+- The jobs that its idempotency keys belong to are in memory from its beginning to its end.
 - A batch whose caller is gone is decided to its end.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from dispatcher.core.commands import Caller, Command, SubmitJob, SubmitJobs
@@ -23,6 +24,7 @@ from dispatcher.core.fleet import Fleet
 from dispatcher.core.replies import Refused
 from dispatcher.core.submissions import refusals
 from dispatcher.serving.group_commit import GroupCommit
+from dispatcher.serving.memory import Memory
 from dispatcher.serving.tickets import Render, Ticket, UnavailableError
 
 __all__ = ["Batches", "NoneSubmittedError"]
@@ -49,10 +51,12 @@ class Batches:
     def __init__(
         self,
         commits: GroupCommit,
+        memory: Memory,
         decide: Callable[[Command, Caller, Render[Any]], tuple[Ticket[Any], Wait | None]],
         fleet: Callable[[], Fleet],
     ) -> None:
         self._commits = commits
+        self._memory = memory
         self._decide = decide
         self._fleet = fleet
         self._turn = asyncio.Lock()
@@ -89,7 +93,9 @@ class Batches:
     ) -> list[T]:
         answers: list[asyncio.Future[list[T]]] = []
         fault: str | None = None
+        keys = frozenset(it.idempotency_key for it in submissions if it.idempotency_key is not None)
         async with self._turn:
+            await self._memory.complete(*submissions)
             if self._commits.refusal is not None:
                 raise UnavailableError(self._commits.refusal)
             if is_atomic:
@@ -97,9 +103,9 @@ class Batches:
                 if any(found):
                     await self._commits.durable()  # what they are refused for
                     raise NoneSubmittedError(found)
-                self.claimed = _keys(submissions)
+                self.claimed = keys
             try:
-                with self._commits.together() as whole:
+                with self._memory.keeping(keys), self._commits.together() as whole:
                     for first in range(0, len(submissions), PART):
                         if first:
                             await asyncio.sleep(0)
@@ -127,7 +133,3 @@ class Batches:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # nobody else may look at it
-
-
-def _keys(submissions: Iterable[SubmitJob]) -> frozenset[str]:
-    return frozenset(it.idempotency_key for it in submissions if it.idempotency_key is not None)

@@ -23,7 +23,7 @@ from dispatcher.core.events import Event, engine_of, job_of
 from dispatcher.log import Log, serialization
 from dispatcher.log.serialization import LogEntry
 from dispatcher.serving.quotas import PIECE_BYTES, Asker, Quota, Quotas
-from dispatcher.serving.selection import EVERYTHING, Selection, selected
+from dispatcher.serving.selection import EVERYTHING, Selection, Trail, selected
 from projections import Projections
 
 __all__ = ["Feed"]
@@ -67,12 +67,14 @@ class Feed:
         log: Log,
         projections: Callable[[], Projections],
         *,
+        trail: Trail | None = None,
         ping_s: float | None = None,
         places: Quota | None = None,
     ) -> None:
         self._places = Quotas().streams if places is None else places
         self._log = log
         self._projections = projections
+        self._trail: Trail = trail or (lambda: (projections().history.shared(), None))
         self._ping_s = PING_S if ping_s is None else ping_s
         self._ring: list[_Live] = []
         self._ring_bytes = 0
@@ -174,7 +176,7 @@ class Feed:
                 continue
             pages = selected(
                 self._log,
-                self._projections().history,
+                self._trail,
                 selection,
                 cursor,
                 self.head,

@@ -62,6 +62,7 @@ class GroupCommit:
         self._together: Together | None = None
         self._work = asyncio.Event()
         self._committing = False
+        self._batch: list[_Item] = []
         self.fault: str | None = None
         self.refusal: str | None = None  # why no command is accepted now
 
@@ -109,6 +110,13 @@ class GroupCommit:
                     self._queue.append(whole)
                     self._work.set()
 
+    def in_flight(self) -> Iterator[Settle]:
+        """Yield what was decided and is not shown yet."""
+        together = [] if self._together is None else self._together.items
+        for item in (*self._batch, *_flat(self._queue), *together):
+            if isinstance(item, Settle):
+                yield item
+
     def _is_busy(self) -> bool:
         return bool(self._queue) or self._committing or self._together is not None
 
@@ -148,7 +156,7 @@ class GroupCommit:
             self._work.clear()
             while self._queue:
                 batch = self._take_batch()
-                self._committing = True
+                self._committing, self._batch = True, batch
                 try:
                     await self._commit(batch)
                 except LogError as error:
@@ -159,7 +167,7 @@ class GroupCommit:
                     self._queue = [*batch, *self._queue]  # so that `refuse` fails it too
                     raise
                 finally:
-                    self._committing = False
+                    self._committing, self._batch = False, []
 
     def _take_batch(self) -> list[_Item]:
         taken = events = 0

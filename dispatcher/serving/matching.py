@@ -3,6 +3,7 @@
 Laws:
 - The jobs are found as of one moment, and a job that no longer matches when its turn comes is left
   alone.
+- A job that is only in the index is recalled when its turn comes, so it is as good as any other.
 - Jobs are scanned, and commands decided, some at a time. Others use the event loop in between.
 """
 
@@ -13,9 +14,9 @@ from typing import Final, NamedTuple
 
 from dispatcher.core.commands import Caller, Command
 from dispatcher.core.dispatcher import Settle
+from dispatcher.serving.listing import ListJobs, next_piece, pieces, reads_index
 from dispatcher.serving.service import Service
 from dispatcher.serving.tickets import RefusedError, UnavailableError
-from dispatcher.serving.views import SCAN, ListJobs, scanned
 from projections import Projections
 
 __all__ = ["Outcome", "carry_out", "matching"]
@@ -38,13 +39,17 @@ class Outcome(NamedTuple):
 
 async def matching(service: Service, view: ListJobs) -> list[str]:
     """Return the ids of the jobs that match. `KeyError` if there is no job of the id `after`."""
-    found, rest = scanned(view, service.projections.jobs)
-    for first in range(0, len(rest), SCAN):
-        if view.is_filled_by(found):
+    after = await service.memory.place_of(view)
+    # As of one moment: nothing is awaited between these.
+    seq, index = service.projections.seq, service.memory.index
+    to_come = pieces(view, service.projections.jobs.after(after), index, after, seq)
+    in_thread, found = reads_index(view, index), list[str]()
+    while not view.is_filled_by(found):
+        if (piece := await next_piece(to_come, in_thread=in_thread)) is None:
             break
+        found += [job.job_id for job in piece]
         await asyncio.sleep(0)
-        found += [job for job in rest[first : first + SCAN] if view.admits(job)]
-    return [job.job_id for job in found[: view.limit]]
+    return found[: view.limit]
 
 
 async def carry_out(
@@ -58,6 +63,10 @@ async def carry_out(
     done, not_done = 0, Counter[str]()
     for first in range(0, len(job_ids), PART):
         part = job_ids[first : first + PART]
+        try:
+            await service.memory.complete(*(command(job_id) for job_id in part))
+        except UnavailableError as error:
+            return Outcome(done, +not_done, str(error))
         still = [job_id for job_id in part if _matches(service, view, job_id)]
         not_done[CHANGED] += len(part) - len(still)
         answers, fault = list[Awaitable[None]](), None

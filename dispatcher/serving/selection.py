@@ -9,16 +9,17 @@ Laws:
 import asyncio
 from array import array
 from bisect import bisect_right
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Final, NamedTuple
 
 import msgspec
 
+from dispatcher.index.reading import Index
 from dispatcher.log import Log
 from dispatcher.log.serialization import LogEntry
 from projections.history import History
 
-__all__ = ["EVERYTHING", "Page", "Selection", "selected"]
+__all__ = ["EVERYTHING", "Page", "Selection", "Trail", "selected"]
 
 PAGE: Final = 1_000
 """Most events on a page."""
@@ -28,6 +29,9 @@ SCANNED: Final = 100_000
 """Most events scanned for one page. This bounds the scan for a rare type."""
 CHAINED: Final = 50_000
 """Most seqs of one job's or engine's events that are kept at once."""
+
+Trail = Callable[[], tuple[History, Index | None]]
+"""Gives the history in memory, shared, and the index, which has what comes before it."""
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -58,7 +62,7 @@ class Page(NamedTuple):
 
 async def selected(  # noqa: PLR0913
     log: Log,
-    history: History,
+    trail: Trail,
     selection: Selection,
     after: int,
     upto: int,
@@ -77,8 +81,9 @@ async def selected(  # noqa: PLR0913
             after = last if is_all else entries[-1].seq
             yield Page(entries, after)
         else:
-            # A chain of a million events takes a tenth of a second to follow.
-            seqs = await asyncio.to_thread(_seqs, history, selection, after, upto)
+            # In a thread, because it may wait for the disk, or follow a chain of many events.
+            history, index = trail()
+            seqs, last_seq = await asyncio.to_thread(_seqs, history, index, selection, after, upto)
             done = 0
             while done < len(seqs):
                 wanted = list(seqs[done : done + page])
@@ -88,7 +93,7 @@ async def selected(  # noqa: PLR0913
                 if selection.type is not None:
                     entries = [entry for entry in entries if entry.type == selection.type]
                 yield Page(entries, last)
-            after = seqs[-1] if len(seqs) == CHAINED else upto
+            after = last_seq
             yield Page([], after)
 
 
@@ -96,16 +101,47 @@ def _size(entries: list[LogEntry]) -> int:
     return sum(len(entry.data) for entry in entries)
 
 
-def _seqs(history: History, selection: Selection, after: int, upto: int) -> "array[int]":
-    """Return the seqs of the first events that concern the selected job and engine."""
-    chains = []
-    if selection.job is not None:
-        chains.append(history.of_job(selection.job))
-    if selection.engine is not None:
-        chains.append(history.of_engine(selection.engine))
-    seqs, *others = chains
-    for other in others:
-        seqs = sorted(set(seqs).intersection(other))
-    first = bisect_right(seqs, after)
-    last = bisect_right(seqs, upto)
-    return array("Q", seqs[first : min(last, first + CHAINED)])
+def _seqs(
+    history: History, index: Index | None, selection: Selection, after: int, upto: int
+) -> "tuple[array[int], int]":
+    """Return the seqs of the first events that concern the selected job and engine.
+
+    The second value is the seq up to which there are no others.
+    """
+    job, engine = selection.job, selection.engine
+    seqs: list[int]
+    if job is not None:
+        seqs = _between(history.of_job(job), after, upto)
+        if index is not None and after < history.since:
+            known = index.seqs_of_job(job, after, min(upto, history.since), CHAINED)
+            seqs = known + seqs
+    else:
+        seqs = _of_engine(history, index, engine or "", after, upto)
+    complete = upto
+    if len(seqs) > CHAINED:
+        del seqs[CHAINED:]
+    if len(seqs) == CHAINED:
+        complete = seqs[-1]
+    if job is not None and engine is not None and seqs:
+        of_engine = set[int]()
+        first = after
+        while part := _of_engine(history, index, engine, first, seqs[-1]):
+            of_engine.update(part)
+            first = part[-1]
+        seqs = [seq for seq in seqs if seq in of_engine]
+    return array("Q", seqs), complete
+
+
+def _of_engine(
+    history: History, index: Index | None, engine: str, after: int, upto: int
+) -> list[int]:
+    known: list[int] = []
+    if index is not None and after < history.since:
+        known = index.seqs_of_engine(engine, after, min(upto, history.since), CHAINED)
+        if len(known) == CHAINED:
+            return known
+    return known + _between(history.of_engine(engine), after, upto)
+
+
+def _between(seqs: list[int], after: int, upto: int) -> list[int]:
+    return seqs[bisect_right(seqs, after) : bisect_right(seqs, upto)]

@@ -31,6 +31,7 @@ from dispatcher.core.dispatcher import TICK_S, Dispatcher, Effect, Settle, Stood
 from dispatcher.core.events import Recorded
 from dispatcher.core.fleet import Fleet
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
+from dispatcher.index.steps import drop_unshown
 from dispatcher.log import Log, LogError
 from dispatcher.log.serialization import LogEntry
 from dispatcher.progress import Progress, silent
@@ -39,6 +40,7 @@ from dispatcher.serving.as_of import Past
 from dispatcher.serving.batches import Batches
 from dispatcher.serving.feed import Feed
 from dispatcher.serving.group_commit import GroupCommit
+from dispatcher.serving.memory import Memory
 from dispatcher.serving.quotas import Asker, Quotas
 from dispatcher.serving.sealing import Sealing
 from dispatcher.serving.tickets import Render, Ticket, UnavailableError
@@ -83,9 +85,14 @@ class Service:
         self._ticker: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self.projections = Projections()
-        self.feed = Feed(log, lambda: self.projections, places=self.quotas.streams)
         self._commits = GroupCommit(log, self._show, self._recover)
-        self._batches = Batches(self._commits, self._decide, lambda: self._core.fleet)
+        self.memory = Memory(
+            log, lambda: self._core.fleet, lambda: self.projections, self._commits, past
+        )
+        self._batches = Batches(self._commits, self.memory, self._decide, lambda: self._core.fleet)
+        self.feed = Feed(
+            log, lambda: self.projections, trail=self.memory.trail, places=self.quotas.streams
+        )
 
     async def start(self, progress: Progress = silent) -> None:
         """Rebuild the state from the log, then accept commands.
@@ -132,6 +139,8 @@ class Service:
         `render` makes the answer, with the projections as of the command's last event.
         `RefusedError` if a rule refuses it, `UnavailableError` if the log can't be written.
         """
+        if self.memory.lacks(command):
+            return self._execute_completed(command, caller, render)
         ticket, _ = self._take(command, caller, render)
         return ticket.answer
 
@@ -150,6 +159,12 @@ class Service:
         can't be written.
         """
         return await self._batches.submit(submissions, caller, render, is_atomic=is_atomic)
+
+    async def _execute_completed(self, command: Command, caller: Caller, render: Render[T]) -> T:
+        """Execute a command about what may be in the index only."""
+        await self.memory.complete(command)
+        ticket, _ = self._take(command, caller, render)
+        return await ticket.answer
 
     async def wait_for_work(
         self,
@@ -261,8 +276,7 @@ class Service:
         self.projections.apply(recorded)
         if self.feed.streams:
             self.feed.publish(recorded.event, entry)
-        if self.past is not None:
-            self.past.notice(recorded.seq)
+        self.memory.notice()
         if self.sealing is not None:
             self.sealing.notice(recorded.seq)
 
@@ -323,7 +337,7 @@ class Service:
             self.projections = state.projections
         else:  # waiting tickets refer to these projections
             await fold(self.log, self.projections, state.seq)
+            drop_unshown(state.fleet, self.projections)
         self.feed.reset()
-        if self.past is not None:
-            self.past.notice(state.seq)
+        self.memory.notice()
         return self._core.restart(state.fleet, state.seq, at=self._clock(), now_s=self._now_s())

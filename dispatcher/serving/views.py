@@ -1,11 +1,10 @@
 """What the GETs of jobs and engines show, now or as of any moment.
 
-A view is a query. `show` answers it from the projections, whether they are live or replayed. Only
-`ExplainJob` also needs the fleet, because decisions are based on it.
+A view is a query. `show` answers it from the projections, whether they are live or replayed, and
+from the index. Only `ExplainJob` also needs the fleet, because decisions are based on it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, assert_never
 from urllib.parse import urlencode
 
@@ -15,51 +14,24 @@ from msgspec import UNSET
 from dispatcher.core.explanations import explain
 from dispatcher.core.fleet import Fleet
 from dispatcher.core.replies import Reason
+from dispatcher.index import FinishedJobs
+from dispatcher.serving.listing import ListJobs, pieces, place_of
 from dispatcher.serving.quotas import PAGE_BYTES
 from projections import Projections
-from projections.jobs import Jobs, JobView
+from projections.jobs import JobView
 
 __all__ = [
     "NO_SUCH_JOB",
-    "SCAN",
     "ExplainJob",
     "ListEngines",
-    "ListJobs",
     "ShowJob",
     "Shown",
     "View",
     "cut",
     "page_of",
-    "scanned",
     "show",
     "weight_of",
 ]
-
-
-class ListJobs(msgspec.Struct, frozen=True):
-    """The jobs that match, of those submitted after the job `after`; at most `limit` of them.
-
-    `query` has the parameters of the request, for the link to the next page.
-    """
-
-    status: str | None = None
-    codec: str | None = None
-    engine: str | None = None
-    limit: int | None = None
-    after: str | None = None
-    query: dict[str, str] = {}
-
-    def is_filled_by(self, found: Sequence[JobView]) -> bool:
-        """Whether the search can stop, because it has found one more job than the limit."""
-        return self.limit is not None and len(found) > self.limit
-
-    def admits(self, job: JobView) -> bool:
-        """Whether a job matches the filters."""
-        return (
-            self.status in {None, job.status}
-            and self.codec in {None, job.target_codec}
-            and self.engine in {None, job.assigned_engine}
-        )
 
 
 class ShowJob(msgspec.Struct, frozen=True):
@@ -90,23 +62,35 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 NO_SUCH_JOB: Final = Shown(400, b"Bad Request: 'after' must be the id of a job.")
-SCAN: Final = 250
-"""Jobs that are scanned and encoded at a time, which takes a fraction of a millisecond."""
-
 SHORT_JOB: Final = 350
 """About how many bytes a job takes as JSON without its longer texts."""
 
 _encode = msgspec.json.Encoder().encode
 
 
-def show(view: View, projections: Projections, fleet: Fleet | None = None) -> Shown:
-    """Answer a view. Only `ExplainJob` needs `fleet`, which must be of the same seq."""
+def show(
+    view: View,
+    projections: Projections,
+    fleet: Fleet | None = None,
+    finished: FinishedJobs | None = None,
+) -> Shown:
+    """Answer a view. Only `ExplainJob` needs `fleet`, which must be of the same seq.
+
+    `finished` has the jobs that were evicted from both.
+    """
     match view:
         case ListJobs():
-            return _jobs(view, projections)
+            return _jobs(view, projections, finished)
         case ShowJob(job_id):
-            return _found(projections.jobs.get(job_id), Reason.JOB_NOT_FOUND)
+            job = projections.jobs.get(job_id)
+            if job is None and finished is not None:
+                found = finished.job(job_id, projections.seq)
+                job = None if found is None else found.view
+            return _found(job, Reason.JOB_NOT_FOUND)
         case ExplainJob(job_id):
+            if fleet is not None and job_id not in fleet.jobs and finished is not None:
+                found = finished.job(job_id, projections.seq)
+                fleet = None if found is None else Fleet({job_id: found.job})
             return _found(fleet and explain(fleet, job_id), Reason.JOB_NOT_FOUND)
         case ListEngines():
             return Shown(200, _encode([engine.wire() for engine in projections.engines.all()]))
@@ -116,16 +100,6 @@ def show(view: View, projections: Projections, fleet: Fleet | None = None) -> Sh
 
 def _found(value: Any, reason: Reason) -> Shown:
     return Shown(404, reason.value.encode()) if value is None else Shown(200, _encode(value))
-
-
-def scanned(view: ListJobs, jobs: Jobs) -> tuple[list[JobView], list[JobView]]:
-    """Return the first matching jobs, and the jobs still to be scanned, all as of one moment.
-
-    `KeyError` if there is no job with the id `after`.
-    """
-    rest = jobs.after(view.after)
-    first = [job for job in islice(rest, SCAN) if view.admits(job)]
-    return first, [] if view.is_filled_by(first) else list(rest)
 
 
 def page_of(view: ListJobs, found: list[JobView]) -> Shown:
@@ -171,9 +145,15 @@ def _weight(job: JobView) -> int:
     )
 
 
-def _jobs(view: ListJobs, projections: Projections) -> Shown:
+def _jobs(view: ListJobs, projections: Projections, finished: FinishedJobs | None) -> Shown:
+    jobs, seq = projections.jobs, projections.seq
     try:
-        first, rest = scanned(view, projections.jobs)
+        after = place_of(view, jobs, finished, seq)
     except KeyError:
         return NO_SUCH_JOB
-    return page_of(view, first + [job for job in rest if view.admits(job)])
+    found: list[JobView] = []
+    for piece in pieces(view, jobs.after(after), finished, after, seq):
+        found += piece
+        if view.is_filled_by(found):
+            break
+    return page_of(view, found)

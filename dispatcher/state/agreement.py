@@ -13,7 +13,8 @@ __all__ = ["check_shown"]
 
 def check_shown(fleet: Fleet, projections: Projections) -> None:
     """Check that the projections show each job and engine as the fleet has it."""
-    if [view.job_id for view in projections.jobs.all()] != list(fleet.jobs):
+    in_order = sorted(fleet.jobs.values(), key=lambda job: job.place.number)
+    if [view.job_id for view in projections.jobs.all()] != [job.job_id for job in in_order]:
         raise ViolationError("readers and the rules know different jobs")
     for view in projections.jobs.all():
         _check_job(view, fleet)

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from typing import Protocol
 
-from dispatcher.core.events import Recorded
+from dispatcher.core.events import JobRetried, Recorded
 from dispatcher.core.fleet import Fleet, evolve
+from dispatcher.index import FinishedJobs
+from dispatcher.index.steps import recall
 from dispatcher.log import Log, LogError, decoded
 from dispatcher.progress import Progress, silent
 from projections import Projections
@@ -30,11 +32,21 @@ def _without_collector() -> Iterator[None]:
 
 
 class State:
-    """All that follows from the log up to a seq: what decisions need, and what readers see."""
+    """All that follows from the log up to a seq: what decisions need, and what readers see.
 
-    def __init__(self, fleet: Fleet | None = None, projections: Projections | None = None) -> None:
+    Finished jobs may have been evicted. `finished`, which has them then, is asked for one when an
+    event retries it.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet | None = None,
+        projections: Projections | None = None,
+        finished: FinishedJobs | None = None,
+    ) -> None:
         self.fleet = fleet or Fleet()
         self.projections = projections or Projections()
+        self.finished = finished
 
     @property
     def seq(self) -> int:
@@ -43,15 +55,24 @@ class State:
 
     def apply(self, recorded: Recorded) -> None:
         """Fold one event."""
+        if self.finished is not None and type(recorded.event) is JobRetried:
+            self._recall(recorded.event.job_id, self.finished)
         evolve(self.fleet, recorded.event)
         self.projections.apply(recorded)
 
+    def _recall(self, job_id: str, finished: FinishedJobs) -> None:
+        if job_id not in self.fleet.jobs and (found := finished.job(job_id, self.seq)) is not None:
+            recall(self.fleet, self.projections, found)
+
 
 class Origin(Protocol):
-    """A source of states to start a replay from; see `snapshots`."""
+    """A source of states to start a replay from; see `shortcuts`."""
 
     async def newest(self, log: Log, upto: int) -> State | None:
         """Return a state of the log at `upto` or not long before, or `None`."""
+
+    async def lighten(self, log: Log, state: State) -> None:
+        """Let go of what is kept elsewhere. Called after each page that was folded."""
 
 
 async def replay(
@@ -70,14 +91,19 @@ async def replay(
         raise LogError(f"the log ends at seq {log.head}; there is no seq {upto} yet")
     with _without_collector():
         state = (await origin.newest(log, upto) if origin is not None else None) or State()
-        await fold(log, state, upto, progress)
+        async with aclosing(log.entries(state.seq, upto)) as pages:
+            async for page in pages:
+                for recorded in decoded(page):
+                    state.apply(recorded)
+                if origin is not None:
+                    await origin.lighten(log, state)
+                progress(state.seq, upto)
     return state
 
 
-async def fold(log: Log, into: State | Projections, upto: int, progress: Progress = silent) -> None:
+async def fold(log: Log, into: Projections, upto: int) -> None:
     """Fold the events after those already folded, up to and including seq `upto`."""
     async with aclosing(log.entries(into.seq, upto)) as pages:
         async for page in pages:
             for recorded in decoded(page):
                 into.apply(recorded)
-            progress(into.seq, upto)

@@ -1,10 +1,14 @@
 """Snapshots: past states on disk, so that a start need not replay the whole log.
 
 Laws:
+- A snapshot has what is alive: no finished job, and no history. The index has these, so a snapshot
+  is used only with an index that reaches its seq (`shortcuts`).
 - A snapshot is a shortcut and never evidence. All that it says follows from the log. Without it
   everything is the same, only slower.
-- It is used only if it is whole (checksum), was folded by exactly this code (fold version), and
+- It is used only if it is whole (checksum), was folded by the same rules (fold version), and
   belongs to exactly this log (the tree's frontier at its seq). Any other is skipped.
+- Whoever changes what the fold makes of a log changes `FOLD_VERSION`. Golden logs guard this: see
+  `tests/state/test_fold_version.py`.
 - It appears under its name whole or not at all.
 - The older the snapshots, the fewer are kept. The newest two are always kept.
 """
@@ -14,51 +18,64 @@ import logging
 import os
 import re
 import stat
-import sys
+import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
-import projections as projecting
 from dispatcher import files
-from dispatcher.core import events, fleet, job, lifecycles, queue
 from dispatcher.core.events import JobSubmitted
-from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.fleet import Engine, Fleet, MadeId
 from dispatcher.core.job import Job
 from dispatcher.core.queue import Queue
 from dispatcher.errors import DispatcherError
-from dispatcher.log import Log, LogError, serialization
+from dispatcher.log import Log, LogError
 from dispatcher.log.merkle import Frontier, subtrees
-from dispatcher.state import replay
 from dispatcher.state.replay import State
 from projections import Projections, ProjectionsSnapshot
-from projections import engines as engines_projection
-from projections import history as history_projection
-from projections import jobs as jobs_projection
+from projections.engines import EnginesSnapshot
+from projections.jobs import NumberedJob
 
 __all__ = [
     "EVERY",
     "FOLD",
+    "FOLD_VERSION",
     "Header",
     "SnapshotError",
     "Snapshots",
+    "agrees",
     "decode",
     "encode",
     "header_of",
+    "parts_of",
 ]
 
 EVERY: Final = 50_000
 """Events between two snapshots, unless the operator sets another number."""
 
-_FORMAT: Final = 1
+FOLD_VERSION: Final = 3
+"""Raise it by one with each change of what `State.apply` makes of some log, or of what a snapshot
+or the index says of a state. Neither of another version is used. A change that no log can show,
+such as a comment, needs no other version."""
+
+FOLD: Final = str(FOLD_VERSION)
+
+_FORMAT: Final = 2
+_GROWTH: Final = 20
+"""By how many times the size of a snapshot the log grows, at least, before the next one."""
+_SMALL_BYTES: Final = 1 << 16
+_EVENT_BYTES: Final = 200
+"""About how many bytes of log an event takes."""
+_PART_ITEMS: Final = 2_048
+"""Jobs or engines in a part. So nothing grows with a snapshot but the number of its parts."""
 _NAME: Final = re.compile(r"([0-9]{12,19})\.snapshot")
 _HEADER_LIMIT_BYTES: Final = 4_096
 
+Item = TypeVar("Item")
 logger = logging.getLogger(__name__)
 
 
@@ -66,26 +83,36 @@ class SnapshotError(DispatcherError):
     """A snapshot can't be used or written; the text says why."""
 
 
-class FleetSnapshot(msgspec.Struct, frozen=True):
-    """A fleet. Its queue follows from its jobs. `paused` maps jobs to the end of their pause."""
+class _Head(msgspec.Struct, frozen=True):
+    """What the first part of a snapshot says. `tree` is the frontier of the log's tree there."""
 
-    jobs: list[Job]
-    engines: list[Engine]
-    paused: dict[str, datetime]
-    newest: datetime
-    idempotent: dict[str, JobSubmitted]
-
-
-class _Body(msgspec.Struct, frozen=True):
-    """The body of a snapshot. `tree` is the frontier of the log's tree at this seq."""
-
+    seq: int
     tree: tuple[bytes, ...]
-    fleet: FleetSnapshot
-    projections: ProjectionsSnapshot
+    newest: datetime
+    submitted: int
+    last_id: str
+
+
+class _Part(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Some of what is alive: as the rules see it, and as readers do (`shown`).
+
+    The queue of the fleet follows from its jobs. `paused` maps jobs to the end of their pause.
+    """
+
+    jobs: list[Job] = []
+    keys: dict[str, JobSubmitted] = {}
+    paused: dict[str, datetime] = {}
+    engines: list[Engine] = []
+    shown_jobs: list[NumberedJob] = []
+    shown_engines: EnginesSnapshot = {}
 
 
 class Header(msgspec.Struct, frozen=True):
-    """The first line of a snapshot. The rest of the file is the body, with this checksum."""
+    """The first line of a snapshot. The rest of the file is the body, with this checksum.
+
+    The body is a number of parts, each of them a length of four bytes (the most significant first)
+    and so many bytes of compressed JSON (zlib).
+    """
 
     format: int
     fold: str
@@ -95,31 +122,17 @@ class Header(msgspec.Struct, frozen=True):
 
 # JSON and not a binary format: it can hold all that the log's JSON can hold, and is as fast.
 _encode = msgspec.json.Encoder().encode
-_body_decoder = msgspec.json.Decoder(_Body)
+_head_decoder = msgspec.json.Decoder(_Head)
+_part_decoder = msgspec.json.Decoder(_Part)
 _header_decoder = msgspec.json.Decoder(Header)
 
 
-_FOLDING: Final = (
-    *(events, serialization, job, lifecycles, fleet, queue, replay, sys.modules[__name__]),
-    *(projecting, jobs_projection, engines_projection, history_projection),
-)
-
-
-def _fold_version() -> str:
-    """Return a version of the folding code: a hash of its source, so that no change is missed."""
-    digest = hashlib.sha256()
-    for module in _FOLDING:
-        assert module.__file__ is not None  # noqa: S101 - our modules are files
-        digest.update(Path(module.__file__).read_bytes())
-    return f"{digest.hexdigest()[:16]}-{sys.byteorder}"
-
-
-FOLD: Final = _fold_version()
-
-
 def encode(state: State, tree: Frontier) -> bytes:
-    """Encode a state as a snapshot. Equal states give equal bytes. `tree` has the state's size."""
-    body = _encode(_Body(tree.roots, _fleet_snapshot(state.fleet), state.projections.snapshot()))
+    """Encode what is alive in a state as a snapshot. Equal states give equal bytes.
+
+    `tree` has the state's size.
+    """
+    body = b"".join(_framed(part) for part in parts_of(state, tree))
     header = Header(_FORMAT, FOLD, state.seq, hashlib.sha256(body).hexdigest())
     return _encode(header) + b"\n" + body
 
@@ -127,28 +140,102 @@ def encode(state: State, tree: Frontier) -> bytes:
 def decode(snapshot: bytes) -> tuple[State, Frontier]:
     """Decode a snapshot. Raises `SnapshotError` if it is damaged or of another version."""
     header = _header(snapshot)
-    end = snapshot.index(b"\n")
     if (header.format, header.fold) != (_FORMAT, FOLD):
         raise SnapshotError("it was made by another version of the dispatcher")
-    body_bytes = memoryview(snapshot)[end + 1 :]
-    with ThreadPoolExecutor(1) as pool:  # hashing releases the GIL: no extra time
-        hashing = pool.submit(hashlib.sha256, body_bytes)
-
-        def is_damaged() -> bool:
-            return hashing.result().hexdigest() != header.sha256
-
-        try:
-            body = _body_decoder.decode(body_bytes)
-            tree = Frontier(body.projections.seq, body.tree)
-        except (msgspec.DecodeError, ValueError) as error:
-            why = "its checksum does not match" if is_damaged() else str(error)
-            raise SnapshotError(f"it is damaged: {why}") from error
-        if is_damaged():
-            raise SnapshotError("it is damaged: its checksum does not match")
+    body = _checked(snapshot)
+    try:
+        parts = _unframed(body)
+        head = _head_decoder.decode(next(parts))
+        tree = Frontier(head.seq, head.tree)
+        state = _restored(head, [_part_decoder.decode(part) for part in parts])
+    except (msgspec.DecodeError, ValueError, StopIteration, zlib.error) as error:
+        raise SnapshotError(f"it is damaged: {error}") from error
     if tree.size != header.seq:
         raise SnapshotError("its header is damaged: it tells of another seq")
-    state = State(_fleet_restored(body.fleet), Projections.restore(body.projections))
     return state, tree
+
+
+def _checked(snapshot: bytes) -> memoryview:
+    """Return the body of a snapshot, if it has its checksum."""
+    body = memoryview(snapshot)[snapshot.find(b"\n") + 1 :]
+    if hashlib.sha256(body).hexdigest() != _header(snapshot).sha256:
+        raise SnapshotError("it is damaged: its checksum does not match")
+    return body
+
+
+def agrees(snapshot: bytes, state: State, tree: Frontier) -> bool:
+    """Whether a snapshot says just what `encode` would, however it was compressed."""
+    try:
+        return list(_unframed(_checked(snapshot))) == list(parts_of(state, tree))
+    except (SnapshotError, zlib.error):
+        return False
+
+
+def parts_of(state: State, tree: Frontier) -> Iterator[bytes]:
+    """Yield the parts of a snapshot, not compressed. Equal states give equal parts."""
+    for part in _parts(state, tree):
+        yield _encode(part)
+
+
+def _parts(state: State, tree: Frontier) -> Iterator[_Head | _Part]:
+    fleet, shown = state.fleet, state.projections.snapshot()
+    yield _Head(state.seq, tree.roots, fleet.newest, fleet.submitted, str(fleet.last_id))
+    alive = [job for job in fleet.jobs.values() if not job.final]
+    alive.sort(key=lambda job: job.place.number)
+    for jobs in _sliced(alive):
+        keys = {}
+        for job in jobs:
+            if (key := job.idempotency_key) is not None:
+                first = fleet.idempotent.get(key)
+                if first is not None and first.job_id == job.job_id:
+                    keys[key] = first
+        yield _Part(jobs=[_in_one_order(job) for job in jobs], keys=keys)
+    for paused in _sliced(sorted(fleet.queue.paused.items())):
+        yield _Part(paused=dict(paused))
+    for engines in _sliced(list(fleet.engines.values())):
+        yield _Part(engines=engines)
+    for numbered in _sliced(shown.jobs):
+        yield _Part(shown_jobs=numbered)
+    for shown_engines in _sliced(list(shown.engines.items())):
+        yield _Part(shown_engines=dict(shown_engines))
+
+
+def _restored(head: _Head, parts: list[_Part]) -> State:
+    jobs = [job for part in parts for job in part.jobs]
+    fleet = Fleet(
+        {job.job_id: job for job in jobs},
+        {engine.engine_id: engine for part in parts for engine in part.engines},
+        newest=head.newest,
+        idempotent={key: first for part in parts for key, first in part.keys.items()},
+        submitted=head.submitted,
+        last_id=MadeId.of(head.last_id) or MadeId(0, 0),
+    )
+    paused = {job_id: until for part in parts for job_id, until in part.paused.items()}
+    fleet.queue = Queue.restore((job for job in jobs if job.status == "pending"), paused)
+    shown = ProjectionsSnapshot(
+        head.seq,
+        head.submitted,
+        [job for part in parts for job in part.shown_jobs],
+        {name: engine for part in parts for name, engine in part.shown_engines.items()},
+    )
+    return State(fleet, Projections.restore(shown))
+
+
+def _framed(part: bytes) -> bytes:
+    compressed = zlib.compress(part, 1)
+    return len(compressed).to_bytes(4, "big") + compressed
+
+
+def _unframed(body: memoryview) -> Iterator[bytes]:
+    while body:
+        length = int.from_bytes(body[:4], "big")
+        yield zlib.decompress(body[4 : 4 + length])
+        body = body[4 + length :]
+
+
+def _sliced(items: list[Item]) -> Iterator[list[Item]]:
+    for first in range(0, len(items), _PART_ITEMS):
+        yield items[first : first + _PART_ITEMS]
 
 
 def header_of(path: Path) -> Header:
@@ -186,9 +273,13 @@ class Snapshots:
                     logger.warning("Passing over the snapshot %s: %s", path, error)
         return None
 
-    def due_after(self, seq: int) -> int:
-        """Return the seq from which the next snapshot after one at `seq` is due."""
-        return (seq // self._every + 1) * self._every
+    def due_after(self, seq: int, size_bytes: int = 0) -> int:
+        """Return the seq from which the next snapshot is due, after one of this size at `seq`.
+
+        A large one waits until the log has grown by many times its size.
+        """
+        by_size = seq + max(0, size_bytes - _SMALL_BYTES) * _GROWTH // _EVENT_BYTES
+        return max((seq // self._every + 1) * self._every, by_size)
 
     def write(self, state: State, tree: Frontier) -> Path:
         """Write a snapshot, and delete old ones. Raises `SnapshotError` if it can't be written."""
@@ -202,6 +293,8 @@ class Snapshots:
             files.write(path, encode(state, tree), draft)
         except OSError as error:
             raise SnapshotError(f"{path}: can't be written: {error.strerror}") from error
+        except (ValueError, OverflowError, MemoryError, msgspec.MsgspecError) as error:
+            raise SnapshotError(f"{path}: can't be written: {error}") from error
         self._thin_out(state.seq)
         return path
 
@@ -214,6 +307,12 @@ class Snapshots:
         for path in paths:
             if (match := _NAME.fullmatch(path.name)) is not None:
                 yield int(match[1]), path
+
+    def clear(self) -> None:
+        """Delete all snapshots, since a new index knows nothing of the seqs that they are of."""
+        for _, path in self.found():
+            with suppress(OSError):
+                path.unlink()
 
     def _refuse_planted(self) -> None:
         """Raise `SnapshotError` if another user could have put snapshots into the directory."""
@@ -257,26 +356,8 @@ async def _read(path: Path, seq: int, log: Log) -> State:
     return state
 
 
-def _fleet_snapshot(of: Fleet) -> FleetSnapshot:
-    jobs = [_in_one_order(job) for job in of.jobs.values()]
-    paused = dict(sorted(of.queue.paused.items()))
-    return FleetSnapshot(jobs, list(of.engines.values()), paused, of.newest, of.idempotent)
-
-
 def _in_one_order(job: Job) -> Job:
     """Return the job in a form that every process encodes alike; a set has no fixed order."""
     if len(job.failed_by) <= 1:
         return job
     return msgspec.structs.replace(job, failed_by=sorted(job.failed_by))
-
-
-def _fleet_restored(snapshot: FleetSnapshot) -> Fleet:
-    restored = Fleet(
-        {job.job_id: job for job in snapshot.jobs},
-        {engine.engine_id: engine for engine in snapshot.engines},
-        newest=snapshot.newest,
-        idempotent=snapshot.idempotent,
-    )
-    waiting = [job for job in snapshot.jobs if job.status == "pending"]
-    restored.queue = Queue.restore(waiting, snapshot.paused)
-    return restored

@@ -90,7 +90,9 @@ async def _snapshots_fail(server: Served, load: Load) -> int:
     directory = server.db.with_name(server.db.name + ".snapshots")
     directory.mkdir(exist_ok=True)
     is_mounted = not failure_of("mount", "-t", "tmpfs", "-o", "size=4k", "torture", str(directory))
-    if not is_mounted:  # a file in its place does as well
+    if is_mounted:
+        (directory / "full").write_bytes(bytes(4096))
+    else:  # a file in its place does as well
         directory.rmdir()
         directory.touch()
     async with load.running():

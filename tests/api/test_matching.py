@@ -8,9 +8,9 @@ import pytest
 from dispatcher.core.commands import Caller, CancelJob
 from dispatcher.log import LogError
 from dispatcher.serving import matching
+from dispatcher.serving.listing import ListJobs
 from dispatcher.serving.matching import carry_out
 from dispatcher.serving.service import Service
-from dispatcher.serving.views import ListJobs
 from tests.support.farm import assigned, beat, happened, job_shown, submitted
 from tests.support.in_flight import asking, submit
 from tests.support.servers import Running

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -20,6 +21,7 @@ from dispatcher.core.commands import Caller, Command, SubmitJob
 from dispatcher.core.policy import Policy
 from dispatcher.evidence.audit import Audit, Known, Look
 from dispatcher.evidence.findings import Finding
+from dispatcher.index.file import index_path
 from dispatcher.log import LogError
 from dispatcher.log.checkpoints import Checkpoint
 from dispatcher.log.merkle import EMPTY_ROOT, Frontier
@@ -28,7 +30,7 @@ from dispatcher.serving.as_of import Past
 from dispatcher.serving.service import Service
 from dispatcher.serving.tickets import RefusedError
 from dispatcher.state.replay import State
-from dispatcher.state.snapshots import Snapshots
+from dispatcher.state.snapshots import Snapshots, decode, encode
 from tests.support.audits import Genuine, audited
 from tests.support.given import START
 from tests.support.histories import genuine, written
@@ -186,7 +188,10 @@ def test_an_audit_leaves_the_log_and_its_snapshots_as_they_are(logs: list[Genuin
         check_sound(audited(path))
         assert before == {it: it.read_bytes() for it in before}
         for beside in {it for it in path.parent.iterdir() if it.is_file()} - {path}:
-            assert beside.name in {"events.db-wal", "events.db-shm"}, "more than SQLite leaves"
+            name = beside.name.replace(".index", "", 1)
+            assert name in {"events.db", "events.db-wal", "events.db-shm"}, (
+                "more than SQLite leaves"
+            )
         check_sound(audited(path))
 
 
@@ -196,13 +201,47 @@ def test_an_audit_leaves_the_log_and_its_snapshots_as_they_are(logs: list[Genuin
 def test_a_snapshot_that_says_otherwise_is_told_and_blames_no_event(logs: list[Genuine]) -> None:
     with logs[0].copy(with_snapshots=True) as path:
         (_, newest), (_, middle) = Snapshots(path).found()
-        newest.write_bytes(newest.read_bytes().replace(b"job 1", b"job 0", 1))
+        state, tree = decode(newest.read_bytes())
+        state.fleet.newest += timedelta(seconds=1)
+        newest.write_bytes(encode(state, tree))
         middle.write_bytes(b"half a snapsh")
         audit = audited(path)
     assert audit.findings.first_bad() is None
     of_middle, of_newest = audit.findings
     assert str(of_newest) == f"the snapshot {newest.name} is not what a replay gives"
     assert str(of_middle).startswith(f"the snapshot {middle.name} can't be read: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "finding"),
+    [
+        ("DELETE FROM finished WHERE number % 2", "the index has "),
+        ("UPDATE finished SET ended = ended - 1", "the index says otherwise of job "),
+        ("DELETE FROM history WHERE name < 9", "the index has other events of "),
+        ("UPDATE finished SET record = x'00'", "the index can't be read: "),
+        ("UPDATE about SET tree = zeroblob(64)", "the index was made of another log"),
+    ],
+)
+def test_an_index_that_says_otherwise_is_told_and_blames_no_event(
+    logs: list[Genuine], change: str, finding: str
+) -> None:
+    with logs[1].copy(with_snapshots=True) as path:
+        with closing(sqlite3.connect(index_path(path))) as index, index:
+            index.execute(change)
+        audit = audited(path)
+    assert audit.findings.first_bad() is None
+    assert str(next(iter(audit.findings))).startswith(finding)
+
+
+def test_an_index_of_another_version_is_passed_over_and_that_told(logs: list[Genuine]) -> None:
+    with logs[0].copy(with_snapshots=True) as path:
+        with closing(sqlite3.connect(index_path(path))) as index, index:
+            index.execute("UPDATE about SET fold = '0'")
+        audit = audited(path, logs[0].known(logs[0].size))
+    check_sound(audit)
+    beside = index_path(path.resolve())
+    note = f"{beside}: was made by another version of the dispatcher"
+    assert audit.notes == [f"The index was not compared: {note}."]
 
 
 def test_a_snapshot_of_another_version_is_passed_over_and_that_told(logs: list[Genuine]) -> None:

@@ -1,6 +1,5 @@
 """The history knows which events concern a job or an engine, whatever becomes of either."""
 
-import msgspec
 from hypothesis import given as examples
 from hypothesis import strategies as st
 
@@ -14,7 +13,7 @@ from dispatcher.core.events import (
     Recorded,
 )
 from dispatcher.core.policy import Policy
-from projections.history import History, HistorySnapshot
+from projections.history import History
 from tests.state.test_replay import histories, live
 from tests.support.given import START, assigned, completed, engine, job, requeued
 from tests.support.strategies import any_events, policies
@@ -36,12 +35,6 @@ def check_history(history: History, events: list[Event]) -> None:
         assert history.of_job(name) == seqs_naming("job_id", name, events)
     for name in {getattr(event, "engine_id", None) or "" for event in events}:
         assert history.of_engine(name) == seqs_naming("engine_id", name, events)
-
-
-def restored(history: History) -> History:
-    """Through the JSON that a snapshot is made of."""
-    written = msgspec.json.encode(history.snapshot())
-    return History.restore(msgspec.json.decode(written, type=HistorySnapshot))
 
 
 def test_an_event_concerns_its_job_and_its_engine() -> None:
@@ -88,10 +81,23 @@ def test_it_does_so_in_every_log_that_the_core_writes(
     check_history(history_of(*events), events)
 
 
-@examples(st.lists(any_events, max_size=40), st.integers(0, 40))
-def test_it_goes_on_from_a_snapshot_as_if_nothing_had_been(events: list[Event], at: int) -> None:
-    history = restored(history_of(*events[:at]))
+@examples(st.lists(any_events, max_size=40), st.integers(0, 40), st.integers(0, 40))
+def test_what_is_cut_off_is_gone_and_the_rest_as_it_was(
+    events: list[Event], at: int, upto: int
+) -> None:
+    history, whole = history_of(*events[:at]), history_of(*events)
+    upto = min(upto, at, len(events))
+    before, part = history.shared(), history.part()
+    history.cut(upto)
     for seq, event in enumerate(events[at:], len(events[:at]) + 1):
         history.apply(Recorded(seq, START, "tester", event))
-    check_history(history, events)
-    assert history.snapshot() == history_of(*events).snapshot()
+    assert history.since == upto
+    for name in {*whole.jobs(), *whole.engines()}:
+        assert history.of_job(name) == [seq for seq in whole.of_job(name) if seq > upto]
+        assert history.of_engine(name) == [seq for seq in whole.of_engine(name) if seq > upto]
+    check_history(History.of_part(part), events[:at])
+    for name in whole.jobs():
+        assert before.of_job(name)[: len(history_of(*events[:at]).of_job(name))] == (
+            history_of(*events[:at]).of_job(name)
+        )
+    assert History.of_part(history.part()).part() == history.part()

@@ -15,12 +15,14 @@ from dispatcher.core.events import EngineSeen, Recorded
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.serving import quotas
 from dispatcher.serving.as_of import Past
+from dispatcher.serving.listing import ListJobs
 from dispatcher.serving.quotas import Asker, Quotas, TooManyError
 from dispatcher.serving.service import Service
-from dispatcher.serving.views import ExplainJob, ListEngines, ListJobs, View, show
+from dispatcher.serving.views import ExplainJob, ListEngines, View, show
 from dispatcher.state.replay import replay
 from dispatcher.state.snapshots import Snapshots
 from tests.log.golden.make import told
+from tests.support.beside import kept_beside
 from tests.support.given import START
 from tests.support.in_flight import asking, submit, until
 from tests.support.log_contents import encoded
@@ -162,10 +164,10 @@ async def test_after_a_start_that_had_much_to_replay_a_snapshot_is_written_soon(
 async def test_after_a_start_that_had_little_to_replay_none_is_written(
     log: SqliteLog, service: Service
 ) -> None:
-    Snapshots(log.path).write(await replay(log), log.tree)
+    await kept_beside(log.path, log, HEAD)
     await service.start()
     await asking(service, submit("new"))
-    assert not [task for task in asyncio.all_tasks() if task.get_name() == "snapshot"]
+    assert not [it for it in asyncio.all_tasks() if it.get_name() == "index and snapshots"]
     await service.close()
     assert kept(log) == [HEAD, HEAD + 1]
 

@@ -219,7 +219,7 @@ def test_the_histories_reach_every_kind_of_event() -> None:
     def events_of(lived: tuple[list[Command], Policy]) -> list[Event]:
         return [recorded.event for recorded in live(*lived)[2]]
 
-    assert reached(wanted, st.tuples(histories, policies), events_of, tries=1_500) == wanted
+    assert reached(wanted, st.tuples(histories, policies), events_of, tries=4_000) == wanted
 
 
 def reached(

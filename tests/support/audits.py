@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dispatcher.evidence.audit import Audit, Known
+from dispatcher.index.file import index_path
 from dispatcher.log.checkpoints import Checkpoint
-from dispatcher.log.merkle import Frontier, subtrees
 from dispatcher.log.segments import folder_of
 from dispatcher.log.sqlite import SqliteLog
-from dispatcher.state.replay import replay
 from dispatcher.state.snapshots import Snapshots
+from tests.support.beside import kept_beside
 from tests.support.histories import genuine, roots, written
 
 __all__ = ["Genuine", "audited", "made"]
@@ -42,6 +42,7 @@ class Genuine(NamedTuple):
                 shutil.copytree(segments, folder_of(path))
             if with_snapshots:
                 shutil.copytree(Snapshots(self.path).directory, Snapshots(path).directory)
+                shutil.copy(index_path(self.path), index_path(path))
             yield path
 
 
@@ -50,8 +51,7 @@ async def made(path: Path, size: int) -> Genuine:
     entries = await written(path, genuine(size))
     async with await SqliteLog.open_for_reading(path) as log:
         for seq in (len(entries) // 2, len(entries)):
-            tree = Frontier(seq, await log.subtree_hashes(subtrees(0, seq)))
-            Snapshots(path).write(await replay(log, seq), tree)
+            await kept_beside(path, log, seq)
     return Genuine(path, len(entries), roots(entries))
 
 

@@ -18,7 +18,7 @@ from dispatcher.log.serialization import LogEntry
 from dispatcher.log.sqlite import SqliteLog
 from tests.support.given import START
 
-__all__ = ["genuine", "roots", "written"]
+__all__ = ["POLICY", "genuine", "roots", "wish", "written"]
 
 ENGINES: Final = ["x", "y", "z", "é"]
 POLICY: Final = Policy(retry_backoff_s=30.0, block_after=2)
@@ -30,7 +30,7 @@ def genuine(size: int, seed: int = 0) -> list[Recorded]:
     random, fleet, at, log = Random(seed), Fleet(), START, list[Recorded]()
     while len(log) < size:
         at += timedelta(seconds=random.choice([0.001, 1, 20, -5]))
-        outcome = decide(fleet, _wish(random, fleet), at, POLICY)
+        outcome = decide(fleet, wish(random, fleet), at, POLICY)
         for event in outcome.events:
             evolve(fleet, event)
             request_id = random.choice([None, f"request {len(log)}"])
@@ -38,7 +38,8 @@ def genuine(size: int, seed: int = 0) -> list[Recorded]:
     return log
 
 
-def _wish(random: Random, fleet: Fleet) -> Command:
+def wish(random: Random, fleet: Fleet) -> Command:
+    """Wish for something at random, often for what is possible."""
     engine_id = random.choice(ENGINES)
     job_id = random.choice([*fleet.jobs, "none"])
     return random.choice(list(_wishes(random, fleet, engine_id, job_id)))
