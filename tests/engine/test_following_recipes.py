@@ -382,6 +382,42 @@ async def test_a_clip_that_goes_beyond_the_source_ends_with_it(
     assert any(it.startswith("the clip ends with the source") for it in result.warnings)
 
 
+@pytest.fixture(scope="module")
+def long_tone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four seconds of a film, with six of sound."""
+    path = tmp_path_factory.mktemp("long_tone") / "source.mkv"
+    film = ("-f", "lavfi", "-i", "testsrc2=s=64x64:r=25:d=4")
+    return make(*film, "-f", "lavfi", "-i", "sine=d=6", "-c:v", "mpeg4", "-c:a", "flac", path)
+
+
+@pytest.mark.parametrize("codec", ["h264", "vp9", "mpeg4"])
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        ({"clip": {"from": 3.97, "to": 3.99}}, "the recipe's clip from 3.97 s to 3.99 s has no"),
+        ({"clip": {"from": 3.97}}, "the recipe's clip from 3.97 s on has no picture"),
+        ({"clip": {"from": 5, "to": 5.5}}, "the recipe's clip from 5 s to 5.5 s has no picture"),
+        ({"clip": {"from": 1.001, "to": 1.01}}, "the recipe's clip from 1.001 s to 1.01 s has no"),
+        ({"fps": 0.1}, "'fps' of the recipe, 0.1, leaves no picture"),
+    ],
+    ids=["at the end", "up to the end", "beyond the film", "between two frames", "a slow rate"],
+)
+async def test_a_recipe_that_leaves_no_picture_fails_and_says_so(
+    recipe: dict[str, Any], says: str, codec: str, each_ffmpeg: Ffmpeg, long_tone: Path
+) -> None:
+    with pytest.raises(FfmpegError, match=says) as told:
+        await followed(each_ffmpeg, long_tone, codec, **recipe)
+    assert told.value.cause == "source_bad"
+
+
+async def test_a_clip_without_a_picture_that_is_to_be_scored_fails_and_says_so(
+    ffmpeg: Ffmpeg, long_tone: Path
+) -> None:
+    with pytest.raises(FfmpegError, match="has no picture") as told:
+        await followed(ffmpeg, long_tone, "h264", clip={"from": 3.97, "to": 5}, vmaf=90)
+    assert told.value.cause == "source_bad"
+
+
 # Sound
 
 
