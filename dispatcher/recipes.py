@@ -153,6 +153,7 @@ class RecipeError(ValueError):
 _BITS: Final = {"k": 1_000, "M": 1_000_000}
 _LEAST_BITS: Final = 1_000
 _MOST_BITS: Final = 1_000_000_000
+_LEAST_FRAMES: Final = 0.001
 _MOST_FRAMES: Final = 1_000
 _UNSAID: Final[Mapping[str, Any]] = {"deinterlace": "auto"}
 """What a field says without being said."""
@@ -219,7 +220,7 @@ _RULES: Final[Mapping[str, str]] = {
     "speed": f"one of {', '.join(map(repr, get_args(Speed)))}",
     "max_width": "an integer from 16 to 16384",
     "max_height": "an integer from 16 to 16384",
-    "fps": "a number above 0 and at most 1000, or a fraction such as '30000/1001'",
+    "fps": "a number from 0.001 to 1000, or a fraction such as '30000/1001'",
     "container": f"one of {', '.join(map(repr, get_args(Container)))}",
     "audio": "an object, or a text: 'copy', 'none' or a codec",
     "audio.codec": "a text: 'copy', 'none' or a codec",
@@ -280,6 +281,8 @@ def _written_out(fields: Mapping[str, Any]) -> dict[str, Any]:
             written["subtitles"] = {"keep": False}
         case _:
             pass
+    if isinstance(fps := fields.get("fps"), str) and _NUMBER.fullmatch(fps):
+        written["fps"] = float(fps)
     if isinstance(deinterlace := fields.get("deinterlace"), bool):
         written["deinterlace"] = "auto" if deinterlace else "never"
     if isinstance(clip := fields.get("clip"), Mapping):
@@ -300,6 +303,7 @@ def _seconds(name: str, clock: str) -> float:
 
 
 _TIME: Final = re.compile(r"([0-9]{1,6}:){0,2}[0-9]{1,6}(\.[0-9]{1,6})?", re.ASCII)
+_NUMBER: Final = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6})?", re.ASCII)
 _INDEX: Final = re.compile(r"\[[^]]*\]")
 
 
@@ -350,7 +354,7 @@ def _contradictions(recipe: Recipe, codec: str | None) -> Iterator[str]:
     bits = recipe.bits_per_s
     if bits is not None and not _LEAST_BITS <= bits <= _MOST_BITS:
         yield str(_wrong("bitrate", recipe.bitrate))
-    if (frames := recipe.frames_per_s) is not None and frames > _MOST_FRAMES:
+    if (frames := recipe.frames_per_s) is not None and not _LEAST_FRAMES <= frames <= _MOST_FRAMES:
         yield str(_wrong("fps", recipe.fps))
     if recipe.clip.to_s is not None and recipe.clip.from_s >= recipe.clip.to_s:
         yield (

@@ -165,6 +165,8 @@ def test_rates_are_told_in_bits_and_frames() -> None:
     assert recipe_of({"bitrate": 2000}).bits_per_s == 2_000
     assert recipe_of({"fps": "30000/1001"}).frames_per_s == Fraction(30_000, 1_001)
     assert recipe_of({"fps": 25}).frames_per_s == Fraction(25)
+    assert recipe_of({"fps": "25"}).frames_per_s == Fraction(25)
+    assert recipe_of({"fps": "12.5"}).frames_per_s == Fraction(25, 2)
     assert recipe_of({}).bits_per_s is None
     assert recipe_of({}).frames_per_s is None
 
@@ -208,8 +210,22 @@ def test_rates_are_told_in_bits_and_frames() -> None:
         (
             {"fps": "999999/1"},
             (
-                "'recipe.fps' must be a number above 0 and at most 1000, or a fraction such as "
+                "'recipe.fps' must be a number from 0.001 to 1000, or a fraction such as "
                 "'30000/1001', not \"999999/1\""
+            ),
+        ),
+        (
+            {"fps": 0.0009},
+            (
+                "'recipe.fps' must be a number from 0.001 to 1000, or a fraction such as "
+                "'30000/1001', not 0.0009"
+            ),
+        ),
+        (
+            {"fps": "ten"},
+            (
+                "'recipe.fps' must be a number from 0.001 to 1000, or a fraction such as "
+                "'30000/1001', not \"ten\""
             ),
         ),
         (
