@@ -160,12 +160,17 @@ _UNSAID: Final[Mapping[str, Any]] = {"deinterlace": "auto"}
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """How the quality of a codec can be set, and the largest CRF; 0 if it has none."""
+    """How the quality of a codec can be set, and its bounds.
+
+    `most_crf` is 0 if it has none. `most_bits` and `most_frames` are those of a second.
+    """
 
     most_crf: int = 0
     takes_quality: bool = True
     takes_bitrate: bool = True
     has_10_bits: bool = False
+    most_bits: int = _MOST_BITS
+    most_frames: int = _MOST_FRAMES
 
 
 RATES: Final[Mapping[str, Rates]] = {
@@ -174,7 +179,8 @@ RATES: Final[Mapping[str, Rates]] = {
     "h265": Rates(51, has_10_bits=True),
     "vp8": Rates(63),
     "vp9": Rates(63, has_10_bits=True),
-    "av1": Rates(63, has_10_bits=True),
+    # Those of libsvtav1.
+    "av1": Rates(63, has_10_bits=True, most_bits=100_000_000, most_frames=240),
     "mpeg4": Rates(),
     "mpeg2": Rates(),
     "mpeg2video": Rates(),
@@ -204,7 +210,6 @@ AUDIO_CODECS: Final[Mapping[str, frozenset[str]]] = {
 """The codecs of sound that each container takes."""
 
 _CLOCK: Final = (3_600, 60, 1)
-_LONGEST_S: Final = 1_000_000
 MAX_BYTES: Final = 16_384
 """The most bytes of a recipe as JSON. Each of its jobs keeps it."""
 _SHOWN: Final = 60
@@ -411,6 +416,16 @@ def _contradictions_of_codec(recipe: Recipe, codec: str) -> Iterator[str]:
             f"'recipe.crf' must be at most {rates.most_crf} for {codec}, not {recipe.crf:g}"
             if rates.most_crf
             else f"'recipe.crf': {codec} has none"
+        )
+    if (bits := recipe.bits_per_s) is not None and bits > rates.most_bits:
+        yield (
+            f"'recipe.bitrate' must be at most {rates.most_bits} bits a second for {codec}, not "
+            f"{_shown(recipe.bitrate)}"
+        )
+    if (frames := recipe.frames_per_s) is not None and frames > rates.most_frames:
+        yield (
+            f"'recipe.fps' must be at most {rates.most_frames} for {codec}, not "
+            f"{_shown(recipe.fps)}"
         )
     if recipe.vmaf is not None and not rates.most_crf:
         yield f"'recipe.vmaf': {codec} has no CRF to search for"

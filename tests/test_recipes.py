@@ -310,6 +310,12 @@ def test_an_error_names_the_field_the_rule_and_the_value(fields: dict[str, Any],
     [
         ({"container": "webm"}, "h264", "'recipe.container': webm takes av1, vp8, vp9, not h264"),
         ({"crf": 60}, "hevc", "'recipe.crf' must be at most 51 for hevc, not 60"),
+        (
+            {"bitrate": "101M"},
+            "av1",
+            "'recipe.bitrate' must be at most 100000000 bits a second for av1, not \"101M\"",
+        ),
+        ({"fps": 241}, "av1", "'recipe.fps' must be at most 240 for av1, not 241.0"),
         ({"crf": 20}, "mpeg4", "'recipe.crf': mpeg4 has none"),
         ({"vmaf": 93}, "ffv1", "'recipe.vmaf': ffv1 has no CRF to search for"),
         ({"quality": 60}, "prores", "'recipe.quality': that of prores can't be set"),

@@ -13,7 +13,7 @@ from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, Input
 from dispatcher.engine.sources import FILE_PROTOCOLS
 from dispatcher.engine.streams import Source, Stream, source_of
 from dispatcher.engine.transcoding import transcode
-from dispatcher.recipes import recipe_of
+from dispatcher.recipes import RATES, recipe_of
 from dispatcher.results import Result
 from tests.support.media import FFMPEG
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
@@ -204,6 +204,15 @@ async def test_a_bit_rate_is_about_what_was_asked_for(
         assert result.crf is None
     assert sizes[1] < 1_200_000 / 8 * 3 * 1.7
     assert sizes[1] > 1.3 * sizes[0]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2", "theora"])
+async def test_the_highest_bit_rate_is_taken(
+    codec: str, each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = make("-f", "lavfi", "-i", "testsrc2=s=64x64:r=25:d=0.2", tmp_path / "source.mkv")
+    output, _ = await followed(each_ffmpeg, source, codec, bitrate=RATES[codec].most_bits)
+    assert times_in(output)
 
 
 @pytest.mark.parametrize("speed", ["fastest", "fast", "medium", "slow", "slowest"])
