@@ -370,11 +370,22 @@ def _contradictions(recipe: Recipe, codec: str | None) -> Iterator[str]:
         wrong := next((it for it in recipe.ffmpeg_args if not _can_be_passed(it)), None)
     ) is not None:
         yield f"'recipe.ffmpeg_args' must have no NUL and no half characters: {_shown(wrong)}"
+    if bounds := [it for it in ("max_width", "max_height") if getattr(recipe, it) is not None]:
+        options = zip(recipe.ffmpeg_args[::2], recipe.ffmpeg_args[1::2], strict=False)
+        chains = [chain for option, chain in options if option in {"-vf", "-filter:v"}]
+        if found := next((it for chain in chains if (it := _RESIZING.search(chain))), None):
+            yield (
+                f"'recipe.ffmpeg_args' and 'recipe.{bounds[0]}' contradict each other: the filter "
+                f"'{found[1]}' changes the size after it was bounded"
+            )
     yield from _contradictions_of_sound(recipe.audio, recipe.container)
     if not recipe.subtitles.keep and recipe.subtitles.languages:
         yield "'recipe.subtitles.languages' contradicts 'recipe.subtitles.keep': false"
     if codec is not None:
         yield from _contradictions_of_codec(recipe, codec)
+
+
+_RESIZING: Final = re.compile(r"(?:^|,)\s*(z?scale|pad|rotate|transpose)(?=\s*(?:[=,@]|\Z))")
 
 
 def _can_be_passed(argument: str) -> bool:

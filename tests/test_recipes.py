@@ -215,6 +215,20 @@ def test_rates_are_told_in_bits_and_frames() -> None:
             ),
         ),
         (
+            {"max_height": 90, "ffmpeg_args": ["-g", "9", "-vf", "hflip, scale=2000:1000"]},
+            (
+                "'recipe.ffmpeg_args' and 'recipe.max_height' contradict each other: the filter "
+                "'scale' changes the size after it was bounded"
+            ),
+        ),
+        (
+            {"max_width": 90, "ffmpeg_args": ["-filter:v", "transpose"]},
+            (
+                "'recipe.ffmpeg_args' and 'recipe.max_width' contradict each other: the filter "
+                "'transpose' changes the size after it was bounded"
+            ),
+        ),
+        (
             {"fps": 0.0009},
             (
                 "'recipe.fps' must be a number from 0.001 to 1000, or a fraction such as "

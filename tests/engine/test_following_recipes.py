@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, Input
+from dispatcher.engine.raw_arguments import raw_of
 from dispatcher.engine.sources import FILE_PROTOCOLS
 from dispatcher.engine.streams import Source, Stream, source_of
 from dispatcher.engine.transcoding import transcode
@@ -622,7 +623,46 @@ REFUSED: Final[Sequence[Sequence[str]]] = (
     *(["-report", "x"], ["-tune", "http://127.0.0.1/"], ["-c:v", "copy"], ["-t", "1"]),
     *(["-vf", "drawtext=textfile=/etc/passwd"], ["-sdp_file", "x"], ["-preset"]),
     *(["-filter:v", "sendcmd=f=a"], ["-filter_script:v", "a"], ["-pass", "1"], ["-fs", "10"]),
+    *(["-svtav1-params", "fgs-table=t"], ["-x265-params", "scaling-list=t"]),
+    *(["-x265-params", "film-grain=t"], ["-aom-params", "film-grain-table=t"]),
+    *(["-x264-params", "ref=1:qpfile=t"], ["-x265-params", "profile=main:lambda-file=t"]),
+    *(
+        ["-version", "x"],
+        ["-encoders", "x"],
+        ["-buildconf", "x"],
+        ["-devices", "x"],
+        ["-noan", "x"],
+    ),
+    *(["-nostats", "x"], ["-force_fps", "x"], ["-max_error_rate", "1"], ["-vf", "scale=a/b"]),
+    *(["-tune", "a/1"], ["-vf", "scale=/1"], ["-cpuflags", "0"], ["-sources", "x"]),
 )
+
+TAKEN: Final[Sequence[Sequence[str]]] = (
+    *(["-profile:v", "high"], ["-x264-params", "profile=high:ref=2"], ["-noise_reduction", "10"]),
+    *(["-vf", "scale=w=iw/2:h=-2"], ["-vf", "pad=80:80:(ow-iw)/2:0"], ["-level:v", "4.1"]),
+    *(["-vf", "scale=32:trunc(ow/2)*2"], ["-af", "volume=1/2"], ["-x264-params", "log-level=0"]),
+)
+
+
+@pytest.mark.parametrize("arguments", TAKEN, ids=" ".join)
+async def test_arguments_that_look_like_files_and_are_none_are_taken(
+    arguments: list[str], ffmpeg: Ffmpeg, card: Path
+) -> None:
+    output, _ = await followed(ffmpeg, card, "h264", ffmpeg_args=arguments)
+    assert times_in(output)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-svtav1-params", "film-grain=8:film-grain-denoise=1"],
+        ["-x265-params", "profile=main:scaling-list=default"],
+        ["-aom-params", "film-grain-test=1"],
+    ],
+    ids=" ".join,
+)
+def test_numbers_and_words_are_no_files(arguments: list[str]) -> None:
+    assert raw_of(arguments).params == {arguments[0]: arguments[1]}
 
 
 @pytest.mark.parametrize("arguments", REFUSED, ids=" ".join)
