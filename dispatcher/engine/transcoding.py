@@ -26,6 +26,7 @@ from dispatcher.engine.running import Run, run
 from dispatcher.engine.samples import NoSampleError
 from dispatcher.engine.sandbox import Access
 from dispatcher.engine.scan import PacketScan
+from dispatcher.engine.shape import Size, scaled, turned_upright
 from dispatcher.engine.verification import (
     Frames,
     begins_in_time,
@@ -86,8 +87,9 @@ async def transcode(  # noqa: PLR0913, PLR0917 - all that makes an output
     reading = ffmpeg.reading(source, output)
     found = await inspected(reading, tries_sound=not is_web)
     if found.film is not None:
-        proven, film = target.encoder, found.film
-        fitting = target.codec.encoder_for(film.width, film.height, proven)
+        proven, film = target.encoder, turned_upright(found.film)
+        size = scaled(film, target.recipe, pads=proven.even) or Size(film.width, film.height)
+        fitting = target.codec.encoder_for(*size, proven)
         target = msgspec.structs.replace(target, encoder=fitting)
     cut = cut_of(target.recipe.clip, found.source)
     verifies = ffmpeg.checks.verify != "none"

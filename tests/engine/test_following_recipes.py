@@ -240,6 +240,9 @@ async def test_every_encoder_takes_every_speed(
         ("320x181", "1", {"max_height": 182}, (320, 182)),
         ("320x180", "1", {"max_height": 1080}, (320, 180)),
         ("180x144", "64/45", {"max_width": 128}, (90, 72)),
+        ("180x144", "64/45", {"max_width": 256}, (180, 144)),
+        ("180x144", "16/15", {"max_width": 192}, (180, 144)),
+        ("321x180", "1", {"max_width": 321}, (320, 180)),
     ],
 )
 async def test_a_film_is_made_smaller_with_its_shape_and_never_larger(
@@ -267,6 +270,27 @@ async def test_of_a_turned_film_the_turned_picture_counts(
     source = make("-display_rotation", "90", "-i", flat, "-c", "copy", tmp_path / "source.mp4")
     output, _ = await followed(each_ffmpeg, source, "h264", max_height=160)
     assert (film_in(output).width, film_in(output).height) == (90, 160)
+
+
+@pytest.mark.parametrize("bounds", [{"max_width": 321}, {"max_height": 181}])
+async def test_an_odd_film_that_is_within_its_bounds_is_left_as_it_is(
+    bounds: dict[str, int], each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = make("-f", "lavfi", "-i", "testsrc=s=321x181:r=25:d=0.2", "-c:v", "ffv1",
+                  tmp_path / "source.mkv")  # fmt: skip
+    output, result = await followed(each_ffmpeg, source, "vp9", **bounds)
+    film = film_in(output)
+    assert (film.width, film.height) == (321, 181)
+    assert not any("scaled" in it for it in result.warnings)
+
+
+async def test_a_film_that_becomes_small_is_encoded_by_what_takes_small_ones(
+    each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = make("-f", "lavfi", "-i", "testsrc=s=320x180:r=25:d=0.2", tmp_path / "source.mkv")
+    output, result = await followed(each_ffmpeg, source, "av1", max_height=48)
+    assert film_in(output).height == 48
+    assert result.encoder == "libaom-av1"
 
 
 # Frames
@@ -552,6 +576,18 @@ async def test_fields_are_kept_where_the_recipe_says_so(
     told = ran("-i", output, "-vf", "showinfo", "-frames:v", "1", "-f", "null", "-").stderr
     assert b" i:T " in told, told
     assert "deinterlaced" not in result.warnings
+
+
+@pytest.mark.parametrize(("bound", "height"), [(90, 88), (126, 124), (17, 16), (178, 176)])
+@pytest.mark.parametrize("codec", ["h264", "mpeg2", "mpeg4", "prores", "ffv1"])
+async def test_kept_fields_are_made_smaller_to_an_even_height_of_each(
+    codec: str, bound: int, height: int, each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    card = ("-f", "lavfi", "-i", "testsrc2=s=320x180:r=50:d=0.4")
+    source = make(*card, "-vf", "interlace", "-c:v", "mpeg2video", "-flags", "+ildct+ilme",
+                  tmp_path / "source.ts")  # fmt: skip
+    output, _ = await followed(each_ffmpeg, source, codec, deinterlace="never", max_height=bound)
+    assert film_in(output).height == height
 
 
 @pytest.mark.parametrize("codec", ["hevc", "vp9", "av1"])
