@@ -19,11 +19,11 @@ from dispatcher.engine.sources import FILE_PROTOCOLS, STREAM_FROM_MB
 from dispatcher.engine.transcoding import transcode
 from dispatcher.engine.vmaf import part_of, scale_of
 from dispatcher.recipes import Recipe, recipe_of
-from tests.support.engines import at_work, final, program
-from tests.support.media import FFMPEG
+from tests.support.engines import ANYWHERE, at_work, final, program
+from tests.support.media import FFMPEG, playlist_of
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.support.servers import Running
-from tests.support.web import serving, web
+from tests.support.web import Answer, serving, web
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.anyio
@@ -252,6 +252,24 @@ async def test_a_target_goes_from_the_submission_to_the_result(
     assert job.result["vmaf"] == pytest.approx(85, abs=1)
     assert 4 <= job.result["crf"] <= 51
     assert "vmaf" in str(engine)
+
+
+async def test_a_playlist_is_searched_through_its_server(
+    ffmpeg: Ffmpeg, films: Path, tmp_path: Path
+) -> None:
+    segment = tmp_path / "segment.ts"
+    ran("-i", films / "short.mp4", "-c", "copy", "-f", "mpegts", segment)
+    files: dict[str, Path | str | Answer] = {"/a.ts": segment, "/p.m3u8": playlist_of("a.ts")}
+    folder = tmp_path / "job"
+    folder.mkdir()
+    async with (
+        web(serving(files)) as server,
+        ANYWHERE.opened(
+            f"{server.url}/p.m3u8", 1, folder, streams=True, prefers_file=True
+        ) as source,
+    ):
+        result = await transcode(ffmpeg, source, "h264", folder / "output", recipe=wanted(85))
+    assert result.vmaf == pytest.approx(85, abs=1)
 
 
 # What is searched
