@@ -156,18 +156,24 @@ class RecipeError(ValueError):
 _BITS: Final = {"k": 1_000, "M": 1_000_000}
 _LEAST_BITS: Final = 1_000
 _MOST_BITS: Final = 1_000_000_000
+_LEAST_FRAMES: Final = 0.001
 _MOST_FRAMES: Final = 1_000
 _UNSAID: Final[Mapping[str, Any]] = {"deinterlace": "auto"}
 """What a field says without being said."""
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """How the quality of a codec can be set, and the largest CRF; 0 if it has none."""
+    """How the quality of a codec can be set, and its bounds.
+
+    `most_crf` is 0 if it has none. `most_bits` and `most_frames` are those of a second.
+    """
 
     most_crf: int = 0
     takes_quality: bool = True
     takes_bitrate: bool = True
     has_10_bits: bool = False
+    most_bits: int = _MOST_BITS
+    most_frames: int = _MOST_FRAMES
 
 
 RATES: Final[Mapping[str, Rates]] = {
@@ -176,7 +182,8 @@ RATES: Final[Mapping[str, Rates]] = {
     "h265": Rates(51, has_10_bits=True),
     "vp8": Rates(63),
     "vp9": Rates(63, has_10_bits=True),
-    "av1": Rates(63, has_10_bits=True),
+    # Those of libsvtav1.
+    "av1": Rates(63, has_10_bits=True, most_bits=100_000_000, most_frames=240),
     "mpeg4": Rates(),
     "mpeg2": Rates(),
     "mpeg2video": Rates(),
@@ -206,7 +213,6 @@ AUDIO_CODECS: Final[Mapping[str, frozenset[str]]] = {
 """The codecs of sound that each container takes."""
 
 _CLOCK: Final = (3_600, 60, 1)
-_LONGEST_S: Final = 1_000_000
 MAX_BYTES: Final = 16_384
 """The most bytes of a recipe as JSON. Each of its jobs keeps it."""
 _SHOWN: Final = 60
@@ -222,7 +228,7 @@ _RULES: Final[Mapping[str, str]] = {
     "speed": f"one of {', '.join(map(repr, get_args(Speed)))}",
     "max_width": "an integer from 16 to 16384",
     "max_height": "an integer from 16 to 16384",
-    "fps": "a number above 0 and at most 1000, or a fraction such as '30000/1001'",
+    "fps": "a number from 0.001 to 1000, or a fraction such as '30000/1001'",
     "container": f"one of {', '.join(map(repr, get_args(Container)))}",
     "audio": "an object, or a text: 'copy', 'none' or a codec",
     "audio.codec": "a text: 'copy', 'none' or a codec",
@@ -283,6 +289,8 @@ def _written_out(fields: Mapping[str, Any]) -> dict[str, Any]:
             written["subtitles"] = {"keep": False}
         case _:
             pass
+    if isinstance(fps := fields.get("fps"), str) and _NUMBER.fullmatch(fps):
+        written["fps"] = float(fps)
     if isinstance(deinterlace := fields.get("deinterlace"), bool):
         written["deinterlace"] = "auto" if deinterlace else "never"
     if isinstance(clip := fields.get("clip"), Mapping):
@@ -303,6 +311,7 @@ def _seconds(name: str, clock: str) -> float:
 
 
 _TIME: Final = re.compile(r"([0-9]{1,6}:){0,2}[0-9]{1,6}(\.[0-9]{1,6})?", re.ASCII)
+_NUMBER: Final = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6})?", re.ASCII)
 _INDEX: Final = re.compile(r"\[[^]]*\]")
 
 
@@ -353,7 +362,7 @@ def _contradictions(recipe: Recipe, codec: str | None) -> Iterator[str]:
     bits = recipe.bits_per_s
     if bits is not None and not _LEAST_BITS <= bits <= _MOST_BITS:
         yield str(_wrong("bitrate", recipe.bitrate))
-    if (frames := recipe.frames_per_s) is not None and frames > _MOST_FRAMES:
+    if (frames := recipe.frames_per_s) is not None and not _LEAST_FRAMES <= frames <= _MOST_FRAMES:
         yield str(_wrong("fps", recipe.fps))
     if recipe.clip.to_s is not None and recipe.clip.from_s >= recipe.clip.to_s:
         yield (
@@ -364,11 +373,22 @@ def _contradictions(recipe: Recipe, codec: str | None) -> Iterator[str]:
         wrong := next((it for it in recipe.ffmpeg_args if not _can_be_passed(it)), None)
     ) is not None:
         yield f"'recipe.ffmpeg_args' must have no NUL and no half characters: {_shown(wrong)}"
+    if bounds := [it for it in ("max_width", "max_height") if getattr(recipe, it) is not None]:
+        options = zip(recipe.ffmpeg_args[::2], recipe.ffmpeg_args[1::2], strict=False)
+        chains = [chain for option, chain in options if option in {"-vf", "-filter:v"}]
+        if found := next((it for chain in chains if (it := _RESIZING.search(chain))), None):
+            yield (
+                f"'recipe.ffmpeg_args' and 'recipe.{bounds[0]}' contradict each other: the filter "
+                f"'{found[1]}' changes the size after it was bounded"
+            )
     yield from _contradictions_of_sound(recipe.audio, recipe.container)
     if not recipe.subtitles.keep and recipe.subtitles.languages:
         yield "'recipe.subtitles.languages' contradicts 'recipe.subtitles.keep': false"
     if codec is not None:
         yield from _contradictions_of_codec(recipe, codec)
+
+
+_RESIZING: Final = re.compile(r"(?:^|,)\s*(z?scale|pad|rotate|transpose)(?=\s*(?:[=,@]|\Z))")
 
 
 def _can_be_passed(argument: str) -> bool:
@@ -410,6 +430,16 @@ def _contradictions_of_codec(recipe: Recipe, codec: str) -> Iterator[str]:
             f"'recipe.crf' must be at most {rates.most_crf} for {codec}, not {recipe.crf:g}"
             if rates.most_crf
             else f"'recipe.crf': {codec} has none"
+        )
+    if (bits := recipe.bits_per_s) is not None and bits > rates.most_bits:
+        yield (
+            f"'recipe.bitrate' must be at most {rates.most_bits} bits a second for {codec}, not "
+            f"{_shown(recipe.bitrate)}"
+        )
+    if (frames := recipe.frames_per_s) is not None and frames > rates.most_frames:
+        yield (
+            f"'recipe.fps' must be at most {rates.most_frames} for {codec}, not "
+            f"{_shown(recipe.fps)}"
         )
     if recipe.vmaf is not None and not rates.most_crf:
         yield f"'recipe.vmaf': {codec} has no CRF to search for"

@@ -165,6 +165,8 @@ def test_rates_are_told_in_bits_and_frames() -> None:
     assert recipe_of({"bitrate": 2000}).bits_per_s == 2_000
     assert recipe_of({"fps": "30000/1001"}).frames_per_s == Fraction(30_000, 1_001)
     assert recipe_of({"fps": 25}).frames_per_s == Fraction(25)
+    assert recipe_of({"fps": "25"}).frames_per_s == Fraction(25)
+    assert recipe_of({"fps": "12.5"}).frames_per_s == Fraction(25, 2)
     assert recipe_of({}).bits_per_s is None
     assert recipe_of({}).frames_per_s is None
 
@@ -208,8 +210,36 @@ def test_rates_are_told_in_bits_and_frames() -> None:
         (
             {"fps": "999999/1"},
             (
-                "'recipe.fps' must be a number above 0 and at most 1000, or a fraction such as "
+                "'recipe.fps' must be a number from 0.001 to 1000, or a fraction such as "
                 "'30000/1001', not \"999999/1\""
+            ),
+        ),
+        (
+            {"max_height": 90, "ffmpeg_args": ["-g", "9", "-vf", "hflip, scale=2000:1000"]},
+            (
+                "'recipe.ffmpeg_args' and 'recipe.max_height' contradict each other: the filter "
+                "'scale' changes the size after it was bounded"
+            ),
+        ),
+        (
+            {"max_width": 90, "ffmpeg_args": ["-filter:v", "transpose"]},
+            (
+                "'recipe.ffmpeg_args' and 'recipe.max_width' contradict each other: the filter "
+                "'transpose' changes the size after it was bounded"
+            ),
+        ),
+        (
+            {"fps": 0.0009},
+            (
+                "'recipe.fps' must be a number from 0.001 to 1000, or a fraction such as "
+                "'30000/1001', not 0.0009"
+            ),
+        ),
+        (
+            {"fps": "ten"},
+            (
+                "'recipe.fps' must be a number from 0.001 to 1000, or a fraction such as "
+                "'30000/1001', not \"ten\""
             ),
         ),
         (
@@ -294,6 +324,12 @@ def test_an_error_names_the_field_the_rule_and_the_value(fields: dict[str, Any],
     [
         ({"container": "webm"}, "h264", "'recipe.container': webm takes av1, vp8, vp9, not h264"),
         ({"crf": 60}, "hevc", "'recipe.crf' must be at most 51 for hevc, not 60"),
+        (
+            {"bitrate": "101M"},
+            "av1",
+            "'recipe.bitrate' must be at most 100000000 bits a second for av1, not \"101M\"",
+        ),
+        ({"fps": 241}, "av1", "'recipe.fps' must be at most 240 for av1, not 241.0"),
         ({"crf": 20}, "mpeg4", "'recipe.crf': mpeg4 has none"),
         ({"vmaf": 93}, "ffv1", "'recipe.vmaf': ffv1 has no CRF to search for"),
         ({"quality": 60}, "prores", "'recipe.quality': that of prores can't be set"),

@@ -65,10 +65,12 @@ class Attempts(NamedTuple):
         recipe = self._recipe(job)
         target = self.ffmpeg.target(job.target_codec, recipe)
         output = folder / f"output{target.container.suffix}"
-        # A search reads many parts of a source: it is fetched first.
-        streams = self.ffmpeg.streams and recipe.vmaf is None
         async with self.sources.opened(
-            job.source_url, job.job_size, folder, streams=streams
+            job.source_url,
+            job.job_size,
+            folder,
+            streams=self.ffmpeg.streams,
+            prefers_file=recipe.vmaf is not None,  # a search reads many parts of a source
         ) as source:
             result = await transcode(
                 self.ffmpeg, source, job.target_codec, output, progress, recipe

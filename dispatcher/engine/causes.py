@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from dispatcher.client import FailureCause
 
-__all__ = ["KNOWN", "Known", "known_in"]
+__all__ = ["KNOWN", "NOTHING_DECODED", "Known", "known_in"]
 
 
 class Known(NamedTuple):
@@ -30,6 +30,11 @@ def known_in(printed: str) -> Known | None:
 def _rows(cause: FailureCause, *rows: tuple[str, ...]) -> tuple[Known, ...]:
     return tuple(Known(re.compile("|".join(row[1:])), cause, row[0]) for row in rows)
 
+
+[NOTHING_DECODED] = _rows(
+    "unknown", ("nothing of a stream could be decoded", r"Could not open encoder before EOF")
+)
+"""So says ffmpeg 7 and newer; older ones end well, with an output without pictures."""
 
 # What this machine lacks comes early: it also makes ffmpeg complain of good sources.
 KNOWN: Final = (
@@ -78,10 +83,7 @@ KNOWN: Final = (
             r"maybe incorrect parameters such as",
         ),
     ),
-    *_rows(
-        "unknown",
-        ("nothing of a stream could be decoded", r"Could not open encoder before EOF"),
-    ),
+    NOTHING_DECODED,
     *_rows(
         "engine",
         (

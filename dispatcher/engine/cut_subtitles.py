@@ -17,8 +17,9 @@ _DIALOGUE: Final = re.compile(r"(Dialogue: [^,]*),(\d+:\d\d:\d\d\.\d\d),(\d+:\d\
 
 def cut_text(text: str, cut: Cut) -> str:
     """Return the subtitles of a clip, from the whole of an ASS file, in the clip's own time."""
-    lines = (_line(line, cut) for line in text.splitlines())
-    return "\n".join(line for line in lines if line is not None) + "\n"
+    # Only these end a line of ASS: a text may have others, such as U+2028.
+    lines = (_line(line.rstrip("\r"), cut) for line in text.split("\n"))
+    return "\n".join(line for line in lines if line is not None)
 
 
 def _line(line: str, cut: Cut) -> str | None:

@@ -11,7 +11,7 @@ from dispatcher.engine.ffmpeg_errors import FfmpegError
 from dispatcher.engine.streams import Source
 from dispatcher.recipes import Clip
 
-__all__ = ["WHOLE", "Cut", "cut_of"]
+__all__ = ["WHOLE", "Cut", "cut_of", "no_picture_in"]
 
 _INDEXED: Final = frozenset({"mov", "matroska", "avi", "ogg"})
 _RUN_UP_S: Final = 30.0
@@ -80,6 +80,15 @@ def cut_of(clip: Clip, source: Source, *, from_start: bool = False) -> Cut:
     seek_s = 0.0 if from_start else max(0.0, clip.from_s - run_up_s)
     length_s = None if clip.to_s is None else clip.to_s - clip.from_s
     return Cut(seek_s, clip.from_s - seek_s, length_s)
+
+
+def no_picture_in(clip: Clip) -> FfmpegError:
+    """Return the error for a clip in which the source shows no picture."""
+    ends = "on" if clip.to_s is None else f"to {_text(clip.to_s)} s"
+    return FfmpegError(
+        f"the recipe's clip from {_text(clip.from_s)} s {ends} has no picture of the source in it",
+        cause="source_bad",
+    )
 
 
 def _text(seconds: float) -> str:

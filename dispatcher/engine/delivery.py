@@ -123,7 +123,7 @@ def _move(output: Path, names: Sequence[Path]) -> Path:
                 raise
             with output.open("rb") as source, files.new(part) as copy:
                 shutil.copyfileobj(source, copy, _CHUNK_BYTES)
-        _note(output).write_text(_identity(part))
+        _write_note(output, _identity(part))
         final = next(it for it in _tried(names) if _placed(part, it))
     except BaseException:
         with suppress(OSError):
@@ -167,6 +167,16 @@ def _moved(output: Path, names: Sequence[Path]) -> Path | None:
 def _note(output: Path) -> Path:
     """Return the file that tells which file an output has become, for a later process."""
     return output.with_name(f"{output.name}.moved")
+
+
+def _write_note(output: Path, identity: str) -> None:
+    """Write the note, or none: a full disk shall not cost an output that is made."""
+    note = _note(output)
+    try:
+        note.write_text(identity)
+    except OSError:
+        with suppress(OSError):
+            note.unlink()
 
 
 def _identity(path: Path) -> str:

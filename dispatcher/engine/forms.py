@@ -209,7 +209,7 @@ def _is_cut_yuv(file: BinaryIO, length: int) -> str | None:
         if at >= length:
             return "its last frame is incomplete" if at > length else None
         frame = _at(file, at, _YUV_HEAD).partition(b"\n")[0]
-        if not b"FRAME".startswith(frame[:5]) and frame[:5] != b"FRAME":
+        if not b"FRAME".startswith(frame[:5]):
             return None
         at += len(frame) + 1 + size
     return None

@@ -24,7 +24,6 @@ from dispatcher.engine.shape import scaled, turned_upright
 from dispatcher.engine.spending import spent_on
 from dispatcher.engine.streams import Stream
 from dispatcher.engine.timing import deinterlacing, rate_of, timing
-from dispatcher.recipes import Recipe
 
 __all__ = ["Picture", "picture_of"]
 
@@ -94,7 +93,7 @@ def picture_of(  # noqa: PLR0913, PLR0917 - all that decides
     rate = None if recipe.fps is None else rate_of(recipe.fps, encoder)
     if rate is not None:
         made.chain.append(f"fps={rate.numerator}/{rate.denominator}")
-    film = _within_bounds(film, recipe, made, keeps_fields=fields.keeps)
+    film = _within_bounds(film, target, made, keeps_fields=fields.keeps)
     had = _held_by(film)
     pixels = _coloured(film, had, target, made, _Means(filters, light))
     if not _tells_shape(film, encoder):
@@ -128,9 +127,11 @@ def picture_of(  # noqa: PLR0913, PLR0917 - all that decides
     )
 
 
-def _within_bounds(film: Stream, recipe: Recipe, made: _Made, *, keeps_fields: bool) -> Stream:
+def _within_bounds(film: Stream, target: Target, made: _Made, *, keeps_fields: bool) -> Stream:
     """Scale a film down to what the recipe allows; gives it as it is then."""
-    if (size := scaled(film, recipe)) is None:
+    pads = target.encoder.even
+    size = scaled(film, target.recipe, pads=pads, keeps_fields=keeps_fields)
+    if size is None:
         return film
     interlaced = ":interl=1" if keeps_fields else ""
     made.chain.append(f"scale={size.width}:{size.height}:flags=bicubic{interlaced}")

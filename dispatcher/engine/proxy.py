@@ -9,8 +9,8 @@ Laws:
 - What arrives is counted and timed over all connections. The first fault ends the source: it is
   told to `on_fault` once, and nothing is passed on any more.
 - A chunked answer that breaks off is such a fault: ffmpeg would take it for whole.
-- An answer of a known length that breaks off is asked for on, if its server can do that. In a
-  tunnel (https) nothing can be seen of that: ffmpeg tells.
+- Of an answer of a known length that breaks off the rest is asked for, if its server can give it.
+  In a tunnel (https) nothing can be seen of that: ffmpeg tells.
 """
 
 import asyncio
@@ -188,7 +188,7 @@ class _Proxy:
                 self._fail(error)
                 _break_off(writer)
             except (OSError, EOFError, asyncio.LimitOverrunError):
-                continue
+                pass  # it is asked again
 
     async def _rest_of(self, asked: _Asked, writer: asyncio.StreamWriter, rest: Resumable) -> None:
         """Ask for the rest of an answer, and pass it on if it is that."""
@@ -244,7 +244,6 @@ class _Proxy:
                 waited_s = time.monotonic() - since
                 if self._faulty:
                     _break_off(writer)
-                if self._faulty:
                     return
                 if not data:
                     if chunks is not None and not chunks.are_whole:

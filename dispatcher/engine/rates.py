@@ -1,7 +1,7 @@
 """How much an encoder may spend: a number of its own, a quality that means the same, or bits.
 
 A quality is the score of VMAF that the encoder reached on average over a few clips, at its usual
-speed. docs/media.md tells how that was measured, and what it is worth.
+speed. docs/recipes.md tells how that was measured, and what it is worth.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ __all__ = ["Rate"]
 
 _PEAK: Final = 1.5
 _BUFFER_S: Final = 2
+_MOST: Final = 2**31 - 1  # ffmpeg's
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -41,8 +42,8 @@ class Rate(msgspec.Struct, frozen=True):
 
     def at_bits(self, rate: int) -> list[str]:
         """Return the arguments for a number of bits a second, in one pass."""
-        peak = round(rate * _PEAK)
-        values = {"{rate}": rate, "{peak}": peak, "{buffer}": peak * _BUFFER_S}
+        peak = min(round(rate * _PEAK), _MOST)
+        values = {"{rate}": rate, "{peak}": peak, "{buffer}": min(peak * _BUFFER_S, _MOST)}
         return [str(values.get(word, word)) for word in self.bits]
 
     def number_for(self, quality: float) -> float:

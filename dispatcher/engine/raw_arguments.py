@@ -25,20 +25,27 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Options of ffmpeg itself; those of codecs, which are hundreds, all take a value.
+# Options of ffmpeg itself, also those that only print something; those of codecs, which are
+# hundreds, all take a value. "no" before one that takes none is refused too.
 _REFUSED: Final = _words(
     """
-    accurate_seek acodec aframes an apre atag attach autorotate autoscale benchmark benchmark_all
-    bitexact c codec copy_unknown copyinkf copypriorss copytb copyts dcodec debug_ts dframes discard
-    disposition dn dump dump_attachment enc_time_base f fflags filter_complex filter_complex_script
-    filter_script fix_sub_duration fix_sub_duration_heartbeat flush_packets format format_whitelist
-    fpre fps_mode frames fs h help hex hide_banner hwaccel hwaccel_device hwaccel_output_format i
-    ignore_unknown init_hw_device isync itsoffset itsscale lavfi loglevel map map_channel
-    map_chapters map_metadata max_muxing_queue_size metadata movflags n pass pix_fmt pre
-    print_graphs print_graphs_file print_graphs_format program progress protocol_blacklist
-    protocol_whitelist psnr qphist r re readrate recast_media report s scodec seek_timestamp
-    shortest sn spre ss sseof start_at_zero stats stdin stream_group stream_loop t tag target
-    thread_queue_size timelimit timestamp to v vcodec vframes vn vpre vstats vsync vtag xerror y
+    abort_on accurate_seek acodec aframes an apre atag attach auto_conversion_filters autorotate
+    autoscale benchmark benchmark_all bitexact bsfs buildconf c codec codecs colors copy_unknown
+    copyinkf copypriorss copytb copyts cpucount cpuflags dcodec debug_ts decoders deinterlace
+    demuxers devices dframes discard display_hflip display_vflip disposition dispositions dn dump
+    dump_attachment enc_time_base encoders f fflags filter_buffered_frames filter_complex
+    filter_complex_script filter_complex_threads filter_hw_device filter_script filter_threads
+    filters find_stream_info fix_sub_duration fix_sub_duration_heartbeat flush_packets force_fps
+    format format_whitelist formats fpre fps_mode frames fs h help hex hide_banner hwaccel
+    hwaccel_device hwaccel_output_format hwaccels i ignore_unknown init_hw_device intra isync
+    itsoffset itsscale lavfi layouts license loglevel map map_channel map_chapters map_metadata
+    max_alloc max_error_rate max_muxing_queue_size metadata movflags muxers n pass pix_fmt pix_fmts
+    pre print_graphs print_graphs_file print_graphs_format program progress protocol_blacklist
+    protocol_whitelist protocols psnr qphist qsv_device r re readrate recast_media reinit_filter
+    report s same_quant sameq sample_fmts scodec seek_timestamp shortest sinks sn sources spre ss
+    sseof start_at_zero stats stats_period stdin stream_group stream_loop t tag target
+    thread_queue_size timelimit timestamp to v vaapi_device vcodec version vframes vn vol vpre
+    vstats vstats_version vsync vtag xerror y
     """
 )
 _FILTERS: Final = _words(
@@ -60,10 +67,16 @@ _FILTERS: Final = _words(
 """Those that take one input and give one output, and read no file, command or address."""
 _OPTION: Final = re.compile(r"-([a-z][\w-]*)(:[\w:]+)?", re.ASCII)
 _FRACTION: Final = re.compile(r"(?<=\d)/(?=\d)")
+_DIVISION: Final = re.compile(r"(?<=[\w)])/(?=\d)", re.ASCII)
 _PATHS: Final = re.compile(r"[/\\]|\.\.|^(file|pipe|fd|data|concat|crypto|subfile|async|cache)\w*:")
 _FILES_OF_CODECS: Final = re.compile(
-    r"(^|:)-*[\w-]*(file|stats|csv|dump|save|load|reuse|recon|dhdr10|log$|log=|cqm|output|input)"
+    r"(^|:)-*[\w-]*((?<!pro)file|stats|stat[-_]|csv|dump|save|load|reuse|recon|dhdr10|log$|log=|cqm|output|"
+    r"input|table|path|rpu|clbin|outdir|prefix|model|debug=|roi=|"
+    # Of these a number or a word is none.
+    r"film[-_]grain(?!([-_](denoise|test))?=\d+(:|$))|"
+    r"scaling[-_]list(?!=(off|flat|default|[012])(:|$)))"
 )
+"""Names of codecs' and libraries' options that may be, or hold, the name of a file."""
 _FILTER: Final = re.compile(r"(?:^|(?<!\\),)\s*([^=,]*)")
 _PICTURE: Final = frozenset({"vf", "filter:v"})
 _SOUND: Final = frozenset({"af", "filter:a"})
@@ -109,7 +122,7 @@ def _checked_name(option: str) -> str:
     if (found := _OPTION.fullmatch(option)) is None:
         raise _refused(option, "it is no option such as -tune or -b:a")
     name = found[1]
-    if name in _REFUSED or name.startswith("no"):
+    if name in _REFUSED or name.removeprefix("no") in _REFUSED:
         raise _refused(option, "it is for the engine to set, or takes no value")
     if _FILES_OF_CODECS.search(name):
         raise _refused(option, "it reads or writes a file")
@@ -117,7 +130,8 @@ def _checked_name(option: str) -> str:
 
 
 def _check_value(option: str, value: str) -> None:
-    if "\0" in value or _PATHS.search(_FRACTION.sub("", value)):
+    quotient = _DIVISION if option[1:] in _PICTURE | _SOUND else _FRACTION
+    if "\0" in value or _PATHS.search(quotient.sub("", value)):
         raise _refused(option, f"{value!r} could be the name of a file or an address")
 
 

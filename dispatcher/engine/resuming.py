@@ -1,4 +1,4 @@
-"""Where an answer stands that a server gives, so that one that breaks off can be asked for on.
+"""How much of a server's answer has come, so that the rest can be asked for if it breaks off.
 
 Laws (RFC 9110, sections 13 and 14):
 - Only the same bytes go on: the rest has the size and the validator of what came before.

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from dispatcher.engine.causes import NOTHING_DECODED
 from dispatcher.engine.codecs import Device
 from dispatcher.engine.ffmpeg_errors import FfmpegError
 from dispatcher.engine.running import Run, run
 from dispatcher.engine.windows import Window, is_sampled, windows_of
 
-__all__ = ["Film", "Part", "Sample", "Samples", "Scale", "part_done", "samples_of"]
+__all__ = ["Film", "NoSampleError", "Part", "Sample", "Samples", "Scale", "part_done", "samples_of"]
 
 _LOOKED_AT_S: Final = 900.0
 """In a film that is not longer, cuts are looked for. A longer one has windows enough."""
@@ -23,6 +24,10 @@ _CUT: Final = 6
 """How much a picture differs from the last, by ffmpeg's filter `scdet`, if a scene begins."""
 _CUT_AT: Final = re.compile(r"lavfi\.scd\.time: *(\d+(?:\.\d+)?)")
 _LOSSLESS: Final = ("-c:v", "ffv1", "-level", "3", "-g", "1", "-an", "-sn", "-dn", "-f", "matroska")
+
+
+class NoSampleError(FfmpegError):
+    """There is no picture to score."""
 
 
 class Scale(NamedTuple):
@@ -92,8 +97,8 @@ async def samples_of(
 ) -> Samples:
     """Make the samples in the folder in which a run that opens the source may write.
 
-    `progress` is called with the part that is done, from 0 to 1. Raises `FfmpegError` if there is
-    no picture in any window.
+    `progress` is called with the part that is done, from 0 to 1. Raises `NoSampleError` if there
+    is no picture in any window.
     """
     cuts = []
     if is_sampled(part.length_s):
@@ -105,7 +110,7 @@ async def samples_of(
         if sample := await _sampled(reading, film, window, number):
             parts.append(sample)
     if not parts:
-        raise FfmpegError("no picture could be sampled to search for the VMAF score")
+        raise NoSampleError("no picture could be sampled to search for the VMAF score")
     return Samples.of(parts, "samples.ffconcat")
 
 
@@ -163,7 +168,7 @@ async def _sampled(reading: Run, film: Film, window: Window, number: int) -> Sam
         *(() if window.length_s is None else ("-t", f"{window.length_s:g}")),
     )
     filters = ("-filter:v:0", ",".join(film.filters)) if film.filters else ()
-    await run(
+    ran = await run(
         opening._replace(
             command=[
                 *(*opening.command, "-map", film.stream, *filters, "-fps_mode", "passthrough"),
@@ -171,6 +176,9 @@ async def _sampled(reading: Run, film: Film, window: Window, number: int) -> Sam
             ],
             output=part,
             on_line=on_line,
+            fails=False,
         )
     )
+    if ran.failure is not None and ran.said.known is not NOTHING_DECODED:
+        raise ran.failure
     return Sample(part, frames) if frames else None

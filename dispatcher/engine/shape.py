@@ -13,6 +13,10 @@ __all__ = ["Size", "scaled", "turned_upright"]
 _ROTATION: Final = re.compile(r"rotation of (-?\d+(?:\.\d+)?)")
 _QUARTER: Final = 90
 _SLACK: Final = 1.0
+_ROUNDING: Final = 1e-6
+_UNBOUNDED: Final = 1_000_000
+_ROWS_OF_FIELDS: Final = 4
+"""Two fields of which each has pairs of rows, as 4:2:0 has one row of colours for two."""
 
 
 class Size(NamedTuple):
@@ -31,27 +35,34 @@ def turned_upright(film: Stream) -> Stream:
     return msgspec.structs.replace(film, width=film.height, height=film.width, aspect=(high, wide))
 
 
-def scaled(film: Stream, recipe: Recipe) -> Size | None:
+def scaled(
+    film: Stream, recipe: Recipe, *, pads: bool = True, keeps_fields: bool = False
+) -> Size | None:
     """Return the size to scale a film to, which is even; `None` if it is within its bounds.
 
     Its shape is kept, and the shape of its pixels. Of pixels that are wider than high, the width at
-    which they are shown is what counts.
+    which they are shown is what counts. `pads` tells whether an odd size would be made even by one
+    more column or row. If the fields are kept, each has an even height too.
     """
     if not film.width or not film.height:
         return None
     shown = max(film.aspect[0] / film.aspect[1], 1.0)
-    most_width, most_height = float(film.width), float(film.height)
-    if recipe.max_width is not None:
-        most_width = recipe.max_width / shown // 2 * 2
-    if recipe.max_height is not None:
-        most_height = recipe.max_height // 2 * 2
-    factor = min(most_width / film.width, most_height / film.height)
-    if factor >= 1:
+    bounds_width = _UNBOUNDED if recipe.max_width is None else recipe.max_width / shown + _ROUNDING
+    bounds_height = recipe.max_height or _UNBOUNDED
+    width, height = (it + it % 2 if pads else it for it in (film.width, film.height))
+    if width <= bounds_width and height <= bounds_height:
         return None
-    return Size(_even(film.width * factor, most_width), _even(film.height * factor, most_height))
+    rows = _ROWS_OF_FIELDS if keeps_fields else 2
+    most_width = min(bounds_width // 2 * 2, film.width)
+    most_height = min(bounds_height // rows * rows, film.height)
+    factor = min(most_width / film.width, most_height / film.height)
+    return Size(
+        _nearest(film.width * factor, 2, most_width),
+        _nearest(film.height * factor, rows, most_height),
+    )
 
 
-def _even(length: float, most: float) -> int:
-    """Return the nearest even number that is not above a bound."""
-    nearest = 2 * round(length / 2)
-    return max(2, nearest if nearest <= most else nearest - 2)
+def _nearest(length: float, step: int, most: float) -> int:
+    """Return the nearest multiple of a step that is not above a bound."""
+    nearest = step * round(length / step)
+    return max(step, nearest if nearest <= most else nearest - step)

@@ -54,14 +54,21 @@ class Sources(NamedTuple):
 
     @asynccontextmanager
     async def opened(
-        self, source_url: str, size_mb: float, folder: Path, *, streams: bool
+        self,
+        source_url: str,
+        size_mb: float,
+        folder: Path,
+        *,
+        streams: bool,
+        prefers_file: bool = False,
     ) -> AsyncIterator[Input]:
         """Give an input for ffmpeg, fetching `source_url` into `folder` if necessary.
 
         A file is read in place. If `streams` is true, a web source is streamed if it is large and
-        its server can do that, or if it is a playlist, which is useless without its server. Other
-        web sources are fetched first. Raises `SourceError`, also at the end or in the middle of the
-        block: as soon as a streamed source breaks a rule, or if a file was written to meanwhile.
+        its server can do that, or if it is a playlist, which is useless without its server; with
+        `prefers_file` only a playlist is. Other web sources are fetched first. Raises
+        `SourceError`, also at the end or in the middle of the block: as soon as a streamed source
+        breaks a rule, or if a file was written to meanwhile.
         """
         try:
             url = urlsplit(source_url)
@@ -85,7 +92,9 @@ class Sources(NamedTuple):
                 if (fault := web_url_fault(source_url)) is not None:
                     raise SourceError(f"{masked(source_url)!r} {fault}")
                 fetched = folder / f"source{_suffix_of(url.path)}"
-                if streams and await self._is_to_be_streamed(source_url, size_mb, fetched):
+                if streams and await self._is_to_be_streamed(
+                    source_url, 0 if prefers_file else size_mb, fetched
+                ):
                     async with self._streamed(source_url) as source:
                         yield source
                     return

@@ -45,8 +45,6 @@ def spent_on(target: Target) -> Spent:
     elif recipe.crf is not None:
         number, told = _number_for_crf(target, recipe.crf)
         changes += told
-    elif recipe.vmaf is not None:
-        raise FfmpegError("this engine can't search for a VMAF", cause="engine")
     return Spent([*rate.at(number), *speed], number, changes)
 
 

@@ -69,7 +69,7 @@ def rate_of(fps: float | str, encoder: Encoder) -> Fraction:
         rate = Fraction(fps)
     else:
         ntsc = round(fps) * _NTSC
-        is_ntsc = round(fps) != fps and abs(ntsc - Fraction(fps)) < _NTSC_SLACK
+        is_ntsc = 1 <= round(fps) != fps and abs(ntsc - Fraction(fps)) < _NTSC_SLACK
         rate = ntsc if is_ntsc else Fraction(fps).limit_denominator(_MOST_PARTS)
     if encoder.name == "mpeg4" and rate.numerator > _MPEG4_TICKS:
         rate = rate.limit_denominator(max(1, int(_MPEG4_TICKS / rate) - 1))

@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from dispatcher.engine.causes import NOTHING_DECODED
 from dispatcher.engine.codecs import Target
 from dispatcher.engine.cut_subtitles import cut_text
-from dispatcher.engine.cutting import Cut, cut_of
+from dispatcher.engine.cutting import Cut, cut_of, no_picture_in
 from dispatcher.engine.demuxers import media_demuxers
 from dispatcher.engine.encoding import Encoding, encoding_of, texts_to_cut
 from dispatcher.engine.ends import cut_off
@@ -22,8 +23,10 @@ from dispatcher.engine.inspection import Inspected, inspected
 from dispatcher.engine.messages import Messages
 from dispatcher.engine.probing import is_written
 from dispatcher.engine.running import Run, run
+from dispatcher.engine.samples import NoSampleError
 from dispatcher.engine.sandbox import Access
 from dispatcher.engine.scan import PacketScan
+from dispatcher.engine.shape import Size, scaled, turned_upright
 from dispatcher.engine.verification import (
     Frames,
     begins_in_time,
@@ -34,7 +37,7 @@ from dispatcher.engine.verification import (
     scanned_of,
 )
 from dispatcher.engine.vmaf import Found, film_of, part_of, search
-from dispatcher.recipes import Recipe
+from dispatcher.recipes import Clip, Recipe
 from dispatcher.results import Extent, Result
 
 __all__ = ["transcode"]
@@ -84,8 +87,9 @@ async def transcode(  # noqa: PLR0913, PLR0917 - all that makes an output
     reading = ffmpeg.reading(source, output)
     found = await inspected(reading, tries_sound=not is_web)
     if found.film is not None:
-        proven, film = target.encoder, found.film
-        fitting = target.codec.encoder_for(film.width, film.height, proven)
+        proven, film = target.encoder, turned_upright(found.film)
+        size = scaled(film, target.recipe, pads=proven.even) or Size(film.width, film.height)
+        fitting = target.codec.encoder_for(*size, proven)
         target = msgspec.structs.replace(target, encoder=fitting)
     cut = cut_of(target.recipe.clip, found.source)
     verifies = ffmpeg.checks.verify != "none"
@@ -102,8 +106,6 @@ async def transcode(  # noqa: PLR0913, PLR0917 - all that makes an output
         # The source has no key frame where the part begins, or ffmpeg did not find it.
         work = work._replace(cut=cut_of(target.recipe.clip, found.source, from_start=True))
         done = await _encoded(ffmpeg, work, reading, output)
-    if not is_written(output):
-        raise FfmpegError("ffmpeg ended well but wrote no output")
     told, length_s = [*remarks_on(done.said, done.scan, done.frames)], None
     if verifies:
         if work.cut.length_s is not None and not reaches_end(done.scan, work.cut):
@@ -111,6 +113,11 @@ async def transcode(  # noqa: PLR0913, PLR0917 - all that makes an output
                 await _check_end(ffmpeg, source, reading, found.said)
             told.append(f"the clip ends with the source, at {done.ends_s:g} s")
         check_source(done.said, done.scan, is_web=is_web, cut=work.cut)
+    if not done.frames.encoded and _leaves_out(target.recipe):
+        raise _no_picture_by(target.recipe)
+    if not is_written(output):
+        raise FfmpegError("ffmpeg ended well but wrote no output")
+    if verifies:
         length_s = await _check_output(ffmpeg, done.said, done.scan, output, work.cut)
     rate, encoding = target.encoder.rate, done.encoding
     return Result(
@@ -147,13 +154,16 @@ async def _searched(
         at = msgspec.structs.replace(target, number=number)
         return encoding_of(found.source, found.film, at, ffmpeg.abilities, found.light)
 
-    return await search(
-        reading,
-        film_of(found, target, encoding_for),
-        target.recipe.vmaf,
-        part_of(target.recipe, found.said.duration_s),
-        lambda part: progress(round(100 * _SEARCHING * part, 1)),
-    )
+    try:
+        return await search(
+            reading,
+            film_of(found, target, encoding_for),
+            target.recipe.vmaf,
+            part_of(target.recipe, found.said.duration_s),
+            lambda part: progress(round(100 * _SEARCHING * part, 1)),
+        )
+    except NoSampleError as error:
+        raise (_no_picture_by(target.recipe) if _leaves_out(target.recipe) else error) from None
 
 
 async def _encoded(ffmpeg: Ffmpeg, work: _Work, reading: Run, output: Path) -> _Done:
@@ -196,8 +206,13 @@ async def _encoded(ffmpeg: Ffmpeg, work: _Work, reading: Run, output: Path) -> _
             output=output,
             scan=scan if ffmpeg.checks.verify != "none" else None,
             on_line=on_line,
+            fails=False,
         )
     )
+    if ran.failure is not None and not (
+        ran.said.known is NOTHING_DECODED and _leaves_out(work.target.recipe)
+    ):
+        raise ran.failure
     return _Done(
         ran.said,
         scan,
@@ -206,6 +221,21 @@ async def _encoded(ffmpeg: Ffmpeg, work: _Work, reading: Run, output: Path) -> _
         time.monotonic() - started,
         begins_in_time(ran.said, scan, film, cut),
         round(cut.seek_s + scan.end_s, 3),
+    )
+
+
+def _leaves_out(recipe: Recipe) -> bool:
+    """Whether a recipe wants only some of the pictures."""
+    return recipe.clip != Clip() or recipe.fps is not None
+
+
+def _no_picture_by(recipe: Recipe) -> FfmpegError:
+    """Return the error for a recipe that wants only some of the pictures, and leaves none."""
+    if recipe.clip != Clip():
+        return no_picture_in(recipe.clip)
+    return FfmpegError(
+        f"'fps' of the recipe, {recipe.fps}, leaves no picture of the source: give a higher one",
+        cause="source_bad",
     )
 
 

@@ -179,7 +179,9 @@ def _share(progress: Callable[[float], None], step: int, steps: int) -> Callable
 
 def _scoring(threads: int, log: Path) -> list[str]:
     """Return the arguments that compare the first input with the second, which is the original."""
-    numbered = "settb=1/25,setpts=N"  # whole numbers: a rounded time pairs wrong frames
+    # Whole numbers: a rounded time pairs wrong frames. libvmaf crashes with very small pictures.
+    larger = "max(1\\,ceil(32/min(iw\\,ih)))"
+    numbered = f"settb=1/25,setpts=N,scale=w=iw*{larger}:h=ih*{larger}:flags=neighbor"
     compared = f"libvmaf=n_threads={threads}:shortest=1:repeatlast=0:log_fmt=csv:log_path="
     return [
         "-filter_complex",
@@ -224,8 +226,7 @@ def _mean(scores: Sequence[float], frames: Sequence[int]) -> float:
 
 def _warnings(score: float, target: float, number: float) -> Iterator[str]:
     if abs(score - target) > _FAR:
-        side = "below" if score < target else "above"
         yield (
-            f"the encoder can't reach a VMAF score of {target:g} with this film: "
-            f"the nearest is {score:.1f}, {side} it, at {number:g}"
+            f"no setting that was tried comes nearer to a VMAF score of {target:g} than "
+            f"{number:g}, which gives {score:.1f}"
         )

@@ -118,6 +118,17 @@ async def test_an_output_that_was_moved_before_its_engine_died_is_found_again(
     assert await delivery.deliver(output, "film-job-1.mp4", MP4, "film.mp4") == first
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+async def test_a_note_that_can_not_be_written_costs_no_output(tmp_path: Path, output: Path) -> None:
+    note = output.with_name(f"{output.name}.moved")
+    note.symlink_to("/dev/full")
+    delivery = delivery_to(str(tmp_path / "outputs"))
+    url = await delivery.deliver(output, "film-job-1.mp4", MP4, "film-job.mp4")
+    assert named_in(tmp_path / "outputs") == ["film-job.mp4"]
+    assert not note.is_symlink()
+    assert await delivery.deliver(output, "film-job-1.mp4", MP4, "film-job.mp4") == url
+
+
 async def test_an_output_crosses_file_systems(
     tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -299,3 +299,13 @@ def test_a_film_that_this_ffmpeg_can_not_decode_is_for_another_engine() -> None:
     with pytest.raises(FfmpegError, match="can't be decoded by this ffmpeg") as told:
         encoded("h264", film(codec="vvc"))
     assert told.value.cause == "engine"
+
+
+@pytest.mark.parametrize("codec", ["h264", "mpeg4", "av1"])
+@pytest.mark.parametrize(
+    ("fps", "rate"),
+    [(0.001, "1/1000"), (0.004, "1/250"), (0.2, "1/5"), (0.75, "3/4"),
+     (23.976, "24000/1001"), (29.97, "30000/1001"), (12.5, "25/2")],
+)  # fmt: skip
+def test_every_rate_is_that_which_was_asked_for(codec: str, fps: float, rate: str) -> None:
+    assert f"fps={rate}" in filters(encoded(codec, FILM, recipe=Recipe(fps=fps))).split(",")

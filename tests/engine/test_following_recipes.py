@@ -10,10 +10,11 @@ from typing import Any, Final
 import pytest
 
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, Input
+from dispatcher.engine.raw_arguments import raw_of
 from dispatcher.engine.sources import FILE_PROTOCOLS
 from dispatcher.engine.streams import Source, Stream, channels_of, source_of
 from dispatcher.engine.transcoding import transcode
-from dispatcher.recipes import recipe_of
+from dispatcher.recipes import RATES, recipe_of
 from dispatcher.results import Result
 from tests.support.media import FFMPEG
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
@@ -206,6 +207,15 @@ async def test_a_bit_rate_is_about_what_was_asked_for(
     assert sizes[1] > 1.3 * sizes[0]
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2", "theora"])
+async def test_the_highest_bit_rate_is_taken(
+    codec: str, each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = make("-f", "lavfi", "-i", "testsrc2=s=64x64:r=25:d=0.2", tmp_path / "source.mkv")
+    output, _ = await followed(each_ffmpeg, source, codec, bitrate=RATES[codec].most_bits)
+    assert times_in(output)
+
+
 @pytest.mark.parametrize("speed", ["fastest", "fast", "medium", "slow", "slowest"])
 @pytest.mark.parametrize("codec", ["h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2"])
 async def test_every_encoder_takes_every_speed(
@@ -230,6 +240,9 @@ async def test_every_encoder_takes_every_speed(
         ("320x181", "1", {"max_height": 182}, (320, 182)),
         ("320x180", "1", {"max_height": 1080}, (320, 180)),
         ("180x144", "64/45", {"max_width": 128}, (90, 72)),
+        ("180x144", "64/45", {"max_width": 256}, (180, 144)),
+        ("180x144", "16/15", {"max_width": 192}, (180, 144)),
+        ("321x180", "1", {"max_width": 321}, (320, 180)),
     ],
 )
 async def test_a_film_is_made_smaller_with_its_shape_and_never_larger(
@@ -257,6 +270,27 @@ async def test_of_a_turned_film_the_turned_picture_counts(
     source = make("-display_rotation", "90", "-i", flat, "-c", "copy", tmp_path / "source.mp4")
     output, _ = await followed(each_ffmpeg, source, "h264", max_height=160)
     assert (film_in(output).width, film_in(output).height) == (90, 160)
+
+
+@pytest.mark.parametrize("bounds", [{"max_width": 321}, {"max_height": 181}])
+async def test_an_odd_film_that_is_within_its_bounds_is_left_as_it_is(
+    bounds: dict[str, int], each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = make("-f", "lavfi", "-i", "testsrc=s=321x181:r=25:d=0.2", "-c:v", "ffv1",
+                  tmp_path / "source.mkv")  # fmt: skip
+    output, result = await followed(each_ffmpeg, source, "vp9", **bounds)
+    film = film_in(output)
+    assert (film.width, film.height) == (321, 181)
+    assert not any("scaled" in it for it in result.warnings)
+
+
+async def test_a_film_that_becomes_small_is_encoded_by_what_takes_small_ones(
+    each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = make("-f", "lavfi", "-i", "testsrc=s=320x180:r=25:d=0.2", tmp_path / "source.mkv")
+    output, result = await followed(each_ffmpeg, source, "av1", max_height=48)
+    assert film_in(output).height == 48
+    assert result.encoder == "libaom-av1"
 
 
 # Frames
@@ -381,6 +415,42 @@ async def test_a_clip_that_goes_beyond_the_source_ends_with_it(
     output, result = await followed(each_ffmpeg, card, "h264", clip={"from": 0.2, "to": 60})
     assert len(times_in(output)) == 5
     assert any(it.startswith("the clip ends with the source") for it in result.warnings)
+
+
+@pytest.fixture(scope="module")
+def long_tone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four seconds of a film, with six of sound."""
+    path = tmp_path_factory.mktemp("long_tone") / "source.mkv"
+    film = ("-f", "lavfi", "-i", "testsrc2=s=64x64:r=25:d=4")
+    return make(*film, "-f", "lavfi", "-i", "sine=d=6", "-c:v", "mpeg4", "-c:a", "flac", path)
+
+
+@pytest.mark.parametrize("codec", ["h264", "vp9", "mpeg4"])
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        ({"clip": {"from": 3.97, "to": 3.99}}, "the recipe's clip from 3.97 s to 3.99 s has no"),
+        ({"clip": {"from": 3.97}}, "the recipe's clip from 3.97 s on has no picture"),
+        ({"clip": {"from": 5, "to": 5.5}}, "the recipe's clip from 5 s to 5.5 s has no picture"),
+        ({"clip": {"from": 1.001, "to": 1.01}}, "the recipe's clip from 1.001 s to 1.01 s has no"),
+        ({"fps": 0.1}, "'fps' of the recipe, 0.1, leaves no picture"),
+    ],
+    ids=["at the end", "up to the end", "beyond the film", "between two frames", "a slow rate"],
+)
+async def test_a_recipe_that_leaves_no_picture_fails_and_says_so(
+    recipe: dict[str, Any], says: str, codec: str, each_ffmpeg: Ffmpeg, long_tone: Path
+) -> None:
+    with pytest.raises(FfmpegError, match=says) as told:
+        await followed(each_ffmpeg, long_tone, codec, **recipe)
+    assert told.value.cause == "source_bad"
+
+
+async def test_a_clip_without_a_picture_that_is_to_be_scored_fails_and_says_so(
+    ffmpeg: Ffmpeg, long_tone: Path
+) -> None:
+    with pytest.raises(FfmpegError, match="has no picture") as told:
+        await followed(ffmpeg, long_tone, "h264", clip={"from": 3.97, "to": 5}, vmaf=90)
+    assert told.value.cause == "source_bad"
 
 
 # Sound
@@ -517,6 +587,18 @@ async def test_fields_are_kept_where_the_recipe_says_so(
     assert "deinterlaced" not in result.warnings
 
 
+@pytest.mark.parametrize(("bound", "height"), [(90, 88), (126, 124), (17, 16), (178, 176)])
+@pytest.mark.parametrize("codec", ["h264", "mpeg2", "mpeg4", "prores", "ffv1"])
+async def test_kept_fields_are_made_smaller_to_an_even_height_of_each(
+    codec: str, bound: int, height: int, each_ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    card = ("-f", "lavfi", "-i", "testsrc2=s=320x180:r=50:d=0.4")
+    source = make(*card, "-vf", "interlace", "-c:v", "mpeg2video", "-flags", "+ildct+ilme",
+                  tmp_path / "source.ts")  # fmt: skip
+    output, _ = await followed(each_ffmpeg, source, codec, deinterlace="never", max_height=bound)
+    assert film_in(output).height == height
+
+
 @pytest.mark.parametrize("codec", ["hevc", "vp9", "av1"])
 async def test_fields_that_an_encoder_can_not_keep_fail_and_say_so(
     codec: str, each_ffmpeg: Ffmpeg, tmp_path: Path
@@ -586,7 +668,46 @@ REFUSED: Final[Sequence[Sequence[str]]] = (
     *(["-report", "x"], ["-tune", "http://127.0.0.1/"], ["-c:v", "copy"], ["-t", "1"]),
     *(["-vf", "drawtext=textfile=/etc/passwd"], ["-sdp_file", "x"], ["-preset"]),
     *(["-filter:v", "sendcmd=f=a"], ["-filter_script:v", "a"], ["-pass", "1"], ["-fs", "10"]),
+    *(["-svtav1-params", "fgs-table=t"], ["-x265-params", "scaling-list=t"]),
+    *(["-x265-params", "film-grain=t"], ["-aom-params", "film-grain-table=t"]),
+    *(["-x264-params", "ref=1:qpfile=t"], ["-x265-params", "profile=main:lambda-file=t"]),
+    *(
+        ["-version", "x"],
+        ["-encoders", "x"],
+        ["-buildconf", "x"],
+        ["-devices", "x"],
+        ["-noan", "x"],
+    ),
+    *(["-nostats", "x"], ["-force_fps", "x"], ["-max_error_rate", "1"], ["-vf", "scale=a/b"]),
+    *(["-tune", "a/1"], ["-vf", "scale=/1"], ["-cpuflags", "0"], ["-sources", "x"]),
 )
+
+TAKEN: Final[Sequence[Sequence[str]]] = (
+    *(["-profile:v", "high"], ["-x264-params", "profile=high:ref=2"], ["-noise_reduction", "10"]),
+    *(["-vf", "scale=w=iw/2:h=-2"], ["-vf", "pad=80:80:(ow-iw)/2:0"], ["-level:v", "4.1"]),
+    *(["-vf", "scale=32:trunc(ow/2)*2"], ["-af", "volume=1/2"], ["-x264-params", "log-level=0"]),
+)
+
+
+@pytest.mark.parametrize("arguments", TAKEN, ids=" ".join)
+async def test_arguments_that_look_like_files_and_are_none_are_taken(
+    arguments: list[str], ffmpeg: Ffmpeg, card: Path
+) -> None:
+    output, _ = await followed(ffmpeg, card, "h264", ffmpeg_args=arguments)
+    assert times_in(output)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-svtav1-params", "film-grain=8:film-grain-denoise=1"],
+        ["-x265-params", "profile=main:scaling-list=default"],
+        ["-aom-params", "film-grain-test=1"],
+    ],
+    ids=" ".join,
+)
+def test_numbers_and_words_are_no_files(arguments: list[str]) -> None:
+    assert raw_of(arguments).params == {arguments[0]: arguments[1]}
 
 
 @pytest.mark.parametrize("arguments", REFUSED, ids=" ".join)

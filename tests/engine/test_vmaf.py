@@ -19,11 +19,11 @@ from dispatcher.engine.sources import FILE_PROTOCOLS, STREAM_FROM_MB
 from dispatcher.engine.transcoding import transcode
 from dispatcher.engine.vmaf import part_of, scale_of
 from dispatcher.recipes import Recipe, recipe_of
-from tests.support.engines import at_work, final, program
-from tests.support.media import FFMPEG
+from tests.support.engines import ANYWHERE, at_work, final, program
+from tests.support.media import FFMPEG, playlist_of
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.support.servers import Running
-from tests.support.web import serving, web
+from tests.support.web import Answer, serving, web
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.anyio
@@ -124,6 +124,15 @@ async def test_a_film_that_is_made_smaller_is_scored_at_its_new_size(
     assert result.vmaf == pytest.approx(whole_score(output, small), abs=0.5)
 
 
+@pytest.mark.parametrize("bound", [{"max_height": 16}, {"max_width": 16}])
+async def test_very_small_pictures_are_scored_too(
+    bound: dict[str, int], ffmpeg: Ffmpeg, films: Path, tmp_path: Path
+) -> None:
+    source, output = films / "short.mp4", tmp_path / "output"
+    result = await transcode(ffmpeg, local(source), "h264", output, recipe=wanted(80, **bound))
+    assert result.vmaf is not None
+
+
 @pytest.mark.parametrize(("score", "side"), [(99, "below"), (20, "above")])
 async def test_a_score_that_is_out_of_reach_is_told_and_the_nearest_taken(
     score: float, side: str, ffmpeg: Ffmpeg, films: Path, tmp_path: Path
@@ -136,7 +145,7 @@ async def test_a_score_that_is_out_of_reach_is_told_and_the_nearest_taken(
     source, output = films / "short.mp4", tmp_path / "output"
     result = await transcode(ours, local(source), "h264", output, recipe=wanted(score))
     [told] = [it for it in result.warnings if "VMAF" in it]
-    assert re.search(rf"can't reach a VMAF score of {score} .* the nearest is .*, {side} it", told)
+    assert re.search(rf"nearer to a VMAF score of {score} than \d+, which gives [\d.]+$", told)
     assert result.crf == (30 if side == "below" else 34)
 
 
@@ -243,6 +252,24 @@ async def test_a_target_goes_from_the_submission_to_the_result(
     assert job.result["vmaf"] == pytest.approx(85, abs=1)
     assert 4 <= job.result["crf"] <= 51
     assert "vmaf" in str(engine)
+
+
+async def test_a_playlist_is_searched_through_its_server(
+    ffmpeg: Ffmpeg, films: Path, tmp_path: Path
+) -> None:
+    segment = tmp_path / "segment.ts"
+    ran("-i", films / "short.mp4", "-c", "copy", "-f", "mpegts", segment)
+    files: dict[str, Path | str | Answer] = {"/a.ts": segment, "/p.m3u8": playlist_of("a.ts")}
+    folder = tmp_path / "job"
+    folder.mkdir()
+    async with (
+        web(serving(files)) as server,
+        ANYWHERE.opened(
+            f"{server.url}/p.m3u8", 1, folder, streams=True, prefers_file=True
+        ) as source,
+    ):
+        result = await transcode(ffmpeg, source, "h264", folder / "output", recipe=wanted(85))
+    assert result.vmaf == pytest.approx(85, abs=1)
 
 
 # What is searched
