@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, Server
 from dispatcher.cli.output import log_plainly, say
 from dispatcher.client import Client
 from dispatcher.engine.agent import Agent, Settings
+from dispatcher.engine.codecs import Codec, Encoder
 from dispatcher.engine.delivery import Delivery, delivery_to
 from dispatcher.engine.ends import find_pyav
 from dispatcher.engine.fetching import Bounds
@@ -200,6 +202,7 @@ async def _run(  # noqa: PLR0913, PLR0917 - all that an agent is made of
         probed = await Ffmpeg.probe(*ffmpeg)
         logger.info("%s: %s", workspace.engine_id, probed.sandbox.described)
         _tell_of(probed.checks, workspace.engine_id)
+        _tell_of_hardware(probed.encoders, ffmpeg[-1], workspace.engine_id)
         _tell_of_sources(sources, workspace.engine_id)
         agent = Agent(client, probed, workspace, delivery, settings, sources)
         await agent.run()
@@ -225,6 +228,29 @@ def _tell_of(checks: Checks, engine_id: str) -> None:
             )
         case _:
             pass
+
+
+def _tell_of_hardware(
+    encoders: Mapping[str, tuple[Codec, Encoder]], hwaccel: HwAccel, engine_id: str
+) -> None:
+    """Tell what encodes, where hardware was asked for."""
+    if hwaccel == "none":
+        return
+    by_hardware = sorted(
+        {encoder.name for codec, encoder in encoders.values()
+         if encoder not in codec.encoders}
+    )  # fmt: skip
+    if by_hardware:
+        logger.info(
+            "%s: hardware encodes by %s; software does the other codecs",
+            *(engine_id, ", ".join(by_hardware)),
+        )
+    else:
+        logger.warning(
+            "%s: software encodes everything: --hwaccel %s found no hardware that this ffmpeg can "
+            "encode by",
+            *(engine_id, hwaccel),
+        )
 
 
 def _tell_of_sources(sources: Sources, engine_id: str) -> None:

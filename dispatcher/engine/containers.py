@@ -20,7 +20,8 @@ class SoundCodec(msgspec.Struct, frozen=True):
     rate for each channel; 0 if it has none. `bounds_kbps` are the lowest and the highest for each,
     `totals_kbps` those that a whole track can have; with none, any. `qualities` are pairs of
     kilobits for a channel and the quality that gives them, where no bit rate can be set. Sound of
-    fewer samples a second than `lowest_rate` is given so many. `filters` come before it.
+    fewer samples a second than `lowest_rate` is given so many. `most_bits` are those that a sample
+    of a channel can have, on average; 0 if there is no such bound. `filters` come before it.
     """
 
     encoder: str
@@ -31,6 +32,7 @@ class SoundCodec(msgspec.Struct, frozen=True):
     totals_kbps: tuple[int, ...] = ()
     qualities: tuple[tuple[int, float], ...] = ()
     lowest_rate: int = 0
+    most_bits: int = 0
     filters: tuple[str, ...] = ()
 
 
@@ -90,7 +92,9 @@ _VORBIS: Final = (
 
 SOUND_CODECS: Final[Mapping[str, SoundCodec]] = {
     # Other layouts come out of AAC under a false name, by one version of ffmpeg or another.
-    "aac": SoundCodec("aac", _XIPH | {"2.1", "4.0"}, channel_kbps=64, bounds_kbps=(16, 288)),
+    "aac": SoundCodec(
+        "aac", _XIPH | {"2.1", "4.0"}, channel_kbps=64, bounds_kbps=(16, 288), most_bits=6
+    ),
     "opus": SoundCodec("libopus", _XIPH, channel_kbps=64, bounds_kbps=(8, 256)),
     "vorbis": SoundCodec("libvorbis", _XIPH, channel_kbps=80, qualities=_VORBIS),
     "mp2": SoundCodec("mp2", _FLAT, 2, 128, totals_kbps=_MP2_KBPS, lowest_rate=32_000),

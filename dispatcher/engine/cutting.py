@@ -3,8 +3,13 @@
 ffmpeg begins to read at the key frame before the part, and throws away what it decodes before its
 first frame. Where a format has no index, ffmpeg may land after that key frame. Of such a source it
 is told to begin earlier, and filters cut off the rest.
+
+Law: where the part ends is for filters to tell, by the times of frames and samples. ffmpeg's own
+`-t` counts from the first frame that it could decode, which may come late. It only ends the
+reading, which it never does too early.
 """
 
+from math import inf
 from typing import Final, NamedTuple
 
 from dispatcher.engine.ffmpeg_errors import FfmpegError
@@ -34,6 +39,11 @@ class Cut(NamedTuple):
         return None if self.length_s is None else self.run_up_s + self.length_s
 
     @property
+    def part_s(self) -> tuple[float, float]:
+        """From when to when the part is, in the time of what is read."""
+        return self.run_up_s, inf if self.ends_s is None else self.ends_s
+
+    @property
     def is_whole(self) -> bool:
         """Whether the part begins with the source."""
         return self.seek_s + self.run_up_s <= 0
@@ -47,19 +57,24 @@ class Cut(NamedTuple):
     @property
     def options(self) -> list[str]:
         """The options of the output: the chapters after the part would be in it without them."""
-        return [] if self.length_s is None or self.run_up_s else ["-t", _text(self.length_s)]
+        return [] if self.length_s is None else ["-t", _text(self.length_s)]
 
     @property
     def picture_filters(self) -> list[str]:
-        """The filters that leave away what comes before the part."""
-        at = _text(self.run_up_s)
-        return [f"trim=start={at}", f"setpts=PTS-{at}/TB"] if self.run_up_s else []
+        """The filters that leave away what comes before the part, and after it."""
+        return self._filters("trim", "setpts")
 
     @property
     def sound_filters(self) -> list[str]:
         """The same for sound."""
-        at = _text(self.run_up_s)
-        return [f"atrim=start={at}", f"asetpts=PTS-{at}/TB"] if self.run_up_s else []
+        return self._filters("atrim", "asetpts")
+
+    def _filters(self, trim: str, moved: str) -> list[str]:
+        begins = [f"start={_text(self.run_up_s)}"] if self.run_up_s else []
+        ends = [] if self.ends_s is None else [f"end={_text(self.ends_s)}"]
+        bounds = [f"{trim}={':'.join([*begins, *ends])}"] if begins or ends else []
+        # Rounded: a filter cuts the ticks off, and the first frame would begin before zero.
+        return [*bounds, *([f"{moved}=round(PTS-{_text(self.run_up_s)}/TB)"] if begins else [])]
 
 
 WHOLE: Final = Cut()

@@ -17,10 +17,12 @@ Laws:
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 __all__ = ["PacketScan", "Track"]
 
+WHOLE_S: Final = (-inf, inf)
 _NO_TIME: Final = -(1 << 62)
 _CORRUPT, _DISCARDED = 2, 4
 _FLAGS: Final = re.compile(r", F=0x([0-9A-Fa-f]+)")
@@ -40,10 +42,14 @@ class Track:
     """How many packets came after the last corrupt one; all, if none was."""
     first_s: float | None = None
     last_s: float | None = None
-    """When the last packet to be shown begins."""
+    """When the last packet to be shown begins, of those before the end of the part."""
+    begins_s: float | None = None
+    """When the first packet of the part begins."""
     end_s: float | None = None
     gap_s: float = 0.0
     """The longest time between a packet's end and the next packet."""
+    part_s: tuple[float, float] = WHOLE_S
+    """The part that is wanted: packets are stored in another order than they are shown in."""
     _until: float | None = None
 
     def add(self, dts: int, pts: int, duration: int, flags: int) -> None:
@@ -67,7 +73,10 @@ class Track:
         begin_s = pts * self.tick_s
         self.shown += begin_s >= 0
         self.first_s = begin_s if self.first_s is None else min(self.first_s, begin_s)
-        self.last_s = begin_s if self.last_s is None else max(self.last_s, begin_s)
+        if begin_s < self.part_s[1]:
+            self.last_s = begin_s if self.last_s is None else max(self.last_s, begin_s)
+        if self.part_s[0] <= begin_s < self.part_s[1]:
+            self.begins_s = begin_s if self.begins_s is None else min(self.begins_s, begin_s)
         end_s = begin_s + duration_s
         self.end_s = end_s if self.end_s is None else max(self.end_s, end_s)
 
@@ -79,6 +88,8 @@ class PacketScan:
     maps: Sequence[str] = ("0:V?", "0:a?", "0:s?")
     tracks: dict[int, Track] = field(default_factory=dict)
     """By the number of the stream in the scan; what ffmpeg maps there says which it is."""
+    part_s: tuple[float, float] = WHOLE_S
+    """From when to when the part is that is wanted."""
 
     def output(self, place: str) -> list[str]:
         """Return the arguments for the output that `read` understands."""
@@ -123,4 +134,4 @@ class PacketScan:
                 pass
 
     def _track(self, stream: int) -> Track:
-        return self.tracks.setdefault(stream, Track())
+        return self.tracks.setdefault(stream, Track(part_s=self.part_s))

@@ -16,12 +16,14 @@ from itertools import pairwise
 from math import log
 from typing import Final
 
-__all__ = ["MOST_TRIALS", "NEAR", "found_place", "next_place"]
+__all__ = ["FAR", "MOST_TRIALS", "NEAR", "found_place", "next_place", "what_was_missed"]
 
 MOST_TRIALS: Final = 6
 _MOST_STEEP: Final = 2.5
 NEAR: Final = 0.5
 """A score that differs by no more from what was asked for needs no further trial."""
+FAR: Final = 1.0
+"""A score that differs by more is told of."""
 
 
 def next_place(
@@ -65,17 +67,54 @@ def next_place(
 
 
 def found_place(tried: Mapping[int, float], target: float) -> int:
-    """Return the place, of those that were tried, whose score is nearest to the target.
+    """Return the place, of those that were tried, that is to be taken for the target.
 
-    To miss it counts twice.
+    That is the one with the lowest score that reaches it. Where that is more than `FAR` above, one
+    that misses it by `NEAR` or less is taken instead. Where none reaches it, it is the best one.
     """
-
-    def distance(place: int) -> float:
-        above = tried[place] - target
-        return above if above >= 0 else -2 * above
-
     # Of equal scores the one that takes fewer bits.
-    return min(sorted(tried, reverse=True), key=distance)
+    places = sorted(tried, reverse=True)
+    least = min((it for it in places if tried[it] >= target), key=tried.__getitem__, default=None)
+    best = max((it for it in places if tried[it] < target), key=tried.__getitem__, default=None)
+    if best is None:
+        assert least is not None, "nothing was tried"  # noqa: S101
+        return least
+    if least is None:
+        return best
+    misses_by_little = target - tried[best] <= NEAR and tried[least] - target > FAR
+    return best if misses_by_little else least
+
+
+def what_was_missed(
+    tried: Mapping[int, float], numbers: Sequence[float], target: float
+) -> str | None:
+    """Tell why what was found is more than `FAR` from the target; `None` if it is not.
+
+    `numbers` are the encoder's own, of each place.
+    """
+    place = found_place(tried, target)
+    score, number = tried[place], numbers[place]
+    if abs(score - target) <= FAR:
+        return None
+    is_short = score < target
+    if place == (0 if is_short else len(numbers) - 1):
+        side, end = ("below", "best") if is_short else ("above", "lowest")
+        return (
+            f"the encoder can't reach a VMAF score of {target:g} with this film: the nearest is "
+            f"{score:.1f}, {side} it, at {number:g}, its {end} quality"
+        )
+    following = tried.get(place + 1)
+    if not is_short and following is not None and following < target:
+        return (
+            f"no number of the encoder gives a VMAF score of {target:g} with this film: {number:g} "
+            f"gives {score:.1f}, and the next one, {numbers[place + 1]:g}, gives {following:.1f}; "
+            f"{number:g} was taken"
+        )
+    side = "below" if is_short else "above"
+    return (
+        f"the search for a VMAF score of {target:g} ended after {len(tried)} trials: "
+        f"what was taken gives {score:.1f}, {side} it, at {number:g}"
+    )
 
 
 def _bracket(tried: Mapping[int, float], target: float) -> tuple[int | None, int | None]:

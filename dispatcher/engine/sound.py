@@ -108,7 +108,14 @@ def sound_of(
             changes.append(f"{stream.described}: {stream.layout} became {layout}")
     filters += codec.filters
     kept = min(channels_of(layout), codec.most_channels)
-    options = _rate(codec, kept, audio.kbps_per_channel)
+    rate = _rate(codec, kept, stream.sample_rate, audio.kbps_per_channel)
+    options = rate.options
+    asked = audio.kbps_per_channel
+    if asked is not None and rate.kbps not in {None, asked}:
+        changes.append(
+            f"{stream.described}: {rate.kbps:g} kb/s a channel instead of {asked}, the nearest "
+            f"that {codec.encoder} has for it"
+        )
     if codec.lowest_rate and stream.sample_rate < codec.lowest_rate:
         options = ["-ar:a", str(codec.lowest_rate), *options]
     return Sound(
@@ -125,19 +132,28 @@ def sound_of(
     )
 
 
-def _rate(codec: SoundCodec, channels: int, channel_kbps: int | None) -> list[str]:
-    """Return the options for a bit rate of each channel, or for the usual one."""
+class _Rate(NamedTuple):
+    """The options for a bit rate, and what it is for each channel; `None` if there is none."""
+
+    options: list[str]
+    kbps: float | None = None
+
+
+def _rate(codec: SoundCodec, channels: int, samples: int, channel_kbps: int | None) -> _Rate:
+    """Return the bit rate that is nearest to one for each channel, or to the usual one."""
     if not codec.channel_kbps:
-        return []
+        return _Rate([])
     low, high = codec.bounds_kbps
+    if codec.most_bits:
+        high = max(low, min(high, codec.most_bits * samples // 1_000))
     each = min(max(channel_kbps or codec.channel_kbps, low), high)
     if codec.qualities:
-        quality = min(codec.qualities, key=lambda it: abs(it[0] - each))[1]
-        return ["-q:a", f"{quality:g}"]
+        kbps, quality = min(codec.qualities, key=lambda it: abs(it[0] - each))
+        return _Rate(["-q:a", f"{quality:g}"], kbps)
     total = each * channels
     if codec.totals_kbps:
         total = min(codec.totals_kbps, key=lambda it: abs(it - total))
-    return ["-b:a", f"{total}k"]
+    return _Rate(["-b:a", f"{total}k"], round(total / channels, 1))
 
 
 def _takes(codec: SoundCodec, layout: str, channels: int) -> bool:

@@ -191,7 +191,7 @@ async def _encoded(ffmpeg: Ffmpeg, work: _Work, reading: Run, output: Path) -> _
             work.progress(min(100.0, round(int(value) / length_s / 10_000, 1)))
 
     film = 0 if found.film is None else found.film.index
-    scan = PacketScan(scanned_of(found.said, f"0:{film}"))
+    scan = PacketScan(scanned_of(found.said, f"0:{film}"), part_s=cut.part_s)
     encode = reading.opening(*encoding.input_options, "-nostats", "-progress", "pipe:1")
     started = time.monotonic()
     ran = await run(

@@ -41,6 +41,7 @@ _MOST_SLACK_S: Final = 2.0
 _CHAPTERS_SLACK_S: Final = 0.1
 _HOLE_S: Final = 0.5
 _SHORT_S: Final = 0.5
+_LONG_S: Final = 0.1
 _LAST: Final = 3
 """Damage in so many last packets of a stream is from a cut."""
 # These declare no duration: ffmpeg takes it from the last timestamps, which jump where such files
@@ -128,6 +129,8 @@ def check_output(
 ) -> None:
     """Raise `VerificationError` if a stream of the output ends before that which it was made of.
 
+    It is also raised if one goes on after the end of a part that was wanted.
+
     `said` and `scan` are of the source, `of` and `output` of the output when it was read.
     """
     if (fault := of.fault) is not None:
@@ -137,7 +140,9 @@ def check_output(
         raise VerificationError("the output has no video that can be read", cause="engine")
     # The muxer may have moved all times: what begins first in both is taken to be the same moment.
     begins = min((max(track.first_s, 0) for track, _ in pairs if track.first_s is not None))
-    begins = max(begins, cut.run_up_s)
+    if not cut.is_whole:
+        firsts = [track.begins_s for track, _ in pairs if track.begins_s is not None]
+        begins = min(firsts, default=cut.run_up_s)
     began = min((track.first_s for _, track in pairs if track.first_s is not None), default=0.0)
     for source, made in pairs:
         end_s = 0.0 if made.end_s is None else made.end_s - began
@@ -145,6 +150,15 @@ def check_output(
         if end_s < last_s - _SHORT_S:
             raise VerificationError(
                 f"the output is not whole: its {made.kind} ends after {_s(end_s)} of {_s(last_s)}",
+                cause="engine",
+            )
+        # What lasts long may begin before the end: then that says nothing.
+        starts_s = 0.0 if made.last_s is None else made.last_s - began
+        most_s = None if cut.ends_s is None else cut.ends_s - begins
+        if most_s is not None and starts_s > most_s + max(_LONG_S, end_s - starts_s):
+            raise VerificationError(
+                f"the output is too long for the clip: its {made.kind} ends after {_s(end_s)} of "
+                f"{_s(most_s)}",
                 cause="engine",
             )
 

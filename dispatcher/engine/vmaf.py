@@ -12,7 +12,7 @@ Laws:
 import csv
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,7 +24,7 @@ from dispatcher.engine.rates import Rate
 from dispatcher.engine.running import Run, run
 from dispatcher.engine.samples import Film, Part, Samples, Scale, part_done, samples_of
 from dispatcher.engine.sandbox import Access, Sandbox
-from dispatcher.engine.searching import MOST_TRIALS, found_place, next_place
+from dispatcher.engine.searching import MOST_TRIALS, found_place, next_place, what_was_missed
 from dispatcher.engine.timing import rate_of
 from dispatcher.recipes import Recipe
 
@@ -33,7 +33,6 @@ __all__ = ["Found", "can_score", "film_of", "part_of", "scale_of", "search"]
 _BEST_CRF: Final = 4.0
 """Below it films grow fast for nothing that is seen; 0 is lossless, which few players show."""
 _FPS: Final = 25.0
-_FAR: Final = 1.0
 _PROVEN: Final = 90
 _ENDS: Final = 2
 _COMMAND: Final = ("-hide_banner", "-nostdin", "-v", "repeat+level+info", "-nostats", "-y")
@@ -98,8 +97,8 @@ async def search(
     """Search the number of an encoder's scale at which a film, or a part of it, reaches a score.
 
     `reading` is a run that opens the source, and may write in a folder. `progress` is called with
-    the part that is done, from 0 to 1. If no number reaches the score, the nearest is found, with a
-    warning. Raises `FfmpegError` if the film can't be sampled or encoded.
+    the part that is done, from 0 to 1. If what is found is far from the score, a warning tells
+    why. Raises `FfmpegError` if the film can't be sampled or encoded.
     """
     steps = MOST_TRIALS + 2
     samples = await samples_of(reading, film, part, _share(progress, 0, steps))
@@ -118,11 +117,12 @@ async def search(
         place = next_place(film.scale.expected, tried, target, hint)
     samples.remove()
     place = found_place(tried, target)
+    missed = what_was_missed(tried, film.scale.numbers, target)
     return Found(
         film.scale.numbers[place],
         round(tried[place], 2),
         len(tried),
-        tuple(_warnings(tried[place], target, film.scale.numbers[place])),
+        () if missed is None else (missed,),
     )
 
 
@@ -222,11 +222,3 @@ def _mean(scores: Sequence[float], frames: Sequence[int]) -> float:
         total += count * sum(inner) / len(inner)
         begin += count
     return total / len(scores)
-
-
-def _warnings(score: float, target: float, number: float) -> Iterator[str]:
-    if abs(score - target) > _FAR:
-        yield (
-            f"no setting that was tried comes nearer to a VMAF score of {target:g} than "
-            f"{number:g}, which gives {score:.1f}"
-        )

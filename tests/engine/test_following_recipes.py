@@ -536,6 +536,18 @@ async def test_sound_that_the_usual_container_does_not_take_fails_and_says_what_
     assert told.value.cause == "source_bad"
 
 
+KBPS: Final = {
+    "aac": (16, 100, 288),
+    "opus": (8, 100, 256),
+    "vorbis": (22, 96, 250),
+    "mp2": (16, 96, 192),
+    "mp3": (16, 96, 160),
+    "ac3": (16, 96, 320),
+    "eac3": (32, 100, 512),
+}
+"""What each codec has for stereo that is nearest to 8, 100 and 1024 kb/s a channel."""
+
+
 @pytest.mark.parametrize("kbps", [8, 100, 1_024])
 @pytest.mark.parametrize("codec", ["aac", "opus", "vorbis", "mp2", "mp3", "ac3", "eac3"])
 @pytest.mark.parametrize("rate", [22_050, 96_000])
@@ -545,8 +557,15 @@ async def test_every_bit_rate_of_sound_is_taken_as_near_as_the_codec_has_it(
     tone = ("-f", "lavfi", "-i", f"sine=d=0.4:r={rate},aformat=channel_layouts=stereo")
     source = make(*CARD, *tone, "-c:v", "mpeg4", "-c:a", "flac", tmp_path / "source.mkv")
     sound = {"codec": codec, "kbps_per_channel": kbps}
-    output, _ = await followed(each_ffmpeg, source, "mpeg4", container="mkv", audio=sound)
+    output, result = await followed(each_ffmpeg, source, "mpeg4", container="mkv", audio=sound)
     assert len(found(output).of_kind("audio")) == 1
+    least, near, most = KBPS[codec]
+    if codec == "aac" and rate == 22_050:
+        most = 132
+    given = {8: least, 100: near, 1_024: most}[kbps]
+    told = [it for it in result.warnings if "kb/s a channel" in it]
+    assert len(told) == (given != kbps)
+    assert given == kbps or f": {given} kb/s a channel instead of {kbps}, " in told[0]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 No test needs the hardware. A script stands in for an ffmpeg that has it: it encodes by software.
 """
 
+import logging
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from dispatcher.cli.engine import _tell_of_hardware
 from dispatcher.engine.codecs import CODECS, Codec, Encoder, Target
 from dispatcher.engine.encoding import Abilities, encoding_of
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegMissingError, Input
@@ -212,6 +214,29 @@ async def test_hardware_that_works_is_taken_and_the_rest_is_done_by_software(
     assert result.encoder == "h264_nvenc"
     assert "encoded with nvenc, the machine's hardware" in result.warnings
     assert found_in(tmp_path / "output").video == "h264"
+
+
+@pytest.mark.parametrize(
+    ("offered", "told"),
+    [
+        ("libx264", "software encodes everything: --hwaccel auto found no hardware"),
+        ("h264_nvenc", "hardware encodes by h264_nvenc; software does the other codecs"),
+    ],
+)
+def test_the_log_tells_whether_hardware_or_software_encodes(
+    offered: str, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoders = {name: (row(name), row(name).encoders[0]) for name in ("h264", "vp9")}
+    encoders["h264"] = row("h264"), next(
+        it for it in candidates(row("h264"), "auto", frozenset({"h264_nvenc"}))
+        if it.name == offered
+    )  # fmt: skip
+    with caplog.at_level(logging.INFO):
+        _tell_of_hardware(encoders, "none", "engine")
+        assert caplog.messages == []
+        _tell_of_hardware(encoders, "auto", "engine")
+    [message] = caplog.messages
+    assert message.startswith(f"engine: {told}")
 
 
 @pytest.mark.anyio

@@ -1,6 +1,7 @@
 """The search for the lowest quality that reaches a score, on curves that are made up."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.engine.searching import MOST_TRIALS, NEAR, found_place, next_place
+from dispatcher.engine.searching import MOST_TRIALS, NEAR, found_place, next_place, what_was_missed
 
 PLACES = 51
 
@@ -74,9 +75,44 @@ def test_a_step_that_no_place_hits_ends_between_its_sides() -> None:
     assert tried[found_place(tried, 93)] == 98
 
 
-def test_to_miss_the_target_counts_twice() -> None:
+def test_what_is_found_reaches_the_target_if_anything_does() -> None:
     assert found_place({10: 94.0, 11: 92.4}, 93) == 10
+    assert found_place({57: 82.9, 58: 82.3, 59: 78.9}, 80) == 58
+    assert found_place({10: 93.2, 11: 92.9}, 93) == 10
+
+
+def test_half_a_point_is_missed_rather_than_more_than_a_point_too_many_taken() -> None:
     assert found_place({10: 94.5, 11: 92.9}, 93) == 11
+    assert found_place({10: 94.5, 11: 92.4}, 93) == 10
+
+
+@pytest.mark.parametrize(
+    ("tried", "told"),
+    [
+        ({1: 93.9}, None),
+        ({1: 82.3, 2: 78.9}, "56 gives 82.3, and the next one, 58, gives 78.9; 56 was taken"),
+        ({0: 70.0}, "can't reach .* the nearest is 70.0, below it, at 54, its best quality"),
+        ({3: 97.0}, "can't reach .* the nearest is 97.0, above it, at 60, its lowest quality"),
+        ({1: 70.0, 3: 60.0}, "ended after 2 trials: .* gives 70.0, below it, at 56"),
+        ({1: 97.0, 3: 60.0}, "ended after 2 trials: .* gives 97.0, above it, at 56"),
+    ],
+)
+def test_it_is_told_why_a_score_was_missed(tried: dict[int, float], told: str | None) -> None:
+    target = 80 if tried.get(2) else 93
+    missed = what_was_missed(tried, [54, 56, 58, 60], target)
+    assert (missed is None) == (told is None)
+    assert told is None or re.search(told, missed or "")
+
+
+@given(st.dictionaries(st.integers(0, PLACES), SCORES, min_size=1), SCORES)
+def test_what_is_found_is_below_only_by_half_a_point_if_anything_reaches_the_target(
+    tried: dict[int, float], target: float
+) -> None:
+    score = tried[found_place(tried, target)]
+    if max(tried.values()) >= target:
+        assert score >= target - NEAR
+    else:
+        assert score == max(tried.values())
 
 
 def test_without_places_there_is_nothing_to_try() -> None:
