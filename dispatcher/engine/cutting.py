@@ -56,8 +56,11 @@ class Cut(NamedTuple):
 
     @property
     def options(self) -> list[str]:
-        """The options of the output: the chapters after the part would be in it without them."""
-        return [] if self.length_s is None else ["-t", _text(self.length_s)]
+        """The options of the output: the chapters after the part would be in it without them.
+
+        After a run-up the first frame may be shown twice, for even times: they would end too early.
+        """
+        return [] if self.length_s is None or self.run_up_s else ["-t", _text(self.length_s)]
 
     @property
     def picture_filters(self) -> list[str]:
