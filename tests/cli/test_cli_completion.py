@@ -37,7 +37,7 @@ def test_it_gives_a_script_for_the_shell(shell: str) -> None:
     [
         ("dispatcher sub", ["submit"]),
         ("dispatcher re", ["recipes", "replay", "resume", "retry"]),
-        ("dispatcher submit --co", ["--codec"]),
+        ("dispatcher submit --co", ["--codec", "--container"]),
         ("dispatcher key n", ["new"]),
         ("dispatcher export --format c", ["csv"]),
     ],
