@@ -204,10 +204,13 @@ class _Cutting:
         service = self._service
         if not await until(self._is_idle, ANSWER_S, every_s=0):
             raise _AmissError(f"left behind: {self._left()}")
-        log = service.log
-        live = encode(State(service._core.fleet, service.projections), log.tree)  # noqa: SLF001
-        if live != encode(await replay(log), log.tree):
-            raise _AmissError("the replay gives another state than the one that is live")
+        log, head = service.log, -1
+        while head != log.head:  # a lease may run out meanwhile
+            head = log.head
+            live = encode(State(service._core.fleet, service.projections), log.tree)  # noqa: SLF001
+            if live == encode(await replay(log), log.tree):
+                return
+        raise _AmissError("the replay gives another state than the one that is live")
 
     async def _is_idle(self) -> bool:
         return not any(self._left().values())

@@ -191,6 +191,13 @@ class Farm(RuleBasedStateMachine):
 
     @rule(engine_id=engines)
     def unblock(self, engine_id: str) -> None:
+        """Let an engine fail until it is blocked, if it can be, and let the block end."""
+        for job_id in ("fails", "fails too", "fails again")[: self.policy.block_after]:
+            self.carry_out(commands.SubmitJob(job_id, "u", "h264", priority=100))
+            self.carry_out(commands.AssignJob(engine_id))
+            engine = self.fleet.engines.get(engine_id)
+            if engine is not None and engine.holds is not None:
+                self.answer(FailJob(engine.holds, "broke", engine_id, cause="engine_at_fault"))
         for engine in self.fleet.engines.values():
             if engine.blocked_until is not None:
                 engine_id, self.at = engine.engine_id, max(self.at, engine.blocked_until)
