@@ -56,7 +56,7 @@ def when_due(
             return [events.EngineAsked(engine_id, job_id)]
         case commands.TakeBackJob(engine_id, job_id, asked_s):
             engine = fleet.engines.get(engine_id)
-            if engine is None or engine.holds != job_id or not engine.asks:
+            if engine is None or engine.holds != job_id or not engine.asks or engine.tells_instance:
                 return []
             why = (
                 f"engine {engine_id} asked for other work for {asked_s:g} s while it held the job, "
