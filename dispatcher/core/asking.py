@@ -16,7 +16,8 @@ Laws:
 from typing import NamedTuple
 
 from dispatcher.core.commands import AssignJob, NoticeAsking, ReportHeartbeat, TakeBackJob
-from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.engine import Engine
+from dispatcher.core.fleet import Fleet
 from dispatcher.core.policy import Policy
 
 __all__ = ["Asking"]

@@ -20,6 +20,7 @@ import zlib
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+from dispatcher.core.engine import Engine
 from dispatcher.core.events import (
     Cause,
     EngineBlamed,
@@ -28,7 +29,7 @@ from dispatcher.core.events import (
     JobFailedPermanently,
     JobRequeued,
 )
-from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.fleet import Fleet
 from dispatcher.core.job import Job
 from dispatcher.core.policy import Policy
 from dispatcher.core.scheduling import is_free_elsewhere

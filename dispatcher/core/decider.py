@@ -15,8 +15,9 @@ from dispatcher.core import commands, events
 from dispatcher.core.attempts import attempt_ended, blame_for_source
 from dispatcher.core.commands import Command
 from dispatcher.core.due import end_held_job, when_due
+from dispatcher.core.engine import Engine
 from dispatcher.core.events import Event
-from dispatcher.core.fleet import EPOCH, Engine, Fleet
+from dispatcher.core.fleet import EPOCH, Fleet
 from dispatcher.core.heartbeats import heartbeat
 from dispatcher.core.holders import foreign_answer, late_answer
 from dispatcher.core.instances import refusal

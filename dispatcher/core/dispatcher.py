@@ -205,9 +205,11 @@ class Dispatcher:
             evolve(self.fleet, event)
             if type(event) in TIMED:
                 self._deadlines.notice(recorded, now_s)
-                self._reports.notice(event, now_s)
-                if type(event) is events.EngineForgotten:
+                if type(event) is events.EngineReported:
+                    self._reports.recorded(event.engine_id, now_s)
+                elif type(event) is events.EngineForgotten:
                     self._asking.forget(event.engine_id)
+                    self._reports.forget(event.engine_id)
         effects.append(Settle(command, records, decision.reply, ticket))
         for event in news:
             if isinstance(event, events.EngineLost | events.EngineForgotten):

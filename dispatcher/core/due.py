@@ -9,8 +9,9 @@ from typing import assert_never
 
 from dispatcher.core import commands, events
 from dispatcher.core.attempts import attempt_ended
+from dispatcher.core.engine import Engine
 from dispatcher.core.events import Cause, Event
-from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.fleet import Fleet
 from dispatcher.core.policy import Policy
 
 __all__ = ["Due", "end_held_job", "when_due"]

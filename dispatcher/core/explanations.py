@@ -2,7 +2,8 @@
 
 from typing import assert_never
 
-from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.engine import Engine
+from dispatcher.core.fleet import Fleet
 from dispatcher.core.job import Job
 from dispatcher.core.replies import EngineAnswer, Explanation
 from dispatcher.core.scheduling import Obstacle, obstacle

@@ -11,148 +11,26 @@ Laws:
   depends on whether it is here.
 """
 
-import math
-import re
 import sys
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, Self, assert_never
+from typing import Final, assert_never
 
 import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from dispatcher.core import events
+from dispatcher.core.engine import Engine, Takeover
 from dispatcher.core.events import MOST_REPLACED, Event
-from dispatcher.core.job import NO_ENGINES, NO_SETBACKS, Job, Place, Setbacks
+from dispatcher.core.job import NO_ENGINES, NO_SETBACKS, Job, MadeId, Place, Setbacks
 from dispatcher.core.lifecycles import STATUS_AFTER
 from dispatcher.core.queue import Queue
 
-__all__ = ["EPOCH", "MICROSECOND", "Engine", "Fleet", "MadeId", "Takeover", "evolve", "room_mb"]
+__all__ = ["EPOCH", "MICROSECOND", "Fleet", "evolve", "micros_of"]
 
-_MB_PER_GB = 1000
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
-
-
-class Takeover(msgspec.Struct, frozen=True):
-    """The instance `by` speaks for an engine from `since`, instead of one that it replaced.
-
-    The takeover cost the job `cost_job` a loss. `heard_again` says whether the replaced instance
-    was heard after it.
-    """
-
-    by: str
-    since: datetime
-    cost_job: str | None = None
-    heard_again: bool = False
-
-
-class Engine(msgspec.Struct):
-    """An engine as the rules see it: all that it reported, and its record.
-
-    `failures` are the different jobs that it failed, and `blocks` counts its blocks, since it last
-    succeeded or was resumed. `successes` counts the jobs that it completed. It `asks` if it asked
-    for other work while it held its job. `replaced` has its former instances, the newest last.
-    """
-
-    engine_id: str
-    report: dict[str, Any] = {}
-    holds: str | None = None
-    online: bool = True
-    drained: bool = False
-    blocked: str | None = None
-    failures: list[str] = []
-    blocks: int = 0
-    successes: int = 0
-    blocked_until: datetime | None = None
-    lost_since: datetime | None = None
-    asks: bool = False
-    replaced: dict[str, Takeover] = {}
-
-    @property
-    def tells_instance(self) -> bool:
-        """Whether it has ever told its instance."""
-        return self.instance is not None
-
-    @property
-    def instance(self) -> str | None:
-        """The instance that speaks for it, if it has told one."""
-        told = self.report.get("instance")
-        return told if isinstance(told, str) else None  # the oldest logs have other values too
-
-    @property
-    def idle(self) -> bool:
-        """Whether it holds no job and does not report that it is busy."""
-        return self.holds is None and self.report.get("status") != "busy"
-
-    @property
-    def trusted(self) -> bool:
-        """Whether it may be given jobs: it is neither drained nor blocked."""
-        return not self.drained and self.blocked is None
-
-    @property
-    def fenced(self) -> list[str]:
-        """The instances that were replaced and heard again: other machines that use its id."""
-        return [name for name, takeover in self.replaced.items() if takeover.heard_again]
-
-    @property
-    def codecs(self) -> list[str] | None:
-        """The codecs that it declares; `None` if it declares none and so accepts any."""
-        return self.report.get("supported_codecs") or None
-
-    @property
-    def benchmark_time(self) -> float | None:
-        """Seconds that its benchmark took, if it has reported that; less is faster."""
-        return self.report.get("benchmark_time")
-
-    @property
-    def streams(self) -> bool:
-        """Whether it can work from a URL without downloading the file first."""
-        return self.report.get("streaming_support") is True
-
-    @property
-    def room_mb(self) -> float:
-        """The largest source that it can take: unlimited if it streams or reported no limit."""
-        storage_gb: float | None = self.report.get("storage_capacity_gb")
-        if self.streams or storage_gb is None:
-            return math.inf
-        return room_mb(storage_gb)
-
-    def takes(self, codec: str) -> bool:
-        """Whether it may be given a job for `codec`."""
-        codecs = self.codecs
-        return codecs is None or codec in codecs
-
-    def lacks(self, needs: tuple[str, ...]) -> list[str]:
-        """Return the abilities of these that it has not told."""
-        if not needs:
-            return []
-        told = self.report.get("abilities")
-        if not isinstance(told, list):  # the oldest logs may have any value
-            return [*needs]
-        return [ability for ability in needs if ability not in told]
-
-
-class MadeId(NamedTuple):
-    """The id `{micros}_{counter}` of a job. No later one that the dispatcher makes is less."""
-
-    micros: int
-    counter: int
-
-    def __str__(self) -> str:
-        """Return the job id."""
-        return f"{self.micros}_{self.counter}"
-
-    @classmethod
-    def of(cls, job_id: str) -> Self | None:
-        """Read a job id; `None` if it has another form than those that are made."""
-        if (match := _MADE.fullmatch(job_id)) is None:
-            return None
-        return cls(int(match[1]), int(match[2]))
-
-
-_MADE: Final = re.compile(r"(0|[1-9][0-9]{0,999})_(0|[1-9][0-9]{0,999})", re.ASCII)
 
 
 class Fleet(msgspec.Struct):
@@ -184,11 +62,6 @@ class Fleet(msgspec.Struct):
         self.jobs.setdefault(job.job_id, job)
         if submitted is not None and submitted.idempotency_key is not None:
             self.idempotent.setdefault(submitted.idempotency_key, submitted)
-
-
-def room_mb(storage_gb: float) -> float:
-    """Return the largest source that a storage can hold."""
-    return round(storage_gb * _MB_PER_GB, 6)  # 1.001 GB is exactly 1001 MB
 
 
 def evolve(fleet: Fleet, event: Event) -> None:
@@ -335,7 +208,7 @@ def _count_failure(engine: Engine, job_id: str) -> None:
 
 
 @lru_cache(maxsize=16)
-def _micros(at: datetime) -> int:
+def micros_of(at: datetime) -> int:
     """Return the microseconds since the epoch; the jobs of a batch have the same time."""
     return (at - EPOCH) // MICROSECOND
 
@@ -343,7 +216,7 @@ def _micros(at: datetime) -> int:
 def _submitted(fleet: Fleet, event: events.JobSubmitted) -> None:
     if event.job_id in fleet.jobs:
         return
-    place = Place(_micros(event.waits_since or EPOCH), fleet.submitted)
+    place = Place(micros_of(event.waits_since or EPOCH), fleet.submitted)
     codec, key = sys.intern(event.target_codec), event.idempotency_key  # few codecs, many jobs
     job = Job(event.job_id, codec, event.job_size, event.max_retries, place, key)
     if event.needs is not UNSET:

@@ -6,8 +6,9 @@ import msgspec
 
 from dispatcher.core import commands, events
 from dispatcher.core.attempts import attempt_ended, cost_of
+from dispatcher.core.engine import Engine
 from dispatcher.core.events import Event
-from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.fleet import Fleet
 from dispatcher.core.instances import refusal, replacement
 from dispatcher.core.job import Job
 from dispatcher.core.policy import Policy

@@ -13,8 +13,9 @@ Laws:
 
 from datetime import datetime
 
+from dispatcher.core.engine import Engine
 from dispatcher.core.events import EngineFenced, EngineReplaced
-from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.fleet import Fleet
 from dispatcher.core.replies import Decision, Reason, Refused
 
 __all__ = ["refusal", "replacement"]

@@ -5,17 +5,39 @@ would pause the process to look at each, does not track them (`gc=False`). A sna
 fields that have their default values (`omit_defaults`).
 """
 
-from typing import Final, Literal
+import re
+from typing import Final, Literal, NamedTuple, Self
 
 import msgspec
 
 from dispatcher.core.events import FINAL, Cause
 
-__all__ = ["NO_ENGINES", "NO_SETBACKS", "Job", "JobStatus", "Place", "Setbacks"]
+__all__ = ["NO_ENGINES", "NO_SETBACKS", "Job", "JobStatus", "MadeId", "Place", "Setbacks"]
 
 JobStatus = Literal["pending", "assigned", "completed", "failed_permanently", "cancelled"]
 
 NO_ENGINES: Final = frozenset[str]()
+
+
+class MadeId(NamedTuple):
+    """The id `{micros}_{counter}` of a job. No later one that the dispatcher makes is less."""
+
+    micros: int
+    counter: int
+
+    def __str__(self) -> str:
+        """Return the job id."""
+        return f"{self.micros}_{self.counter}"
+
+    @classmethod
+    def of(cls, job_id: str) -> Self | None:
+        """Read a job id; `None` if it has another form than those that are made."""
+        if (match := _MADE.fullmatch(job_id)) is None:
+            return None
+        return cls(int(match[1]), int(match[2]))
+
+
+_MADE: Final = re.compile(r"(0|[1-9][0-9]{0,999})_(0|[1-9][0-9]{0,999})", re.ASCII)
 
 
 class Place(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):

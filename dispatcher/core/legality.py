@@ -25,8 +25,9 @@ from dispatcher.core.attempts import (
     is_failure,
 )
 from dispatcher.core.commands import FailJob
+from dispatcher.core.engine import Engine
 from dispatcher.core.events import ASKED_BY_NAME, Cause, Event
-from dispatcher.core.fleet import EPOCH, Engine, Fleet
+from dispatcher.core.fleet import EPOCH, Fleet
 from dispatcher.core.holders import late_answer
 from dispatcher.core.job import Job
 from dispatcher.core.lifecycles import MAY_HAPPEN_TO

@@ -20,10 +20,9 @@ from typing import Any, Final
 
 import msgspec
 
-from dispatcher.core import events
 from dispatcher.core.commands import ReportHeartbeat
-from dispatcher.core.events import Event
-from dispatcher.core.fleet import Engine, Fleet, room_mb
+from dispatcher.core.engine import Engine, room_mb
+from dispatcher.core.fleet import Fleet
 from dispatcher.core.policy import Policy
 from dispatcher.core.queue import Sizes
 
@@ -51,12 +50,13 @@ class Reports:
             return command
         return msgspec.structs.replace(command, is_due=False)
 
-    def notice(self, event: Event, now_s: float) -> None:
-        """Take note of an event that was decided."""
-        if isinstance(event, events.EngineReported):
-            self._recorded_s[event.engine_id] = now_s
-        elif isinstance(event, events.EngineForgotten):
-            self._recorded_s.pop(event.engine_id, None)
+    def recorded(self, engine_id: str, now_s: float) -> None:
+        """Note that an engine's report is recorded."""
+        self._recorded_s[engine_id] = now_s
+
+    def forget(self, engine_id: str) -> None:
+        """Forget an engine that is no longer on the list."""
+        self._recorded_s.pop(engine_id, None)
 
 
 def is_jitter(fleet: Fleet, engine: Engine, news: Mapping[str, Any]) -> bool:

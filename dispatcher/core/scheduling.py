@@ -18,8 +18,9 @@ from enum import Enum
 from functools import partial
 from typing import Final, NamedTuple
 
+from dispatcher.core.engine import Engine
 from dispatcher.core.events import ASKED_BY_NAME
-from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.fleet import Fleet
 from dispatcher.core.job import Job
 from dispatcher.core.queue import QueueLine, Sizes
 

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from msgspec import UNSET
 
 from dispatcher.core import commands, events
-from dispatcher.core.fleet import EPOCH, MICROSECOND, Fleet, MadeId
+from dispatcher.core.fleet import Fleet, micros_of
+from dispatcher.core.job import MadeId
 from dispatcher.core.policy import Policy
 from dispatcher.core.replies import Decision, JobIs, Reason, Refused, Submitted
 
@@ -62,11 +63,11 @@ class _Submissions:
     """The submissions of the past, and those that the same decision adds to them at a time."""
 
     def __init__(self, fleet: Fleet, at: datetime) -> None:
-        self.happened = dict[str, events.JobSubmitted]()
+        self.happened: dict[str, events.JobSubmitted] = {}
         self._fleet = fleet
-        self._with_key = dict[str, events.JobSubmitted]()
+        self._with_key: dict[str, events.JobSubmitted] = {}
         self._last_id = fleet.last_id
-        self._now_id = MadeId((at - EPOCH) // MICROSECOND, 0)
+        self._at = at
         self.arrived_at = max(at, fleet.newest)  # none passes earlier ones if the clock is set back
 
     def is_id(self, job_id: str) -> bool:
@@ -77,9 +78,8 @@ class _Submissions:
 
         It is greater than any that was ever used, so jobs that are not here have none of the kind.
         """
-        if self._now_id > self._last_id:
-            return str(self._now_id)
-        return str(self._last_id._replace(counter=self._last_id.counter + 1))
+        now, last = micros_of(self._at), self._last_id
+        return f"{now}_0" if now > last.micros else f"{last.micros}_{last.counter + 1}"
 
     def with_key(self, key: str) -> events.JobSubmitted | None:
         return self._fleet.idempotent.get(key) or self._with_key.get(key)

@@ -134,7 +134,8 @@ def _encode(recorded: Recorded, time: str) -> LogEntry:
 
 def encode_all(records: Iterable[Recorded]) -> list[LogEntry]:
     """Return the entries of many events."""
-    entries, at, time = list[LogEntry](), None, ""
+    entries: list[LogEntry] = []
+    at, time = None, ""
     for recorded in records:
         if recorded.at is not at:  # those of one command share it, and formatting it takes longest
             at, time = recorded.at, encode_time(recorded.at)

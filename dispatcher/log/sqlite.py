@@ -268,7 +268,8 @@ class SqliteLog(ReadableLog):
 
 async def _growth(tree: Frontier, batch: Sequence[LogEntry]) -> Growth:
     """Return what a batch makes of the tree. Others use the event loop while it is hashed."""
-    leaf_hashes, subtrees = list[bytes](), list[tuple[int, int, bytes]]()
+    leaf_hashes: list[bytes] = []
+    subtrees: list[tuple[int, int, bytes]] = []
     for first in range(0, len(batch), HASHED):
         if first:
             await asyncio.sleep(0)

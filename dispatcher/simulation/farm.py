@@ -12,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.engine import Engine
+from dispatcher.core.fleet import Fleet
 from dispatcher.core.invariants import ViolationError
 from dispatcher.core.job import Job
 from dispatcher.core.scheduling import Obstacle, obstacle

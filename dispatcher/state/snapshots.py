@@ -28,9 +28,10 @@ from typing import Final, TypeVar
 import msgspec
 
 from dispatcher import files
+from dispatcher.core.engine import Engine
 from dispatcher.core.events import JobSubmitted
-from dispatcher.core.fleet import Engine, Fleet, MadeId
-from dispatcher.core.job import Job
+from dispatcher.core.fleet import Fleet
+from dispatcher.core.job import Job, MadeId
 from dispatcher.core.queue import Queue
 from dispatcher.errors import DispatcherError
 from dispatcher.log import Log, LogError

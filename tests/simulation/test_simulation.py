@@ -14,7 +14,8 @@ import pytest
 from dispatcher.core import decider, dispatcher
 from dispatcher.core.commands import Command
 from dispatcher.core.deadlines import Deadlines
-from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.engine import Engine
+from dispatcher.core.fleet import Fleet
 from dispatcher.core.policy import Policy
 from dispatcher.core.replies import Decision
 from dispatcher.core.scheduling import Choice, choose_for

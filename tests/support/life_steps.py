@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from dispatcher.core.engine import Engine
 from dispatcher.core.events import Event
-from dispatcher.core.fleet import Engine, Fleet
+from dispatcher.core.fleet import Fleet
 from dispatcher.core.lifecycles import JOB_LIFE, PRESENCE, STANDING, Step
 
 __all__ = ["ALL_STEPS", "Standing", "Taken", "standing_in", "steps_between"]
