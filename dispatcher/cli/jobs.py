@@ -1,6 +1,7 @@
 """`dispatcher jobs`, `job`, `why`, `cancel`, `retry` and `priority`."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -91,12 +92,8 @@ def cancel(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
         print_text(f"Job {job_id} cancelled")
         return
 
-    def matching(client: Client, *, dry_run: bool = False) -> Awaitable[Matched]:
-        return client.cancel_matching(status=status, codec=codec, engine=engine, dry_run=dry_run)
-
-    count = ask(server, api_key, lambda it: matching(it, dry_run=True)).count
-    _confirm(f"Cancel {count:,} jobs?", yes=yes)
-    _tell(ask(server, api_key, matching), "cancelled")
+    change = partial(Client.cancel_matching, status=status, codec=codec, engine=engine)
+    _change_all(partial(ask, server, api_key), change, "Cancel {:,} jobs?", "cancelled", yes=yes)
 
 
 def retry(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
@@ -116,12 +113,8 @@ def retry(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         print_text(f"Job {job_id} re-queued")
         return
 
-    def matching(client: Client, *, dry_run: bool = False) -> Awaitable[Matched]:
-        return client.retry_matching(status=status, codec=codec, engine=engine, dry_run=dry_run)
-
-    count = ask(server, api_key, lambda it: matching(it, dry_run=True)).count
-    _confirm(f"Put {count:,} jobs back?", yes=yes)
-    _tell(ask(server, api_key, matching), "re-queued")
+    change = partial(Client.retry_matching, status=status, codec=codec, engine=engine)
+    _change_all(partial(ask, server, api_key), change, "Put {:,} jobs back?", "re-queued", yes=yes)
 
 
 def priority(
@@ -143,6 +136,20 @@ def _require_one_or_many(job_id: str | None, *filters: str | None) -> None:
         raise typer.BadParameter("an ID and filters contradict each other; give one or the other")
     if job_id is None and not is_filtered:
         raise typer.BadParameter("it needs an ID, or a filter: --status, --codec or --engine")
+
+
+def _change_all(
+    asked: Callable[[Callable[[Client], Awaitable[Matched]]], Matched],
+    change: Callable[..., Awaitable[Matched]],
+    question: str,
+    verb: str,
+    *,
+    yes: bool,
+) -> None:
+    """Change all jobs that match, once somebody has agreed to so many."""
+    count = asked(partial(change, dry_run=True)).count
+    _confirm(question.format(count), yes=yes)
+    _tell(asked(change), verb)
 
 
 def _confirm(question: str, *, yes: bool) -> None:

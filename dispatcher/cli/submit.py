@@ -1,6 +1,7 @@
 """`dispatcher submit`."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -88,37 +89,26 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
             "clip_to": clip_to,
         },
     )
-    described = [_described(source, size_mb) for source in sources]
     wanted = [
         Submission(url, codec, size, max_retries, priority, None, asked, output_name)
-        for url, size in described
+        for url, size in (_described(source, size_mb) for source in sources)
     ]
     warnings: set[str] = set()
 
     async def work(client: Client) -> list[JobView]:
         submitted, refused = list[JobView](), list[tuple[str, RequestRefusedError]]()
         try:
-            if len(described) == 1:
-                ((url, size),) = described
-                job = await client.submit(
-                    url,
-                    codec,
-                    job_size=size,
-                    max_retries=max_retries,
-                    priority=priority,
-                    recipe=asked,
-                    output_name=output_name,
-                    on_warning=warnings.add,
-                )
-                submitted.append(job)
-                wanted.clear()
-            for part in parts(wanted):
-                outcomes = await client.submit_many(part, on_warning=warnings.add)
-                for one, outcome in zip(part, outcomes, strict=True):
-                    if isinstance(outcome, JobView):
-                        submitted.append(outcome)
-                    else:
-                        refused.append((one.source_url, outcome))
+            if len(wanted) == 1:
+                (one,) = wanted
+                submitted.append(await _submit_alone(client, one, warnings.add))
+            else:
+                for part in parts(wanted):
+                    outcomes = await client.submit_many(part, on_warning=warnings.add)
+                    for one, outcome in zip(part, outcomes, strict=True):
+                        if isinstance(outcome, JobView):
+                            submitted.append(outcome)
+                        else:
+                            refused.append((one.source_url, outcome))
             if refused:
                 raise _refused(refused, len(wanted))
         except (DispatcherAwayError, RequestRefusedError):
@@ -147,6 +137,21 @@ def _described(source: str, size_mb: float | None) -> tuple[str, float]:
     if not scheme:
         raise typer.BadParameter(f"{masked(source)}: there is no such file; give a path or a URL")
     return source, size_mb or 0.0
+
+
+async def _submit_alone(
+    client: Client, one: Submission, on_warning: Callable[[str], None]
+) -> JobView:
+    return await client.submit(
+        one.source_url,
+        one.target_codec,
+        job_size=one.job_size,
+        max_retries=one.max_retries,
+        priority=one.priority,
+        recipe=one.recipe,
+        output_name=one.output_name,
+        on_warning=on_warning,
+    )
 
 
 async def _watch(client: Client, submitted: list[JobView]) -> list[JobView]:
