@@ -1,7 +1,6 @@
 """A recipe is followed: real films of every kind, with each ffmpeg that is here."""
 
 import re
-import subprocess
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,11 +11,11 @@ import pytest
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, Input
 from dispatcher.engine.raw_arguments import raw_of
 from dispatcher.engine.sources import FILE_PROTOCOLS
-from dispatcher.engine.streams import Source, Stream, channels_of, source_of
+from dispatcher.engine.streams import channels_of
 from dispatcher.engine.transcoding import transcode
 from dispatcher.recipes import RATES, recipe_of
 from dispatcher.results import Result
-from tests.support.media import FFMPEG
+from tests.support.films import film_in, found, make, ran, times_in
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 
 pytest_plugins = ["tests.support.engine_fixtures"]
@@ -58,35 +57,6 @@ Inside
 Late
 
 """
-
-
-def ran(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
-    command = [FFMPEG, "-hide_banner", "-nostdin", "-y", *arguments]
-    return subprocess.run(command, capture_output=True, check=False, timeout=60)
-
-
-def make(*arguments: str | Path) -> Path:
-    made = ran("-v", "error", *arguments)
-    assert made.returncode == 0, made.stderr
-    return Path(arguments[-1])
-
-
-def found(path: Path) -> Source:
-    told = source_of(ran("-i", path).stderr.decode())
-    assert told is not None
-    return told
-
-
-def film_in(path: Path) -> Stream:
-    return found(path).of_kind("video")[0]
-
-
-def times_in(path: Path, stream: str = "0:V:0") -> list[float]:
-    lines = ran("-i", path, "-map", stream, "-c", "copy", "-f", "framecrc", "-").stdout.decode()
-    [base] = [line.split()[-1] for line in lines.splitlines() if line.startswith("#tb")]
-    ticks, per = (int(number) for number in base.split("/"))
-    packets = [line.split(",") for line in lines.splitlines() if not line.startswith("#")]
-    return sorted(int(packet[2]) * ticks / per for packet in packets)
 
 
 def grey(path: Path, at: int = 0) -> list[int]:

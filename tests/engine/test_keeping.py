@@ -10,9 +10,8 @@ import pytest
 from dispatcher.engine.ends import find_pyav
 from dispatcher.engine.ffmpeg import Checks, Ffmpeg, FfmpegError, Input
 from dispatcher.engine.sources import FILE_PROTOCOLS
-from dispatcher.engine.streams import Source, Stream, source_of
 from dispatcher.engine.transcoding import transcode
-from tests.support.media import FFMPEG
+from tests.support.films import film_in, found, make, ran, times_in
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.support.sources import make_good
 
@@ -36,35 +35,6 @@ END=400
 title=Two
 """
 SUBTITLE: Final = "1\n00:00:00,100 --> 00:00:00,300\nHello\n"
-
-
-def ran(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
-    command = [FFMPEG, "-hide_banner", "-nostdin", "-y", *arguments]
-    return subprocess.run(command, capture_output=True, check=False, timeout=60)
-
-
-def make(*arguments: str | Path) -> Path:
-    made = ran("-v", "error", *arguments)
-    assert made.returncode == 0, made.stderr
-    return Path(arguments[-1])
-
-
-def found(path: Path) -> Source:
-    told = source_of(ran("-i", path).stderr.decode())
-    assert told is not None
-    return told
-
-
-def film_in(path: Path) -> Stream:
-    return found(path).of_kind("video")[0]
-
-
-def times_in(path: Path) -> list[float]:
-    lines = ran("-i", path, "-map", "0:V:0", "-c", "copy", "-f", "framecrc", "-").stdout.decode()
-    [base] = [line.split()[-1] for line in lines.splitlines() if line.startswith("#tb")]
-    ticks, per = (int(number) for number in base.split("/"))
-    packets = [line.split(",") for line in lines.splitlines() if not line.startswith("#")]
-    return sorted(int(packet[2]) * ticks / per for packet in packets)
 
 
 def grey(path: Path, chain: str, *decoder: str, alpha: bool = False) -> bytes:
