@@ -14,7 +14,7 @@ from dispatcher.cli.asking import ask
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
 from dispatcher.cli.output import cell, print_json, print_table, print_text
 from dispatcher.client import Client
-from dispatcher.recipes import WAYS, Recipe, RecipeError
+from dispatcher.recipes import WAYS, Recipe, RecipeError, stored_recipe
 from dispatcher.results import Extent, Result
 
 __all__ = [
@@ -134,7 +134,7 @@ def number_or_text(given: str | None) -> int | float | str | None:
 def recipe_in_words(fields: Mapping[str, Any]) -> str:
     """Say what a recipe asks for. One that this version does not know is shown as JSON."""
     try:
-        recipe = Recipe.from_wire(fields)
+        recipe = stored_recipe(fields)
     except RecipeError:
         return msgspec.json.encode(fields).decode()
     words = [*_of_the_rate(recipe), *_of_the_picture(recipe), *_of_the_rest(recipe)]
