@@ -20,8 +20,9 @@ from dispatcher.cli.options import ApiKey, AsJson, Db
 from dispatcher.cli.output import cell, print_json, print_table, print_text, say
 from dispatcher.client import Client
 from dispatcher.evidence.against_server import Served
-from dispatcher.evidence.audit import Audit, Known, Start, head_of
+from dispatcher.evidence.audit import Audit, Start, head_of
 from dispatcher.evidence.beginning import start_at
+from dispatcher.evidence.hashes import Known
 from dispatcher.evidence.statistics import Spread, Totals
 from dispatcher.log.checkpoints import CheckpointError, parse_checkpoint, verify_checkpoint
 from dispatcher.progress import Progress
