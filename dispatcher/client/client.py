@@ -252,6 +252,10 @@ class Client:
         response = await self._connection.call("GET", "/recipes/")
         return _decode(response, list[dict[str, Any]])
 
+    async def reload(self) -> list[str]:
+        """Have the dispatcher read its files of keys and recipes again; return what it says."""
+        return (await self._connection.call("POST", "/reload")).text.splitlines()
+
     async def checkpoint(self) -> str:
         """Return a signed checkpoint of the log's present size and root; see `checkpoints`."""
         return (await self._connection.call("GET", "/log/checkpoint")).text

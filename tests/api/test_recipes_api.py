@@ -10,7 +10,8 @@ import pytest
 
 from dispatcher.client import Client
 from dispatcher.results import Extent, Result
-from dispatcher.serving.keys import ApiKeys, Role, new_key
+from dispatcher.serving.keys import ApiKeys, Role
+from dispatcher.serving.keys_file import new_key
 from dispatcher.serving.named_recipes import NamedRecipes
 from tests.support.farm import JOB, OUTPUT, assigned, beat, engine_shown, job_shown, submitted
 from tests.support.in_flight import until

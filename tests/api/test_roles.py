@@ -59,6 +59,7 @@ ROUTES: Final[dict[tuple[str, str], Needs]] = {
     ("GET", "/schema/openapi.json"): ANY_KEY,
     ("GET", "/schema/openapi.yaml"): ANY_KEY,
     ("GET", "/schema/openapi.yml"): ANY_KEY,
+    ("POST", "/reload"): OPERATOR,
     ("GET", "/"): NO_KEY,
     ("GET", "/health"): NO_KEY,
 }

@@ -24,6 +24,7 @@ OPERATIONS: Final[dict[tuple[str, str], dict[str, str | None]]] = {
     ("get", "/jobs/{job_id}/why"): {"200": JSON, "404": TEXT, **ROLED, **AS_OF},
     ("post", "/jobs/{job_id}/retry"): {"200": TEXT, "404": TEXT, **NO_BODY},
     ("post", "/jobs/{job_id}/priority"): {"200": TEXT, "404": TEXT, "409": TEXT, **BODY},
+    ("post", "/reload"): {"200": TEXT, "409": TEXT, **ROLED},
     ("post", "/jobs/batch"): {"200": JSON, "409": JSON, "429": TEXT, **BODY},
     ("post", "/jobs/cancel"): {"200": JSON, "429": TEXT, **NO_BODY},
     ("post", "/jobs/retry"): {"200": JSON, "429": TEXT, **NO_BODY},
