@@ -18,6 +18,7 @@ from dispatcher.api import (
     proofs,
     recipes,
     reloading,
+    statistics,
 )
 from dispatcher.api.auth import check_role
 from dispatcher.api.errors import HANDLERS
@@ -65,6 +66,7 @@ def create_routes(
             *engines.HANDLERS,
             recipes.list_recipes,
             reloading.reload_files,
+            *statistics.HANDLERS,
             *events.HANDLERS,
             *proofs.HANDLERS,
             health.greeting,
