@@ -12,6 +12,7 @@ Laws:
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any, Final, Generic, TypeVar
 
 from dispatcher.core.dispatcher import Settle
@@ -19,6 +20,7 @@ from dispatcher.core.events import Recorded
 from dispatcher.core.replies import JobIs
 from dispatcher.log import Log, LogError, serialization
 from dispatcher.log.serialization import LogEntry
+from dispatcher.serving.metrics import Metrics
 from dispatcher.serving.tickets import UnavailableError, ticket_of
 
 __all__ = ["GroupCommit"]
@@ -69,7 +71,7 @@ class GroupCommit:
     """A queue of decided events on their way to the log. `run` commits them.
 
     `project` is called with each event and its entry once it is durable. `recover` is awaited when
-    a batch could not be appended, and calls `accept` in the end.
+    a batch could not be appended, and calls `accept` in the end. `metrics` counts the commits.
     """
 
     def __init__(
@@ -77,10 +79,12 @@ class GroupCommit:
         log: Log,
         project: Callable[[Recorded, LogEntry], None],
         recover: Callable[[LogError], Awaitable[None]],
+        metrics: Metrics,
     ) -> None:
         self._log = log
         self._project = project
         self._recover = recover
+        self._metrics = metrics
         self._queue: list[_Item | Together] = []
         self._queued_events = 0
         self._together: Together | None = None
@@ -221,7 +225,9 @@ class GroupCommit:
                 await asyncio.sleep(0)
             entries += serialization.encode_all(records[first : first + PIECE_EVENTS])
         if entries:
+            began_s = perf_counter()
             await self._log.append(entries, expected_head=entries[0].seq - 1)
+            self._metrics.appended(len(entries), perf_counter() - began_s)
         durable, shown = iter(entries), 0
         for item in batch:
             if isinstance(item, _Look):

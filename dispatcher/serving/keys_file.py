@@ -58,11 +58,12 @@ _HEADING: Final = (
 
 
 class Role(StrEnum):
-    """What a key is for. An operator may do everything."""
+    """What a key is for. An operator may do everything, a monitor only read the metrics."""
 
     CLIENT = "client"
     ENGINE = "engine"
     OPERATOR = "operator"
+    MONITOR = "monitor"
 
 
 class KeysError(DispatcherError):

@@ -43,6 +43,7 @@ from dispatcher.serving.feed import Feed
 from dispatcher.serving.forecasts import Forecasts
 from dispatcher.serving.group_commit import GroupCommit
 from dispatcher.serving.memory import Memory
+from dispatcher.serving.metrics import Metrics
 from dispatcher.serving.quotas import Asker, Quotas
 from dispatcher.serving.sealing import Sealing
 from dispatcher.serving.tickets import Render, Ticket, UnavailableError
@@ -88,7 +89,8 @@ class Service:
         self._ticker: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self.projections = Projections()
-        self._commits = GroupCommit(log, self._show, self._recover)
+        self.metrics = Metrics()
+        self._commits = GroupCommit(log, self._show, self._recover, self.metrics)
         self.memory = Memory(
             log, lambda: self._core.fleet, lambda: self.projections, self._commits, past
         )
@@ -288,6 +290,7 @@ class Service:
     def _show(self, recorded: Recorded, entry: LogEntry) -> None:
         """Apply a newly durable event to the projections, and publish it."""
         self.projections.apply(recorded)
+        self.metrics.happened(recorded, self.projections.jobs)
         if self.feed.streams:
             self.feed.publish(recorded.event, entry)
         self.memory.notice()

@@ -84,11 +84,17 @@ def test_a_name_that_may_not_be_is_told_by_its_place(path: Path, name: str) -> N
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        (block(role="boss"), "key 'anna': 'role' must be one of 'client', 'engine', 'operator'"),
-        (block(role="Client"), "key 'anna': 'role' must be one of 'client', 'engine', 'operator'"),
+        (
+            block(role="boss"),
+            "key 'anna': 'role' must be one of 'client', 'engine', 'operator', 'monitor'",
+        ),
+        (
+            block(role="Client"),
+            "key 'anna': 'role' must be one of 'client', 'engine', 'operator', 'monitor'",
+        ),
         (
             block().replace('role = "client"\n', ""),
-            "key 'anna': 'role' must be one of 'client', 'engine', 'operator'",
+            "key 'anna': 'role' must be one of 'client', 'engine', 'operator', 'monitor'",
         ),
         (
             block() + "roles = 1\n",
@@ -375,7 +381,9 @@ async def test_the_command_line_tells_what_is_wrong_with_keys(tmp_path: Path) ->
         command(tmp_path, "key", "new", "bert", key=None),
         command(tmp_path, "serve", "--port", "0", "--keys", "keys.toml", "--no-auth", key=None),
     )
-    fault = "keys.toml: key 'anna': 'role' must be one of 'client', 'engine', 'operator'\n"
+    fault = (
+        "keys.toml: key 'anna': 'role' must be one of 'client', 'engine', 'operator', 'monitor'\n"
+    )
     assert (serve.status, serve.err) == (1, f"dispatcher: {fault}")
     assert (new.status, new.out) == (1, "")
     assert new.err.endswith(fault)
