@@ -45,7 +45,8 @@ PURE: Final = (
     "dispatcher.core",
     *(f"dispatcher.core.{it.stem}" for it in sorted((ROOT / "dispatcher/core").glob("[a-z]*.py"))),
     *("dispatcher.log.merkle", "dispatcher.log.segments.frames"),
-    *("projections", "projections.engines", "projections.history", "projections.jobs"),
+    *("projections", "projections.engines", "projections.filters", "projections.history"),
+    "projections.jobs",
 )
 ALLOWED: Final = {
     *(
@@ -69,6 +70,8 @@ ALLOWED: Final = {
         "struct",
         "sys",
         "typing",
+        "unicodedata",
+        "urllib.parse",
         "zlib",
         *("backports", "compression"),  # of bytes, by zstd
     ),
