@@ -35,8 +35,19 @@ from playwright.async_api import (
 
 from tests.support.servers import Running
 
-__all__ = ["Faults", "browser", "chromium", "connected", "context", "faults", "opened", "page"]
+__all__ = [
+    "Faults",
+    "accessible",
+    "browser",
+    "chromium",
+    "connected",
+    "context",
+    "faults",
+    "opened",
+    "page",
+]
 
+AXE: Final = Path(__file__).parents[2] / ".axe/node_modules/axe-core/axe.min.js"
 START_S: Final = 120
 END_S: Final = 30
 WAIT_MS: Final = 90_000
@@ -153,6 +164,25 @@ async def opened(browser: Browser, url: str, **settings: Any) -> AsyncIterator[B
         await made.close()
 
 
+async def accessible(page: Page) -> None:
+    """Fail if axe-core finds anything on the page that keeps people from using it.
+
+    That is what it calls serious or critical. It knows the rules of WCAG 2.2, level AA.
+    """
+    if not AXE.exists():
+        pytest.skip("there is no axe-core in .axe; scripts/setup puts it there if there is npm")
+    await page.evaluate(AXE.read_text())
+    found = await page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    told = [
+        f"{rule['id']}: {rule['help']}: {node['html']}"
+        for rule in found["violations"]
+        if rule["impact"] in {"serious", "critical"}
+        for node in rule["nodes"]
+    ]
+    if told:
+        raise AssertionError("axe-core found:\n" + "\n".join(told))
+
+
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The browser of this process: the address of its DevTools."""
@@ -182,7 +212,8 @@ async def context(
     async with opened(browser, server.url) as made:
         made.on("page", faults.watch)
         yield made
-    assert faults.unexpected == []
+    if faults.unexpected:
+        raise AssertionError("wrong in the page:\n" + "\n".join(faults.unexpected))
 
 
 @pytest.fixture
