@@ -10,14 +10,9 @@ profile, which nothing of another test can reach. Where there is no Chromium, th
 `page` fails its test if anything was wrong that the test has not expected (`Faults.expect`).
 """
 
-import os
 import re
-import shutil
-import signal
-import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +28,7 @@ from playwright.async_api import (
     expect,
 )
 
+from showing.chromium import NoChromiumError, started
 from tests.support.servers import Running
 
 __all__ = [
@@ -48,19 +44,9 @@ __all__ = [
 ]
 
 AXE: Final = Path(__file__).parents[2] / ".axe/node_modules/axe-core/axe.min.js"
-START_S: Final = 120
-END_S: Final = 30
 WAIT_MS: Final = 90_000
 """How long is waited for what must come to be true. It only passes when a test fails."""
 
-_NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "chrome")
-_FLAGS: Final = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic"),
-    *("--no-first-run", "--no-default-browser-check", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--disable-breakpad", "--no-proxy-server"),
-    *("--disable-features=Translate,OptimizationHints,MediaRouter", "--mute-audio"),
-    *("--remote-debugging-port=0", "--force-color-profile=srgb", "--hide-scrollbars"),
-)
 _REPORTS: Final = """
 addEventListener("securitypolicyviolation", (event) =>
   console.error(`CSP: ${event.violatedDirective} was broken by ${event.blockedURI}`));
@@ -105,40 +91,6 @@ class Faults:
     def _on_failed_request(self, request: Request) -> None:
         if request.failure != "net::ERR_ABORTED":
             self._seen.append(f"request: {request.method} {request.url}: {request.failure}")
-
-
-@contextmanager
-def started(profile: Path) -> Iterator[str]:
-    """Run Chromium until the block ends; the block is given the address of its DevTools."""
-    program = next(filter(None, map(shutil.which, _NAMES)), None)
-    if program is None:
-        pytest.skip("there is no Chromium; as root scripts/setup installs it (apt-get)")
-    profile.mkdir(parents=True)
-    said = profile / "chromium.log"
-    with said.open("wb") as log:
-        process = subprocess.Popen(
-            [program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        yield f"http://127.0.0.1:{_port_of(process, profile, said)}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)  # its profile is thrown away
-        process.wait(END_S)
-
-
-def _port_of(process: subprocess.Popen[bytes], profile: Path, said: Path) -> int:
-    """Wait until Chromium has written where it listens: the first line of this file."""
-    active = profile / "DevToolsActivePort"
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and process.poll() is None:
-        if active.exists() and "\n" in (text := active.read_text()):
-            return int(text.partition("\n")[0])
-        time.sleep(0.02)
-    raise AssertionError(f"Chromium did not start; it said:\n{said.read_text(errors='replace')}")
 
 
 @asynccontextmanager
@@ -186,8 +138,11 @@ async def accessible(page: Page) -> None:
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The browser of this process: the address of its DevTools."""
-    with started(tmp_path_factory.mktemp("chromium") / "profile") as endpoint:
-        yield endpoint
+    try:
+        with started(tmp_path_factory.mktemp("chromium") / "profile") as endpoint:
+            yield endpoint
+    except NoChromiumError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
