@@ -10,6 +10,7 @@ from litestar.types import ASGIApp
 from dispatcher.api import (
     attempts,
     batches,
+    board,
     engines,
     events,
     health,
@@ -19,16 +20,19 @@ from dispatcher.api import (
     proofs,
     recipes,
     reloading,
+    sign_in,
     statistics,
 )
 from dispatcher.api.auth import check_role
 from dispatcher.api.errors import HANDLERS
 from dispatcher.api.front import Front
 from dispatcher.api.openapi import openapi_config
+from dispatcher.board import Board
 from dispatcher.log.checkpoints import Signer
 from dispatcher.serving.keys import ApiKeys
 from dispatcher.serving.reloading import Reloaded, nothing_to_reload
 from dispatcher.serving.service import Service
+from dispatcher.serving.sign_in import SignIns
 
 __all__ = ["BODY_LIMIT_BYTES", "create_app", "create_routes"]
 
@@ -71,7 +75,8 @@ def create_routes(
             *statistics.HANDLERS,
             *events.HANDLERS,
             *proofs.HANDLERS,
-            health.greeting,
+            *sign_in.HANDLERS,
+            *board.HANDLERS,
             health.health,
         ],
         state=State(
@@ -79,6 +84,8 @@ def create_routes(
                 "service": service,
                 "signer": signer,
                 "read_again": read_again,
+                "board": Board.load(),
+                "sign_ins": SignIns(),
                 "batch_limit_bytes": batches.BODIES * body_limit_bytes,
             }
         ),

@@ -21,6 +21,7 @@ __all__ = [
     "complain",
     "log_plainly",
     "plain",
+    "print_address",
     "print_json",
     "print_lines",
     "print_text",
@@ -85,3 +86,8 @@ def print_lines(json: bytes) -> None:
 def print_text(line: str) -> None:
     """Print a line as a result for people."""
     print(plain(masked(line)), flush=True)  # noqa: T201
+
+
+def print_address(url: str) -> None:
+    """Print a URL with its secrets, for the person who has asked for it."""
+    print(plain(url), flush=True)  # noqa: T201

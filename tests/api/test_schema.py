@@ -28,6 +28,7 @@ OPERATIONS: Final[dict[tuple[str, str], dict[str, str | None]]] = {
     ("post", "/jobs/batch"): {"200": JSON, "409": JSON, "429": TEXT, **BODY},
     ("post", "/jobs/cancel"): {"200": JSON, "429": TEXT, **NO_BODY},
     ("post", "/jobs/retry"): {"200": JSON, "429": TEXT, **NO_BODY},
+    ("post", "/jobs/priority"): {"200": JSON, "429": TEXT, **BODY},
     ("post", "/jobs/{job_id}/complete"): {"200": TEXT, "404": TEXT, "409": TEXT, **BODY},
     ("post", "/jobs/{job_id}/fail"): {"200": TEXT, "404": TEXT, "409": TEXT, **BODY},
     ("post", "/assign_job"): {
@@ -57,7 +58,11 @@ OPERATIONS: Final[dict[tuple[str, str], dict[str, str | None]]] = {
     ("get", "/log/key"): {"200": TEXT, **KEYED},
     ("get", "/log/proof"): {"200": JSON, **KEYED, "503": TEXT},
     ("get", "/log/consistency"): {"200": JSON, **KEYED, "503": TEXT},
+    ("get", "/key"): {"200": JSON, **KEYED},
+    ("post", "/sign_in"): {"200": JSON, **KEYED},
+    ("post", "/sign_in/redeem"): {"200": JSON, "400": TEXT, "404": TEXT, "413": TEXT},
     ("get", "/"): {"200": TEXT, "400": TEXT},
+    ("get", "/board/{file}"): {"200": TEXT, "404": TEXT, "400": TEXT},
     ("get", "/health"): {"200": JSON, "400": TEXT, "503": JSON},
 }
 """Every route, and every status that the tests over HTTP get out of it."""
