@@ -7,7 +7,10 @@
  * - Classes say what a series is, and the style sheet which colour that has.
  */
 
-import { px, svg } from "./svg.js";
+import { svg } from "./dom.js";
+
+/** A coordinate with at most two decimals, so that attributes stay short. */
+export const px = (value) => Math.round(value * 100) / 100;
 
 /** The room that the numbers and times beside the plot take, in px. */
 export const MARGIN = { top: 6, right: 4, bottom: 18, left: 34 };
@@ -21,7 +24,7 @@ export function niceTop(value) {
 }
 
 const STEPS_S = [
-  60, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200, 86400, 172800, 604800, 1209600,
+  1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200, 86400, 172800, 604800, 1209600,
   2592000, 7776000, 31536000,
 ];
 

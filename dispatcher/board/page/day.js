@@ -20,7 +20,7 @@ const ENDS = new Set(["job_completed", "job_requeued", "job_failed_permanently",
  * events in that time, oldest first; `before` is the engine as it was at `from`, as on the wire, or
  * null if it was not there. A state is absent, silent, working, blocked, drained or idle.
  */
-export function dayOf(events, { from, to, before }) {
+export function bandsOf(events, { from, to, before }) {
   const engine = before
     ? { there: true, heard: before.online, blocked: Boolean(before.blocked), drained: before.drained, job: before.current_job }
     : { there: false, heard: true, blocked: false, drained: false, job: null };

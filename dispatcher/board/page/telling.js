@@ -7,7 +7,7 @@
  * - An event of a type that this page does not know is told by the name of its type.
  */
 
-import { duration, number } from "./words.js";
+import { count, decimal, duration, percent, size } from "./words.js";
 
 /** What an operator calls the way in which an attempt ended, by the cause of its event. */
 const CAUSES = {
@@ -68,10 +68,10 @@ const unknown = (event) => {
 
 const SENTENCES = {
   job_submitted: (event, job) => {
-    const size = event.job_size ? `, ${number(event.job_size)} MB` : "";
+    const large = event.job_size ? `, ${size(event.job_size)}` : "";
     const urgent = event.priority ? `, priority ${event.priority}` : "";
     const codec = event.target_codec;
-    return ["Job ", job, ` was submitted: ${event.source_url} to ${codec}${size}${urgent}`];
+    return ["Job ", job, ` was submitted: ${event.source_url} to ${codec}${large}${urgent}`];
   },
   job_assigned: ({ attempt, rule, considered }, job, engine) => {
     const among = considered?.length > 1 ? `, among ${considered.length} engines` : "";
@@ -79,7 +79,7 @@ const SENTENCES = {
     return [engine, " got job ", job, `, attempt ${attempt}${chosen}`];
   },
   job_progressed: ({ progress }, job, engine) => [
-    engine, ` is at ${number(progress, 1)} % of job `, job,
+    engine, ` is at ${percent(progress)} of job `, job,
   ],
   job_completed: (event, job, engine) =>
     event.engine_id === null
@@ -118,10 +118,10 @@ const SENTENCES = {
   engine_asked: (_, job, engine) => [engine, " asked for other work while it held job ", job],
   engine_seen: (_, _job, engine) => [engine, " was heard"],
   engine_benchmarked: ({ benchmark_time: s }, _, engine) => [
-    engine, ` did its benchmark in ${duration(s)}`,
+    engine, ` did its benchmark in ${decimal(s)} s`,
   ],
   engine_lost: ({ silent_s: s }, _, engine) => [
-    engine, ` was given up after ${duration(s)} of silence`,
+    engine, ` was given up after ${duration(s * 1000)} of silence`,
   ],
   engine_blamed: (_, job, engine) => [
     engine, " alone could not have the source of job ", job, ", which another completed",
@@ -167,12 +167,10 @@ function brief(value) {
   return text.length > BRIEF ? `${text.slice(0, BRIEF - 1)}…` : text;
 }
 
-const attempts = (count) => `${number(count)} ${count === 1 ? "attempt" : "attempts"}`;
-
 /** What became of a job, as a headline. `job` is as on the wire. */
 export function headline(job) {
   const said = lastLine(job.error_message);
-  const tried = attempts(job.attempt ?? 0);
+  const tried = count(job.attempt ?? 0, "attempt");
   switch (job.status) {
     case "completed":
       return [
@@ -191,7 +189,7 @@ export function headline(job) {
           : [` after ${tried}`]),
       ];
     case "assigned": {
-      const at = typeof job.progress === "number" ? `, ${number(job.progress)} % done` : "";
+      const at = typeof job.progress === "number" ? `, ${percent(job.progress)} done` : "";
       const again = job.attempt > 1 ? `, attempt ${job.attempt}` : "";
       return [{ engine: job.assigned_engine }, ` is at work on it${at}${again}`];
     }
