@@ -36,7 +36,8 @@ ARROWS: Final[dict[str, set[str]]] = {
 }
 """What each package, or module of its own, may import. All may import the leaves."""
 LEAVES: Final = {
-    *("errors", "files", "locks", "output_names", "progress", "recipes", "results", "sse", "urls"),
+    *("board", "errors", "files", "locks", "output_names", "progress", "recipes", "results"),
+    *("sse", "urls"),
 }
 """Modules that import nothing of the project but each other."""
 

@@ -9,6 +9,7 @@ from litestar.types import ASGIApp
 from dispatcher.api import (
     attempts,
     batches,
+    board,
     engines,
     events,
     health,
@@ -21,6 +22,7 @@ from dispatcher.api.auth import check_role
 from dispatcher.api.errors import HANDLERS
 from dispatcher.api.front import Front
 from dispatcher.api.openapi import openapi_config
+from dispatcher.board import Board
 from dispatcher.log.checkpoints import Signer
 from dispatcher.serving.keys import ApiKeys
 from dispatcher.serving.service import Service
@@ -57,13 +59,14 @@ def create_routes(service: Service, signer: Signer, body_limit_bytes: int) -> Li
             recipes.list_recipes,
             *events.HANDLERS,
             *proofs.HANDLERS,
-            health.greeting,
+            *board.HANDLERS,
             health.health,
         ],
         state=State(
             {
                 "service": service,
                 "signer": signer,
+                "board": Board.load(),
                 "batch_limit_bytes": batches.BODIES * body_limit_bytes,
             }
         ),

@@ -63,6 +63,7 @@ class Front:
         self._keys = keys
         self._body_limit_bytes = body_limit_bytes
         self._open: set[tuple[str, str]] = set()
+        self._open_folders: set[tuple[str, str]] = set()
         self._direct: dict[str, _DirectRoute] = {}
         self._direct_with_parameter: dict[tuple[str, str], _DirectRoute] = {}
         for route in routes.routes:
@@ -73,7 +74,12 @@ class Front:
         for handler in route.route_handlers:
             needs: Needs = handler.opt.get("needs", Role.OPERATOR)
             if needs == NO_KEY:
-                self._open |= {(method, route.path) for method in handler.http_methods}
+                folder, _, last = route.path.rpartition("/")
+                is_folder = last.startswith("{")
+                known, path = (
+                    (self._open_folders, folder) if is_folder else (self._open, route.path)
+                )
+                known |= {(method, path) for method in handler.http_methods}
             if (command := handler.opt.get("command")) is None:
                 continue
             direct = _DirectRoute(command, needs, roles_for(needs))
@@ -131,7 +137,9 @@ class Front:
         return await _send(answer, send, id_header)
 
     def _is_open(self, scope: HTTPScope) -> bool:
-        return (scope["method"], f"/{scope['path'].strip('/')}") in self._open
+        method, path = scope["method"], f"/{scope['path'].strip('/')}"
+        folder, _, _ = path.rpartition("/")
+        return (method, path) in self._open or (method, folder) in self._open_folders
 
     def _find_direct(self, path: str) -> tuple[_DirectRoute, list[str]] | None:
         """Find the handler to call directly. Any path that does not plainly match is Litestar's."""

@@ -53,6 +53,7 @@ OPERATIONS: Final[dict[tuple[str, str], dict[str, str | None]]] = {
     ("get", "/log/proof"): {"200": JSON, **KEYED, "503": TEXT},
     ("get", "/log/consistency"): {"200": JSON, **KEYED, "503": TEXT},
     ("get", "/"): {"200": TEXT, "400": TEXT},
+    ("get", "/board/{file}"): {"200": TEXT, "404": TEXT, "400": TEXT},
     ("get", "/health"): {"200": JSON, "400": TEXT, "503": JSON},
 }
 """Every route, and every status that the tests over HTTP get out of it."""
