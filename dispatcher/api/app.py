@@ -17,6 +17,7 @@ from dispatcher.api import (
     matching,
     proofs,
     recipes,
+    sign_in,
 )
 from dispatcher.api.auth import check_role
 from dispatcher.api.errors import HANDLERS
@@ -26,6 +27,7 @@ from dispatcher.board import Board
 from dispatcher.log.checkpoints import Signer
 from dispatcher.serving.keys import ApiKeys
 from dispatcher.serving.service import Service
+from dispatcher.serving.sign_in import SignIns
 
 __all__ = ["BODY_LIMIT_BYTES", "create_app", "create_routes"]
 
@@ -59,6 +61,7 @@ def create_routes(service: Service, signer: Signer, body_limit_bytes: int) -> Li
             recipes.list_recipes,
             *events.HANDLERS,
             *proofs.HANDLERS,
+            *sign_in.HANDLERS,
             *board.HANDLERS,
             health.health,
         ],
@@ -67,6 +70,7 @@ def create_routes(service: Service, signer: Signer, body_limit_bytes: int) -> Li
                 "service": service,
                 "signer": signer,
                 "board": Board.load(),
+                "sign_ins": SignIns(),
                 "batch_limit_bytes": batches.BODIES * body_limit_bytes,
             }
         ),

@@ -99,7 +99,7 @@ _FILE: Final = declared(needs=NO_KEY, answers={200: str, 404: str})
 
 
 def _head(path: str, route: dict[str, Any], handler: Any) -> HTTPRouteHandler:
-    """Answer HEAD as GET. The server leaves out the body, of which Litestar's `head` admits none."""
+    """Answer HEAD as GET. The server leaves out the body, of which Litestar's `head` has none."""
     return HTTPRouteHandler(path, http_method="HEAD", include_in_schema=False, **route)(handler)
 
 

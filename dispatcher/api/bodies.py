@@ -44,6 +44,7 @@ __all__ = [
     "heartbeat",
     "json_object",
     "prioritization",
+    "sign_in_token",
     "submission",
     "submission_of_batch",
 ]
@@ -196,6 +197,11 @@ def prioritization(body: bytes, job_id: str) -> PrioritizeJob:
     if "priority" not in fields:
         _bad("'priority' is missing.")
     return PrioritizeJob(job_id, _priority(fields))
+
+
+def sign_in_token(body: bytes) -> str:
+    """Parse the body of `POST /sign_in/redeem`."""
+    return _string(json_object(body), "token")
 
 
 def heartbeat(body: bytes) -> ReportHeartbeat:

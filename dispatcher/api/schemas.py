@@ -40,6 +40,7 @@ __all__ = [
     "PRIORITY",
     "RECIPE",
     "SUBMISSION",
+    "TOKEN",
 ]
 
 _STRING: Final = Schema(type=OpenAPIType.STRING)
@@ -154,6 +155,7 @@ ASSIGNMENT: Final = _body(
     resume=_BOOLEAN,
     wait_s=Schema(type=OpenAPIType.NUMBER, minimum=0, maximum=MAX_WAIT_S, default=0),
 )
+TOKEN: Final = _body(["token"], token=_STRING)
 IDEMPOTENCY_KEY: Final = Parameter(
     "Idempotency-Key", "header", schema=Schema(type=OpenAPIType.STRING, max_length=MAX_KEY)
 )

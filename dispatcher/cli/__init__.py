@@ -22,6 +22,7 @@ __all__ = ["app", "main"]
 _MODULES: Final = {
     "serve": "serve",
     "engine": "engine",
+    "board": "board",
     "submit": "submit",
     "jobs": "jobs",
     "job": "jobs",

@@ -30,6 +30,7 @@ __all__ = [
     "jobs_table",
     "log_plainly",
     "plain",
+    "print_address",
     "print_jobs",
     "print_json",
     "print_lines",
@@ -106,6 +107,11 @@ def print_jobs(jobs: list[JobView], *, as_json: bool) -> None:
 def print_text(line: str) -> None:
     """Print a line as a result for people."""
     print(plain(masked(line)), flush=True)  # noqa: T201
+
+
+def print_address(url: str) -> None:
+    """Print a URL with its secrets, for the person who has asked for it."""
+    print(plain(url), flush=True)  # noqa: T201
 
 
 def print_table(table: Table) -> None:

@@ -10,6 +10,7 @@ returns what the dispatcher answered.
 from dispatcher.client.batches import Submission
 from dispatcher.client.client import Client, FailureCause, Matched
 from dispatcher.client.connection import DispatcherAwayError, RequestRefusedError, is_sendable
+from dispatcher.client.keys import KeyView, SignIn
 from dispatcher.core.replies import EngineAnswer, Explanation
 from dispatcher.errors import DispatcherError
 from dispatcher.log.serialization import LogEntry
@@ -25,9 +26,11 @@ __all__ = [
     "Explanation",
     "FailureCause",
     "JobView",
+    "KeyView",
     "LogEntry",
     "Matched",
     "RequestRefusedError",
+    "SignIn",
     "Submission",
     "is_sendable",
 ]

@@ -14,6 +14,7 @@ import msgspec
 
 from dispatcher.client.batches import BatchLine, Submission, none_submitted, outcomes, parts
 from dispatcher.client.connection import Connection, RequestRefusedError
+from dispatcher.client.keys import KeyView, SignIn
 from dispatcher.client.stream import follow
 from dispatcher.core.replies import Explanation
 from dispatcher.log.serialization import LogEntry
@@ -251,6 +252,14 @@ class Client:
         """List the recipes that a job can name, each with its `name` and its fields."""
         response = await self._connection.call("GET", "/recipes/")
         return _decode(response, list[dict[str, Any]])
+
+    async def key(self) -> KeyView:
+        """Say whose key the client has, and which role."""
+        return _decode(await self._connection.call("GET", "/key"), KeyView)
+
+    async def sign_in(self) -> SignIn:
+        """Make a token with which a browser gets the client's key, once, at `/#token=…`."""
+        return _decode(await self._connection.call("POST", "/sign_in"), SignIn)
 
     async def checkpoint(self) -> str:
         """Return a signed checkpoint of the log's present size and root; see `checkpoints`."""

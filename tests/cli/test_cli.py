@@ -39,7 +39,7 @@ async def test_it_tells_its_version(tmp_path: Path) -> None:
 async def test_help_names_every_command(tmp_path: Path) -> None:
     done = await command(tmp_path, "--help")
     assert done.status == 0
-    client = ("submit", "jobs", "job", "why", "cancel", "retry", "priority")
+    client = ("board", "submit", "jobs", "job", "why", "cancel", "retry", "priority")
     operator = ("engines", "drain", "resume", "forget", "replay", "simulate")
     for name in ("serve", "engine", *client, *operator):
         assert f" {name} " in done.out

@@ -9,7 +9,7 @@ import pytest
 from dispatcher.client import Client, JobView, RequestRefusedError, Submission
 from dispatcher.client.batches import parts
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
-from tests.support.servers import KEY, Running
+from tests.support.servers import ACTOR, KEY, Running
 
 pytestmark = pytest.mark.anyio
 
@@ -211,3 +211,11 @@ async def test_a_waiting_job_is_given_another_priority(dispatcher: Client) -> No
     job_id = (await dispatcher.submit("u", "h264")).job_id
     await dispatcher.prioritize(job_id, 42)
     assert (await dispatcher.job(job_id)).priority == 42
+
+
+async def test_a_key_is_known_and_signs_in(dispatcher: Client) -> None:
+    key = await dispatcher.key()
+    assert (key.name, key.role, key.engine_id) == (ACTOR, "operator", None)
+    first, second = [await dispatcher.sign_in() for _ in range(2)]
+    assert first.token != second.token
+    assert first.expires_s == 60
