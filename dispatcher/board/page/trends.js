@@ -1,0 +1,255 @@
+/**
+ * The farm over an hour, a day or a week: charts of jobs, of the queue and of the engines.
+ *
+ * Laws:
+ * - The series come from `GET /statistics/series`; what happens after that is added from the events,
+ *   live or played, so that nothing is polled.
+ * - One cursor goes through all charts. It follows the pointer, or the arrows of the keyboard.
+ */
+
+import { refine } from "./address.js";
+import { query } from "./api.js";
+import { chartOf, pointAt, rowsOf, stepAt } from "./charts.js";
+import { el, fill, set, setText } from "./dom.js";
+import { number, when } from "./words.js";
+
+const SPANS = { 1: "Hour", 24: "Day", 168: "Week", 720: "Month" };
+const HEIGHT = 112;
+
+const PANELS = [
+  {
+    title: "Jobs",
+    series: [
+      { name: "completed", kind: "done", form: "bars" },
+      { name: "failed", kind: "failed", form: "bars" },
+      { name: "cancelled", kind: "cancelled", form: "bars" },
+      { name: "submitted", kind: "submitted", form: "line" },
+    ],
+    sums: true,
+  },
+  { title: "Waiting", series: [{ name: "waiting", kind: "waiting", form: "area" }] },
+  {
+    title: "Engines",
+    series: [
+      { name: "busy", kind: "busy", form: "area" },
+      { name: "online", kind: "online", form: "line" },
+    ],
+  },
+];
+const NAMES = ["submitted", "completed", "failed", "cancelled", "waiting", "busy", "online"];
+const COUNTED = {
+  job_submitted: "submitted",
+  job_completed: "completed",
+  job_failed_permanently: "failed",
+  job_cancelled: "cancelled",
+};
+
+export class BoardCharts extends HTMLElement {
+  #store = null;
+  #series = null;
+  #hours = null;
+  #seq = null; // of the state that the series were asked for
+  #asking = false;
+  #step = null;
+  #panels = [];
+  #unlisten = null;
+  #width = 0;
+
+  show({ filters }, store) {
+    this.#store = store;
+    if (!this.firstChild) this.#make();
+    const hours = filters.get("hours") in SPANS ? filters.get("hours") : "24";
+    if (hours !== this.#hours) {
+      this.#hours = hours;
+      this.#seq = null;
+    }
+    for (const button of this.spans.children) set(button, "aria-pressed", String(button.dataset.hours === hours));
+    this.update({ all: true });
+  }
+
+  update(change) {
+    if (this.#store === null || this.#store.loading || this.#store.state.seq === 0) return;
+    const jumped = this.#seq === null || this.#store.state.seq < this.#seq || (change.all && this.#store.moment !== this.#asked);
+    if (jumped) this.#load();
+    else if (this.#series) this.#follow();
+  }
+
+  #asked = undefined;
+
+  disconnectedCallback() {
+    this.#unlisten?.();
+    this.observer?.disconnect();
+  }
+
+  #make() {
+    const span = ([hours, text]) =>
+      el("button", { type: "button", "data-hours": hours, onclick: () => refine({ hours: hours === "24" ? null : hours }) }, text);
+    this.spans = el("div", { class: "segmented", role: "group", "aria-label": "Span of the charts" }, Object.entries(SPANS).map(span));
+    this.readout = el("p", { class: "chart-readout weak" });
+    this.#panels = PANELS.map((panel) => this.#panelOf(panel));
+    fill(
+      this,
+      el("div", { class: "chart-bar" }, this.spans, this.readout),
+      el("div", { class: "chart-panels" }, this.#panels.map(({ figure }) => figure)),
+    );
+    this.#unlisten = this.#store.listen((events) => this.#take(events));
+    this.observer = new ResizeObserver(() => this.#draw());
+    this.observer.observe(this);
+  }
+
+  #panelOf(panel) {
+    const plot = el("div", {
+      class: "chart-frame",
+      tabindex: 0,
+      role: "slider",
+      "aria-label": `${panel.title}; the arrows go from step to step`,
+      "aria-valuemin": 0,
+      "aria-valuemax": 0,
+      "aria-valuenow": 0,
+      "aria-valuetext": "loading",
+    });
+    plot.addEventListener("pointermove", (event) => this.#point(stepAt(event.offsetX, plot.clientWidth, this.#count)));
+    plot.addEventListener("pointerleave", () => this.#point(null));
+    plot.addEventListener("focus", () => this.#point(this.#step ?? this.#count - 1));
+    plot.addEventListener("blur", () => this.#point(null));
+    plot.addEventListener("keydown", (event) => this.#onKey(event));
+    const sum = el("span", { class: "chart-sum" });
+    const table = el("table", { class: "visually-hidden" });
+    const figure = el("figure", { class: "chart" }, el("figcaption", {}, el("strong", {}, panel.title), " ", sum), plot, table);
+    return { ...panel, plot, sum, table, figure };
+  }
+
+  get #count() {
+    return this.#series?.submitted.length ?? 0;
+  }
+
+  /** Ask for the series of the state that is shown; while an answer is awaited, for none other. */
+  async #load() {
+    if (this.#asking) return;
+    this.#asking = true;
+    const { moment, state, api } = this.#store;
+    const [hours, seq] = [this.#hours, state.seq];
+    try {
+      const series = await api.get(query("/statistics/series", { hours, as_of: moment === null ? null : seq }));
+      this.#series = series;
+      this.#seq = series.seq;
+      this.#asked = moment;
+    } catch (error) {
+      this.#seq = seq;
+      this.#asked = moment;
+      if (this.isConnected) setText(this.readout, error.status === 404 ? "" : (error.text ?? error.message));
+    }
+    this.#asking = false;
+    if (!this.isConnected) return;
+    this.#draw();
+    if (hours !== this.#hours || moment !== this.#store.moment) {
+      this.#seq = null;
+      this.update({ all: true });
+    }
+  }
+
+  #take(events) {
+    if (this.#series === null || this.#seq === null) return;
+    for (const event of events) {
+      if (event.seq <= this.#seq) continue;
+      this.#seq = event.seq;
+      const name = COUNTED[event.type];
+      if (name === undefined) continue;
+      this.#advance(Date.parse(event.time));
+      this.#series[name][this.#count - 1] += 1;
+    }
+  }
+
+  /** Begin new steps up to a time; the oldest ones go. */
+  #advance(time) {
+    const series = this.#series;
+    const stepMs = series.step_s * 1000;
+    let end = Date.parse(series.from) + stepMs * this.#count;
+    while (time >= end && end + stepMs * this.#count > time) {
+      for (const name of NAMES) {
+        const values = series[name];
+        values.push(["waiting", "busy", "online"].includes(name) ? values.at(-1) : 0);
+        values.shift();
+      }
+      end += stepMs;
+      series.from = new Date(end - stepMs * this.#count).toISOString();
+    }
+  }
+
+  #follow() {
+    const { state } = this.#store;
+    this.#advance(this.#store.now());
+    const last = this.#count - 1;
+    const engines = [...state.engines.values()];
+    this.#series.waiting[last] = state.counts.pending;
+    this.#series.busy[last] = engines.filter((engine) => engine.current_job !== null).length;
+    this.#series.online[last] = engines.filter((engine) => engine.online).length;
+    this.#draw();
+  }
+
+  #draw() {
+    const series = this.#series;
+    if (series === null) return;
+    const width = this.#panels[0].plot.clientWidth;
+    const key = JSON.stringify([series, width]);
+    if (width < 60 || key === this.#drawn) return;
+    this.#drawn = key;
+    this.#width = width;
+    for (const panel of this.#panels) this.#drawPanel(panel, width);
+    this.#point(this.#step);
+  }
+
+  #drawn = "";
+
+  #drawPanel({ series, plot, sum, table, sums, title }, width) {
+    const given = series.map((it) => ({ ...it, values: this.#series[it.name] }));
+    const from = Date.parse(this.#series.from);
+    const drawn = { series: given, from, stepS: this.#series.step_s, width, height: HEIGHT };
+    fill(plot, chartOf(drawn));
+    set(plot, "aria-valuemax", Math.max(this.#count - 1, 0));
+    const told = ({ name, kind, values }) => {
+      const value = sums ? values.reduce((total, one) => total + one, 0) : values.at(-1);
+      return el("span", { class: `chart-key ${kind}` }, `${number(value)} ${name} `);
+    };
+    fill(sum, given.map(told));
+    fill(
+      table,
+      el("caption", {}, `${title}, by steps of ${number(this.#series.step_s)} s`),
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "From"), given.map(({ name }) => el("th", { scope: "col" }, name)))),
+      el(
+        "tbody",
+        {},
+        rowsOf(drawn).map(([time, ...values]) =>
+          el("tr", {}, el("th", { scope: "row" }, when(time, this.#store.now())), values.map((value) => el("td", {}, number(value)))),
+        ),
+      ),
+    );
+  }
+
+  #point(step) {
+    this.#step = step;
+    for (const { plot, series } of this.#panels) {
+      if (plot.firstChild) pointAt(plot.firstChild, step, this.#width, this.#count);
+      set(plot, "aria-valuenow", step ?? Math.max(this.#count - 1, 0));
+      set(plot, "aria-valuetext", this.#told(step ?? this.#count - 1, series));
+    }
+    setText(this.readout, step === null ? "" : this.#told(step, PANELS.flatMap(({ series }) => series)));
+  }
+
+  #told(step, series) {
+    if (step < 0 || this.#series === null) return "no values yet";
+    const from = Date.parse(this.#series.from) + step * this.#series.step_s * 1000;
+    const values = series.map(({ name }) => `${number(this.#series[name][step] ?? 0)} ${name}`);
+    return `from ${when(from, this.#store.now())}: ${values.join(", ")}`;
+  }
+
+  #onKey(event) {
+    const at = this.#step ?? this.#count - 1;
+    const to = { ArrowLeft: at - 1, ArrowDown: at - 1, ArrowRight: at + 1, ArrowUp: at + 1, Home: 0, End: this.#count - 1, PageUp: at + 10, PageDown: at - 10 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    this.#point(Math.min(Math.max(to, 0), this.#count - 1));
+  }
+}
+
+customElements.define("board-charts", BoardCharts);
