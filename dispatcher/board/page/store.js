@@ -47,6 +47,7 @@ export class Store {
   fault = null;
 
   #subscribers = new Set();
+  #listeners = new Set();
   #change = noChange();
   #frame = null;
   #feed = null;
@@ -66,6 +67,12 @@ export class Store {
   subscribe(fn) {
     this.#subscribers.add(fn);
     return () => this.#subscribers.delete(fn);
+  }
+
+  /** Gives `fn(events)` the events that were applied, live or played; returns what ends that. */
+  listen(fn) {
+    this.#listeners.add(fn);
+    return () => this.#listeners.delete(fn);
   }
 
   /** Whether the key of this tab has a role; an operator has them all. Nobody acts in the past. */
@@ -115,7 +122,7 @@ export class Store {
   /** Applies events to the state shown, as the feed does: for playing the past. */
   play(events) {
     for (const event of events) apply(this.state, event, this.#change);
-    this.#changed();
+    this.#tell(events);
   }
 
   /** Puts what an answer said into the state, if the feed has not said more: a finished job, say. */
@@ -246,6 +253,11 @@ export class Store {
       this.state.time = event.time;
     }
     this.#evict();
+    this.#tell(events);
+  }
+
+  #tell(events) {
+    for (const fn of this.#listeners) fn(events);
     this.#changed();
   }
 
