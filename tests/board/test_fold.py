@@ -21,7 +21,8 @@ EVENTS: Final = 600
 MOMENTS: Final = 16
 LEASE_S: Final = "100000"  # nothing happens in the log while it is looked at
 
-FOLD: Final = """async ({ events, seqs, base }) => {
+FOLD: Final = """async (given) => {
+  const { events, seqs, base } = JSON.parse(given);
   const { apply, emptyState, putEngine, putJob } = await import("/board/fold.js");
   const state = emptyState();
   for (const job of base?.jobs ?? []) putJob(state, job);
@@ -39,7 +40,7 @@ FOLD: Final = """async ({ events, seqs, base }) => {
     if (JSON.stringify(held) !== before) throw new Error(`${event.seq} changed what was shown`);
     if (seqs.includes(event.seq)) show(event.seq);
   }
-  return shown;
+  return JSON.stringify(shown);
 }"""
 
 
@@ -50,6 +51,12 @@ async def blank(browser: Browser, server: Running) -> AsyncIterator[Page]:
         page = await context.new_page()
         await page.goto("/board/icon.svg")
         yield page
+
+
+async def folded_by(page: Page, **given: Any) -> dict[str, Any]:
+    """What the browser shows at these seqs. It is told and tells in JSON, as by the dispatcher."""
+    shown: dict[str, Any] = json.loads(await page.evaluate(FOLD, json.dumps(given)))
+    return shown
 
 
 async def shown_at(client: httpx2.AsyncClient, seq: int) -> dict[str, Any]:
@@ -93,7 +100,7 @@ async def test_it_shows_what_the_dispatcher_shows_at_every_seq(
         events = await events_of(client)
         random = Random(seed)
         seqs = sorted({0, 1, *random.sample(range(EVENTS), MOMENTS), len(events)})
-        folded = await page.evaluate(FOLD, {"events": events, "seqs": seqs, "base": None})
+        folded = await folded_by(page, events=events, seqs=seqs)
         for seq in seqs:
             expected = await shown_at(client, seq)
             assert comparable(folded[str(seq)]) == comparable(expected), f"as of {seq}"
@@ -117,9 +124,7 @@ async def test_it_goes_on_from_what_the_dispatcher_showed(
         for begin in Random(seed).sample(range(EVENTS - 100), 6):
             base = await shown_at(client, begin)
             events = [it for it in await events_of(client, begin) if it["seq"] <= begin + 100]
-            folded = await page.evaluate(
-                FOLD, {"events": events, "seqs": [begin + 100], "base": base}
-            )
+            folded = await folded_by(page, events=events, seqs=[begin + 100], base=base)
             expected = await shown_at(client, begin + 100)
             assert comparable(folded[str(begin + 100)], in_order=False) == comparable(
                 expected, in_order=False
@@ -150,7 +155,7 @@ async def test_whatever_an_engine_reports_is_shown_alike(
     await client.post(f"/jobs/{job_id}/complete", json={"output_url": "o", "result": result})
     events = await events_of(client)
     seq = events[-1]["seq"]
-    folded = await blank.evaluate(FOLD, {"events": events, "seqs": [seq], "base": None})
+    folded = await folded_by(blank, events=events, seqs=[seq])
     assert comparable(folded[str(seq)]) == comparable(await shown_at(client, seq))
 
 
