@@ -9,6 +9,8 @@
 import { go, href, read } from "./address.js";
 import { Api } from "./api.js";
 import { el, fill } from "./dom.js";
+import { Moments } from "./moment.js";
+import { showSeal } from "./seal.js";
 import { makeShell, nowHref } from "./shell.js";
 import { redeem, signInForm, storeKey, storedKey } from "./sign_in.js";
 import { Store } from "./store.js";
@@ -30,6 +32,11 @@ const api = new Api(storedKey(), askForKey);
 const store = new Store(api);
 const shell = makeShell(document.getElementById("shell"), { onSearch: search, onSignOut: signOut });
 
+const moments = new Moments(store, {
+  field: document.getElementById("moment"),
+  bar: document.getElementById("time"),
+});
+
 let address = read();
 let view = null;
 let isAsking = false;
@@ -43,6 +50,7 @@ async function start() {
   document.addEventListener("keydown", takeKey);
   store.subscribe((change) => {
     shell.draw(address, store);
+    moments.draw();
     if (!isAsking) view?.update?.(change);
   });
   const refused = await redeem(api);
@@ -50,6 +58,7 @@ async function start() {
     askForKey({ text: refused });
     return;
   }
+  showSeal(document.getElementById("seal"), store);
   store.at(address.moment);
   route();
 }
@@ -58,8 +67,9 @@ async function start() {
 async function route() {
   const former = address;
   address = read();
+  moments.stop();
   document.documentElement.toggleAttribute("data-wall", address.filters.has("wall"));
-  if (address.moment !== former.moment) store.at(address.moment);
+  if (address.moment !== store.moment) store.at(address.moment);
   if (document.activeElement !== shell.search) shell.search.value = address.filters.get("text") ?? "";
   shell.draw(address, store);
   if (isAsking) return;
@@ -108,7 +118,7 @@ function takeKey(event) {
   const actions = {
     "/": () => shell.search.select(),
     "?": () => shell.openHelp(),
-    ".": () => address.moment !== null && go(nowHref(address)),
+    ".": () => store.moment !== null && go(nowHref(address)),
   };
   if (actions[event.key] === undefined) return;
   event.preventDefault();

@@ -47,6 +47,7 @@ export class Store {
   fault = null;
 
   #subscribers = new Set();
+  #listeners = new Set();
   #change = noChange();
   #frame = null;
   #feed = null;
@@ -66,6 +67,12 @@ export class Store {
   subscribe(fn) {
     this.#subscribers.add(fn);
     return () => this.#subscribers.delete(fn);
+  }
+
+  /** Gives `fn(events)` the events themselves, live or played, as they come; returns what ends that. */
+  listen(fn) {
+    this.#listeners.add(fn);
+    return () => this.#listeners.delete(fn);
   }
 
   /** Whether the key of this tab has a role; an operator has them all. Nobody acts in the past. */
@@ -115,6 +122,7 @@ export class Store {
   /** Applies events to the state shown, as the feed does: for playing the past. */
   play(events) {
     for (const event of events) apply(this.state, event, this.#change);
+    for (const fn of this.#listeners) fn(events);
     this.#changed();
   }
 
@@ -248,13 +256,14 @@ export class Store {
   }
 
   #take(events) {
-    for (const event of events) {
-      if (event.seq <= this.state.seq) continue;
+    const fresh = events.filter(({ seq }) => seq > this.state.seq);
+    for (const event of fresh) {
       if (event.seq > this.#enginesSeq) applyToEngines(this.state, event, this.#change);
       if (event.job_id !== undefined) this.#takeJob(event);
       this.state.seq = event.seq;
       this.state.time = event.time;
     }
+    for (const fn of this.#listeners) fn(fresh);
     this.#evict();
     this.#changed();
   }
