@@ -44,17 +44,22 @@ async def test_a_key_learns_its_name_and_role(shared: Callers, role: Role) -> No
     assert response.headers["cache-control"] == "no-store"
 
 
-async def test_a_bound_key_learns_its_engine(tmp_path: Path) -> None:
+def caller_of(service: Service, keys: ApiKeys | None, folder: Path) -> httpx2.AsyncClient:
+    """Call an application with other keys, without a server."""
+    app = create_app(service, keys, Signer.load_or_create(folder / "signing.key"))
+    transport = httpx2.ASGITransport(app)  # type: ignore[arg-type]
+    return httpx2.AsyncClient(transport=transport, base_url="http://x")
+
+
+async def test_a_bound_key_learns_its_engine(service: Service, tmp_path: Path) -> None:
     keys = ApiKeys([Key.of("seven", Role.ENGINE, "s", "farm-7")])
-    async with running(tmp_path / "events.db", keys=keys) as server, client_of(server, "s") as it:
+    async with caller_of(service, keys, tmp_path) as engine:
         told = {"name": "seven", "role": "engine", "engine_id": "farm-7"}
-        assert (await it.get("/key")).json() == told
+        assert (await engine.get("/key", headers={"X-API-Key": "s"})).json() == told
 
 
 async def test_where_auth_is_off_everybody_is_anonymous(service: Service, tmp_path: Path) -> None:
-    app = create_app(service, None, Signer.load_or_create(tmp_path / "signing.key"))
-    transport = httpx2.ASGITransport(app)  # type: ignore[arg-type]
-    async with httpx2.AsyncClient(transport=transport, base_url="http://x") as anybody:
+    async with caller_of(service, None, tmp_path) as anybody:
         told = {"name": "anonymous", "role": "operator", "engine_id": None}
         # A key that somebody sends all the same is not looked at, and not given to others.
         for headers in ({}, {"X-API-Key": "mine"}):
