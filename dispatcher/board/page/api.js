@@ -63,6 +63,11 @@ export class Api {
     throw failed;
   }
 
+  /** Whether the key of this tab is good, or none is needed. Being refused would be an error. */
+  async isAdmitted() {
+    return !(await this.request("/", { method: "HEAD" })).headers.has("X-Dispatcher-Auth");
+  }
+
   /** The JSON of a GET. */
   async get(to, options = {}) {
     return (await this.request(to, options)).json();

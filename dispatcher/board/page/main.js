@@ -26,9 +26,11 @@ const MODULES = {
 };
 const TITLES = { farm: "Farm", jobs: "Jobs", engines: "Engines", log: "Log", submit: "Submit" };
 const TYPING_MS = 250;
+const NEEDS_KEY = "This dispatcher asks for a key.";
+const UNKNOWN_KEY = "The dispatcher does not know this key. It may have been replaced.";
 
 const main = document.getElementById("main");
-const api = new Api(storedKey(), askForKey);
+const api = new Api(storedKey(), () => askForKey(UNKNOWN_KEY));
 const store = new Store(api);
 const shell = makeShell(document.getElementById("shell"), { onSearch: search, onSignOut: signOut });
 
@@ -54,13 +56,20 @@ async function start() {
     if (!isAsking) view?.update?.(change);
   });
   const refused = await redeem(api);
-  if (refused !== null) {
-    askForKey({ text: refused });
-    return;
-  }
+  if (refused !== null) return askForKey(refused);
+  if (!(await isAdmitted())) return askForKey(api.key === null ? NEEDS_KEY : UNKNOWN_KEY);
   showSeal(document.getElementById("seal"), store);
   store.at(address.moment);
   route();
+}
+
+/** Whether this tab may ask; also while the dispatcher can't be reached, which the shell says. */
+async function isAdmitted() {
+  try {
+    return await api.isAdmitted();
+  } catch {
+    return true;
+  }
 }
 
 /** Shows what the address names. */
@@ -145,31 +154,23 @@ function search(text, { isDone }) {
   else if (address.view === "jobs") typing = setTimeout(show, TYPING_MS);
 }
 
-function askForKey(error) {
+function askForKey(why) {
   if (isAsking) return;
   isAsking = true;
   storeKey(null);
   api.key = null;
   view = null;
-  fill(main, signInForm(whyOf(error), tryKey));
+  fill(main, signInForm(why, tryKey));
   document.getElementById("key").focus();
   shell.draw(address, store);
 }
 
-function whyOf(error) {
-  if (!error.text.startsWith("Unauthorized")) return error.text;
-  return error.text.includes("Missing")
-    ? "This dispatcher asks for a key."
-    : "The dispatcher does not know this key. It may have been replaced.";
-}
-
 /** Tries a key; returns why it is refused, or null. */
 async function tryKey(key) {
-  const trial = new Api(key);
   try {
-    await trial.get("/key");
+    if (!(await new Api(key).isAdmitted())) return "The dispatcher does not know this key.";
   } catch (error) {
-    return error.status === 401 ? "The dispatcher does not know this key." : error.text;
+    return error.text ?? String(error);
   }
   storeKey(key);
   isAsking = false;

@@ -96,7 +96,7 @@ export class Store {
     this.fault = null;
     this.#all();
     try {
-      this.who ??= await this.#askWho();
+      this.who ??= await this.api.get("/key");
       if (round !== this.#round) return;
       await (moment === null ? this.#loadNow(round) : this.#loadPast(round, moment));
     } catch (error) {
@@ -200,16 +200,6 @@ export class Store {
     this.state = state;
     this.#enginesSeq = seq;
     this.#jobSeqs = new Map();
-  }
-
-  /** INTERIM: until `GET /key` is there. */
-  async #askWho() {
-    try {
-      return await this.api.get("/key");
-    } catch (error) {
-      if (error.status !== 404) throw error;
-      return { name: "anonymous", role: "operator", engine_id: null };
-    }
   }
 
   async #timeOf(seq, moment) {
