@@ -38,6 +38,7 @@ const moments = new Moments(store, {
   field: document.getElementById("moment"),
   bar: document.getElementById("time"),
 });
+showSeal(document.getElementById("seal"), store);
 
 let address = read();
 let view = null;
@@ -58,7 +59,6 @@ async function start() {
   const refused = await redeem(api);
   if (refused !== null) return askForKey(refused);
   if (!(await isAdmitted())) return askForKey(api.key === null ? NEEDS_KEY : UNKNOWN_KEY);
-  showSeal(document.getElementById("seal"), store);
   store.at(address.moment);
   route();
 }
@@ -76,9 +76,9 @@ async function isAdmitted() {
 async function route() {
   const former = address;
   address = read();
-  moments.stop();
+  const wasPlaying = moments.stop();
   document.documentElement.toggleAttribute("data-wall", address.filters.has("wall"));
-  if (address.moment !== store.moment) store.at(address.moment);
+  if (address.moment !== store.moment || wasPlaying) store.at(address.moment);
   if (document.activeElement !== shell.search) shell.search.value = address.filters.get("text") ?? "";
   shell.draw(address, store);
   if (isAsking) return;

@@ -251,9 +251,11 @@ export class Moments {
     this.#playing = null;
   }
 
-  /** Stop playing, because the address leads elsewhere. */
+  /** Stop playing, because the address leads elsewhere. Gives whether it played. */
   stop() {
+    const played = this.#playing !== null;
     this.#playing = null;
+    return played;
   }
 
   #frame(playing, at) {
