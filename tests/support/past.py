@@ -32,5 +32,7 @@ def happened_at(minutes_ago: float) -> str:
 
 async def signed_in(context: BrowserContext, key: str = KEY) -> Page:
     """A page whose tab has a key already."""
-    await context.add_init_script(f"sessionStorage.setItem('dispatcher key', {key!r})")
+    await context.add_init_script(  # the blank page before has no storage
+        f"if (location.protocol === 'http:') sessionStorage.setItem('dispatcher key', {key!r})"
+    )
     return await context.new_page()
