@@ -18,6 +18,7 @@ from dispatcher.api import (
     proofs,
     recipes,
     sign_in,
+    statistics,
 )
 from dispatcher.api.auth import check_role
 from dispatcher.api.errors import HANDLERS
@@ -59,6 +60,7 @@ def create_routes(service: Service, signer: Signer, body_limit_bytes: int) -> Li
             *attempts.HANDLERS,
             *engines.HANDLERS,
             recipes.list_recipes,
+            *statistics.HANDLERS,
             *events.HANDLERS,
             *proofs.HANDLERS,
             *sign_in.HANDLERS,

@@ -12,7 +12,7 @@ Laws:
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
 from dispatcher.core.dispatcher import Settle
 from dispatcher.core.events import Recorded
@@ -23,6 +23,7 @@ from dispatcher.serving.tickets import UnavailableError, ticket_of
 
 __all__ = ["GroupCommit"]
 
+T = TypeVar("T")
 BATCH_EVENTS: Final = 1_000
 """Most events in one commit, unless some that must not be split are more."""
 QUEUED_EVENTS: Final = 20_000
@@ -30,7 +31,30 @@ QUEUED_EVENTS: Final = 20_000
 PIECE_EVENTS: Final = 250
 """Events that are encoded or projected at a time, which takes a millisecond or two."""
 
-_Item = Settle | asyncio.Future[None]
+
+class _Look(Generic[T]):
+    """Somebody who looks once all that was decided before is durable and projected."""
+
+    def __init__(self, look: Callable[[], T]) -> None:
+        self.look = look
+        self.found: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+    def now(self) -> None:
+        """Look, unless the caller no longer waits."""
+        if self.found.done():
+            return
+        try:
+            self.found.set_result(self.look())
+        except Exception as error:  # noqa: BLE001 - it concerns the caller, not the writer
+            self.found.set_exception(error)
+
+    def fail(self, why: str) -> None:
+        """Fail, because what was decided before could not be recorded."""
+        if not self.found.done():
+            self.found.set_exception(UnavailableError(why))
+
+
+_Item = Settle | _Look[Any]
 
 
 class Together:
@@ -82,14 +106,21 @@ class GroupCommit:
 
     def durable(self) -> Awaitable[None]:
         """Wait until all that is queued now is durable. `UnavailableError` if it can't be."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        return self.when_durable(lambda: None)
+
+    def when_durable(self, look: Callable[[], T]) -> Awaitable[T]:
+        """Return what `look` finds when just what is queued now is durable and projected.
+
+        `UnavailableError` if that can't be.
+        """
+        it = _Look(look)
         if self.fault is not None:
-            done.set_exception(UnavailableError(self.fault))
+            it.fail(self.fault)
         elif self._is_busy():
-            self._put(done)
+            self._put(it)
         else:
-            done.set_result(None)
-        return done
+            it.now()
+        return it.found
 
     @contextmanager
     def together(self) -> Iterator[Together]:
@@ -139,9 +170,8 @@ class GroupCommit:
             queue.append(self._together)
             self._together = None
         for item in _flat(queue):
-            if isinstance(item, asyncio.Future):
-                if not item.done():
-                    item.set_exception(UnavailableError(fault))
+            if isinstance(item, _Look):
+                item.fail(fault)
             elif (ticket := ticket_of(item)) is not None:
                 ticket.fail(fault)
 
@@ -183,7 +213,7 @@ class GroupCommit:
         return batch
 
     async def _commit(self, batch: list[_Item]) -> None:
-        settles = (item for item in batch if not isinstance(item, asyncio.Future))
+        settles = (item for item in batch if isinstance(item, Settle))
         records = [recorded for settle in settles for recorded in settle.records]
         entries: list[LogEntry] = []
         for first in range(0, len(records), PIECE_EVENTS):
@@ -194,9 +224,8 @@ class GroupCommit:
             await self._log.append(entries, expected_head=entries[0].seq - 1)
         durable, shown = iter(entries), 0
         for item in batch:
-            if isinstance(item, asyncio.Future):
-                if not item.done():
-                    item.set_result(None)
+            if isinstance(item, _Look):
+                item.now()
                 continue
             for recorded in item.records:
                 self._project(recorded, next(durable))
