@@ -33,7 +33,7 @@ export function set(node, name, value) {
     node.addEventListener(name.replace(/^on/, ""), value);
   } else if (name === "vars") {
     for (const [property, text] of Object.entries(value)) node.style.setProperty(property, text);
-  } else if (PROPERTIES.has(name) && name in node) {
+  } else if (PROPERTIES.has(name) && name in node && node.localName !== "option") {
     if (node[name] !== value) node[name] = value;
   } else if (value === false || value === null || value === undefined) {
     if (node.hasAttribute(name)) node.removeAttribute(name);

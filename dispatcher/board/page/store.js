@@ -69,7 +69,7 @@ export class Store {
     return () => this.#subscribers.delete(fn);
   }
 
-  /** Gives `fn(events)` the events themselves, live or played, as they come; returns what ends that. */
+  /** Gives `fn(events)` the events that were applied, live or played; returns what ends that. */
   listen(fn) {
     this.#listeners.add(fn);
     return () => this.#listeners.delete(fn);
@@ -122,8 +122,7 @@ export class Store {
   /** Applies events to the state shown, as the feed does: for playing the past. */
   play(events) {
     for (const event of events) apply(this.state, event, this.#change);
-    for (const fn of this.#listeners) fn(events);
-    this.#changed();
+    this.#tell(events);
   }
 
   /** Puts what an answer said into the state, if the feed has not said more: a finished job, say. */
@@ -246,15 +245,19 @@ export class Store {
   }
 
   #take(events) {
-    const fresh = events.filter(({ seq }) => seq > this.state.seq);
-    for (const event of fresh) {
+    for (const event of events) {
+      if (event.seq <= this.state.seq) continue;
       if (event.seq > this.#enginesSeq) applyToEngines(this.state, event, this.#change);
       if (event.job_id !== undefined) this.#takeJob(event);
       this.state.seq = event.seq;
       this.state.time = event.time;
     }
-    for (const fn of this.#listeners) fn(fresh);
     this.#evict();
+    this.#tell(events);
+  }
+
+  #tell(events) {
+    for (const fn of this.#listeners) fn(events);
     this.#changed();
   }
 
