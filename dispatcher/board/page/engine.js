@@ -6,14 +6,13 @@
  *   for, since they change no band.
  */
 
+import { actOnEngines } from "./actions.js";
 import { link } from "./address.js";
 import { path, query } from "./api.js";
-import { ask } from "./ask.js";
 import { px, tickText, timeTicks } from "./charts.js";
 import { bandsOf, shares } from "./day.js";
 import { el, fill, set, setText, svg } from "./dom.js";
 import { factsOf } from "./job.js";
-import { carriedOut } from "./orders.js";
 import { engineMark, engineState } from "./states.js";
 import { endOf } from "./telling.js";
 import { decimal, duration, exactly, fileName, number, percent, sentence, shortId, when } from "./words.js";
@@ -76,7 +75,7 @@ export class BoardEngine extends HTMLElement {
     this.band = el("div", { class: "day-band", tabindex: 0, role: "slider", "aria-label": "Its day; the arrows go from one state to the next", "aria-valuemin": 0, "aria-valuemax": 0, "aria-valuenow": 0, "aria-valuetext": "loading", onkeydown: (event) => this.#onBandKey(event), onfocus: () => this.#tell(this.#step ?? this.#bands.length - 1), onpointermove: (event) => this.#hover(event) });
     fill(
       this,
-      el("header", { class: "page-head" }, made("p", "crumb"), made("h1", "headline"), made("p", "reason"), made("div", "actions")),
+      el("header", { class: "page-head" }, made("p", "crumb"), (this.headline = el("h1", { class: "headline", tabindex: -1 })), made("p", "reason"), made("div", "actions")),
       el("section", { "aria-labelledby": "day-title" }, el("h2", { id: "day-title" }, "Its day"), this.band, made("p", "told"), made("ul", "legend")),
       el(
         "div",
@@ -168,7 +167,8 @@ export class BoardEngine extends HTMLElement {
       fill(this.crumb, el("span", { class: "weak mono" }, this.#id));
       setText(this.headline, "There is no such engine");
       setText(this.reason, "No engine of this id is known at this time. It was never heard, or was forgotten.");
-      return fill(this.actions);
+      delete this.actions.dataset.key;
+      return void fill(this.actions);
     }
     fill(this.crumb, engineMark(engineState(engine)), el("span", { class: "weak" }, engine.engine_type ? ` ${engine.engine_type}` : ""));
     setText(this.headline, this.#id);
@@ -201,24 +201,21 @@ export class BoardEngine extends HTMLElement {
 
   #drawActions(engine) {
     const isReachable = ![".", "..", "", "heartbeat", "benchmark_result"].includes(this.#id) && !this.#id.includes("/");
-    if (!this.#store.may("operator") || !isReachable) return fill(this.actions);
-    const order = (method, to) => () => carriedOut(this.#store.api.send(method, to));
-    const button = (text, act, kind = "") => el("button", { type: "button", class: `button ${kind}`, onclick: act }, text);
-    return fill(
+    const may = this.#store.may("operator") && isReachable;
+    const stopped = engine.drained || engine.blocked !== null;
+    const key = JSON.stringify([may, engine.drained, stopped]);
+    if (this.actions.dataset.key === key) return;
+    this.actions.dataset.key = key;
+    const hadFocus = this.actions.contains(document.activeElement);
+    const button = (text, act, kind = "") =>
+      el("button", { type: "button", class: `button ${kind}`, onclick: () => actOnEngines(this.#store, act, [this.#engine]) }, text);
+    fill(
       this.actions,
-      !engine.drained && button("Drain", order("POST", path`/engines/${this.#id}/drain`)),
-      (engine.drained || engine.blocked) && button("Resume", order("POST", path`/engines/${this.#id}/resume`)),
-      button("Forget", () => this.#forget(engine), "danger"),
+      may && !engine.drained && button("Drain", "drain"),
+      may && stopped && button("Resume", "resume"),
+      may && button("Forget", "forget", "danger"),
     );
-  }
-
-  async #forget(engine) {
-    const yes = await ask({
-      title: `Forget ${this.#id}?`,
-      text: engine.current_job ? "It leaves the list, and the job that it has waits again. What it has done of it is lost." : "It leaves the list. If it is heard again, it is a new engine.",
-      act: "Forget the engine",
-    });
-    if (yes) await carriedOut(this.#store.api.send("DELETE", path`/engines/${this.#id}`));
+    if (hadFocus) (this.actions.querySelector("button") ?? this.headline).focus();
   }
 
   #drawReports(engine) {

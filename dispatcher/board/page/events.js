@@ -28,8 +28,9 @@ export class Events {
     this.stopped = false;
     this.reading = null;
     this.table = new EventTable(about);
+    this.progress = el("input", { type: "checkbox", id: "events-progress", onchange: () => this.draw(this.shown, this.now) });
     this.more = el("button", { type: "button", class: "quiet", hidden: true, onclick: () => this.#showMore() });
-    this.node = el("div", {}, this.table.node, this.more);
+    this.node = el("div", {}, el("p", { class: "events-choice" }, this.progress, " ", el("label", { for: "events-progress" }, "With progress")), this.table.node, this.more);
   }
 
   /** Load all events and follow the feed until `stop`. `after` leaves out older ones. */
@@ -91,8 +92,9 @@ export class Events {
   draw(shown, now) {
     this.shown = shown;
     this.now = now;
-    this.table.show(shown.slice(-this.most).reverse(), now);
-    const hidden = Math.max(shown.length - this.most, 0);
+    const told = this.progress.checked ? shown : shown.filter(({ type }) => type !== "job_progressed");
+    this.table.show(told.slice(-this.most).reverse(), now);
+    const hidden = Math.max(told.length - this.most, 0);
     set(this.more, "hidden", hidden === 0);
     setText(this.more, `Show older events (${number(hidden)} more)`);
   }

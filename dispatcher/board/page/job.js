@@ -7,14 +7,13 @@
  * - What asks the dispatcher otherwise is only `why`, and when its engines were heard.
  */
 
+import { can, cancelJobs, prioritizeJobs, retryJobs } from "./actions.js";
 import { link } from "./address.js";
 import { path, query } from "./api.js";
-import { ask } from "./ask.js";
 import { el, fill, outside, set, setText } from "./dom.js";
 import { Events } from "./events.js";
 import { applyToJobs, emptyState } from "./fold.js";
 import { Lanes } from "./lanes.js";
-import { carriedOut } from "./orders.js";
 import { FINAL, jobMark } from "./states.js";
 import { headline, plain } from "./telling.js";
 import { sentenceOf } from "./sentences.js";
@@ -66,7 +65,7 @@ export class BoardJob extends HTMLElement {
     const made = (tag, name) => (this[name] = el(tag, { class: name }));
     fill(
       this,
-      el("header", { class: "page-head" }, made("p", "crumb"), made("h1", "headline"), made("p", "reason"), made("div", "actions")),
+      el("header", { class: "page-head" }, made("p", "crumb"), (this.headline = el("h1", { class: "headline", tabindex: -1 })), made("p", "reason"), made("div", "actions")),
       made("div", "obstacles"),
       (this.body = el(
         "div",
@@ -92,12 +91,12 @@ export class BoardJob extends HTMLElement {
     this.#askWhy(job, state.seq);
     this.#drawHead(job);
     this.#drawTimeline(shown, now);
-    const key = JSON.stringify([job, shown.at(-1).seq, moment !== null]);
+    const key = JSON.stringify({ ...job, progress: null });
     if (key !== this.#drawnFor) {
       this.#drawnFor = key;
       fill(this.inout, inOut(job, now));
-      this.#drawActions(job);
     }
+    this.#drawActions(job);
     this.#events.draw(shown, now);
   }
 
@@ -110,6 +109,8 @@ export class BoardJob extends HTMLElement {
   #drawNothing(list) {
     fill(this.crumb);
     fill(this.actions);
+    delete this.actions.dataset.key;
+    delete this.headline.dataset.key;
     setText(this.headline, list.length ? "This job had not been submitted yet" : "There is no such job");
     setText(this.reason, list.length ? `It was, at ${when(list[0].time, Date.now())}.` : `No event of this log speaks of job ${this.#id}.`);
     this.#drawnFor = "";
@@ -208,63 +209,47 @@ export class BoardJob extends HTMLElement {
   }
 
   #drawActions(job) {
-    if (!this.#store.may("client")) return void fill(this.actions);
+    const may = this.#store.may("client");
+    const key = JSON.stringify([may, job.status, job.priority]);
+    if (this.actions.dataset.key === key) return;
+    this.actions.dataset.key = key;
+    const hadFocus = this.actions.contains(document.activeElement);
     const button = (text, act, kind = "") => el("button", { type: "button", class: `button ${kind}`, onclick: act }, text);
     fill(
       this.actions,
-      ["failed_permanently", "cancelled"].includes(job.status) && button("Retry", () => this.retry()),
-      job.status === "pending" && this.#priority(job),
-      !FINAL.has(job.status) && button("Cancel", () => this.cancel(), "danger"),
+      may && can.retry(job) && button("Retry", () => retryJobs(this.#store, [this.#job()])),
+      may && can.priority(job) && this.#priority(job),
+      may && can.cancel(job) && button("Cancel", () => cancelJobs(this.#store, [this.#job()]), "danger"),
     );
+    if (hadFocus) (this.actions.querySelector("button") ?? this.headline).focus();
   }
 
   #priority(job) {
     const input = el("input", { type: "number", id: "job-priority", min: 0, max: 100, step: 1, required: true, value: String(job.priority ?? 0) });
-    const set_ = (event) => {
+    const give = (event) => {
       event.preventDefault();
-      this.#send("POST", path`/jobs/${this.#id}/priority`, { priority: Number(input.value) });
+      prioritizeJobs(this.#store, [this.#job()], Number(input.value));
     };
     return el(
       "form",
-      { class: "inline-form", onsubmit: set_ },
+      { class: "inline-form", onsubmit: give },
       el("label", { for: "job-priority" }, "Priority"),
       input,
       el("button", { type: "submit", class: "button" }, "Set"),
     );
   }
 
+  #job() {
+    return jobOf(this.#id, this.#events?.list ?? []);
+  }
+
   /** The keys of a job's page: c cancels, r retries. */
   onKey({ key }) {
-    const act = { c: () => this.cancel(), r: () => this.retry() }[key];
-    act?.();
-    return act !== undefined;
-  }
-
-  /** Put a failed or cancelled job back. */
-  async retry() {
-    const job = jobOf(this.#id, this.#events?.list ?? []);
-    if (!["failed_permanently", "cancelled"].includes(job?.status) || !this.#store.may("client")) return;
-    await this.#send("POST", path`/jobs/${this.#id}/retry`);
-  }
-
-  /** Cancel the job, after a question. */
-  async cancel() {
-    const job = jobOf(this.#id, this.#events?.list ?? []);
-    if (job === undefined || FINAL.has(job.status) || !this.#store.may("client")) return;
-    const yes = await ask({
-      title: "Cancel this job?",
-      text: job.assigned_engine
-        ? `${job.assigned_engine} is at work on it, and what it has done is lost.`
-        : "It leaves the queue. It can be retried later.",
-      act: "Cancel the job",
-      keep: "Keep it",
-      items: [fileName(job.source_url)],
-    });
-    if (yes) await this.#send("DELETE", path`/jobs/${this.#id}`);
-  }
-
-  async #send(method, to, body = null) {
-    await carriedOut(this.#store.api.send(method, to, body));
+    const act = { c: cancelJobs, r: retryJobs }[key];
+    const job = act && this.#job();
+    if (job === undefined || !this.#store.may("client")) return false;
+    act(this.#store, [job]);
+    return true;
   }
 }
 

@@ -39,6 +39,7 @@ export class BoardLog extends HTMLElement {
   #store = null;
   #events = []; // newest first
   #from = null; // events after this seq were searched
+  #spare = []; // events that were found beyond a page, newest first
   #filters = null;
   #round = 0;
   #unlisten = null;
@@ -181,6 +182,7 @@ export class BoardLog extends HTMLElement {
     this.engine.value = engine;
     this.#round += 1;
     this.#events = [];
+    this.#spare = [];
     this.#from = this.#store.state.seq || null;
     this.#draw();
     if (this.#from !== null) this.#search();
@@ -190,7 +192,7 @@ export class BoardLog extends HTMLElement {
   async #search() {
     const round = this.#round;
     const { type, job, engine } = this.#filters;
-    const found = [];
+    const found = this.#spare.reverse();
     const isNarrow = Boolean(job || engine || (type && type !== "all"));
     let stretch = STRETCH;
     set(this.older, "disabled", true);
@@ -203,7 +205,9 @@ export class BoardLog extends HTMLElement {
         this.#from = after;
         stretch = Math.min(stretch * LONGER, isNarrow ? Infinity : LONGEST);
       }
-      this.#events.push(...found.reverse());
+      found.reverse();
+      this.#spare = found.splice(PAGE);
+      this.#events.push(...found);
       this.#draw();
     } catch (error) {
       if (round === this.#round) setText(this.searched, error.text ?? error.message);
@@ -240,9 +244,9 @@ export class BoardLog extends HTMLElement {
 
   #draw() {
     this.table.show(this.#events, this.#store.now());
-    const all = this.#from === 0;
+    const all = this.#from === 0 && this.#spare.length === 0;
     set(this.older, "hidden", all || this.#from === null);
-    const back = all ? "the beginning" : `seq ${number((this.#from ?? 0) + 1)}`;
+    const back = all ? "the beginning" : `seq ${number(this.#spare.length ? this.#events.at(-1).seq : (this.#from ?? 0) + 1)}`;
     setText(this.searched, this.#events.length || this.#from !== null ? `${this.#events.length ? "" : "No such event. "}Searched back to ${back}.` : "");
   }
 }

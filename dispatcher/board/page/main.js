@@ -9,6 +9,8 @@
 import { go, href, read } from "./address.js";
 import { Api } from "./api.js";
 import { el, fill } from "./dom.js";
+import { Moments } from "./moment.js";
+import { showSeal } from "./seal.js";
 import { makeShell, nowHref } from "./shell.js";
 import { redeem, signInForm, storeKey, storedKey } from "./sign_in.js";
 import { Store } from "./store.js";
@@ -32,6 +34,12 @@ const api = new Api(storedKey(), () => askForKey(UNKNOWN_KEY));
 const store = new Store(api);
 const shell = makeShell(document.getElementById("shell"), { onSearch: search, onSignOut: signOut });
 
+const moments = new Moments(store, {
+  field: document.getElementById("moment"),
+  bar: document.getElementById("time"),
+});
+showSeal(document.getElementById("seal"), store);
+
 let address = read();
 let view = null;
 let isAsking = false;
@@ -45,6 +53,7 @@ async function start() {
   document.addEventListener("keydown", takeKey);
   store.subscribe((change) => {
     shell.draw(address, store);
+    moments.draw();
     if (!isAsking) view?.update?.(change);
   });
   const refused = await redeem(api);
@@ -67,8 +76,9 @@ async function isAdmitted() {
 async function route() {
   const former = address;
   address = read();
+  const wasPlaying = moments.stop();
   document.documentElement.toggleAttribute("data-wall", address.filters.has("wall"));
-  if (address.moment !== former.moment) store.at(address.moment);
+  if (address.moment !== store.moment || wasPlaying) store.at(address.moment);
   if (document.activeElement !== shell.search) shell.search.value = address.filters.get("text") ?? "";
   shell.draw(address, store);
   if (isAsking) return;
@@ -117,7 +127,7 @@ function takeKey(event) {
   const actions = {
     "/": () => shell.search.select(),
     "?": () => shell.openHelp(),
-    ".": () => address.moment !== null && go(nowHref(address)),
+    ".": () => store.moment !== null && go(nowHref(address)),
   };
   if (actions[event.key] === undefined) return;
   event.preventDefault();

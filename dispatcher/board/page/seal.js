@@ -27,7 +27,7 @@ export function showSeal(place, store) {
   proof.addEventListener("change", draw);
   draw();
   const end = store.subscribe(() => {
-    if (store.loading || store.who === null || !store.connected) return;
+    if (store.loading || store.who === null || store.fault !== null) return;
     end();
     proof.verify();
   });
