@@ -44,7 +44,9 @@ async def told(page: Page) -> list[str]:
     ]
 
 
-async def fail(client: httpx2.AsyncClient, job_id: str, engine: str, attempt: int, **more: str) -> None:
+async def fail(
+    client: httpx2.AsyncClient, job_id: str, engine: str, attempt: int, **more: str
+) -> None:
     fields = {"engine_id": engine, "attempt": attempt} | more
     response = await client.post(f"/jobs/{job_id}/fail", json=fields)
     assert response.status_code == 200
@@ -82,7 +84,9 @@ async def test_a_retry_after_a_failure_is_a_second_lane(
     job = await submitted(client)
     await beat(client, "one")
     await assigned(client, "one")
-    await fail(client, job, "one", 1, error_message="ffmpeg exited\nthe source ends after 6 of 10 s")
+    await fail(
+        client, job, "one", 1, error_message="ffmpeg exited\nthe source ends after 6 of 10 s"
+    )
     await beat(client, "two")
     await assigned(client, "two")
     await complete(client, job)

@@ -20,6 +20,8 @@ const FINISHED_AT_FIRST = 500;
 const FINISHED_KEPT = 5_000;
 const FAR_BEHIND = 100_000; // events; from here on a new load is quicker than the feed
 const TICK_MS = 5_000;
+const NOT_FOR_ENGINES = (name) =>
+  `The key “${name}” has the role “engine”. The board needs the key of a client or an operator: sign out, and sign in with one.`;
 const ALIVE = "pending,assigned";
 const ENDED = "completed,failed_permanently,cancelled";
 
@@ -98,6 +100,7 @@ export class Store {
     try {
       this.who ??= await this.api.get("/key");
       if (round !== this.#round) return;
+      if (this.who.role === "engine") throw new ApiError(403, NOT_FOR_ENGINES(this.who.name));
       await (moment === null ? this.#loadNow(round) : this.#loadPast(round, moment));
     } catch (error) {
       if (round !== this.#round || error.name === "AbortError") return;
