@@ -2,7 +2,7 @@
 
 import sys
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from datetime import datetime
 from itertools import islice
@@ -107,6 +107,14 @@ class Jobs:
         if self._numbers is None:
             self._numbers = array("Q", (job.number for job in self._jobs.values()))
         return list(islice(self._jobs.values(), bisect_right(self._numbers, number), None))
+
+    def before(self, number: int | None) -> list[NumberedJob]:
+        """Return the jobs submitted before the one of a number (`None`: all), the newest first."""
+        jobs = self.after(None)
+        if number is not None:
+            del jobs[bisect_left(jobs, number, key=lambda job: job.number) :]
+        jobs.reverse()
+        return jobs
 
     @classmethod
     def restore(cls, jobs: Iterable[NumberedJob], submitted: int) -> Self:

@@ -147,10 +147,7 @@ export class Store {
     };
     const jobs = async (to, onPage) => {
       for (let next = to; next !== null; ) {
-        const page = await this.api.page(next).catch((error) => {
-          if (error.status !== 400) throw error; // INTERIM: until filters take several statuses
-          return this.api.page(next.replace(/status=[^&]*/, "").replace(/&?order=newest/, ""));
-        });
+        const page = await this.api.page(next);
         if (isOld()) return;
         seqs.push(page.seq);
         for (const job of page.items) this.#load(state, job, page.seq);
