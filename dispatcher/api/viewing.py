@@ -44,6 +44,8 @@ LISTING_BYTES: Final = 1 << 20
 lists made at once, each of which takes its time of the event loop."""
 REFERENCE_BYTES: Final = 8
 FEW_ENGINES: Final = 16
+MANY_WAIT: Final = 20_000
+"""If more jobs wait, a worker process forecasts, as it does for the past: it takes seconds."""
 OK: Final = 200
 
 PAUSE_S: Final = 0.001
@@ -99,11 +101,13 @@ async def _explained(service: Service, asker: Asker, view: ExplainJob) -> tuple[
 
 async def _forecast(service: Service, asker: Asker, view: ForecastFarm) -> tuple[int, Shown]:
     try:
-        made = await service.forecasts.newest()
+        if service.projections.statistics.waiting <= MANY_WAIT or service.past is None:
+            made = await service.forecasts.newest()
+            return made.seq, shown_forecast(made, view.limit)
     except UnavailableError:  # as in `_explained`
-        head = service.projections.seq
-        return await _past_of(service).show(asker, view, head, head)
-    return made.seq, shown_forecast(made, view.limit)
+        pass
+    head = service.projections.seq
+    return await _past_of(service).show(asker, view, head, head)
 
 
 def _answer(shown: Shown, seq: int) -> Answer:

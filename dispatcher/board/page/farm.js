@@ -25,6 +25,7 @@ import * as words from "./words.js";
 const RUNNING_SHOWN = 16;
 const OTHERS_SHOWN = 8;
 const RUNNING_ON_A_WALL = 40;
+const CHARTS_MS = 1_000;
 const DAY_MS = 86_400_000;
 
 class BoardFarm extends HTMLElement {
@@ -45,7 +46,7 @@ class BoardFarm extends HTMLElement {
   update(change) {
     const store = this.#store;
     this.#forecast.refresh();
-    this.#charts.update?.(change);
+    this.#drawCharts(change);
     const hasNothing = store.state.jobs.size === 0 && store.state.engines.size === 0;
     const isKnown = !store.loading && store.fault === null && store.lostSince === null;
     this.begin.hidden = !(hasNothing && isKnown && store.state.seq === 0);
@@ -61,6 +62,7 @@ class BoardFarm extends HTMLElement {
 
   disconnectedCallback() {
     for (const end of this.#ends) end();
+    clearTimeout(this.#chartsTimer);
     this.#forecast?.stop();
   }
 
@@ -72,7 +74,8 @@ class BoardFarm extends HTMLElement {
   #make(store, address) {
     this.#store = store;
     this.#forecast = new Forecast(store, () => {
-      this.update({ jobs: new Set(), engines: new Set(), all: true });
+      this.#isSorted = false;
+      this.update({ jobs: new Set(), engines: new Set(), all: false });
     });
     const isWall = address.filters.has("wall");
     const expected = (id) => this.#forecast.expectedAt(id);
@@ -160,6 +163,22 @@ class BoardFarm extends HTMLElement {
       this.oldest,
     );
   }
+
+  /** Draws the charts once a second at most: a step of theirs is at least a minute. */
+  #drawCharts(change) {
+    const due = this.#chartsDrawn + CHARTS_MS - performance.now();
+    if (change.all || due <= 0) {
+      clearTimeout(this.#chartsTimer);
+      this.#chartsTimer = null;
+      this.#chartsDrawn = performance.now();
+      this.#charts.update?.(change);
+    } else {
+      this.#chartsTimer ??= setTimeout(() => this.#drawCharts({ ...change, all: true }), due);
+    }
+  }
+
+  #chartsDrawn = -Infinity;
+  #chartsTimer = null;
 
   /** Whether a job changed its list, not only its progress. */
   #moved(ids) {
