@@ -98,10 +98,9 @@ export class Store {
     this.fault = null;
     this.#all();
     try {
-      this.who ??= await this.api.get("/key");
-      if (round !== this.#round) return;
-      if (this.who.role === "engine") throw new ApiError(403, NOT_FOR_ENGINES(this.who.name));
-      await (moment === null ? this.#loadNow(round) : this.#loadPast(round, moment));
+      const load = moment === null ? this.#loadNow(round) : this.#loadPast(round, moment);
+      await Promise.all([load, this.#askWho(round)]);
+      if (round === this.#round && moment === null) this.#follow();
     } catch (error) {
       if (round !== this.#round || error.name === "AbortError") return;
       if (!(error instanceof ApiError)) throw error;
@@ -176,7 +175,13 @@ export class Store {
     state.seq = Math.min(...seqs);
     state.time = new Date(this.now()).toISOString();
     this.state = state;
-    this.#follow();
+  }
+
+  async #askWho(round) {
+    const who = this.who ?? (await this.api.get("/key"));
+    if (round !== this.#round) return;
+    this.who = who;
+    if (who.role === "engine") throw new ApiError(403, NOT_FOR_ENGINES(who.name));
   }
 
   async #loadPast(round, moment) {

@@ -212,15 +212,25 @@ export class BoardCharts extends HTMLElement {
       return el("span", { class: `chart-key ${kind}` }, `${number(value)} ${name} `);
     };
     fill(sum, given.map(told));
+    this.#drawTable(table, title, drawn);
+  }
+
+  /** Make the table when a step has begun; what happens within one, the slider's text says. */
+  #drawTable(table, title, drawn) {
+    const rows = rowsOf(drawn);
+    const key = `${drawn.from} ${drawn.stepS} ${rows.length}`;
+    if (table.dataset.key === key) return; // to lay a long table out takes longer than a frame has
+    table.dataset.key = key;
+    const now = this.#store.now();
     fill(
       table,
-      el("caption", {}, `${title}, by steps of ${number(this.#series.step_s)} s`),
-      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "From"), given.map(({ name }) => el("th", { scope: "col" }, name)))),
+      el("caption", {}, `${title}, by steps of ${number(drawn.stepS)} s`),
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "From"), drawn.series.map(({ name }) => el("th", { scope: "col" }, name)))),
       el(
         "tbody",
         {},
-        rowsOf(drawn).map(([time, ...values]) =>
-          el("tr", {}, el("th", { scope: "row" }, when(time, this.#store.now())), values.map((value) => el("td", {}, number(value)))),
+        rows.map(([time, ...values]) =>
+          el("tr", {}, el("th", { scope: "row" }, when(time, now)), values.map((value) => el("td", {}, number(value)))),
         ),
       ),
     );
