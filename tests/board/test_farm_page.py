@@ -97,7 +97,7 @@ async def test_engines_are_counted_and_change_their_state(
         await beat(client, name)
     await board.goto("/?view=engines")
     await expect(board.get_by_role("button", name="3 idle")).to_be_visible()
-    await client.post("/engines/e2/drain")
+    await client.post("/engines/farm-2/drain")
     await expect(board.get_by_role("button", name="1 draining")).to_be_visible()
     await expect(row(board, "farm-2")).to_contain_text("draining")
 
