@@ -3,14 +3,14 @@
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import httpx2
 import pytest
 from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
 
 from dispatcher.serving.keys import ApiKeys, Key, Role
-from tests.support.browser import Faults, opened
+from tests.support.browser import Faults, accessible, opened
 from tests.support.farm import beat, eventually, job_shown, submitted
 from tests.support.servers import KEY, client_of, running
 
@@ -463,3 +463,42 @@ async def test_of_many_jobs_only_those_in_sight_are_in_the_document(
     await board.keyboard.press("End")
     await expect(row(board, re.compile(r"^\D*0\.mp4"))).to_be_focused()
     assert await board.get_by_role("row").count() < 100
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", ["farm", "jobs", "engines"])
+async def test_the_views_are_accessible(
+    board: Page, client: httpx2.AsyncClient, view: str, scheme: Literal["light", "dark"]
+) -> None:
+    await busy(client)
+    await board.emulate_media(color_scheme=scheme)
+    await board.goto(f"/?view={view}")
+    await expect(board.get_by_role("grid").get_by_text("runs.mp4")).to_be_visible()
+    if view != "farm":
+        await board.get_by_role("checkbox", name="Select all rows").check()
+        await expect(board.get_by_text(re.compile(r"^\d selected$"))).to_be_visible()
+    await accessible(board)
+
+
+async def test_the_sign_in_form_is_accessible(page: Page) -> None:
+    await page.goto("/")
+    await expect(page.get_by_text("This dispatcher asks for a key.")).to_be_visible()
+    await accessible(page)
+
+
+async def busy(client: httpx2.AsyncClient) -> None:
+    """Have a job and an engine in every state that does not need time to pass."""
+    for name in ("works", "idles", "drains"):
+        await beat(client, name, supported_codecs=["h264"])
+    await client.post("/engines/drains/drain")
+    await submitted(client, source_url="http://media/runs.mp4")
+    job_id = await run_one(client, "works")
+    await beat(client, "works", current_job=job_id, attempt=1, progress=30)
+    for name in ("waits", "done", "fails", "goes"):
+        told = await submitted(client, source_url=f"http://media/{name}.mp4", max_retries=1)
+        if name == "done":
+            await client.post(f"/jobs/{told}/complete", json={"output_url": "http://media/o.mp4"})
+        if name == "fails":
+            await client.post(f"/jobs/{told}/fail", json={"error_message": "broke"})
+        if name == "goes":
+            await client.delete(f"/jobs/{told}")

@@ -64,6 +64,21 @@ export const engineColumn = (width = "minmax(6rem, 1fr)") => ({
   },
 });
 
+/**
+ * The box that selects a row. `all` is the box of the column's head; `isSelected(item)` says whether
+ * a row is, and `nameOf(item)` names it.
+ */
+export const selectColumn = (all, isSelected, nameOf) => ({
+  name: "select",
+  head: all,
+  width: "1rem",
+  make: () => el("div", { "data-select": true }, el("input", { type: "checkbox", tabindex: -1 })),
+  draw: ({ firstChild: input }, item) => {
+    set(input, "checked", isSelected(item));
+    set(input, "aria-label", `Select ${nameOf(item)}`);
+  },
+});
+
 export const codecColumn = (width = "4rem") =>
   textColumn("codec", "Codec", width, (job) => [job.target_codec, job.target_codec]);
 

@@ -8,7 +8,7 @@
 import { actOnEngines } from "./actions.js";
 import { go, link, refine } from "./address.js";
 import { Attention } from "./attention.js";
-import { agoColumn, engineStateColumn, leftColumn, speedColumn } from "./columns.js";
+import { agoColumn, engineStateColumn, leftColumn, selectColumn, speedColumn } from "./columns.js";
 import { el, fill, set, setText } from "./dom.js";
 import { Forecast } from "./forecast.js";
 import { barColumn } from "./progress.js";
@@ -103,6 +103,7 @@ class BoardEngines extends HTMLElement {
     this.find = el("input", { type: "search", placeholder: "Find an engine", "aria-label": "Find an engine", oninput: () => refine({ text: this.find.value.trim() }) });
     this.news = el("button", { class: "news", hidden: true, onclick: () => this.#arrange() });
     this.empty = el("p", { class: "empty", hidden: true });
+    this.all = el("input", { type: "checkbox", "aria-label": "Select all rows", onchange: () => this.#selectAll() });
     this.#rows = new Rows(this.#columns(), {
       label: "Engines",
       class: "of-engines",
@@ -135,19 +136,6 @@ class BoardEngines extends HTMLElement {
   #columns() {
     const store = this.#store;
     const jobOf = (engine) => (engine.current_job === null ? null : (store.state.jobs.get(engine.current_job) ?? null));
-    const box = {
-      name: "select",
-      head: () => {
-        this.all = el("input", { type: "checkbox", "aria-label": "Select all rows", onchange: () => this.#selectAll() });
-        return this.all;
-      },
-      width: "1rem",
-      make: () => el("div", { "data-select": true }, el("input", { type: "checkbox", tabindex: -1 })),
-      draw: ({ firstChild: input }, engine) => {
-        set(input, "checked", this.#selection.has(engine.engine_id));
-        set(input, "aria-label", `Select ${engine.engine_id}`);
-      },
-    };
     const name = {
       name: "engine",
       head: "Engine",
@@ -182,7 +170,7 @@ class BoardEngines extends HTMLElement {
       },
     };
     return [
-      box,
+      selectColumn(this.all, (engine) => this.#selection.has(engine.engine_id), (engine) => engine.engine_id),
       engineStateColumn(),
       name,
       textColumn("codecs", "Codecs", "minmax(4rem, 1fr)", (engine) => codecsOf(engine), "weak"),

@@ -9,10 +9,10 @@ import { go, link } from "./address.js";
 import { allThatMatch, can, cancelJobs, prioritizeJobs, retryJobs } from "./actions.js";
 import { query } from "./api.js";
 import { Attention } from "./attention.js";
-import { agoColumn, codecColumn, engineColumn, nameColumn, statusColumn } from "./columns.js";
 import { el, fill, set, setText } from "./dom.js";
+import { jobColumns } from "./job_columns.js";
 import { filtersOf, isOfTheLiving, makeFilters, matcher } from "./job_filters.js";
-import { drawBar, leftText, makeBar, paceOf } from "./progress.js";
+import { announce } from "./notice.js";
 import { Rows } from "./table.js";
 import { showWhy } from "./why.js";
 import * as words from "./words.js";
@@ -88,10 +88,11 @@ class BoardJobs extends HTMLElement {
   #make(store) {
     this.#store = store;
     this.filters = makeFilters(store);
-    this.summary = el("p", { class: "summary weak", role: "status" });
+    this.summary = el("p", { class: "summary weak" });
     this.news = el("button", { class: "news", hidden: true, onclick: () => this.#takeIn() });
     this.empty = el("p", { class: "empty", hidden: true });
-    this.#rows = new Rows(this.#columns(), {
+    this.all = el("input", { type: "checkbox", "aria-label": "Select all rows", onchange: () => this.#selectAll() });
+    this.#rows = new Rows(jobColumns(store, this.all, this.#selection), {
       label: "Jobs",
       class: "of-jobs",
       get: (id) => this.#job(id),
@@ -113,75 +114,6 @@ class BoardJobs extends HTMLElement {
     );
     this.#attention = new Attention(panel);
     this.#ends = [this.#rows.connect(), showWhy(this, store)];
-  }
-
-  #columns() {
-    const store = this.#store;
-    const box = {
-      name: "select",
-      head: () => {
-        this.all = el("input", { type: "checkbox", "aria-label": "Select all rows", onchange: () => this.#selectAll() });
-        return this.all;
-      },
-      width: "1rem",
-      make: () => el("div", { "data-select": true }, el("input", { type: "checkbox", tabindex: -1 })),
-      draw: ({ firstChild: input }, job) => {
-        set(input, "checked", this.#selection.has(job.job_id));
-        set(input, "aria-label", `Select ${words.fileName(job.source_url)}`);
-      },
-    };
-    return [
-      box,
-      statusColumn(),
-      nameColumn("minmax(8rem, 3fr)"),
-      codecColumn("4rem"),
-      engineColumn("minmax(4rem, 1fr)"),
-      this.#howColumn(),
-      priorityColumn(),
-      attemptsColumn(),
-      agoColumn(store, "submitted", "Submitted", (job) => job.submitted_at, "6rem"),
-      agoColumn(store, "ended", "Ended", (job) => job.finished_at, "6rem"),
-    ];
-  }
-
-  /** What there is to say of a job: how far it is, why it failed, what came out. */
-  #howColumn() {
-    return {
-      name: "how",
-      head: "",
-      width: "minmax(6rem, 3fr)",
-      class: "how",
-      make: () => el("div", {}, makeBar(), el("span", { class: "cut" })),
-      draw: (cell, job) => {
-        const [bar, text] = cell.children;
-        const isRunning = job.status === "assigned";
-        bar.hidden = !isRunning;
-        if (isRunning) drawBar(bar, job.progress ?? NaN, `Progress of ${words.fileName(job.source_url)}`);
-        const [told, title] = this.#howOf(job);
-        setText(text, told);
-        set(text, "title", title ?? null);
-        set(cell, "data-status", job.status);
-      },
-    };
-  }
-
-  #howOf(job) {
-    const now = this.#store.now();
-    switch (job.status) {
-      case "assigned": {
-        const pace = paceOf(job, now);
-        return [[words.percent(pace.percent), leftText(pace)].filter(Boolean).join(" · ")];
-      }
-      case "pending":
-        if (job.not_before) return [`pauses until ${words.when(job.not_before, now)}: ${job.error_message ?? ""}`, job.error_message];
-        return [job.error_message ? `again: ${job.error_message}` : "", job.error_message];
-      case "failed_permanently":
-        return [job.error_message, job.error_message];
-      case "completed":
-        return [job.result?.speed ? `${words.decimal(job.result.speed)}×` : "", job.output_url];
-      default:
-        return [""];
-    }
   }
 
   #makeSelected() {
@@ -241,6 +173,7 @@ class BoardJobs extends HTMLElement {
       this.#isComplete = page.next === null;
       this.#fault = null;
       this.#arrange();
+      announce(this.summary.textContent || this.empty.textContent);
     } catch (error) {
       if (error.name === "AbortError") return;
       this.#fault = error.text ?? String(error);
@@ -387,31 +320,6 @@ function newestFirst(a, b) {
 function drawButton(button, verb, count) {
   setText(button, `${verb} ${words.number(count)}`);
   button.disabled = count === 0;
-}
-
-function priorityColumn() {
-  return {
-    name: "priority",
-    head: "Priority",
-    width: "4rem",
-    class: "end",
-    make: () => el("div"),
-    draw: (cell, job) => setText(cell, job.priority > 0 ? words.number(job.priority) : ""),
-  };
-}
-
-function attemptsColumn() {
-  return {
-    name: "attempts",
-    head: "Attempts",
-    width: "4.5rem",
-    class: "end",
-    make: () => el("div"),
-    draw: (cell, job) => {
-      setText(cell, job.attempt > 0 ? words.number(job.attempt) : "");
-      set(cell, "title", `${words.count(job.retries, "failure")} of at most ${words.number(job.max_retries)}`);
-    },
-  };
 }
 
 customElements.define("board-jobs", BoardJobs);

@@ -1,6 +1,6 @@
-/** Short messages at the foot of the page, which a screen reader reads out. */
+/** Short messages: at the foot of the page, or for a screen reader alone. */
 
-import { el } from "./dom.js";
+import { el, setText } from "./dom.js";
 
 const SHOWN_MS = 6_000;
 const MOST = 3;
@@ -17,4 +17,14 @@ export function say(text, { bad = false } = {}) {
   notices.append(notice);
   while (notices.children.length > MOST) notices.firstChild.remove();
   if (!bad) setTimeout(end, SHOWN_MS);
+}
+
+/** Says something to a screen reader, of what the eye sees anyway: how many jobs match, say. */
+export function announce(text) {
+  let place = document.getElementById("announced");
+  if (place === null) {
+    place = el("p", { id: "announced", class: "visually-hidden", role: "status" });
+    document.body.append(place);
+  }
+  setText(place, text);
 }

@@ -46,7 +46,16 @@ export function makeShell(header, { onSearch, onSignOut }) {
   });
   const who = el("summary", {});
   const whoMore = el("div", { class: "menu-body" });
-  const banner = el("div", { class: "banner", hidden: true });
+  const menu = el("details", { class: "menu" }, who, whoMore);
+  menu.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !menu.open) return;
+    menu.open = false;
+    who.focus();
+  });
+  document.addEventListener("pointerdown", (event) => {
+    if (!menu.contains(event.target)) menu.open = false;
+  });
+  const banner = el("div", { class: "banner", role: "status", hidden: true });
   const help = helpDialog();
   fill(
     header,
@@ -58,7 +67,7 @@ export function makeShell(header, { onSearch, onSignOut }) {
       el("nav", { "aria-label": "Views" }, places.map(([, place]) => place)),
       el("div", { class: "search" }, search, el("kbd", { "aria-hidden": "true" }, "/")),
       el("div", { id: "moment" }),
-      el("details", { class: "menu" }, who, whoMore),
+      menu,
       el("button", { class: "quiet help-button", "aria-label": "Keys", title: "Keys (?)", onclick: help.open }, "?"),
     ),
     banner,

@@ -215,7 +215,7 @@ export class Rows {
     return el(
       "div",
       { role: "columnheader", class: named ?? null, "data-column": name },
-      typeof head === "function" ? head() : head,
+      head,
     );
   }
 
