@@ -44,7 +44,9 @@ async def told(page: Page) -> list[str]:
     ]
 
 
-async def fail(client: httpx2.AsyncClient, job_id: str, engine: str, attempt: int, **more: str) -> None:
+async def fail(
+    client: httpx2.AsyncClient, job_id: str, engine: str, attempt: int, **more: str
+) -> None:
     fields = {"engine_id": engine, "attempt": attempt} | more
     response = await client.post(f"/jobs/{job_id}/fail", json=fields)
     assert response.status_code == 200
@@ -70,7 +72,7 @@ async def test_a_success_is_told_with_what_went_in_and_came_out(
     await expect(page.get_by_role("heading", level=1)).to_have_text("Done by farm-07")
     assert await told(page) == ["queue: ", "farm-07: completed"]
     out = page.locator(".inout")
-    for text in ("500.0 MB (25.0 % of the source)", "94.6", "libx264", "subtitle 3: not for mp4"):
+    for text in ("500 MB (25.0 % of the source)", "94.6", "libx264", "subtitle 3: not for mp4"):
         await expect(out.get_by_text(text)).to_be_visible()
     link = out.get_by_role("link", name="https://media.example/out.mp4")
     await expect(link).to_have_attribute("rel", "noopener noreferrer")
@@ -82,7 +84,9 @@ async def test_a_retry_after_a_failure_is_a_second_lane(
     job = await submitted(client)
     await beat(client, "one")
     await assigned(client, "one")
-    await fail(client, job, "one", 1, error_message="ffmpeg exited\nthe source ends after 6 of 10 s")
+    await fail(
+        client, job, "one", 1, error_message="ffmpeg exited\nthe source ends after 6 of 10 s"
+    )
     await beat(client, "two")
     await assigned(client, "two")
     await complete(client, job)

@@ -57,9 +57,7 @@ class Log:
         return SIGNER.sign(Checkpoint(SIGNER.origin, size, self.roots[size]))
 
     def proof(self, old: int, new: int) -> dict[str, Any]:
-        roots = [
-            span_root([self.kept[it] for it in span]) for span in merkle.consistency(old, new)
-        ]
+        roots = [span_root([self.kept[it] for it in span]) for span in merkle.consistency(old, new)]
         return {"from": old, "to": new, "path": [b64encode(root).decode() for root in roots]}
 
     def case(self, old: int, new: int, **changed: Any) -> dict[str, Any]:

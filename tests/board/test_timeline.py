@@ -45,7 +45,9 @@ def progressed(second: float, progress: float, engine: str) -> tuple[float, str,
     return second, "job_progressed", {"engine_id": engine, "progress": progress}
 
 
-def ended(second: float, name: str, engine: str, **fields: Any) -> tuple[float, str, dict[str, Any]]:
+def ended(
+    second: float, name: str, engine: str, **fields: Any
+) -> tuple[float, str, dict[str, Any]]:
     return second, name, {"engine_id": engine} | fields
 
 

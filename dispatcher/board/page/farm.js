@@ -18,6 +18,7 @@ import { Forecast } from "./forecast.js";
 import { barColumn } from "./progress.js";
 import { ENGINE_STATES, engineState, shape } from "./states.js";
 import { textColumn } from "./table.js";
+import "./trends.js";
 import { showWhy } from "./why.js";
 import * as words from "./words.js";
 
