@@ -72,7 +72,7 @@ async def test_a_success_is_told_with_what_went_in_and_came_out(
     await expect(page.get_by_role("heading", level=1)).to_have_text("Done by farm-07")
     assert await told(page) == ["queue: ", "farm-07: completed"]
     out = page.locator(".inout")
-    for text in ("500.0 MB (25.0 % of the source)", "94.6", "libx264", "subtitle 3: not for mp4"):
+    for text in ("500 MB (25.0 % of the source)", "94.6", "libx264", "subtitle 3: not for mp4"):
         await expect(out.get_by_text(text)).to_be_visible()
     link = out.get_by_role("link", name="https://media.example/out.mp4")
     await expect(link).to_have_attribute("rel", "noopener noreferrer")

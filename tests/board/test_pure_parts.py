@@ -1,5 +1,6 @@
 """Charts, an engine's day and moments: functions of what they are given, tried in the browser."""
 
+from itertools import pairwise
 from typing import Any, Final
 
 import pytest
@@ -39,7 +40,7 @@ async def bands(page: Page, before: Any, *told: tuple[int, str, dict[str, Any]])
         before=before,
     )
     begin = 1_795_737_600_000
-    for one, next_one in zip(made, made[1:], strict=False):
+    for one, next_one in pairwise(made):
         assert one["to"] == next_one["from"]
     return [(it["state"], (it["from"] - begin) / HOUR_MS, it["job"]) for it in made]
 
@@ -101,7 +102,7 @@ async def test_a_chart_shows_every_step_of_its_series(page: Page) -> None:
         "charts.js",
         "(() => { const node = it.chartOf({series: given.series, from: 0, stepS: 60, width: 238, "
         "height: 124}); return {bars: node.querySelector('.done').getAttribute('d'), "
-        "texts: [...node.querySelectorAll('.chart-grid text')].map((text) => text.textContent)}; })()",
+        "texts: [...node.querySelectorAll('.chart-grid text')].map((it) => it.textContent)}; })()",
         series=[{"name": "done", "kind": "done", "form": "bars", "values": [0, 1, 4, "x", None]}],
     )
     assert drawn["texts"] == ["0", "2.5", "5"]

@@ -171,6 +171,20 @@ export function pointAt(chart, step, width, count) {
   cursor.setAttribute("x2", at);
 }
 
+/**
+ * The same series in steps that are `factor` times as long: `sums` says of which values are added;
+ * of the others the last one of each step counts.
+ */
+export function coarser(values, factor, sums) {
+  const steps = Math.ceil(values.length / factor);
+  return Array.from({ length: steps }, (_, step) => {
+    // The last step ends with the last value, so that it is as long as the others.
+    const end = values.length - (steps - 1 - step) * factor;
+    const part = values.slice(Math.max(end - factor, 0), end).map(safe);
+    return sums ? part.reduce((sum, value) => sum + value, 0) : (part.at(-1) ?? 0);
+  });
+}
+
 /** The rows of the table that says what the chart shows: `[time in ms, value, …]`. */
 export function rowsOf({ series, from, stepS }) {
   const count = Math.max(...series.map(({ values }) => values.length), 0);

@@ -165,7 +165,11 @@ export class BoardJob extends HTMLElement {
   #drawTimeline(shown, now) {
     const timeline = timelineOf(shown, now);
     for (const lane of timeline.lanes.slice(-ASKED_ABOUT)) this.#askHeard(lane);
-    timeline.lanes = timeline.lanes.map((lane) => withEngine(lane, this.#heard.get(`${lane.fromSeq}-${lane.toSeq}`) ?? []));
+    const upto = this.#store.moment === null ? Infinity : this.#store.state.seq;
+    timeline.lanes = timeline.lanes.map((lane) => {
+      const heard = this.#heard.get(`${lane.fromSeq}-${lane.toSeq}`) ?? [];
+      return withEngine(lane, heard.filter(({ seq }) => seq <= upto));
+    });
     this.lanes.show(timeline, now);
   }
 

@@ -44,22 +44,22 @@ export class BoardLog extends HTMLElement {
   #round = 0;
   #unlisten = null;
   #moment = undefined;
+  #isStale = true; // what is listed is of another state than the one that is shown
 
   show({ filters, moment }, store) {
     this.#store = store;
     if (!this.firstChild) this.#make();
     const asked = Object.fromEntries(["type", "job", "engine"].map((name) => [name, filters.get(name) ?? ""]));
-    if (JSON.stringify(asked) !== JSON.stringify(this.#filters) || moment !== this.#moment) {
-      this.#filters = asked;
-      this.#moment = moment;
-      this.#restart();
-    }
+    this.#isStale ||= moment !== this.#moment || JSON.stringify(asked) !== JSON.stringify(this.#filters);
+    this.#filters = asked;
+    this.#moment = moment;
+    this.update();
     this.#drawProof();
   }
 
-  update(change) {
-    if (this.#from === null) this.#restart();
-    else if (change.all && this.#store.moment !== null && !this.#store.loading) this.#restart();
+  update() {
+    if (this.#store.loading) this.#isStale = true;
+    else if (this.#isStale) this.#restart();
     this.#drawSize();
   }
 
@@ -181,6 +181,7 @@ export class BoardLog extends HTMLElement {
     this.job.value = job;
     this.engine.value = engine;
     this.#round += 1;
+    this.#isStale = false;
     this.#events = [];
     this.#spare = [];
     this.#from = this.#store.state.seq || null;
@@ -234,7 +235,7 @@ export class BoardLog extends HTMLElement {
 
   /** New events, live or played. */
   #take(events) {
-    if (this.#from === null) return;
+    if (this.#isStale) return;
     const newest = this.#events[0]?.seq ?? 0;
     const wanted = events.filter((event) => event.seq > newest && this.#isWanted(event));
     if (!wanted.length) return;

@@ -9,9 +9,9 @@
 
 import { refine } from "./address.js";
 import { query } from "./api.js";
-import { chartOf, pointAt, rowsOf, stepAt } from "./charts.js";
+import { chartOf, coarser, pointAt, rowsOf, stepAt } from "./charts.js";
 import { el, fill, set, setText } from "./dom.js";
-import { number, when } from "./words.js";
+import { duration, number, when } from "./words.js";
 
 const SPANS = { 1: "Hour", 24: "Day", 168: "Week", 720: "Month" };
 const HEIGHT = 112;
@@ -36,6 +36,12 @@ const PANELS = [
     ],
   },
 ];
+/** Px that a step has at least; finer ones are put together. */
+const LEAST_PX = 4;
+/** Rows of a table at most. */
+const ROWS = 48;
+/** What is counted over a step; all else is as at its end. */
+const SUMS = new Set(["submitted", "completed", "failed", "cancelled"]);
 const NAMES = ["submitted", "completed", "failed", "cancelled", "waiting", "busy", "online"];
 const COUNTED = {
   job_submitted: "submitted",
@@ -108,20 +114,32 @@ export class BoardCharts extends HTMLElement {
       "aria-valuenow": 0,
       "aria-valuetext": "loading",
     });
-    plot.addEventListener("pointermove", (event) => this.#point(stepAt(event.offsetX, plot.clientWidth, this.#count)));
+    plot.addEventListener("pointermove", (event) => this.#point(stepAt(event.offsetX, plot.clientWidth, this.#shown.count)));
     plot.addEventListener("pointerleave", () => this.#point(null));
-    plot.addEventListener("focus", () => this.#point(this.#step ?? this.#count - 1));
+    plot.addEventListener("focus", () => this.#point(this.#step ?? this.#shown.count - 1));
     plot.addEventListener("blur", () => this.#point(null));
     plot.addEventListener("keydown", (event) => this.#onKey(event));
     const sum = el("span", { class: "chart-sum" });
-    const table = el("table", { class: "visually-hidden" });
-    const figure = el("figure", { class: "chart" }, el("figcaption", {}, el("strong", {}, panel.title), " ", sum), plot, table);
+    const table = el("table", {});
+    const figure = el("figure", { class: "chart" }, el("figcaption", {}, el("h2", {}, panel.title), sum), plot, el("div", { class: "visually-hidden" }, table));
     return { ...panel, plot, sum, table, figure };
   }
 
   get #count() {
     return this.#series?.submitted.length ?? 0;
   }
+
+  /** Make what is drawn of the series: no more steps than the eye can tell apart. */
+  #coarsen(width) {
+    const factor = Math.max(Math.ceil((this.#count * LEAST_PX) / Math.max(width, 1)), 1);
+    const { from, step_s: stepS } = this.#series;
+    const values = Object.fromEntries(NAMES.map((name) => [name, coarser(this.#series[name], factor, SUMS.has(name))]));
+    const count = values.submitted.length;
+    const missing = count * factor - this.#count; // the first step is as long as the others
+    this.#shown = { values, count, stepS: stepS * factor, from: Date.parse(from) - missing * stepS * 1000 };
+  }
+
+  #shown = { values: {}, count: 0, stepS: 0, from: 0 };
 
   /** Ask for the series of the state that is shown; while an answer is awaited, for none other. */
   async #load() {
@@ -168,7 +186,7 @@ export class BoardCharts extends HTMLElement {
     while (time >= end && end + stepMs * this.#count > time) {
       for (const name of NAMES) {
         const values = series[name];
-        values.push(["waiting", "busy", "online"].includes(name) ? values.at(-1) : 0);
+        values.push(SUMS.has(name) ? 0 : values.at(-1));
         values.shift();
       }
       end += stepMs;
@@ -195,6 +213,7 @@ export class BoardCharts extends HTMLElement {
     if (width < 60 || key === this.#drawn) return;
     this.#drawn = key;
     this.#width = width;
+    this.#coarsen(width);
     for (const panel of this.#panels) this.#drawPanel(panel, width);
     this.#point(this.#step);
   }
@@ -202,35 +221,33 @@ export class BoardCharts extends HTMLElement {
   #drawn = "";
 
   #drawPanel({ series, plot, sum, table, sums, title }, width) {
-    const given = series.map((it) => ({ ...it, values: this.#series[it.name] }));
-    const from = Date.parse(this.#series.from);
-    const drawn = { series: given, from, stepS: this.#series.step_s, width, height: HEIGHT };
-    fill(plot, chartOf(drawn));
-    set(plot, "aria-valuemax", Math.max(this.#count - 1, 0));
-    const told = ({ name, kind, values }) => {
-      const value = sums ? values.reduce((total, one) => total + one, 0) : values.at(-1);
+    const { values, from, stepS, count } = this.#shown;
+    const given = series.map((it) => ({ ...it, values: values[it.name] }));
+    fill(plot, chartOf({ series: given, from, stepS, width, height: HEIGHT }));
+    set(plot, "aria-valuemax", Math.max(count - 1, 0));
+    const told = ({ name, kind, values: all }) => {
+      const value = sums ? all.reduce((total, one) => total + one, 0) : all.at(-1);
       return el("span", { class: `chart-key ${kind}` }, `${number(value)} ${name} `);
     };
     fill(sum, given.map(told));
-    this.#drawTable(table, title, drawn);
+    this.#drawTable(table, given, title);
   }
 
-  /** Make the table when a step has begun; what happens within one, the slider's text says. */
-  #drawTable(table, title, drawn) {
-    const rows = rowsOf(drawn);
-    const key = `${drawn.from} ${drawn.stepS} ${rows.length}`;
-    if (table.dataset.key === key) return; // to lay a long table out takes longer than a frame has
-    table.dataset.key = key;
-    const now = this.#store.now();
+  #drawTable(table, series, title) {
+    const { from, stepS, count } = this.#shown;
+    const factor = Math.max(Math.ceil(count / ROWS), 1);
+    const coarse = series.map((it) => ({ ...it, values: coarser(it.values, factor, SUMS.has(it.name)) }));
+    const begin = from - (Math.ceil(count / factor) * factor - count) * stepS * 1000;
+    const rows = rowsOf({ series: coarse, from: begin, stepS: stepS * factor });
     fill(
       table,
-      el("caption", {}, `${title}, by steps of ${number(drawn.stepS)} s`),
-      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "From"), drawn.series.map(({ name }) => el("th", { scope: "col" }, name)))),
+      el("caption", {}, `${title}, by steps of ${duration(stepS * factor * 1000)}`),
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "From"), series.map(({ name }) => el("th", { scope: "col" }, name)))),
       el(
         "tbody",
         {},
         rows.map(([time, ...values]) =>
-          el("tr", {}, el("th", { scope: "row" }, when(time, now)), values.map((value) => el("td", {}, number(value)))),
+          el("tr", {}, el("th", { scope: "row" }, when(time, this.#store.now())), values.map((value) => el("td", {}, number(value)))),
         ),
       ),
     );
@@ -238,27 +255,30 @@ export class BoardCharts extends HTMLElement {
 
   #point(step) {
     this.#step = step;
+    const last = Math.max(this.#shown.count - 1, 0);
     for (const { plot, series } of this.#panels) {
-      if (plot.firstChild) pointAt(plot.firstChild, step, this.#width, this.#count);
-      set(plot, "aria-valuenow", step ?? Math.max(this.#count - 1, 0));
-      set(plot, "aria-valuetext", this.#told(step ?? this.#count - 1, series));
+      if (plot.firstChild) pointAt(plot.firstChild, step, this.#width, this.#shown.count);
+      set(plot, "aria-valuenow", step ?? last);
+      set(plot, "aria-valuetext", this.#told(step ?? last, series));
     }
     setText(this.readout, step === null ? "" : this.#told(step, PANELS.flatMap(({ series }) => series)));
   }
 
   #told(step, series) {
-    if (step < 0 || this.#series === null) return "no values yet";
-    const from = Date.parse(this.#series.from) + step * this.#series.step_s * 1000;
-    const values = series.map(({ name }) => `${number(this.#series[name][step] ?? 0)} ${name}`);
-    return `from ${when(from, this.#store.now())}: ${values.join(", ")}`;
+    const { values, from, stepS, count } = this.#shown;
+    if (step >= count) return "no values yet";
+    const at = from + step * stepS * 1000;
+    const texts = series.map(({ name }) => `${number(values[name][step] ?? 0)} ${name}`);
+    return `${when(at, this.#store.now())} to ${when(at + stepS * 1000, this.#store.now())}: ${texts.join(", ")}`;
   }
 
   #onKey(event) {
-    const at = this.#step ?? this.#count - 1;
-    const to = { ArrowLeft: at - 1, ArrowDown: at - 1, ArrowRight: at + 1, ArrowUp: at + 1, Home: 0, End: this.#count - 1, PageUp: at + 10, PageDown: at - 10 }[event.key];
+    const last = this.#shown.count - 1;
+    const at = this.#step ?? last;
+    const to = { ArrowLeft: at - 1, ArrowDown: at - 1, ArrowRight: at + 1, ArrowUp: at + 1, Home: 0, End: last, PageUp: at + 10, PageDown: at - 10 }[event.key];
     if (to === undefined) return;
     event.preventDefault();
-    this.#point(Math.min(Math.max(to, 0), this.#count - 1));
+    this.#point(Math.min(Math.max(to, 0), last));
   }
 }
 
