@@ -178,6 +178,7 @@ class BoardEngines extends HTMLElement {
       barColumn("minmax(6rem, 1.5fr)", jobOf),
       speedColumn(store, "5.5rem", jobOf),
       leftColumn(store, (id) => this.#forecast.expectedAt(id), "6.5rem", jobOf),
+      failuresColumn(store),
       agoColumn(store, "seen", "Last seen", (engine) => engine.last_seen, "5.5rem"),
     ];
   }
@@ -297,6 +298,18 @@ class BoardEngines extends HTMLElement {
     this.#rows.touch();
     this.#drawSelection();
   }
+}
+
+/** How many jobs it failed since it last succeeded, with what they were in the title. */
+function failuresColumn(store) {
+  const named = (id) => {
+    const job = store.state.jobs.get(id);
+    return job ? `${words.fileName(job.source_url)}: ${job.error_message ?? ""}` : id;
+  };
+  return textColumn("failures", "Failures", "4.5rem", ({ failed_jobs: failed = [] }) => {
+    if (failed.length === 0) return "";
+    return [words.number(failed.length), `Failed since it last succeeded:\n${failed.map(named).join("\n")}`];
+  }, "end failures");
 }
 
 function codecsOf(engine) {

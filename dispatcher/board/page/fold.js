@@ -10,6 +10,7 @@
  */
 
 const MOST_REPLACED = 32;
+const MOST_FAILED = 32;
 const ASKED_BY_NAME = "asked by name";
 
 /** The fields of an engine that its reports can't set. */
@@ -22,6 +23,7 @@ const NOT_REPORTED = new Set([
   "blocked",
   "blocked_until",
   "fenced_instances",
+  "failed_jobs",
 ]);
 
 /** The state of a farm on which nothing has happened. */
@@ -193,11 +195,17 @@ export function applyToEngines(state, event, change = noChange()) {
     case "job_assigned":
       return assigned(state, event, change);
     case "job_completed":
+      release(state, event.job_id, change);
+      return update(state, id, { failed_jobs: [] }, change);
     case "job_requeued":
     case "job_failed_permanently":
+      release(state, event.job_id, change);
+      return event.blames_engine ? failed(state, id, event.job_id, change) : undefined;
     case "job_cancelled":
     case "job_retried":
       return release(state, event.job_id, change);
+    case "engine_blamed":
+      return failed(state, id, event.job_id, change);
     case "engine_reported":
       return reported(state, event, change);
     case "engine_benchmarked":
@@ -224,8 +232,9 @@ export function applyToEngines(state, event, change = noChange()) {
     case "engine_resumed": {
       const former = state.replaced.get(id);
       if (former !== undefined) for (const instance of former.keys()) former.set(instance, false);
-      const none = { drained: false, blocked: null, blocked_until: null, fenced_instances: [] };
-      return update(state, id, none, change);
+      const none = { fenced_instances: [], failed_jobs: [] };
+      const again = { drained: false, blocked: null, blocked_until: null, ...none };
+      return update(state, id, again, change);
     }
     case "engine_forgotten":
       if (state.engines.delete(id)) change.engines.add(id);
@@ -253,6 +262,12 @@ function assigned(state, event, change) {
   const fields = { status: "busy", current_job: event.job_id, online: true };
   if (event.rule === ASKED_BY_NAME) fields.last_seen = onWire(event.time);
   update(state, event.engine_id, fields, change);
+}
+
+function failed(state, id, jobId, change) {
+  const former = state.engines.get(id)?.failed_jobs ?? [];
+  if (former.includes(jobId)) return;
+  update(state, id, { failed_jobs: [...former, jobId].slice(-MOST_FAILED) }, change);
 }
 
 function release(state, jobId, change) {
@@ -294,6 +309,7 @@ function unheard(id) {
     blocked: null,
     blocked_until: null,
     fenced_instances: [],
+    failed_jobs: [],
   };
 }
 
