@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import msgspec
 
-from dispatcher.core.events import EngineForgotten, EngineSeen, Recorded
+from dispatcher.core.events import OF_JOBS, EngineForgotten, Recorded
 from projections.engines import Engines, EnginesSnapshot
 from projections.history import History
 from projections.jobs import Jobs, NumberedJob
@@ -53,20 +53,16 @@ class Projections:
         at, event, statistics = recorded.at, recorded.event, self.statistics
         if not statistics.begins <= at < statistics.ends:
             statistics.turn_to(at, self.engines)
-        if type(event) is not EngineSeen:  # most events are, and concern no job
-            self._apply_to_jobs(recorded)
+        if type(event) in OF_JOBS and (turn := self.jobs.apply(recorded)) is not None:
+            before, after = turn
+            statistics.count(before, after)
+            if before is not None and after.status == "completed":
+                self.speeds.count(before, at)
+        elif type(event) is EngineForgotten:
+            self.speeds.forget(event.engine_id)
         self.engines.apply(recorded)
         self.history.apply(recorded)
         self.seq, self.time = recorded.seq, at
-
-    def _apply_to_jobs(self, recorded: Recorded) -> None:
-        if (turn := self.jobs.apply(recorded)) is not None:
-            before, after = turn
-            self.statistics.count(before, after)
-            if before is not None:
-                self.speeds.count(before, recorded.event, recorded.at)
-        elif type(recorded.event) is EngineForgotten:
-            self.speeds.forget(recorded.event.engine_id)
 
     def state(self) -> dict[str, Any]:
         """Return everything as plain JSON values, as the GET routes show it at this seq."""

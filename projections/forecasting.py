@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from math import inf, isfinite
 from typing import Final, NamedTuple
 
-from dispatcher.core.placing import Picture, Placed, in_order, place
+from dispatcher.core.job import Job
+from dispatcher.core.placing import STEP, Picture, Placed, in_order, place
 from projections import Projections
 from projections.forecast import MOST_SHOWN, Forecast, How, RunningJob, WaitingJob
 from projections.jobs import JobView
@@ -25,8 +26,6 @@ __all__ = ["Outlook", "at_once", "forecast", "outlook_of"]
 TELLING: Final = 2.0
 """From this percentage on, the progress of a job says more than the past of others."""
 NOTHING_TO_DO: Final = "Nothing runs, and nothing waits."
-_STEP: Final = 100
-
 _WORDS: Final[dict[How, str]] = {
     "progress": "by their own progress",
     "engine": "by the past of their codec on their engine",
@@ -50,7 +49,7 @@ def outlook_of(picture: Picture, projections: Projections) -> Outlook:
     """Add to a picture of the fleet what readers see at the same seq."""
     held = [engine.holds for engine in picture.engines.values() if engine.holds is not None]
     running = [view for it in held if (view := projections.jobs.get(it)) is not None]
-    speeds = projections.speeds.shared()
+    speeds = projections.speeds.copied()
     return Outlook(projections.seq, projections.time, picture, running, speeds)
 
 
@@ -65,18 +64,18 @@ def forecast(outlook: Outlook) -> Generator[None, None, Forecast]:
     times = _Times(outlook, now)
     running = [times.running(job) for job in outlook.running]
     placed = yield from place(picture, now, times.free_in_s, times.takes_s)
-    for number, (codec, (_, job_id, size_mb)) in enumerate(picture.all()):
-        if number % _STEP == 0:
+    for number, job in enumerate(picture.all()):
+        if number % STEP == 0:
             yield
-        if (found := placed.get(job_id)) is None:
-            times.leave(codec, size_mb)
+        if (found := placed.get(job.job_id)) is None:
+            times.leave(job)
         else:
             times.last_s = max(times.last_s, found.ends_s)
     waiting = []
-    for number, (place_, codec, job_id) in enumerate(in_order(picture, MOST_SHOWN)):
-        if number % _STEP == 0:
+    for count, (in_queue, job) in enumerate(in_order(picture, MOST_SHOWN)):
+        if count % STEP == 0:
             yield
-        waiting.append(times.waiting(job_id, place_, codec, placed.get(job_id)))
+        waiting.append(times.waiting(job, in_queue, placed.get(job.job_id)))
     return Forecast(
         outlook.seq,
         now,
@@ -116,14 +115,13 @@ class _Times:
         self._note(left_s, how)
         return RunningJob(job.job_id, engine_id, self.at(left_s), how)
 
-    def waiting(
-        self, job_id: str, number: int | None, codec: str, placed: Placed | None
-    ) -> WaitingJob:
+    def waiting(self, job: Job, number: int | None, placed: Placed | None) -> WaitingJob:
         """Show a job that waits."""
         if placed is None:
-            return WaitingJob(job_id, number, None, None, "unplaced")
-        _, how = self._speed(placed.engine_id, codec)
-        return WaitingJob(job_id, number, self.at(placed.begins_s), self.at(placed.ends_s), how)
+            return WaitingJob(job.job_id, number, None, None, "unplaced")
+        _, how = self._speed(placed.engine_id, job.codec)
+        begins, ends = self.at(placed.begins_s), self.at(placed.ends_s)
+        return WaitingJob(job.job_id, number, begins, ends, how)
 
     def free_in_s(self, engine_id: str) -> float:
         """Return in how many seconds an engine is done with the job that it holds."""
@@ -136,10 +134,10 @@ class _Times:
         self._note(seconds, how)
         return seconds
 
-    def leave(self, codec: str, size_mb: float) -> None:
+    def leave(self, job: Job) -> None:
         """Note a job that no engine takes now."""
-        speed = self._speeds.of_farm(codec)
-        self._note(inf if speed is None else speed.seconds_of(size_mb), "unplaced")
+        speed = self._speeds.of_farm(job.codec)
+        self._note(inf if speed is None else speed.seconds_of(job.size_mb), "unplaced")
 
     def how(self) -> str:
         """Say in a sentence how the times were got."""

@@ -2,7 +2,7 @@
 
 import sys
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from datetime import datetime
 from itertools import islice
@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from dispatcher.core import events
-from dispatcher.core.events import FINAL, Event, Recorded
+from dispatcher.core.events import FINAL, OF_JOBS, Event, Recorded
 
 __all__ = ["STATUSES", "JobView", "Jobs", "NumberedJob", "Turn", "as_submitted"]
 
@@ -108,6 +108,14 @@ class Jobs:
             self._numbers = array("Q", (job.number for job in self._jobs.values()))
         return list(islice(self._jobs.values(), bisect_right(self._numbers, number), None))
 
+    def before(self, number: int | None) -> list[NumberedJob]:
+        """Return the jobs submitted before the one of a number (`None`: all), the newest first."""
+        jobs = self.after(None)
+        if number is not None:
+            del jobs[bisect_left(jobs, number, key=lambda job: job.number) :]
+        jobs.reverse()
+        return jobs
+
     @classmethod
     def restore(cls, jobs: Iterable[NumberedJob], submitted: int) -> Self:
         """Restore the jobs, none of them finished, from what `after` returned."""
@@ -143,10 +151,10 @@ class Jobs:
 
     def apply(self, recorded: Recorded) -> Turn | None:
         """Fold one event. Return the job that it gives another status, if there is one."""
-        event = recorded.event
-        job_id: str | None = getattr(event, "job_id", None)
-        if job_id is None:
+        event: Any = recorded.event
+        if type(event) not in OF_JOBS:
             return None
+        job_id: str = event.job_id
         if (job := self._jobs.get(job_id)) is not None:
             view = job.view
             changed = _changed(view, event, recorded.at)
@@ -180,17 +188,18 @@ class Jobs:
 
 
 def _submitted(event: events.JobSubmitted, at: datetime) -> JobView:
-    return JobView(
-        job_id=event.job_id,
-        source_url=event.source_url,
-        target_codec=sys.intern(event.target_codec),  # few codecs, very many jobs
-        job_size=event.job_size,
-        status="pending",
-        assigned_engine=None,
-        output_url=None,
-        retries=0,
-        max_retries=event.max_retries,
-        priority=event.priority,
+    return JobView(  # without the names of most fields, which would take half as long again
+        event.job_id,
+        event.source_url,
+        sys.intern(event.target_codec),  # few codecs, very many jobs
+        event.job_size,
+        "pending",
+        None,  # no engine, no output, no retries yet
+        None,
+        0,
+        event.max_retries,
+        0,
+        event.priority,
         submitted_at=at,
         recipe=event.recipe,
         output_name=event.output_name,

@@ -23,13 +23,9 @@ MINUTE: Final = timedelta(minutes=1)
 HOUR_S: Final = 3600
 DAY_S: Final = 24 * HOUR_S
 
-LEVELS: Final = (
-    (60, 24 * 60),
-    (600, 7 * 24 * 6),
-    (HOUR_S, 32 * 24),
-    (DAY_S, 10 * 366),
-)
-"""The seconds of a step, and how many are kept: of a day, a week, a month, and ten years."""
+LEVELS: Final = ((60, 1_447), (600, 1_009), (HOUR_S, 769), (DAY_S, 3_671))
+"""The seconds of a step, and the places of a ring: for a day, a week, 32 days and ten years. They
+are primes, so that a clock that is wrong by whole days comes to other places."""
 LONGEST_H: Final = 10 * 366 * 24
 
 
@@ -100,11 +96,11 @@ class SeriesShown(msgspec.Struct, frozen=True, rename={"since": "from"}):
 
 
 class _Level:
-    """Steps of one length, so many of them at most."""
+    """Steps of one length, in so many places."""
 
-    def __init__(self, step_s: int, most: int) -> None:
+    def __init__(self, step_s: int, places: int) -> None:
         self.step_s = step_s
-        self.most = most
+        self.places = places
         self.steps: dict[int, _Step] = {}
         self.present: int | None = None
 
@@ -114,12 +110,12 @@ class _Level:
             return
         self.present = number
         if (step := self.at(number)) is None:
-            self.steps[number % self.most] = _Step(number, NOTHING, before)
+            self.steps[number % self.places] = _Step(number, NOTHING, before)
         else:
             step.before = before
 
     def at(self, number: int) -> _Step | None:
-        step = self.steps.get(number % self.most)
+        step = self.steps.get(number % self.places)
         return step if step is not None and step.number == number else None
 
 
@@ -128,7 +124,7 @@ class Series:
 
     def __init__(self) -> None:
         self.begins = self.ends = EPOCH
-        self._levels = [_Level(step_s, most) for step_s, most in LEVELS]
+        self._levels = [_Level(step_s, places) for step_s, places in LEVELS]
         self._second = 0  # in which the present minute begins
         self._sums = NOTHING  # when the log's time came to it
 
@@ -143,7 +139,7 @@ class Series:
         self, seq: int, time: datetime | None, sums: Sums, now: Gauges, hours: int
     ) -> SeriesShown:
         """Return the steps of the last `hours`, the finest that reach back so far."""
-        level = next(it for it in self._levels if hours * HOUR_S <= it.step_s * it.most)
+        level = next(it for it in self._levels if hours * HOUR_S < it.step_s * it.places)
         step_s = level.step_s
         if time is None:
             return SeriesShown(seq, None, None, step_s, [], [], [], [], [], [], [])
@@ -184,7 +180,7 @@ class Series:
         series = cls()
         series._sums = snapshot.sums
         for level, steps in zip(series._levels, snapshot.levels, strict=True):
-            level.steps = {step.number % level.most: step for step in steps}
+            level.steps = {step.number % level.places: step for step in steps}
         if time is not None:
             series._place(time)
             for level in series._levels:

@@ -12,9 +12,8 @@ from datetime import datetime
 from typing import Final, Self
 
 import msgspec
+from msgspec.structs import replace
 
-from dispatcher.core import events
-from dispatcher.core.events import Event
 from projections.jobs import JobView
 from projections.statistics import MOST_CODECS, OTHERS
 
@@ -29,7 +28,7 @@ LONGEST_S: Final = 1e9
 """What is expected of a job at most: 31 years."""
 
 
-class Speed(msgspec.Struct, frozen=True, array_like=True):
+class Speed(msgspec.Struct, array_like=True, gc=False):
     """So many `jobs` took `seconds` in all, as `weight` jobs; those that had a size `sized_s`."""
 
     jobs: int = 0
@@ -38,13 +37,14 @@ class Speed(msgspec.Struct, frozen=True, array_like=True):
     sized_s: float = 0.0
     sized_mb: float = 0.0
 
-    def and_one(self, seconds: float, size_mb: float) -> "Speed":
-        """Return the speed after a further job."""
-        weight, total_s = self.weight * KEPT + 1, self.seconds * KEPT + seconds
-        if not LEAST_MB <= size_mb <= MOST_MB:
-            return Speed(self.jobs + 1, weight, total_s, self.sized_s, self.sized_mb)
-        sized_s, sized_mb = self.sized_s * KEPT + seconds, self.sized_mb * KEPT + size_mb
-        return Speed(self.jobs + 1, weight, total_s, sized_s, sized_mb)
+    def add(self, seconds: float, size_mb: float) -> None:
+        """Count a further job."""
+        self.jobs += 1
+        self.weight = self.weight * KEPT + 1.0
+        self.seconds = self.seconds * KEPT + seconds
+        if LEAST_MB <= size_mb <= MOST_MB:
+            self.sized_s = self.sized_s * KEPT + seconds
+            self.sized_mb = self.sized_mb * KEPT + size_mb
 
     def seconds_of(self, size_mb: float) -> float:
         """Return how long a job of a size takes: by its size if that is known, else as the mean."""
@@ -91,15 +91,18 @@ class Speeds:
         self._codecs = {} if codecs is None else codecs
         self._engines = {} if engines is None else engines
 
-    def count(self, before: JobView, event: Event, at: datetime) -> None:
-        """Count a job that has another status now, if its holder has completed it."""
-        if not isinstance(event, events.JobCompleted) or before.assigned_at is None:
+    def count(self, before: JobView, at: datetime) -> None:
+        """Count a job that was completed, as it was before that."""
+        engine_id, began = before.assigned_engine, before.assigned_at
+        if before.status != "assigned" or engine_id is None or began is None or at < began:
             return
-        engine_id, seconds = before.assigned_engine, (at - before.assigned_at).total_seconds()
-        if before.status != "assigned" or engine_id is None or seconds < 0:
-            return
-        _add(self._codecs, before, seconds)
-        _add(self._engines.setdefault(engine_id, {}), before, seconds)
+        seconds, codec, size_mb = (at - began).total_seconds(), before.target_codec, before.job_size
+        if (codecs := self._engines.get(engine_id)) is None:
+            codecs = self._engines[engine_id] = {}
+        for speeds in (self._codecs, codecs):
+            if (speed := speeds.get(codec)) is None:
+                speed = _another(speeds, codec)
+            speed.add(seconds, size_mb)
 
     def forget(self, engine_id: str) -> None:
         """Forget the speeds of an engine that was taken off the list."""
@@ -113,10 +116,10 @@ class Speeds:
         """Return how long jobs of a codec took on the farm, or `None` if none is completed."""
         return _of(self._codecs, codec)
 
-    def shared(self) -> Self:
+    def copied(self) -> Self:
         """Return the speeds as they are now, whatever comes later."""
-        engines = {engine_id: dict(codecs) for engine_id, codecs in self._engines.items()}
-        return type(self)(dict(self._codecs), engines)
+        engines = {engine_id: _copied(codecs) for engine_id, codecs in self._engines.items()}
+        return type(self)(_copied(self._codecs), engines)
 
     def shown(self, seq: int, time: datetime | None) -> SpeedsShown:
         """Return all speeds."""
@@ -133,18 +136,16 @@ class Speeds:
         return cls(snapshot.codecs, snapshot.engines)
 
 
-_NONE: Final = Speed()
-
-
-def _add(codecs: dict[str, Speed], job: JobView, seconds: float) -> None:
-    codec = job.target_codec
-    if codec not in codecs and len(codecs) >= MOST_CODECS:
-        codec = OTHERS
-    codecs[codec] = codecs.get(codec, _NONE).and_one(seconds, job.job_size)
+def _another(speeds: dict[str, Speed], codec: str) -> Speed:
+    return speeds.setdefault(codec if len(speeds) < MOST_CODECS else OTHERS, Speed())
 
 
 def _of(codecs: dict[str, Speed], codec: str) -> Speed | None:
     return codecs.get(codec) or codecs.get(OTHERS)
+
+
+def _copied(speeds: dict[str, Speed]) -> dict[str, Speed]:
+    return {codec: replace(speed) for codec, speed in speeds.items()}
 
 
 def _shown(codecs: dict[str, Speed]) -> dict[str, SpeedShown]:

@@ -57,6 +57,11 @@ class Statistics:
         self._codecs: dict[str, dict[str, int]] = {}
         self._ended = {"completed": 0, "failed_permanently": 0, "cancelled": 0}
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs are pending."""
+        return self._total("pending")
+
     def turn_to(self, at: datetime, engines: Engines) -> None:
         """Let the log's time come to another minute. The `engines` are as they were until then."""
         self._series.enter(at, self._sums(), self._gauges(engines))
@@ -109,7 +114,7 @@ class Statistics:
         return Sums(submitted, *self._ended.values())
 
     def _gauges(self, engines: Engines) -> Gauges:
-        return Gauges(self._total("pending"), engines.working, engines.online)
+        return Gauges(self.waiting, engines.working, engines.online)
 
     def _total(self, status: str) -> int:
         return sum(counts[status] for counts in self._codecs.values())

@@ -45,9 +45,9 @@ PURE: Final = (
     "dispatcher.core",
     *(f"dispatcher.core.{it.stem}" for it in sorted((ROOT / "dispatcher/core").glob("[a-z]*.py"))),
     *("dispatcher.log.merkle", "dispatcher.log.segments.frames"),
-    *("projections", "projections.engines", "projections.forecast", "projections.forecasting"),
-    *("projections.history", "projections.jobs", "projections.series", "projections.speeds"),
-    "projections.statistics",
+    *("projections", "projections.engines", "projections.filters", "projections.forecast"),
+    *("projections.forecasting", "projections.history", "projections.jobs"),
+    *("projections.series", "projections.speeds", "projections.statistics"),
 )
 ALLOWED: Final = {
     *(
@@ -72,6 +72,8 @@ ALLOWED: Final = {
         "struct",
         "sys",
         "typing",
+        "unicodedata",
+        "urllib.parse",
         "zlib",
         *("backports", "compression"),  # of bytes, by zstd
     ),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from litestar.openapi.spec import OpenAPIType, Parameter, Reference, Schema
+from litestar.openapi.spec import OpenAPIFormat, OpenAPIType, Parameter, Reference, Schema
 
 from dispatcher.api.bodies import (
     CAUSES,
@@ -19,6 +19,7 @@ from dispatcher.api.bodies import (
     MAX_URL,
     MAX_WAIT_S,
 )
+from dispatcher.api.queries import MAX_TEXT
 from dispatcher.output_names import MAX_TEMPLATE, PLACEHOLDERS
 from dispatcher.recipes import Recipe
 from dispatcher.results import Result
@@ -50,6 +51,7 @@ __all__ = [
 _STRING: Final = Schema(type=OpenAPIType.STRING)
 _URL: Final = Schema(type=OpenAPIType.STRING, max_length=MAX_URL)
 _NAME: Final = Schema(type=OpenAPIType.STRING, max_length=MAX_NAME)
+_TIME: Final = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME)
 _BOOLEAN: Final = Schema(type=OpenAPIType.BOOLEAN)
 _AMOUNT: Final = Schema(type=OpenAPIType.NUMBER, minimum=0)
 
@@ -194,9 +196,36 @@ SHOWN_WAITING: Final = Parameter(
     description="how many of the jobs that wait are shown",
 )
 LISTING: Final = [
-    Parameter("status", "query", schema=Schema(type=OpenAPIType.STRING, enum=sorted(STATUSES))),
+    Parameter(
+        "status",
+        "query",
+        schema=Schema(
+            type=OpenAPIType.ARRAY,
+            items=Schema(type=OpenAPIType.STRING, enum=sorted(STATUSES)),
+        ),
+        style="form",
+        explode=False,
+        description="one, or several with commas between them",
+    ),
     Parameter("codec", "query", schema=_STRING),
     Parameter("engine", "query", schema=_STRING),
+    Parameter(
+        "text",
+        "query",
+        schema=Schema(type=OpenAPIType.STRING, max_length=MAX_TEXT),
+        description="words, each of which is in the id, a URL, the error, the output's name or the "
+        "engine, in any case",
+    ),
+    Parameter(
+        "since", "query", schema=_TIME, description="finished, or else submitted, then or later"
+    ),
+    Parameter("until", "query", schema=_TIME, description="finished, or else submitted, earlier"),
+    Parameter(
+        "order",
+        "query",
+        schema=Schema(type=OpenAPIType.STRING, enum=["oldest", "newest"], default="oldest"),
+        description="by submission",
+    ),
     Parameter("limit", "query", schema=Schema(type=OpenAPIType.INTEGER, minimum=1)),
     Parameter("after", "query", schema=_STRING, description="the id of a job"),
 ]

@@ -1,6 +1,7 @@
 """`dispatcher jobs`, `job`, `why`, `cancel`, `retry` and `priority`."""
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from functools import partial
 from typing import Annotated
 
@@ -21,12 +22,54 @@ Codec = Annotated[str | None, typer.Option(help="All jobs for this codec.", show
 EngineId = Annotated[
     str | None, typer.Option("--engine", help="All jobs of this engine.", show_default=False)
 ]
+TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 Yes = Annotated[bool, typer.Option("--yes", help="Don't ask whether to change so many jobs.")]
 
 
-def jobs(server: Server = DEFAULT_SERVER, api_key: ApiKey = None, as_json: AsJson = False) -> None:
-    """List all jobs."""
-    print_jobs(ask(server, api_key, Client.jobs), as_json=as_json)
+def jobs(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
+    status: Annotated[
+        str | None, typer.Option(help="Only of this status, or of several: a,b.")
+    ] = None,
+    codec: Annotated[str | None, typer.Option(help="Only for this codec.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Only of this engine.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Only with these words in URLs, error, id or engine.")
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=TIMES, help="Only finished, or else submitted, then or later."),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(formats=TIMES, help="Only finished, or else submitted, before."),
+    ] = None,
+    newest: Annotated[bool, typer.Option("--newest", help="The newest first.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """List all jobs, or those that the options ask for."""
+    found = ask(
+        server,
+        api_key,
+        lambda client: client.jobs(
+            status=status,
+            codec=codec,
+            engine=engine,
+            text=text,
+            since=_zoned(since),
+            until=_zoned(until),
+            newest=newest,
+            limit=limit,
+        ),
+    )
+    print_jobs(found, as_json=as_json)
+
+
+def _zoned(time: datetime | None) -> datetime | None:
+    """Take a time without a zone as one of this machine's zone."""
+    return None if time is None else time.astimezone()
 
 
 def job(

@@ -5,6 +5,7 @@ async with Client("http://127.0.0.1:8080", api_key) as client:
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 from urllib.parse import quote, unquote
@@ -144,27 +145,29 @@ class Client:
         """Show one job (protocol.md 1.2)."""
         return _decode(await self._connection.call("GET", f"/jobs/{_quoted(job_id)}"), JobView)
 
-    async def jobs(
+    async def jobs(  # noqa: PLR0913 - a list has as many filters
         self,
         *,
         status: str | None = None,
         codec: str | None = None,
         engine: str | None = None,
+        text: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        newest: bool = False,
         limit: int | None = None,
         after: str | None = None,
     ) -> list[JobView]:
         """List jobs in order of submission (protocol.md 1.3): all, or those that match.
 
-        To get the next page of a list with a `limit`, pass the id of its last job as `after`.
+        `status` may be several with commas between them. Each word of `text` is in one of a job's
+        texts. `since` and `until` are about when a job was finished, or if it is not, submitted,
+        and have a time zone. With `newest` the order is reversed. To get the next page of a list
+        with a `limit`, pass the id of its last job as `after`.
         """
-        asked = {
-            "status": status,
-            "codec": codec,
-            "engine": engine,
-            "limit": limit,
-            "after": after,
-        }
-        query = {name: value for name, value in asked.items() if value is not None}
+        query = _filters(status, codec, engine, text, since, until)
+        asked = {"order": "newest" if newest else None, "limit": limit, "after": after}
+        query |= {name: value for name, value in asked.items() if value is not None}
         return _decode(await self._connection.call("GET", "/jobs/", query=query), list[JobView])
 
     async def why(self, job_id: str) -> Explanation:
@@ -205,32 +208,63 @@ class Client:
         body = {"priority": priority}
         await self._connection.call("POST", f"/jobs/{_quoted(job_id)}/priority", body)
 
-    async def cancel_matching(
+    async def cancel_matching(  # noqa: PLR0913 - a list has as many filters
         self,
         *,
         status: str | None = None,
         codec: str | None = None,
         engine: str | None = None,
+        text: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         dry_run: bool = False,
     ) -> Matched:
         """Cancel all jobs that match, or with `dry_run` only count them. A filter is needed."""
-        return await self._matching("cancel", _filters(status, codec, engine), dry_run=dry_run)
+        filters = _filters(status, codec, engine, text, since, until)
+        return await self._matching("cancel", filters, dry_run=dry_run)
 
-    async def retry_matching(
+    async def retry_matching(  # noqa: PLR0913 - a list has as many filters
         self,
         *,
         status: str | None = None,
         codec: str | None = None,
         engine: str | None = None,
+        text: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         dry_run: bool = False,
     ) -> Matched:
         """Re-queue all jobs that match, or with `dry_run` only count them. A filter is needed."""
-        return await self._matching("retry", _filters(status, codec, engine), dry_run=dry_run)
+        filters = _filters(status, codec, engine, text, since, until)
+        return await self._matching("retry", filters, dry_run=dry_run)
 
-    async def _matching(self, action: str, filters: dict[str, str], *, dry_run: bool) -> Matched:
+    async def prioritize_matching(  # noqa: PLR0913 - a list has as many filters
+        self,
+        priority: int,
+        *,
+        status: str | None = None,
+        codec: str | None = None,
+        engine: str | None = None,
+        text: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        dry_run: bool = False,
+    ) -> Matched:
+        """Give all waiting jobs that match another priority, as `cancel_matching`."""
+        filters = _filters(status, codec, engine, text, since, until)
+        return await self._matching("priority", filters, {"priority": priority}, dry_run=dry_run)
+
+    async def _matching(
+        self,
+        action: str,
+        filters: dict[str, Any],
+        body: dict[str, Any] | None = None,
+        *,
+        dry_run: bool,
+    ) -> Matched:
         query = filters | ({"dry_run": "true"} if dry_run else {})
         response = await self._connection.call(
-            "POST", f"/jobs/{action}", query=query, wait_s=MANY_JOBS_S
+            "POST", f"/jobs/{action}", body, query=query, wait_s=MANY_JOBS_S
         )
         return _decode(response, Matched)
 
@@ -423,8 +457,22 @@ def _quoted(name: str) -> str:
     return quote(name, safe="", errors="surrogatepass")
 
 
-def _filters(status: str | None, codec: str | None, engine: str | None) -> dict[str, str]:
-    fields = {"status": status, "codec": codec, "engine": engine}
+def _filters(  # noqa: PLR0913, PLR0917 - a list has as many filters
+    status: str | None,
+    codec: str | None,
+    engine: str | None,
+    text: str | None,
+    since: datetime | None,
+    until: datetime | None,
+) -> dict[str, Any]:
+    fields = {
+        "status": status,
+        "codec": codec,
+        "engine": engine,
+        "text": text,
+        "since": None if since is None else since.isoformat(),
+        "until": None if until is None else until.isoformat(),
+    }
     return {name: value for name, value in fields.items() if value is not None}
 
 

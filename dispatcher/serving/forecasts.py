@@ -14,8 +14,10 @@ from projections.forecasting import Outlook, forecast
 
 __all__ = ["Forecasts"]
 
+PIECE_S: Final = 0.001
+"""How long a forecast is made without a pause, but for a step that takes longer."""
 PAUSE_S: Final = 0.001
-"""The pause between two steps. The thread that commits needs the interpreter too, and gets it soon
+"""The pause. The thread that commits needs the interpreter too, and gets it soon
 only when the event loop is idle."""
 
 
@@ -44,11 +46,13 @@ class Forecasts:
 
 
 async def _in_steps(outlook: Outlook) -> Forecast:
-    making = forecast(outlook)
+    making, now_s = forecast(outlook), asyncio.get_running_loop().time
     while True:
-        try:
-            next(making)
-        except StopIteration as made:
-            found: Forecast = made.value
-            return found
+        until_s = now_s() + PIECE_S
+        while now_s() < until_s:
+            try:
+                next(making)
+            except StopIteration as made:
+                found: Forecast = made.value
+                return found
         await asyncio.sleep(PAUSE_S)

@@ -18,7 +18,7 @@ from dispatcher.core.fleet import Fleet
 from dispatcher.core.placing import picture_of
 from dispatcher.core.replies import Reason
 from dispatcher.index import FinishedJobs
-from dispatcher.serving.listing import ListJobs, pieces, place_of
+from dispatcher.serving.listing import ListJobs, pieces, place_of, rest_of
 from dispatcher.serving.quotas import PAGE_BYTES
 from projections import Projections
 from projections.forecast import Forecast
@@ -219,7 +219,7 @@ def _jobs(view: ListJobs, projections: Projections, finished: FinishedJobs | Non
     except KeyError:
         return NO_SUCH_JOB
     found: list[JobView] = []
-    for piece in pieces(view, jobs.after(after), finished, after, seq):
+    for piece in pieces(view, rest_of(view, jobs, after), finished, after, seq):
         found += piece
         if view.is_filled_by(found):
             break

@@ -37,6 +37,7 @@ ROUTES: Final[dict[tuple[str, str], Needs]] = {
     ("POST", "/jobs/batch"): CLIENT,
     ("POST", "/jobs/cancel"): CLIENT,
     ("POST", "/jobs/retry"): CLIENT,
+    ("POST", "/jobs/priority"): CLIENT,
     ("POST", "/jobs/{job_id}/complete"): ENGINE,
     ("POST", "/jobs/{job_id}/fail"): ENGINE,
     ("POST", "/assign_job"): ENGINE,

@@ -27,6 +27,7 @@ OPERATIONS: Final[dict[tuple[str, str], dict[str, str | None]]] = {
     ("post", "/jobs/batch"): {"200": JSON, "409": JSON, "429": TEXT, **BODY},
     ("post", "/jobs/cancel"): {"200": JSON, "429": TEXT, **NO_BODY},
     ("post", "/jobs/retry"): {"200": JSON, "429": TEXT, **NO_BODY},
+    ("post", "/jobs/priority"): {"200": JSON, "429": TEXT, **BODY},
     ("post", "/jobs/{job_id}/complete"): {"200": TEXT, "404": TEXT, "409": TEXT, **BODY},
     ("post", "/jobs/{job_id}/fail"): {"200": TEXT, "404": TEXT, "409": TEXT, **BODY},
     ("post", "/assign_job"): {

@@ -3,7 +3,7 @@
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.support.browser import Faults
+from tests.support.browser import Faults, accessible
 
 pytestmark = pytest.mark.anyio
 
@@ -60,3 +60,11 @@ async def test_a_request_that_fails_would_be_found(page: Page, faults: Faults) -
     await page.evaluate("fetch('/health/none').then((it) => it.status)")
     assert any("401" in it for it in faults.unexpected)
     faults.expect("401")
+
+
+async def test_what_keeps_people_from_using_a_page_would_be_found(page: Page) -> None:
+    await page.goto("/")
+    await expect(page.get_by_role("main")).to_be_visible()
+    await page.evaluate("document.body.append(document.createElement('button'))")
+    with pytest.raises(AssertionError, match="button-name"):
+        await accessible(page)

@@ -10,14 +10,9 @@ profile, which nothing of another test can reach. Where there is no Chromium, th
 `page` fails its test if anything was wrong that the test has not expected (`Faults.expect`).
 """
 
-import os
 import re
-import shutil
-import signal
-import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,23 +28,25 @@ from playwright.async_api import (
     expect,
 )
 
+from showing.chromium import NoChromiumError, started
 from tests.support.servers import Running
 
-__all__ = ["Faults", "browser", "chromium", "connected", "context", "faults", "opened", "page"]
+__all__ = [
+    "Faults",
+    "accessible",
+    "browser",
+    "chromium",
+    "connected",
+    "context",
+    "faults",
+    "opened",
+    "page",
+]
 
-START_S: Final = 120
-END_S: Final = 30
+AXE: Final = Path(__file__).parents[2] / ".axe/node_modules/axe-core/axe.min.js"
 WAIT_MS: Final = 90_000
 """How long is waited for what must come to be true. It only passes when a test fails."""
 
-_NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "chrome")
-_FLAGS: Final = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic"),
-    *("--no-first-run", "--no-default-browser-check", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--disable-breakpad", "--no-proxy-server"),
-    *("--disable-features=Translate,OptimizationHints,MediaRouter", "--mute-audio"),
-    *("--remote-debugging-port=0", "--force-color-profile=srgb", "--hide-scrollbars"),
-)
 _REPORTS: Final = """
 addEventListener("securitypolicyviolation", (event) =>
   console.error(`CSP: ${event.violatedDirective} was broken by ${event.blockedURI}`));
@@ -96,40 +93,6 @@ class Faults:
             self._seen.append(f"request: {request.method} {request.url}: {request.failure}")
 
 
-@contextmanager
-def started(profile: Path) -> Iterator[str]:
-    """Run Chromium until the block ends; the block is given the address of its DevTools."""
-    program = next(filter(None, map(shutil.which, _NAMES)), None)
-    if program is None:
-        pytest.skip("there is no Chromium; as root scripts/setup installs it (apt-get)")
-    profile.mkdir(parents=True)
-    said = profile / "chromium.log"
-    with said.open("wb") as log:
-        process = subprocess.Popen(
-            [program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        yield f"http://127.0.0.1:{_port_of(process, profile, said)}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)  # its profile is thrown away
-        process.wait(END_S)
-
-
-def _port_of(process: subprocess.Popen[bytes], profile: Path, said: Path) -> int:
-    """Wait until Chromium has written where it listens: the first line of this file."""
-    active = profile / "DevToolsActivePort"
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and process.poll() is None:
-        if active.exists() and "\n" in (text := active.read_text()):
-            return int(text.partition("\n")[0])
-        time.sleep(0.02)
-    raise AssertionError(f"Chromium did not start; it said:\n{said.read_text(errors='replace')}")
-
-
 @asynccontextmanager
 async def connected(endpoint: str) -> AsyncIterator[Browser]:
     """Drive a running Chromium from this event loop until the block ends."""
@@ -153,11 +116,33 @@ async def opened(browser: Browser, url: str, **settings: Any) -> AsyncIterator[B
         await made.close()
 
 
+async def accessible(page: Page) -> None:
+    """Fail if axe-core finds anything on the page that keeps people from using it.
+
+    That is what it calls serious or critical. It knows the rules of WCAG 2.2, level AA.
+    """
+    if not AXE.exists():
+        pytest.skip("there is no axe-core in .axe; scripts/setup puts it there if there is npm")
+    await page.evaluate(AXE.read_text())
+    found = await page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    told = [
+        f"{rule['id']}: {rule['help']}: {node['html']}"
+        for rule in found["violations"]
+        if rule["impact"] in {"serious", "critical"}
+        for node in rule["nodes"]
+    ]
+    if told:
+        raise AssertionError("axe-core found:\n" + "\n".join(told))
+
+
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The browser of this process: the address of its DevTools."""
-    with started(tmp_path_factory.mktemp("chromium") / "profile") as endpoint:
-        yield endpoint
+    try:
+        with started(tmp_path_factory.mktemp("chromium") / "profile") as endpoint:
+            yield endpoint
+    except NoChromiumError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +167,8 @@ async def context(
     async with opened(browser, server.url) as made:
         made.on("page", faults.watch)
         yield made
-    assert faults.unexpected == []
+    if faults.unexpected:
+        raise AssertionError("wrong in the page:\n" + "\n".join(faults.unexpected))
 
 
 @pytest.fixture

@@ -67,8 +67,8 @@ export const engineColumn = (width = "minmax(6rem, 1fr)") => ({
 export const codecColumn = (width = "4rem") =>
   textColumn("codec", "Codec", width, (job) => [job.target_codec, job.target_codec]);
 
-export const attemptColumn = (width = "5.5rem") =>
-  textColumn("attempt", "Attempt", width, (job) => (job.attempt > 0 ? `attempt ${job.attempt}` : ""), "weak");
+export const attemptColumn = (width = "5rem") =>
+  textColumn("attempt", "", width, (job) => (job.attempt > 1 ? `attempt ${job.attempt}` : ""), "end weak");
 
 /** The time left of a running job; `forecast(id)` gives when it is expected, or null. */
 export const leftColumn = (store, forecast, width = "6.5rem", jobOf = (job) => job) =>

@@ -256,7 +256,7 @@ class BoardEngines extends HTMLElement {
     for (const [state, engines] of groups) {
       if (engines.length === 0) continue;
       const told = words.number(engines.length);
-      entries.push({ group: () => el("h2", {}, engineMark(state), el("span", { class: "weak number" }, ` ${told}`)) });
+      entries.push({ group: () => el("h2", {}, engineMark(state), el("span", { class: "weak number" }, told)) });
       engines.sort((a, b) => SORTS[sort](a, b, left) || SORTS.engine(a, b));
       for (const { engine_id: id } of engines) {
         entries.push(id);

@@ -24,7 +24,8 @@ import * as words from "./words.js";
 
 const RUNNING_SHOWN = 16;
 const OTHERS_SHOWN = 8;
-const ON_A_WALL = 60;
+const RUNNING_ON_A_WALL = 40;
+const CHARTS_MS = 1_000;
 const DAY_MS = 86_400_000;
 
 class BoardFarm extends HTMLElement {
@@ -45,13 +46,13 @@ class BoardFarm extends HTMLElement {
   update(change) {
     const store = this.#store;
     this.#forecast.refresh();
-    this.#charts.update?.(change);
-    const isNew = store.loading && store.state.jobs.size === 0 && store.state.engines.size === 0;
-    this.toggleAttribute("data-loading", isNew);
-    const isEmpty = !store.loading && store.state.seq === 0;
-    this.begin.hidden = !isEmpty;
-    this.body.hidden = isEmpty;
-    if (isEmpty) return;
+    this.#drawCharts(change);
+    const hasNothing = store.state.jobs.size === 0 && store.state.engines.size === 0;
+    const isKnown = !store.loading && store.fault === null && store.lostSince === null;
+    this.begin.hidden = !(hasNothing && isKnown && store.state.seq === 0);
+    this.wait.hidden = !(hasNothing && store.loading);
+    this.body.hidden = hasNothing && (!isKnown || store.state.seq === 0);
+    if (this.body.hidden) return;
     if (change.all) this.#statuses.clear();
     if (change.all || this.#moved(change.jobs)) this.#isSorted = false;
     if (!this.#isSorted) this.#sort();
@@ -61,6 +62,7 @@ class BoardFarm extends HTMLElement {
 
   disconnectedCallback() {
     for (const end of this.#ends) end();
+    clearTimeout(this.#chartsTimer);
     this.#forecast?.stop();
   }
 
@@ -72,15 +74,15 @@ class BoardFarm extends HTMLElement {
   #make(store, address) {
     this.#store = store;
     this.#forecast = new Forecast(store, () => {
-      this.update({ jobs: new Set(), engines: new Set(), all: true });
+      this.#isSorted = false;
+      this.update({ jobs: new Set(), engines: new Set(), all: false });
     });
     const isWall = address.filters.has("wall");
-    const most = (usual) => (isWall ? ON_A_WALL : usual);
     const expected = (id) => this.#forecast.expectedAt(id);
     const running = new JobList(store, {
       title: "Running",
       empty: "Nothing runs.",
-      most: most(RUNNING_SHOWN),
+      most: isWall ? RUNNING_ON_A_WALL : RUNNING_SHOWN,
       filters: { status: "assigned" },
       columns: [
         nameColumn("minmax(9rem, 2.5fr)"),
@@ -95,7 +97,7 @@ class BoardFarm extends HTMLElement {
     const waiting = new JobList(store, {
       title: "Waiting",
       empty: "Nothing waits.",
-      most: most(OTHERS_SHOWN),
+      most: OTHERS_SHOWN,
       filters: { status: "pending" },
       columns: [
         textColumn("place", "", "2.5rem", (job) => this.#placeOf(job), "end weak"),
@@ -107,7 +109,7 @@ class BoardFarm extends HTMLElement {
     const failed = new JobList(store, {
       title: "Failed today",
       empty: "Nothing failed today.",
-      most: most(OTHERS_SHOWN),
+      most: OTHERS_SHOWN,
       filters: { status: "failed_permanently" },
       columns: [
         nameColumn("minmax(5rem, 1fr)"),
@@ -118,7 +120,7 @@ class BoardFarm extends HTMLElement {
     const done = new JobList(store, {
       title: "Done today",
       empty: "Nothing is done yet today.",
-      most: most(OTHERS_SHOWN),
+      most: OTHERS_SHOWN,
       filters: { status: "completed" },
       columns: [
         nameColumn("minmax(6rem, 1fr)"),
@@ -131,6 +133,7 @@ class BoardFarm extends HTMLElement {
     this.#charts = document.createElement("board-charts");
     this.totals = this.#makeTotals();
     this.begin = beginning();
+    this.wait = el("p", { class: "waiting" }, "Loading the farm.");
     this.body = el(
       "div",
       { class: "farm" },
@@ -139,7 +142,7 @@ class BoardFarm extends HTMLElement {
       running.element,
       el("div", { class: "thirds" }, waiting.element, failed.element, done.element),
     );
-    fill(this, el("h1", { class: "visually-hidden" }, "Farm"), this.begin, this.body);
+    fill(this, el("h1", { class: "visually-hidden" }, "Farm"), this.begin, this.wait, this.body);
     this.#ends = this.#lists.map((list) => list.connect());
     this.#ends.push(showWhy(this, store));
   }
@@ -160,6 +163,22 @@ class BoardFarm extends HTMLElement {
       this.oldest,
     );
   }
+
+  /** Draws the charts once a second at most: a step of theirs is at least a minute. */
+  #drawCharts(change) {
+    const due = this.#chartsDrawn + CHARTS_MS - performance.now();
+    if (change.all || due <= 0) {
+      clearTimeout(this.#chartsTimer);
+      this.#chartsTimer = null;
+      this.#chartsDrawn = performance.now();
+      this.#charts.update?.(change);
+    } else {
+      this.#chartsTimer ??= setTimeout(() => this.#drawCharts({ ...change, all: true }), due);
+    }
+  }
+
+  #chartsDrawn = -Infinity;
+  #chartsTimer = null;
 
   /** Whether a job changed its list, not only its progress. */
   #moved(ids) {
@@ -288,9 +307,9 @@ function beginning() {
     { class: "beginning panel", hidden: true },
     el("h2", { class: "title" }, "This farm is empty."),
     el("p", {}, "Start an engine on any machine that reaches this dispatcher:"),
-    el("pre", {}, el("code", {}, `dispatcher engine ${window.location.origin}`)),
+    el("pre", {}, el("code", {}, `dispatcher engine --server ${window.location.origin}`)),
     el("p", {}, "Then submit a film, here or from a shell:"),
-    el("pre", {}, el("code", {}, "dispatcher submit FILM.mp4 --codec h264")),
+    el("pre", {}, el("code", {}, `dispatcher submit FILM.mp4 --codec h264 --server ${window.location.origin}`)),
     el("p", { class: "weak" }, "Both appear here when they happen; there is nothing to reload."),
   );
 }

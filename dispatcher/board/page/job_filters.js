@@ -32,7 +32,7 @@ export function isOfTheLiving({ status }) {
 /** Makes the test that says whether a job matches. */
 export function matcher({ status, codec, engine, text, since, until }) {
   const statuses = status === undefined ? null : new Set(status.split(","));
-  const wanted = (text ?? "").toLowerCase().split(/\s+/).filter(Boolean);
+  const wanted = folded(text ?? "").split(/\s+/).filter(Boolean);
   const [from, to] = [Date.parse(since ?? ""), Date.parse(until ?? "")];
   return (job) => {
     if (statuses !== null && !statuses.has(job.status)) return false;
@@ -41,14 +41,30 @@ export function matcher({ status, codec, engine, text, since, until }) {
     if (wanted.length > 0 && !hasWords(job, wanted)) return false;
     if (Number.isNaN(from) && Number.isNaN(to)) return true;
     const at = Date.parse((FINAL.has(job.status) && job.finished_at) || job.submitted_at);
-    return !(at < from) && !(at > to);
+    return !(at < from) && !(at >= to);
   };
 }
 
 function hasWords(job, wanted) {
-  const texts = [job.job_id, job.source_url, job.output_url, job.error_message, job.output_name, job.assigned_engine];
-  const text = texts.filter(Boolean).join("\n").toLowerCase();
+  const urls = [job.source_url, job.output_url].filter(Boolean);
+  const texts = [job.job_id, ...urls, ...urls.map(asRead), job.error_message, job.output_name, job.assigned_engine];
+  const text = folded(texts.filter(Boolean).join("\n"));
   return wanted.every((word) => text.includes(word));
+}
+
+/** A text without what a search does not distinguish: case, and forms of a character. */
+function folded(text) {
+  // Capitals first: there ß and ss are alike, as the dispatcher has them.
+  return text.normalize("NFC").toUpperCase().toLowerCase().replaceAll("ς", "σ").normalize("NFC");
+}
+
+function asRead(url) {
+  if (!url.includes("%")) return "";
+  try {
+    return decodeURIComponent(url);
+  } catch {
+    return "";
+  }
 }
 
 /** The row of filters above the jobs; `draw(filters, state)` shows which are set. */

@@ -52,9 +52,10 @@ class BoardJobs extends HTMLElement {
   update(change) {
     if (change.all) {
       this.filters.draw(this.#address);
-      if (this.#state !== this.#store.state) this.#load();
+      const isOther = this.#state !== this.#store.state || this.#wasLoading !== this.#store.loading;
+      if (isOther) this.#load();
+      else this.#drawEmpty();
     }
-    if (change.engines.size > 0 && change.all) this.filters.draw(this.#address);
     for (const id of change.jobs) this.#notice(id);
     this.#rows.touch(change.jobs.size === 0 || change.all ? null : change.jobs);
     if (change.jobs.size > 0 || change.all) this.#drawSelection();
@@ -82,6 +83,7 @@ class BoardJobs extends HTMLElement {
   }
 
   #state = null;
+  #wasLoading = true;
 
   #make(store) {
     this.#store = store;
@@ -214,14 +216,15 @@ class BoardJobs extends HTMLElement {
   /** Shows what is in memory, then asks for the rest. */
   #load() {
     this.#state = this.#store.state;
+    this.#wasLoading = this.#store.loading;
     this.#asking?.abort();
     this.#found.clear();
     this.#news.clear();
     this.#leavers.clear();
     this.#next = null;
-    this.#isComplete = isOfTheLiving(filtersOf(this.#address));
+    this.#isComplete = isOfTheLiving(filtersOf(this.#address)) || this.#store.state.seq === 0;
     this.#arrange();
-    if (this.#isComplete || this.#store.state.seq === 0) return;
+    if (this.#isComplete || this.#store.loading) return;
     const moment = this.#store.moment;
     const as_of = moment === null ? null : this.#store.state.seq;
     this.#ask(query("/jobs/", { ...filtersOf(this.#address), order: "newest", limit: PAGE, as_of }));
@@ -265,7 +268,7 @@ class BoardJobs extends HTMLElement {
     for (const [id, job] of this.#found) {
       if (!this.#store.state.jobs.has(id) && this.#matches(job)) jobs.push(job);
     }
-    jobs.sort((a, b) => (a.submitted_at === b.submitted_at ? 0 : a.submitted_at < b.submitted_at ? 1 : -1));
+    jobs.sort(newestFirst);
     this.#rows.setEntries(jobs.map((job) => job.job_id), this.#isComplete ? jobs.length : -1);
     this.#rows.touch();
     this.#drawEmpty();
@@ -373,6 +376,12 @@ class BoardJobs extends HTMLElement {
   async #whole(act) {
     if (await allThatMatch(this.#store, act, filtersOf(this.#address))) this.#selectNone();
   }
+}
+
+/** Jobs of one batch have one time; their ids end with their numbers in it. */
+function newestFirst(a, b) {
+  if (a.submitted_at !== b.submitted_at) return a.submitted_at < b.submitted_at ? 1 : -1;
+  return b.job_id.length - a.job_id.length || (a.job_id < b.job_id ? 1 : -1);
 }
 
 function drawButton(button, verb, count) {

@@ -24,7 +24,7 @@ export function paceOf(job, now, expectedAt = null) {
 
 /** "12 min left", or what stands for it. */
 export function leftText({ percent, leftMs }) {
-  if (percent >= 100) return "finishing";
+  if (percent >= 100 || leftMs < 1000) return "finishing";
   return Number.isNaN(leftMs) ? "" : `${words.roughly(leftMs)} left`;
 }
 

@@ -20,6 +20,8 @@ const FINISHED_AT_FIRST = 500;
 const FINISHED_KEPT = 5_000;
 const FAR_BEHIND = 100_000; // events; from here on a new load is quicker than the feed
 const TICK_MS = 5_000;
+const NOT_FOR_ENGINES = (name) =>
+  `The key “${name}” has the role “engine”. The board needs the key of a client or an operator: sign out, and sign in with one.`;
 const ALIVE = "pending,assigned";
 const ENDED = "completed,failed_permanently,cancelled";
 
@@ -96,9 +98,9 @@ export class Store {
     this.fault = null;
     this.#all();
     try {
-      this.who ??= await this.api.get("/key");
-      if (round !== this.#round) return;
-      await (moment === null ? this.#loadNow(round) : this.#loadPast(round, moment));
+      const load = moment === null ? this.#loadNow(round) : this.#loadPast(round, moment);
+      await Promise.all([load, this.#askWho(round)]);
+      if (round === this.#round && moment === null) this.#follow();
     } catch (error) {
       if (round !== this.#round || error.name === "AbortError") return;
       if (!(error instanceof ApiError)) throw error;
@@ -144,10 +146,7 @@ export class Store {
     };
     const jobs = async (to, onPage) => {
       for (let next = to; next !== null; ) {
-        const page = await this.api.page(next).catch((error) => {
-          if (error.status !== 400) throw error; // INTERIM: until filters take several statuses
-          return this.api.page(next.replace(/status=[^&]*/, "").replace(/&?order=newest/, ""));
-        });
+        const page = await this.api.page(next);
         if (isOld()) return;
         seqs.push(page.seq);
         for (const job of page.items) this.#load(state, job, page.seq);
@@ -176,7 +175,13 @@ export class Store {
     state.seq = Math.min(...seqs);
     state.time = new Date(this.now()).toISOString();
     this.state = state;
-    this.#follow();
+  }
+
+  async #askWho(round) {
+    const who = this.who ?? (await this.api.get("/key"));
+    if (round !== this.#round) return;
+    this.who = who;
+    if (who.role === "engine") throw new ApiError(403, NOT_FOR_ENGINES(who.name));
   }
 
   async #loadPast(round, moment) {

@@ -272,6 +272,7 @@ export class Rows {
     const cells = this.#columns.map((column) => {
       const cell = column.make();
       set(cell, "role", "gridcell");
+      set(cell, "data-cell", column.name);
       if (column.class) cell.classList.add(...column.class.split(" "));
       return cell;
     });
