@@ -40,7 +40,7 @@ from dispatcher.state.replay import State
 from projections import Projections, ProjectionsSnapshot
 from projections.engines import EnginesSnapshot
 from projections.jobs import NumberedJob
-from projections.speeds import SpeedsSnapshot
+from projections.speeds import Speed, SpeedsSnapshot
 from projections.statistics import StatisticsSnapshot
 
 __all__ = [
@@ -89,7 +89,8 @@ class SnapshotError(DispatcherError):
 class _Head(msgspec.Struct, frozen=True):
     """What the first part of a snapshot says. `tree` is the frontier of the log's tree there.
 
-    `time` is that of the event at `seq`.
+    `time` is that of the event at `seq`. The `statistics` have a bounded size, and so do the
+    `speeds` of the whole farm.
     """
 
     seq: int
@@ -99,7 +100,7 @@ class _Head(msgspec.Struct, frozen=True):
     last_id: str
     time: datetime | None
     statistics: StatisticsSnapshot
-    speeds: SpeedsSnapshot
+    speeds: dict[str, Speed]
 
 
 class _Part(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -114,6 +115,7 @@ class _Part(msgspec.Struct, frozen=True, omit_defaults=True):
     engines: list[Engine] = []
     shown_jobs: list[NumberedJob] = []
     shown_engines: EnginesSnapshot = {}
+    speeds: dict[str, dict[str, Speed]] = {}
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -196,7 +198,7 @@ def _parts(state: State, tree: Frontier) -> Iterator[_Head | _Part]:
         str(fleet.last_id),
         shown.time,
         shown.statistics,
-        shown.speeds,
+        shown.speeds.codecs,
     )
     alive = [job for job in fleet.jobs.values() if not job.final]
     alive.sort(key=lambda job: job.place.number)
@@ -216,6 +218,8 @@ def _parts(state: State, tree: Frontier) -> Iterator[_Head | _Part]:
         yield _Part(shown_jobs=numbered)
     for shown_engines in _sliced(list(shown.engines.items())):
         yield _Part(shown_engines=dict(shown_engines))
+    for speeds in _sliced(list(shown.speeds.engines.items())):
+        yield _Part(speeds=dict(speeds))
 
 
 def _restored(head: _Head, parts: list[_Part]) -> State:
@@ -237,7 +241,10 @@ def _restored(head: _Head, parts: list[_Part]) -> State:
         [job for part in parts for job in part.shown_jobs],
         {name: engine for part in parts for name, engine in part.shown_engines.items()},
         head.statistics,
-        head.speeds,
+        SpeedsSnapshot(
+            head.speeds,
+            {name: codecs for part in parts for name, codecs in part.speeds.items()},
+        ),
     )
     return State(fleet, Projections.restore(shown))
 

@@ -7,6 +7,7 @@ import pytest
 from dispatcher.core.commands import AssignJob, ReportHeartbeat
 from dispatcher.core.placing import picture_of
 from dispatcher.log import LogError
+from dispatcher.serving import forecasts
 from dispatcher.serving.forecasts import Forecasts
 from dispatcher.serving.service import Service
 from dispatcher.serving.tickets import UnavailableError
@@ -72,13 +73,23 @@ async def test_those_who_ask_at_once_share_one(service: Service) -> None:
         picture = await service.explain(picture_of)
         return outlook_of(picture, service.projections)
 
-    forecasts = Forecasts(outlook, lambda: service.projections.seq)
-    found = await asyncio.gather(*(forecasts.newest() for _ in range(50)))
+    made = Forecasts(outlook, lambda: service.projections.seq)
+    found = await asyncio.gather(*(made.newest() for _ in range(50)))
     assert len(asked) == 1
     assert all(it is found[0] for it in found)
     await asking(service, submit("d"))
-    assert await forecasts.newest() is not found[0]
+    assert await made.newest() is not found[0]
     assert len(asked) == 2
+
+
+async def test_one_that_takes_long_serves_for_a_while(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_farm_at_work(service)
+    monkeypatch.setattr(forecasts, "SHORT_S", -1e6)  # as if it had taken so long
+    first = await service.forecasts.newest()
+    await asking(service, submit("d"))
+    assert await service.forecasts.newest() is first
 
 
 async def test_while_the_log_can_not_be_written_there_is_none(
