@@ -37,11 +37,11 @@ async def told(page: Page) -> list[str]:
     rows = page.get_by_role("table", name="Attempts").get_by_role("row")
     await expect(rows.nth(1)).to_be_visible()
     cells = [await row.get_by_role("cell").all() for row in await rows.all()]
-    return [
-        f"{(await row[0].locator('a').all_inner_texts() or ['queue'])[0]}: {await row[3].inner_text()}"
-        for row in cells
-        if row
-    ]
+    told = []
+    for who, _, _, why in filter(None, cells):
+        engines = await who.locator("a").all_inner_texts()
+        told.append(f"{engines[0] if engines else 'queue'}: {await why.inner_text()}")
+    return told
 
 
 async def fail(

@@ -25,7 +25,8 @@ CHECK: Final = """async ({key, cases}) => {
   const found = [];
   for (const {old, later, proof} of cases) {
     try {
-      const [before, now] = [await verifiedCheckpoint(old, parsed), await verifiedCheckpoint(later, parsed)];
+      const before = await verifiedCheckpoint(old, parsed);
+      const now = await verifiedCheckpoint(later, parsed);
       await checkConsistency({
         from: before.size, to: now.size,
         oldRoot: hashIn(before.root, "old"), newRoot: hashIn(now.root, "new"),

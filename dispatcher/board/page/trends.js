@@ -233,9 +233,13 @@ export class BoardCharts extends HTMLElement {
     this.#drawTable(table, given, title);
   }
 
+  /** Make the table when a step has begun; what happens within one, the slider's text says. */
   #drawTable(table, series, title) {
     const { from, stepS, count } = this.#shown;
     const factor = Math.max(Math.ceil(count / ROWS), 1);
+    const key = `${from} ${stepS} ${count}`;
+    if (table.dataset.key === key) return; // to lay a long table out takes longer than a frame has
+    table.dataset.key = key;
     const coarse = series.map((it) => ({ ...it, values: coarser(it.values, factor, SUMS.has(it.name)) }));
     const begin = from - (Math.ceil(count / factor) * factor - count) * stepS * 1000;
     const rows = rowsOf({ series: coarse, from: begin, stepS: stepS * factor });
