@@ -83,9 +83,11 @@ export class Forecast {
       this.#expected = new Map(
         [...found.running, ...found.waiting].map((job) => [job.job_id, job.expected_at]),
       );
-    } catch {
-      this.now = null;
-      this.#expected.clear();
+    } catch (error) {
+      if (error.status !== 0) {
+        this.now = null;
+        this.#expected.clear();
+      } // else the connection is lost, and what is shown is from then
     }
     this.#asking = false;
     if (this.#store !== null) this.#changed();
