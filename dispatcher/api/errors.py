@@ -13,6 +13,7 @@ from dispatcher.api.answers import Answer, text_answer
 from dispatcher.core.replies import Reason, Refused
 from dispatcher.index import IndexFaultError
 from dispatcher.log import LogError
+from dispatcher.serving.catching_up import BehindError
 from dispatcher.serving.quotas import TooManyError
 from dispatcher.serving.tickets import RefusedError, UnavailableError
 
@@ -59,7 +60,7 @@ def answer_to(error: Exception, scope: HTTPScope) -> Answer:
             return text_answer(status_of(error.refused), str(error))
         case UnavailableError():
             return _retry_later(503, f"{error}. Nothing was acknowledged; try again.")
-        case LogError() | IndexFaultError():
+        case LogError() | IndexFaultError() | BehindError():
             return _retry_later(503, str(error))
         case TooManyError():
             return _retry_later(429, str(error))

@@ -38,6 +38,7 @@ from dispatcher.progress import Progress, silent
 from dispatcher.recipes import Recipe
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.batches import Batches
+from dispatcher.serving.catching_up import CatchingUp
 from dispatcher.serving.feed import Feed
 from dispatcher.serving.group_commit import GroupCommit
 from dispatcher.serving.memory import Memory
@@ -85,6 +86,7 @@ class Service:
         self._ticker: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self.projections = Projections()
+        self.catching_up = CatchingUp(lambda: self.projections.seq)
         self._commits = GroupCommit(log, self._show, self._recover)
         self.memory = Memory(
             log, lambda: self._core.fleet, lambda: self.projections, self._commits, past
@@ -214,7 +216,11 @@ class Service:
                 ticket.answer.exception()  # nobody else may look at it
 
     def dismiss_waiters(self) -> None:
-        """Answer all callers that wait for work, now or later, that there is none."""
+        """Answer all callers that wait for work, now or later, that there is none.
+
+        Nor does anybody wait any longer for the projections to catch up.
+        """
+        self.catching_up.end()
         self._carry_out(self._core.close())
 
     async def explain(self, question: Callable[[Fleet], T]) -> T:
@@ -274,6 +280,8 @@ class Service:
     def _show(self, recorded: Recorded, entry: LogEntry) -> None:
         """Apply a newly durable event to the projections, and publish it."""
         self.projections.apply(recorded)
+        if self.catching_up.is_awaited:
+            self.catching_up.notice(recorded.seq)
         if self.feed.streams:
             self.feed.publish(recorded.event, entry)
         self.memory.notice()
@@ -338,6 +346,7 @@ class Service:
         else:  # waiting tickets refer to these projections
             await fold(self.log, self.projections, state.seq)
             drop_unshown(state.fleet, self.projections)
+        self.catching_up.notice(self.projections.seq)
         self.feed.reset()
         self.memory.notice()
         return self._core.restart(state.fleet, state.seq, at=self._clock(), now_s=self._now_s())

@@ -2,11 +2,13 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, aclosing, contextmanager
-from random import Random
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
+import httpx2
 import msgspec
 import pytest
 
@@ -21,7 +23,9 @@ from dispatcher.client import (
 from dispatcher.client.servers import server_urls
 from dispatcher.core.events import EngineSeen, Recorded
 from dispatcher.log import serialization
+from dispatcher.serving import catching_up
 from tests.support.given import START
+from tests.support.in_order import in_order  # noqa: F401 - a fixture
 from tests.support.servers import KEY, Running, events_in
 from tests.support.web import Answer, Asked, Web, answering, forwarding_to, web
 
@@ -30,19 +34,6 @@ pytestmark = pytest.mark.anyio
 SOURCE: Final = "http://media/in.mp4"
 OUTPUT: Final = "http://media/out.mp4"
 JOBS: Final = Answer(body=b"[]")
-
-
-class _AsGiven(Random):
-    """Draws no lots."""
-
-    def sample(self, population: Sequence[Any], k: int, **_: Any) -> list[Any]:
-        return list(population[:k])
-
-
-@pytest.fixture
-def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let clients ask in the order in which they are given the dispatchers."""
-    monkeypatch.setattr(servers, "Random", _AsGiven)
 
 
 async def hang_up(_: Asked) -> None:
@@ -379,6 +370,109 @@ async def test_what_is_asked_twice_is_done_once(server: Running) -> None:
     assert told.count("engine_drained") == 1
 
 
+# What was seen
+
+
+def at_seq(seq: int, answer: Answer = JOBS) -> Answer:
+    return replace(answer, headers={"X-Dispatcher-Seq": str(seq)})
+
+
+@pytest.mark.usefixtures("in_order")
+async def test_every_request_carries_the_highest_seq_of_all_answers() -> None:
+    answers = [at_seq(3), Answer(204), at_seq(9, Answer(404, b"Job not found")), at_seq(5), JOBS]
+
+    async def answer(_: Asked) -> Answer:
+        return answers.pop(0)
+
+    async with web(answer) as first, Client([first.url, await nobody()], KEY) as client:
+        await client.jobs()
+        await client.assign("e")
+        with pytest.raises(RequestRefusedError):
+            await client.cancel("1")
+        await client.jobs()
+        await client.jobs()
+    assert [it.headers["x-dispatcher-seq"] for it in first.asked] == ["0", "3", "3", "9", "9"]
+
+
+@pytest.mark.usefixtures("in_order")
+@pytest.mark.parametrize("call", ONCE)
+async def test_one_that_is_behind_has_done_nothing_so_another_is_asked(call: str) -> None:
+    async with (
+        web(answering(at_seq(4, Answer(503, b"behind")))) as first,
+        web(answering(at_seq(7, Answer(409, b"Conflict: done")))) as second,
+        Client([first.url, second.url], KEY) as client,
+    ):
+        client._connection.saw(7)
+        with pytest.raises(RequestRefusedError, match="Conflict: done"):
+            await ONCE[call](client)
+    assert first.asked[0].headers["x-dispatcher-seq"] == "7"
+    assert (len(first.asked), len(second.asked)) == (1, 1)
+
+
+@pytest.mark.usefixtures("in_order")
+async def test_a_log_that_all_have_lost_is_an_error_once() -> None:
+    async def behind(asked: Asked) -> Answer:
+        is_ahead = int(asked.headers["x-dispatcher-seq"]) > 4
+        return at_seq(4, Answer(503, b"behind") if is_ahead else JOBS)
+
+    async with (
+        web(behind) as first,
+        web(behind) as second,
+        Client([first.url, second.url], KEY) as client,
+    ):
+        client._connection.saw(7)
+        with pytest.raises(DispatcherAwayError) as away:
+            await client.jobs()
+        assert f"{first.url} answered 503: behind; {second.url} answered 503: behind" in str(
+            away.value
+        )
+        assert "No dispatcher has the event 7 that was seen" in str(away.value)
+        assert await client.jobs() == []
+
+
+@pytest.mark.usefixtures("in_order")
+async def test_what_was_seen_is_kept_while_one_that_may_have_it_is_away() -> None:
+    async with (
+        web(answering(at_seq(4, Answer(503, b"behind")))) as first,
+        Client([first.url, await nobody()], KEY) as client,
+    ):
+        client._connection.saw(7)
+        for _ in range(2):
+            with pytest.raises(DispatcherAwayError, match="answered 503: behind"):
+                await client.jobs()
+    assert [it.headers["x-dispatcher-seq"] for it in first.asked] == ["7", "7"]
+
+
+@pytest.mark.usefixtures("in_order")
+async def test_a_real_dispatcher_that_is_behind_is_waited_for(
+    server: Running, dispatcher: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catching_up, "WAIT_S", 60)
+    async with AsyncExitStack() as stack:
+        ahead = await stack.enter_async_context(web(answering(at_seq(1))))
+        client = await stack.enter_async_context(Client([ahead.url, server.url], KEY))
+        assert await client.jobs() == []
+        client._connection._servers.leave(ahead.url)
+        reading = asyncio.create_task(client.jobs())
+        await asyncio.wait({reading}, timeout=0.3)
+        assert not reading.done()
+        job = await dispatcher.submit(SOURCE, "h264")
+        assert [it.job_id for it in await reading] == [job.job_id]
+
+
+@pytest.mark.usefixtures("in_order")
+async def test_who_submits_to_one_sees_the_job_at_another(server: Running) -> None:
+    async with (
+        web(partial(forwarding_to, server.url)) as first,
+        web(partial(forwarding_to, server.url)) as second,
+        Client([first.url, second.url], KEY) as client,
+    ):
+        job = await client.submit(SOURCE, "h264")
+        client._connection._servers.leave(first.url)
+        assert (await client.job(job.job_id)) == job
+    assert second.asked[0].headers["x-dispatcher-seq"] == "1"
+
+
 # Streams
 
 
@@ -405,3 +499,35 @@ async def test_a_stream_that_breaks_goes_on_at_another_after_the_last_event() ->
     assert [it.target for it in first.asked] == ["/events/stream?after=0"]
     assert second.asked[0].target == "/events/stream?after=2"
     assert second.asked[0].headers["x-dispatcher-seq"] == "2"
+
+
+@pytest.mark.usefixtures("in_order")
+async def test_a_stream_goes_on_where_another_dispatcher_has_what_it_saw(server: Running) -> None:
+    """Through lines to a real one, each of which breaks; nothing is missed or told twice."""
+
+    async def relayed(asked: Asked) -> Answer:
+        async def pieces() -> AsyncIterator[bytes]:
+            async with httpx2.AsyncClient(trust_env=False, timeout=60) as http:
+                headers = {"X-API-Key": KEY}
+                url = server.url + asked.target
+                async with http.stream("GET", url, headers=headers) as response:
+                    async for piece in response.aiter_bytes():
+                        yield piece
+                        if b"data:" in piece:
+                            return
+
+        return Answer(pieces=pieces, length=1 << 20)
+
+    seqs = list[int]()
+    async with (
+        web(relayed) as first,
+        web(relayed) as second,
+        Client([first.url, second.url], KEY) as client,
+        Client(server.url, KEY) as straight,
+        aclosing(client.stream(after=0)) as events,
+    ):
+        for _ in range(6):
+            await straight.submit(SOURCE, "h264")
+            seqs.append((await anext(events)).seq)
+    assert seqs == [1, 2, 3, 4, 5, 6]
+    assert min(len(first.asked), len(second.asked)) > 1

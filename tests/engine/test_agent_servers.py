@@ -3,33 +3,20 @@
 import asyncio
 from functools import partial
 from pathlib import Path
-from random import Random
-from typing import Any
 
 import pytest
 
-from dispatcher.client import Client, servers
+from dispatcher.client import Client
 from dispatcher.engine.ffmpeg import Ffmpeg
 from tests.support.engines import at_work, final
+from tests.support.in_order import in_order  # noqa: F401 - a fixture
 from tests.support.media import Clips
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 from tests.support.servers import Running, events_in
 from tests.support.web import Answer, Asked, answering, forwarding_to, web
 
 pytest_plugins = ["tests.support.engine_fixtures"]
-pytestmark = pytest.mark.anyio
-
-
-class _AsGiven(Random):
-    """Draws no lots."""
-
-    def sample(self, population: Any, k: int, **_: Any) -> list[Any]:
-        return list(population[:k])
-
-
-@pytest.fixture(autouse=True)
-def _in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "Random", _AsGiven)
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("in_order")]
 
 
 async def test_an_engine_that_waits_for_work_goes_on_waiting_at_another_dispatcher(
