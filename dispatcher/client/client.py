@@ -192,7 +192,7 @@ class Client:
 
     async def cancel(self, job_id: str) -> None:
         """Cancel a job."""
-        await self._connection.call("DELETE", f"/jobs/{_quoted(job_id)}", repeatable=True)
+        await self._connection.call("DELETE", f"/jobs/{_quoted(job_id)}")
 
     async def retry(self, job_id: str) -> None:
         """Re-queue a failed or cancelled job."""
@@ -200,8 +200,8 @@ class Client:
 
     async def prioritize(self, job_id: str, priority: int) -> None:
         """Give a waiting job another priority, 0 to 100."""
-        path, body = f"/jobs/{_quoted(job_id)}/priority", {"priority": priority}
-        await self._connection.call("POST", path, body, repeatable=True)
+        body = {"priority": priority}
+        await self._connection.call("POST", f"/jobs/{_quoted(job_id)}/priority", body)
 
     async def cancel_matching(
         self,
@@ -234,13 +234,11 @@ class Client:
 
     async def drain_engine(self, engine_id: str) -> None:
         """Let an engine finish its job and give it no more."""
-        path = f"/engines/{_quoted(engine_id)}/drain"
-        await self._connection.call("POST", path, repeatable=True)
+        await self._connection.call("POST", f"/engines/{_quoted(engine_id)}/drain")
 
     async def resume_engine(self, engine_id: str) -> None:
         """Give a drained or blocked engine jobs again."""
-        path = f"/engines/{_quoted(engine_id)}/resume"
-        await self._connection.call("POST", path, repeatable=True)
+        await self._connection.call("POST", f"/engines/{_quoted(engine_id)}/resume")
 
     async def forget_engine(self, engine_id: str) -> None:
         """Take an engine off the list."""

@@ -17,6 +17,7 @@ from dispatcher.client.servers import (
     CONNECT_S,
     PATIENCE_S,
     SEQ_HEADER,
+    UNDONE_HEADER,
     Servers,
     seq_of,
     server_urls,
@@ -170,8 +171,8 @@ class Connection:
                 self._servers.saw(seq_of(response))
                 if not self._servers.is_away(response):
                     return url, response
-                is_behind = self._servers.is_behind(response, seen)
-                fault, behind = _away(url, response, is_undone=is_behind), behind + is_behind
+                fault = _away(url, response)
+                behind += self._servers.is_behind(response, seen)
             except DispatcherAwayError as error:
                 fault = error
             self._servers.leave(url)
@@ -250,6 +251,6 @@ def _checked(url: str, response: httpx2.Response) -> httpx2.Response:
     return response
 
 
-def _away(url: str, response: httpx2.Response, *, is_undone: bool = False) -> DispatcherAwayError:
+def _away(url: str, response: httpx2.Response) -> DispatcherAwayError:
     text = f"{masked(url)} answered {response.status_code}: {response.text}"
-    return DispatcherAwayError(text, is_undone=is_undone)
+    return DispatcherAwayError(text, is_undone=response.headers.get(UNDONE_HEADER) == "true")

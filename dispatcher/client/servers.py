@@ -8,23 +8,26 @@ Laws:
 - Every client asks in an order of its own, drawn by lot, and pauses for up to `SPREAD_S` before it
   asks the next. So the clients of a dispatcher that ends do not all come to the same other one, nor
   at the same moment. None goes back by itself.
-- What was certainly not carried out is sent to the next dispatcher, whatever it is. What may have
-  been carried out is sent again only if that does no harm:
+- What was certainly not carried out is sent to the next dispatcher, whatever it is: there was no
+  connection, or the dispatcher says so (`X-Dispatcher-Undone`), as one that is read-only does. What
+  may have been carried out is sent again only if that does no harm, even if the first dispatcher
+  still carries it out later:
   - A GET changes nothing. A stream goes on after the last seq received.
   - A submission has an Idempotency-Key, which the client makes once for it if the caller gives
     none. The dispatcher answers the second as it answered the first.
-  - A heartbeat and the result of a benchmark tell the newest values; to be told them twice changes
-    nothing more. The orders to an engine follow from what is true at the second one.
+  - A heartbeat and the result of a benchmark tell the values of the engine that sends them. To be
+    told them twice changes nothing more; those that come late are replaced by the next heartbeat.
+    The orders to an engine follow from what is true at the second one.
   - `assign` is repeated only by name and with `resume`: the engine gets the job that the first one
     gave it. It asks for what is left of its wait. Without `resume`, a second job could be given
     away, and nobody would know of the first.
   - `complete` ends a job for good, and the same output is accepted again.
   - `fail` is repeated only with the number of its attempt. That attempt has ended if the first one
     was carried out, and the dispatcher refuses the second (400 or 409), so no retry is lost.
-  - `cancel`, `prioritize`, `drain_engine` and `resume_engine` say what shall be, not what shall
-    change. If somebody else says otherwise in between, the last one counts, as it always does.
-  - Not `retry`, `forget_engine`, `cancel_matching` and `retry_matching`: a job that failed again,
-    or an engine that came back, would meet it twice. Their error says that they may have been done.
+  - Not what an operator does to jobs and engines: `cancel`, `retry`, `prioritize`, `drain_engine`,
+    `resume_engine`, `forget_engine`, `cancel_matching`, `retry_matching`. A job that was put back
+    in between, or an engine that came back, would meet it twice. The error says that it may have
+    been done.
 - Nobody reads older than he has seen: `seen` is the highest seq of any answer, every request
   carries it, and a dispatcher that has less waits or answers 503. If all of them have less, the log
   they had is gone, replaced by a copy that is older: that is an error once, and then `seen` begins
@@ -43,7 +46,7 @@ import httpx2
 from dispatcher.client.errors import DispatcherAwayError, RequestRefusedError
 from dispatcher.urls import masked, web_url_fault
 
-__all__ = ["CONNECT_S", "PATIENCE_S", "SEQ_HEADER", "Servers", "server_urls"]
+__all__ = ["CONNECT_S", "PATIENCE_S", "SEQ_HEADER", "UNDONE_HEADER", "Servers", "server_urls"]
 
 CONNECT_S: Final = 0.75
 """How long a dispatcher may take to accept a connection, if there are others."""
@@ -52,6 +55,7 @@ PATIENCE_S: Final = 5.0
 SPREAD_S: Final = 0.1
 """The longest pause before the next dispatcher is asked."""
 SEQ_HEADER: Final = "X-Dispatcher-Seq"
+UNDONE_HEADER: Final = "X-Dispatcher-Undone"
 _AWAY: Final = frozenset({502, 503, 504})
 
 # A comma may be part of a URL, such as of a password, unless another URL comes after it.
@@ -123,7 +127,7 @@ class Servers:
         return response.status_code in _AWAY
 
     def is_behind(self, response: httpx2.Response, asked: int) -> bool:
-        """Whether the dispatcher did nothing, as its log has less than the seq it was asked for."""
+        """Whether the dispatcher's log has less than the seq it was asked for."""
         return self.is_away(response) and -1 < seq_of(response) < asked
 
     def none_can(

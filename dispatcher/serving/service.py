@@ -44,7 +44,7 @@ from dispatcher.serving.group_commit import GroupCommit
 from dispatcher.serving.memory import Memory
 from dispatcher.serving.quotas import Asker, Quotas
 from dispatcher.serving.sealing import Sealing
-from dispatcher.serving.tickets import Render, Ticket, UnavailableError
+from dispatcher.serving.tickets import Render, Ticket, UnavailableError, UndoneError
 from dispatcher.state.replay import State, fold, replay
 from projections import Projections
 
@@ -244,7 +244,7 @@ class Service:
     ) -> tuple[Ticket[T], Wait | None]:
         """Let the core decide a command, carry out the effects, and return the wait if it waits."""
         if self._commits.refusal is not None:
-            raise UnavailableError(self._commits.refusal)
+            raise UndoneError(self._commits.refusal)
         if self._batches.claimed:
             self._batches.check_unclaimed(command)
         return self._decide(command, caller, render, wait_s)

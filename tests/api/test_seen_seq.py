@@ -91,6 +91,7 @@ async def test_what_does_not_come_is_a_503_and_nothing_is_done(http: httpx2.Asyn
     for answer in answers:
         assert answer.status_code == 503
         assert answer.headers["Retry-After"] == "1"
+        assert answer.headers["X-Dispatcher-Undone"] == "true"
         assert answer.headers.get_list(SEQ) == ["1"]
         assert answer.headers["X-Request-ID"]
         told = "this dispatcher's log is at seq 1, and its client has seen seq 7, "
