@@ -35,7 +35,7 @@ from dispatcher.api.viewing import SEQ_HEADER
 from dispatcher.core.commands import Caller
 from dispatcher.serving.catching_up import BehindError
 from dispatcher.serving.keys import ANONYMOUS, ApiKeys, Role
-from dispatcher.serving.quotas import Asker, Holding
+from dispatcher.serving.quotas import Asker, Holding, TooManyError
 from dispatcher.serving.service import Service
 
 __all__ = ["Front"]
@@ -120,7 +120,7 @@ class Front:
         caller = Caller(name, request_id.decode())
         if (seen := headers.get(_SEQ)) and not self._is_open(scope):
             send = self._with_seq(send)
-            if (refusal := await self._refusal_of(seen, scope)) is not None:
+            if (refusal := await self._refusal_of(seen, name, scope)) is not None:
                 return await _send(refusal, send, id_header)
         state = scope.setdefault("state", {})
         state["caller"], state["role"], state["headers"] = caller, role, headers
@@ -142,15 +142,21 @@ class Front:
             answer = answer_to(error, scope)
         return await _send(answer, send, id_header)
 
-    async def _refusal_of(self, seen: bytes, scope: HTTPScope) -> Answer | None:
-        """Wait until the log has what the client has seen; return an answer if it does not come."""
+    async def _refusal_of(self, seen: bytes, name: str, scope: HTTPScope) -> Answer | None:
+        """Wait until the log has what the client has seen; return an answer if it does not come.
+
+        A request that waits counts as one that waits for work, of the same key.
+        """
         seq = int(seen) if seen.isdigit() and len(seen) <= _MAX_DIGITS else MAX_INTEGER + 1
         if seq > MAX_INTEGER:
             text = "Bad Request: 'X-Dispatcher-Seq' must be a non-negative integer."
             return text_answer(400, text)
+        if seq <= self._service.projections.seq:
+            return None
         try:
-            await self._service.catching_up.until(seq)
-        except BehindError as error:
+            with self._service.quotas.polls.holding(Asker(name, is_operator=False)):
+                await self._service.catching_up.until(seq)
+        except (BehindError, TooManyError) as error:
             return answer_to(error, scope)
         return None
 

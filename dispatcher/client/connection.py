@@ -186,10 +186,9 @@ class Connection:
     ) -> httpx2.Timeout:
         """Return how long one of several dispatchers may take."""
         parts = request.timeout.as_dict() | {"connect": CONNECT_S}
-        # A question about the past may take long, and would take the next one as long.
-        if request.repeatable and not (
-            is_last or request.stream or "as_of" in (request.query or ())
-        ):
+        # Many submissions and questions about the past may take long, and again at the next one.
+        is_long = isinstance(request.body, list) or "as_of" in (request.query or ())
+        if request.repeatable and not (is_last or is_long or request.stream):
             read_s = min(self._timeout_s, PATIENCE_S) + max(0.0, wait_s - waited_s)
             parts |= {"read": read_s, "write": read_s}
         return httpx2.Timeout(**parts)

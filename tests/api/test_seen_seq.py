@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from dispatcher.serving import catching_up
+from dispatcher.serving.quotas import KeyLimits
 from tests.support.servers import Running, client_of, running
 
 pytestmark = pytest.mark.anyio
@@ -115,6 +116,22 @@ async def test_a_stranger_makes_nobody_wait(server: Running) -> None:
             answer = await stranger.get(path, headers={SEQ: "7"})
             assert answer.status_code == 200
             assert SEQ not in answer.headers
+
+
+async def test_one_key_has_no_more_that_wait_than_for_work(
+    db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catching_up, "WAIT_S", 60)
+    limits = KeyLimits(polls=2)
+    async with running(db, key_limits=limits) as server, client_of(server) as http:
+        waiting = [asyncio.create_task(http.get("/jobs/", headers={SEQ: "1"})) for _ in range(2)]
+        await asyncio.wait(waiting, timeout=0.2)
+        refused = await http.get("/jobs/", headers={SEQ: "1"})
+        assert refused.status_code == 429
+        assert "Retry-After" in refused.headers
+        assert (await http.get("/jobs/", headers={SEQ: "0"})).status_code == 200
+        await submitted(http)
+        assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [200, 200]
 
 
 async def test_a_dispatcher_that_stops_lets_nobody_wait(
