@@ -14,6 +14,7 @@ import typer
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, Server
 from dispatcher.cli.output import log_plainly, say
 from dispatcher.client import Client
+from dispatcher.client.servers import server_urls
 from dispatcher.engine.agent import Agent, Settings
 from dispatcher.engine.codecs import Codec, Encoder
 from dispatcher.engine.delivery import Delivery, delivery_to
@@ -141,7 +142,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     delivery = delivery_to(output)
     sources = Sources(
         [root.absolute() for root in source_root or []],
-        SourceNetworks.parse(source_networks, server),
+        SourceNetworks.parse(source_networks, *server_urls(server)),
         Bounds(max_mb=max_source_mb, timeout_s=source_timeout_s),
     )
     limits = FfmpegLimits(max_memory_mb, max_cpu_hours, max_megapixels)

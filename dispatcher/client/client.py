@@ -4,7 +4,7 @@ async with Client("http://127.0.0.1:8080", api_key) as client:
     job = await client.submit("file:///videos/clip.mov", "vp9")
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
@@ -13,7 +13,15 @@ from urllib.parse import quote, unquote
 import httpx2
 import msgspec
 
-from dispatcher.client.batches import BatchLine, Submission, none_submitted, outcomes, parts
+from dispatcher.client.batches import (
+    BatchLine,
+    Submission,
+    new_key,
+    none_submitted,
+    outcomes,
+    parts,
+    with_keys,
+)
 from dispatcher.client.connection import Connection, RequestRefusedError
 from dispatcher.client.keys import KeyView, SignIn
 from dispatcher.client.stream import follow
@@ -55,9 +63,15 @@ class _Path(msgspec.Struct):
 
 
 class Client:
-    """A client of a dispatcher. Every method may raise the two errors of `connection`."""
+    """A client of a dispatcher. Every method may raise the two errors of `errors`.
 
-    def __init__(self, server: str, api_key: str | None = None, *, timeout_s: float = 30) -> None:
+    `server` is its URL. Of several dispatchers of one log the client may know all, as a list or as
+    a text with commas; it then turns to another when one is away (see `servers`).
+    """
+
+    def __init__(
+        self, server: str | Sequence[str], api_key: str | None = None, *, timeout_s: float = 30
+    ) -> None:
         self._connection = Connection(server, api_key, timeout_s)
         self.server = self._connection.server
 
@@ -106,8 +120,13 @@ class Client:
             body["recipe"] = recipe
         if output_name is not None:
             body["output_name"] = output_name
-        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
-        response = await self._connection.call("POST", "/jobs/", body, headers=headers)
+        key = idempotency_key
+        if key is None and self._connection.asks_several:
+            key = new_key()
+        headers = {} if key is None else {"Idempotency-Key": key}
+        response = await self._connection.call(
+            "POST", "/jobs/", body, headers=headers, repeatable=True
+        )
         if on_warning is not None and (warning := response.headers.get("X-Dispatcher-Warning")):
             on_warning(warning)
         return _decode(response, JobView)
@@ -126,10 +145,13 @@ class Client:
         again. With `is_atomic` they are sent as one, of up to 10,000, and if one is refused none is
         submitted: `RequestRefusedError`. `on_warning` is that of `submit`.
         """
+        if self._connection.asks_several:
+            submissions = with_keys(submissions)
         if is_atomic:
             everything = [*submissions]
+            query = {"atomic": "true"}
             answer = await self._connection.call(
-                "POST", "/jobs/batch", everything, query={"atomic": "true"}, accept=409
+                "POST", "/jobs/batch", everything, query=query, accept=409, repeatable=True
             )
             lines = _decode(answer, list[BatchLine])
             if answer.status_code == 409:  # noqa: PLR2004
@@ -137,7 +159,7 @@ class Client:
             return outcomes(lines, on_warning)
         done: list[JobView | RequestRefusedError] = []
         for part in parts(submissions):
-            answer = await self._connection.call("POST", "/jobs/batch", part)
+            answer = await self._connection.call("POST", "/jobs/batch", part, repeatable=True)
             done += outcomes(_decode(answer, list[BatchLine]), on_warning)
         return done
 
@@ -264,7 +286,12 @@ class Client:
     ) -> Matched:
         query = filters | ({"dry_run": "true"} if dry_run else {})
         response = await self._connection.call(
-            "POST", f"/jobs/{action}", body, query=query, wait_s=MANY_JOBS_S
+            "POST",
+            f"/jobs/{action}",
+            body,
+            query=query,
+            wait_s=MANY_JOBS_S,
+            repeatable=dry_run,
         )
         return _decode(response, Matched)
 
@@ -287,14 +314,15 @@ class Client:
         as `current_job` and that the engine no longer holds.
         """
         body = {**(report or {}), "engine_id": engine_id}
-        response = await self._connection.call("POST", "/engines/heartbeat", body)
+        response = await self._connection.call("POST", "/engines/heartbeat", body, repeatable=True)
         orders = response.headers.get("X-Dispatcher-Order", "").split(", ")
         return [unquote(order) for order in orders if order]
 
     async def benchmark_result(self, engine_id: str, benchmark_time: float) -> None:
         """Report how many seconds an engine's benchmark took."""
         body = {"engine_id": engine_id, "benchmark_time": benchmark_time}
-        await self._connection.call("POST", "/engines/benchmark_result", body)
+        path = "/engines/benchmark_result"
+        await self._connection.call("POST", path, body, repeatable=True)
 
     async def engines(self) -> list[EngineView]:
         """List all engines, in order of first heartbeat (protocol.md 2.2)."""
@@ -313,6 +341,11 @@ class Client:
     async def reload(self) -> list[str]:
         """Have the dispatcher read its files of keys and recipes again; return what it says."""
         return (await self._connection.call("POST", "/reload")).text.splitlines()
+
+    @property
+    def asked_first(self) -> str:
+        """The URL of the dispatcher that is asked first: the one that answered last."""
+        return self._connection.asked_first
 
     async def key(self) -> KeyView:
         """Say whose key the client has, and which role."""
@@ -396,7 +429,10 @@ class Client:
             body["resume"] = True
         if wait_s > 0:
             body["wait_s"] = wait_s
-        response = await self._connection.call("POST", "/assign_job/", body, wait_s=wait_s)
+        again = resume and engine_id is not None
+        response = await self._connection.call(
+            "POST", "/assign_job/", body, wait_s=wait_s, repeatable=again
+        )
         return (
             None if response.status_code == httpx2.codes.NO_CONTENT else _decode(response, JobView)
         )
@@ -416,7 +452,7 @@ class Client:
         body = {"output_url": output_url} | _sender(engine_id, attempt, instance)
         if result is not None:
             body["result"] = result.wire()
-        await self._connection.call("POST", path, body)
+        await self._connection.call("POST", path, body, repeatable=True)
 
     async def fail(  # noqa: PLR0913 - a report has as many fields
         self,
@@ -440,7 +476,8 @@ class Client:
             body["cause"] = cause
         if given_back:
             body["given_back"] = True
-        return (await self._connection.call("POST", path, body)).text
+        again = attempt is not None
+        return (await self._connection.call("POST", path, body, repeatable=again)).text
 
     async def _numbers(self, name: str, asked: dict[str, Any], of_type: type[T]) -> T:
         query = {key: value for key, value in asked.items() if value is not None}

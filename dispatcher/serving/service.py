@@ -39,6 +39,7 @@ from dispatcher.progress import Progress, silent
 from dispatcher.recipes import Recipe
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.batches import Batches
+from dispatcher.serving.catching_up import CatchingUp
 from dispatcher.serving.feed import Feed
 from dispatcher.serving.forecasts import Forecasts
 from dispatcher.serving.group_commit import GroupCommit
@@ -46,7 +47,7 @@ from dispatcher.serving.memory import Memory
 from dispatcher.serving.metrics import Metrics
 from dispatcher.serving.quotas import Asker, Quotas
 from dispatcher.serving.sealing import Sealing
-from dispatcher.serving.tickets import Render, Ticket, UnavailableError
+from dispatcher.serving.tickets import Render, Ticket, UnavailableError, UndoneError
 from dispatcher.state.replay import State, fold, replay
 from projections import Projections
 from projections.forecasting import Outlook, outlook_of
@@ -90,6 +91,7 @@ class Service:
         self._writer: asyncio.Task[None] | None = None
         self.projections = Projections()
         self.metrics = Metrics()
+        self.catching_up = CatchingUp(lambda: self.projections.seq)
         self._commits = GroupCommit(log, self._show, self._recover, self.metrics)
         self.memory = Memory(
             log, lambda: self._core.fleet, lambda: self.projections, self._commits, past
@@ -220,7 +222,11 @@ class Service:
                 ticket.answer.exception()  # nobody else may look at it
 
     def dismiss_waiters(self) -> None:
-        """Answer all callers that wait for work, now or later, that there is none."""
+        """Answer all callers that wait for work, now or later, that there is none.
+
+        Nor does anybody wait any longer for the projections to catch up.
+        """
+        self.catching_up.end()
         self._carry_out(self._core.close())
 
     async def explain(self, question: Callable[[Fleet], T]) -> T:
@@ -254,7 +260,7 @@ class Service:
     ) -> tuple[Ticket[T], Wait | None]:
         """Let the core decide a command, carry out the effects, and return the wait if it waits."""
         if self._commits.refusal is not None:
-            raise UnavailableError(self._commits.refusal)
+            raise UndoneError(self._commits.refusal)
         if self._batches.claimed:
             self._batches.check_unclaimed(command)
         return self._decide(command, caller, render, wait_s)
@@ -291,6 +297,8 @@ class Service:
         """Apply a newly durable event to the projections, and publish it."""
         self.projections.apply(recorded)
         self.metrics.happened(recorded, self.projections.jobs)
+        if self.catching_up.is_awaited:
+            self.catching_up.notice(recorded.seq)
         if self.feed.streams:
             self.feed.publish(recorded.event, entry)
         self.memory.notice()
@@ -355,6 +363,7 @@ class Service:
         else:  # waiting tickets refer to these projections
             await fold(self.log, self.projections, state.seq)
             drop_unshown(state.fleet, self.projections)
+        self.catching_up.notice(self.projections.seq)
         self.feed.reset()
         self.memory.notice()
         return self._core.restart(state.fleet, state.seq, at=self._clock(), now_s=self._now_s())
