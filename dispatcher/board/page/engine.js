@@ -105,7 +105,7 @@ export class BoardEngine extends HTMLElement {
     const { api, state, moment } = this.#store;
     const to = moment === null ? this.#store.now() : Date.parse(state.time);
     const from = to - DAY_MS;
-    const day = { from, before: null, events: [] };
+    const day = { from, before: null, events: [], isLoaded: false };
     this.#day = day;
     const asOf = moment === null ? null : state.seq;
     try {
@@ -118,6 +118,7 @@ export class BoardEngine extends HTMLElement {
       return;
     }
     if (round !== this.#round || !this.isConnected) return;
+    day.isLoaded = true;
     await this.#lookUp();
     this.#drawHead();
     this.#drawDay();
@@ -226,8 +227,9 @@ export class BoardEngine extends HTMLElement {
   }
 
   #drawSpeeds() {
-    const own = Object.entries(this.#speeds?.engines?.[this.#id] ?? {});
-    if (!own.length) return fill(this.speeds, el("p", { class: "weak" }, "It has completed no job that tells of its speed."));
+    if (this.#speeds === null) return;
+    const own = Object.entries(this.#speeds.engines?.[this.#id] ?? {});
+    if (!own.length) return void fill(this.speeds, el("p", { class: "weak" }, "It has completed no job that tells of its speed."));
     const heading = (text, kind = "") => el("th", { scope: "col", class: kind }, text);
     const rows = own.map(([codec, speed]) => {
       const farm = this.#speeds.codecs?.[codec];
@@ -241,16 +243,16 @@ export class BoardEngine extends HTMLElement {
         el("td", { class: "num" }, farm ? compared(speed, farm) : ""),
       );
     });
-    return fill(
+    fill(
       this.speeds,
-      el("div", { class: "scroll-x" }, el("table", {}, el("thead", {}, el("tr", {}, heading("Codec"), heading("Jobs", "num"), heading("A job takes", "num"), heading("On the farm", "num"), heading("Compared", "num"))), el("tbody", {}, rows))),
+      el("div", { class: "scroll-x" }, el("table", {}, el("thead", {}, el("tr", {}, heading("Codec"), heading("Jobs", "num"), heading("A job takes", "num"), heading("On the farm", "num"), heading("Compared, for its size", "num"))), el("tbody", {}, rows))),
     );
   }
 
   #drawDay() {
     const day = this.#day;
     const width = Math.floor(this.band?.clientWidth ?? 0);
-    if (day === null || width < 60) return;
+    if (!day?.isLoaded || width < 60) return;
     const { state, moment } = this.#store;
     const to = moment === null ? this.#store.now() : Date.parse(state.time);
     const events = moment === null ? day.events : day.events.filter(({ seq }) => seq <= state.seq);
@@ -372,7 +374,7 @@ function compared(speed, farm) {
   const ratio = byMb ? farm.seconds_per_mb / speed.seconds_per_mb : farm.seconds / speed.seconds;
   if (!Number.isFinite(ratio) || ratio <= 0) return "";
   if (ratio > 0.95 && ratio < 1.05) return "as fast";
-  return ratio > 1 ? `${decimal(ratio)}× as fast` : `${decimal(1 / ratio)}× as slow`;
+  return ratio > 1 ? `${decimal(ratio)}× as fast` : `takes ${decimal(1 / ratio)}× as long`;
 }
 
 /** One of a few tints for a codec; its name stands beside it. */
