@@ -190,6 +190,22 @@ async def test_cancelling_asks_and_then_cancels(board: Page, client: httpx2.Asyn
     assert (await job_shown(client, job_id))["status"] == "cancelled"
 
 
+async def test_a_row_of_the_farm_is_cancelled_and_retried_by_keys(
+    board: Page, client: httpx2.AsyncClient
+) -> None:
+    await submitted(client, source_url="http://media/a.mp4")
+    await board.goto("/")
+    await expect(of_list(board, "Waiting")).to_contain_text("a.mp4")
+    await board.keyboard.press("j")
+    await board.keyboard.press("r")
+    await expect(
+        board.get_by_text("Only failed and cancelled jobs can be retried.")
+    ).to_be_visible()
+    await board.keyboard.press("c")
+    await board.get_by_role("alertdialog").get_by_role("button", name="Cancel 1 job").click()
+    await expect(of_list(board, "Waiting")).to_contain_text("Nothing waits.")
+
+
 async def test_many_are_selected_and_retried_at_once(
     board: Page, client: httpx2.AsyncClient
 ) -> None:

@@ -2,6 +2,7 @@
  * The farm at a glance: whether it is well, what runs, what waits, what failed and what is done.
  */
 
+import { cancelJobs, retryJobs } from "./actions.js";
 import { link } from "./address.js";
 import {
   agoColumn,
@@ -67,8 +68,16 @@ class BoardFarm extends HTMLElement {
   }
 
   onKey(event) {
-    const inFocus = this.#lists.find((list) => list.element.contains(document.activeElement));
-    return (inFocus ?? this.#lists[0]).onKey(event);
+    const list =
+      this.#lists.find(({ element }) => element.contains(document.activeElement)) ??
+      this.#lists.find(({ isEmpty }) => !isEmpty);
+    const job = list?.focused;
+    if (job !== undefined && this.#store.may("client") && ["c", "r"].includes(event.key)) {
+      if (event.key === "c") cancelJobs(this.#store, [job]);
+      else retryJobs(this.#store, [job]);
+      return true;
+    }
+    return list?.onKey(event) ?? false;
   }
 
   #make(store, address) {

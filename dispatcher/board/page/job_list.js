@@ -50,6 +50,16 @@ export class JobList {
     this.#attention = new Attention(this.element);
   }
 
+  /** The job of the row that has the focus, or undefined. */
+  get focused() {
+    const isFocused = this.#rows.element.contains(document.activeElement);
+    return isFocused ? this.#store.state.jobs.get(this.#rows.current) : undefined;
+  }
+
+  get isEmpty() {
+    return this.#shown.length === 0;
+  }
+
   get most() {
     return this.#options.most;
   }

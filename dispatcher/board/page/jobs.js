@@ -173,7 +173,7 @@ class BoardJobs extends HTMLElement {
       this.#isComplete = page.next === null;
       this.#fault = null;
       this.#arrange();
-      announce(this.summary.textContent || this.empty.textContent);
+      announce(this.summary.textContent || words.count(0, "job"));
     } catch (error) {
       if (error.name === "AbortError") return;
       this.#fault = error.text ?? String(error);

@@ -127,13 +127,6 @@ export class Store {
     this.#tell(events);
   }
 
-  /** Puts what an answer said into the state, if the feed has not said more: a finished job, say. */
-  keep(job, seq) {
-    if (!FINAL.has(job.status) || this.state.jobs.has(job.job_id) || seq > this.state.seq) return;
-    putJob(this.state, job, this.#change);
-    this.#changed();
-  }
-
   async #loadNow(round) {
     const state = emptyState();
     this.#jobSeqs = new Map();
