@@ -16,6 +16,7 @@ from dispatcher.api import (
     matching,
     proofs,
     recipes,
+    store,
 )
 from dispatcher.api.auth import check_role
 from dispatcher.api.errors import HANDLERS
@@ -55,6 +56,7 @@ def create_routes(service: Service, signer: Signer, body_limit_bytes: int) -> Li
             *attempts.HANDLERS,
             *engines.HANDLERS,
             recipes.list_recipes,
+            *store.HANDLERS,
             *events.HANDLERS,
             *proofs.HANDLERS,
             health.greeting,
