@@ -19,10 +19,11 @@ _Number = Annotated[float, msgspec.Meta(ge=0, le=_LARGEST)]
 
 
 class Extent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How large a film is, in bytes and in seconds."""
+    """How large a film is, in bytes and in seconds, and the SHA-256 of its bytes."""
 
     size_bytes: Annotated[int, msgspec.Meta(ge=0, le=_MAX_BYTES)] | None = None
     length_s: _Number | None = None
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
 
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,6 +57,7 @@ class ResultError(ValueError):
 
 
 _NUMBER: Final = "a non-negative number"
+_SHA256: Final = "a SHA-256, 64 hexadecimal digits in lower case"
 _TEXTS: Final = "an array of strings"
 _RULES: Final[Mapping[str, str]] = {
     "encoder": "a string",
@@ -64,9 +66,11 @@ _RULES: Final[Mapping[str, str]] = {
     "source": "an object",
     "source.size_bytes": "a non-negative integer",
     "source.length_s": _NUMBER,
+    "source.sha256": _SHA256,
     "output": "an object",
     "output.size_bytes": "a non-negative integer",
     "output.length_s": _NUMBER,
+    "output.sha256": _SHA256,
     "kept": _TEXTS,
     "left_out": _TEXTS,
     "speed": _NUMBER,

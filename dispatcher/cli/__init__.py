@@ -28,6 +28,7 @@ _MODULES: Final = {
     "why": "jobs",
     "cancel": "jobs",
     "retry": "jobs",
+    "fetch": "fetch",
     "priority": "jobs",
     "recipes": "recipes",
     "history": "history",

@@ -10,6 +10,7 @@ returns what the dispatcher answered.
 from dispatcher.client.batches import Submission
 from dispatcher.client.client import Client, FailureCause, Matched
 from dispatcher.client.connection import DispatcherAwayError, RequestRefusedError, is_sendable
+from dispatcher.client.transfers import DamagedError, OutputInfo, StoreInfo, digest_of
 from dispatcher.core.replies import EngineAnswer, Explanation
 from dispatcher.errors import DispatcherError
 from dispatcher.log.serialization import LogEntry
@@ -18,6 +19,7 @@ from projections.jobs import JobView
 
 __all__ = [
     "Client",
+    "DamagedError",
     "DispatcherAwayError",
     "DispatcherError",
     "EngineAnswer",
@@ -27,7 +29,10 @@ __all__ = [
     "JobView",
     "LogEntry",
     "Matched",
+    "OutputInfo",
     "RequestRefusedError",
+    "StoreInfo",
     "Submission",
+    "digest_of",
     "is_sendable",
 ]

@@ -1,7 +1,7 @@
 """A connection to a dispatcher: it sends requests, and has two kinds of error."""
 
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -94,6 +94,42 @@ class Connection:
                 timeout=self._timeout_s + wait_s,
             )
         return response if response.status_code == accept else self._checked(response)
+
+    async def send(  # noqa: PLR0913 - a request has as many parts
+        self,
+        method: str,
+        path: str,
+        *,
+        content: AsyncIterable[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+        accept: Collection[int] = (),
+        silence_s: float = 0,
+    ) -> httpx2.Response:
+        """Send a request whose body is a file, and return its response, as `call` does.
+
+        The dispatcher may take `silence_s` seconds longer than usual to read and to answer.
+        """
+        timeout = httpx2.Timeout(self._timeout_s + silence_s, connect=self._timeout_s)
+        with self._translated_errors():
+            response = await self._http.request(
+                method, path, content=content, headers=headers, timeout=timeout
+            )
+        return response if response.status_code in accept else self._checked(response)
+
+    @asynccontextmanager
+    async def streamed(
+        self, method: str, path: str, headers: dict[str, str], accept: Collection[int] = ()
+    ) -> AsyncIterator[httpx2.Response]:
+        """Send a request, and yield its response before its body is read, as `call` does."""
+        with self._translated_errors():
+            async with self._http.stream(
+                method, path, headers=headers, timeout=self._timeout_s
+            ) as response:
+                if not response.is_success:
+                    await response.aread()
+                if response.status_code not in accept:
+                    self._checked(response)
+                yield response
 
     async def pieces(
         self, path: str, query: dict[str, Any], silence_s: float

@@ -9,7 +9,14 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterator,
+    KeysView,
+)
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -158,6 +165,10 @@ class Store:
     def count(self) -> int:
         """How many whole files there are."""
         return len(self._kept)
+
+    def names(self) -> KeysView[str]:
+        """Return the SHA-256 of all files. To look is not to use them."""
+        return self._kept.keys()
 
     def use(self, sha256: str) -> int | None:
         """Return the size of a file, or `None` if it is not there. It stays, counted from now."""
