@@ -31,7 +31,8 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `encoder` is ffmpeg's name of it. `crf` is the one that was used, and `vmaf` the score that was
     measured. `kept` and `left_out` name streams, `warnings` are sentences. `speed` is the seconds
-    of film that were encoded in a second.
+    of film that were encoded in a second. `ffmpeg` is its version, and `arguments` are those that
+    it was given for the output and before the source.
     """
 
     encoder: str | None = None
@@ -43,6 +44,8 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     left_out: tuple[str, ...] = ()
     speed: _Number | None = None
     warnings: tuple[str, ...] = ()
+    ffmpeg: str | None = None
+    arguments: tuple[str, ...] = ()
 
     def wire(self) -> dict[str, Any]:
         """Return the fields that are told, as JSON has them."""
@@ -75,6 +78,8 @@ _RULES: Final[Mapping[str, str]] = {
     "left_out": _TEXTS,
     "speed": _NUMBER,
     "warnings": _TEXTS,
+    "ffmpeg": "a string",
+    "arguments": _TEXTS,
 }
 
 

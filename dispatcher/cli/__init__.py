@@ -32,6 +32,7 @@ _MODULES: Final = {
     "priority": "jobs",
     "recipes": "recipes",
     "history": "history",
+    "certificate": "certificate",
     "tail": "tail",
     "engines": "engines",
     "drain": "engines",

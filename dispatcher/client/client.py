@@ -14,6 +14,7 @@ import httpx2
 import msgspec
 
 from dispatcher.client.batches import BatchLine, Submission, none_submitted, outcomes, parts
+from dispatcher.client.certificates import certificate
 from dispatcher.client.connection import Connection, RequestRefusedError
 from dispatcher.client.stream import follow
 from dispatcher.client.transfers import (
@@ -330,6 +331,13 @@ class Client:
     async def checkpoint(self) -> str:
         """Return a signed checkpoint of the log's present size and root; see `checkpoints`."""
         return (await self._connection.call("GET", "/log/checkpoint")).text
+
+    async def certificate(self, job_id: str) -> dict[str, Any]:
+        """Gather the certificate of a completed job: its events, and proofs that the log has them.
+
+        `RequestRefusedError` if the job is not completed.
+        """
+        return await certificate(self._connection, job_id)
 
     async def consistency(self, old: int, new: int) -> list[bytes]:
         """Return the proof that the log of `new` events begins with that of `old`."""
