@@ -55,6 +55,9 @@ OFFSET: Final = "Upload-Offset"
 NO_STORE: Final = (
     "Not Found: this dispatcher has no store; its operator can give it one with `serve --store DIR`"
 )
+PAUSE_S: Final = 0.001
+"""The pause between two pieces of a file, of a MiB each. The thread that commits needs the
+interpreter too, and gets it soon only when the event loop is idle."""
 MIN_BYTES_PER_S: Final = 1_024
 """A body that is slower than this, over the time of a stall, stands still."""
 _TYPES: Final = {
@@ -405,6 +408,7 @@ async def _sent(
         async with aclosing(service.store.read(sha256, first, end)) as pieces:
             async for piece in pieces:
                 yield piece
+                await asyncio.sleep(PAUSE_S)
 
 
 def _size_of(request: Request[Any, Any, Any], url: StoreUrl) -> int:

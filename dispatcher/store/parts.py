@@ -3,7 +3,8 @@
 Laws:
 - The digest is of what is in the file, in this process or an earlier one: what was written by
   others, or by a write that failed half-way, is read again before anything is added.
-- Every `SYNC_BYTES` are synced, so that the last sync is short and little is lost by a power cut.
+- Every `SYNC_BYTES` are synced: a commit of the log, which may be on the same disk, waits for no
+  more than that, the last sync is short, and little is lost by a power cut.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from typing import Final
 
 __all__ = ["Part"]
 
-SYNC_BYTES: Final = 64 << 20
+SYNC_BYTES: Final = 8 << 20
 _READ_BYTES: Final = 1 << 20
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 

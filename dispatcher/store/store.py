@@ -45,10 +45,10 @@ __all__ = ["Progress", "Store", "is_upload_id"]
 
 T = TypeVar("T")
 
-THREADS: Final = 8
+THREADS: Final = 4
 WRITE_BYTES: Final = 1 << 19
 """So much is written at once."""
-READ_BYTES: Final = 1 << 18
+READ_BYTES: Final = 1 << 20
 _ID_BYTES: Final = 16
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _UNTOUCHED_PART: Final = 100
