@@ -45,6 +45,8 @@ _SEQ: Final = SEQ_HEADER.lower().encode()
 _MAX_DIGITS: Final = len(str(MAX_INTEGER))
 # Ids only serve to find requests. They need not be hard to guess, so a counter will do.
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD"})
+_FOR_PROMETHEUS: Final = "metrics"
+"""Where a key may come as a bearer token: Prometheus can send no header of another name."""
 _OTHER: Final = "other"
 _UNAUTHORIZED: Final = "unauthorized"
 """What requests without a key are counted as: they learn nothing of routes, and name none."""
@@ -118,7 +120,9 @@ class Front:
         role: Role | None = Role.OPERATOR
         speaks_for: str | None = None
         if self._keys is not None:
-            secret = headers.get(b"x-api-key") or _bearer(headers)
+            secret = headers.get(b"x-api-key", b"")
+            if not secret and scope["path"].strip("/") == _FOR_PROMETHEUS:
+                secret = _bearer(headers)
             if secret and (key := self._keys.find(secret)) is not None:
                 name, role, speaks_for = key.name, key.role, key.engine
             elif self._is_open(scope):
@@ -242,10 +246,7 @@ class Front:
 
 
 def _bearer(headers: dict[bytes, bytes]) -> bytes:
-    """Return the key of `Authorization: Bearer KEY` (RFC 6750), or nothing.
-
-    Programs such as Prometheus can send no header of another name.
-    """
+    """Return the key of `Authorization: Bearer KEY` (RFC 6750), or nothing."""
     scheme, _, secret = headers.get(b"authorization", b"").partition(b" ")
     return secret.strip() if scheme.lower() == b"bearer" else b""
 

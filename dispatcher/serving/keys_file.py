@@ -29,6 +29,7 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -122,10 +123,11 @@ def revoke_key(path: Path, name: str) -> Key:
         if at is None:
             known = ", ".join(key.name for key in keys) or "none"
             raise KeysError(f"{real}: there is no key {name!r} in it; its keys: {known}")
-        heads = [found.start() for found in _BLOCK.finditer(text)] + [len(text)]
+        heads = [found.start() for found in _BLOCK.finditer(text)]
+        ends = [_end_of_block(text[head:end]) + head for head, end in pairwise([*heads, len(text)])]
         others = [key for key in keys if key.name != name]
-        is_usual = len(heads) == len(keys) + 1
-        left = text[: heads[at]] + text[heads[at + 1] :] if is_usual else ""
+        is_usual = len(heads) == len(keys)
+        left = text[: heads[at]] + text[ends[at] :].lstrip("\n") if is_usual else ""
         if not is_usual or not _is_of(left, real, others):
             raise KeysError(
                 f"{real}: key '{name}' is written in a way that only a person should change; "
@@ -133,6 +135,14 @@ def revoke_key(path: Path, name: str) -> Key:
             )
         _replace(real, left.encode())
     return keys[at]
+
+
+def _end_of_block(text: str) -> int:
+    """Return where a block ends: what is said after its last field is about what comes next."""
+    lines = text.splitlines(keepends=True)
+    while lines and (not lines[-1].strip() or lines[-1].lstrip().startswith("#")):
+        lines.pop()
+    return sum(map(len, lines))
 
 
 def _is_of(text: str, path: Path, keys: list[Key]) -> bool:

@@ -1,4 +1,4 @@
-"""What this process has counted since it started, for `GET /metrics`.
+"""What this process has counted since it started, for `GET /metrics`; not what it read at a start.
 
 Laws:
 - Everything is bounded: the counts have as many names as there are types of events, causes, routes
@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import accumulate
-from typing import Final
+from typing import Final, get_args
 
 from dispatcher.core.events import (
+    Cause,
     EngineLost,
     JobAssigned,
     JobCancelled,
@@ -59,7 +60,7 @@ class Metrics:
     def __init__(self) -> None:
         self.assigned = 0
         self.lost_engines = 0
-        self.attempts = Counter[str]()
+        self.attempts = Counter[str](dict.fromkeys((*get_args(Cause), "completed", "cancelled"), 0))
         self.requests = Counter[tuple[str, str, int]]()
         self.append_s = Histogram(_APPEND_S)
         self.batch_events = Histogram(_BATCH_EVENTS)

@@ -122,11 +122,12 @@ async def test_a_route_is_for_its_role_and_for_operators(
 ) -> None:
     needs = ROUTES[route]
     status, text = await asked(shared.of(role), *route)
-    has = f"the key '{NAMES[role]}' has the role '{role}'"
+    has = f"; the key '{NAMES[role]}' has the role '{role}'."
     if isinstance(needs, Role) and role not in {needs, OPERATOR}:
-        assert (status, text) == (403, f"Forbidden: this needs the role '{needs}'; {has}.")
+        assert (status, text) == (403, f"Forbidden: this needs the role '{needs}'{has}")
     elif needs == ANY_KEY and role is MONITOR:
-        assert (status, text) == (403, f"Forbidden: this needs any role but 'monitor'; {has}.")
+        told = "" if route[0] == "HEAD" else f"Forbidden: this needs any role but 'monitor'{has}"
+        assert (status, text) == (403, told)
     else:
         assert status not in {401, 403}
 

@@ -423,7 +423,8 @@ def test_a_revoked_key_is_gone_and_all_else_in_the_file_stays(path: Path) -> Non
     path.write_text(f"# a\n\n{block('anna')}# about b\n{block('b', 'engine', '0' * 64)}\n# end\n")
     assert revoke_key(path, "anna").role is Role.CLIENT
     assert [key.name for key in read_keys(path)] == ["b"]
-    assert path.read_text() == f"# a\n\n{block('b', 'engine', '0' * 64)}\n# end\n"
+    left = f"# about b\n{block('b', 'engine', '0' * 64)}\n# end\n"
+    assert path.read_text() == f"# a\n\n{left}"
     revoke_key(path, "b")
     assert read_keys(path) == []
 
