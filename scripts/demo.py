@@ -4,9 +4,12 @@ Makes a clip with sound, starts a dispatcher and two engines as processes of the
 jobs for vp9, av1 and hevc and one whose source is broken, kills an engine in the middle of its
 job, and shows what became of each: its output, what ffmpeg finds in it, and its history from the
 log. Ends with 0 only if all of that is as it must be, and the killed engine's job was finished by
-the other. Everything is kept in demo-out/; nothing is left running.
+the other. Everything is kept in demo-out/. At the end it gives the address of the board, on which
+all of it can be seen. Nothing is left running, but with --keep the dispatcher, its board and an
+engine, until Ctrl-C.
 """
 
+import argparse
 import asyncio
 import json
 import os
@@ -16,9 +19,10 @@ import shutil
 import signal
 import sqlite3
 import sys
+from argparse import RawDescriptionHelpFormatter
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -37,6 +41,8 @@ from projections.jobs import JobView
 
 OUT: Final = Path(__file__).resolve().parent.parent / "demo-out"
 DB: Final = OUT / "events.db"
+BOARD: Final = "http://127.0.0.1:8080/"
+"""Where `dispatcher serve` serves it."""
 ABOVE_THE_TABLE: Final = ("job_id", "source_url", "target_codec")
 CODECS: Final = ("vp9", "av1", "hevc")
 RECIPE: Final = {
@@ -54,19 +60,34 @@ STOP_S: Final = 15
 console = Console(width=max(Console().width, 140))
 
 
-async def main() -> int:
+async def main(*, keep: bool) -> int:
     """Run the demo; 0 if everything is as it must be."""
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
-    console.rule("1. a clip with sound, and a broken one")
-    clip = await make_clip()
-    broken = OUT / BROKEN
-    broken.write_bytes(b"this is no video\n" * 100)
-    console.print(f"{clip} ({clip.stat().st_size / 1e6:.2f} MB), {broken}")
-
-    console.rule("2. a dispatcher and two engines")
     key = secrets.token_urlsafe(16)
-    async with dispatcher(key) as server, Client(server, key) as client:
+    async with AsyncExitStack() as left_running:
+        async with asyncio.timeout(LIMIT_S):
+            console.rule("1. a clip with sound, and a broken one")
+            clip, broken = await make_clip(), make_broken()
+            console.print(f"{clip} ({clip.stat().st_size / 1e6:.2f} MB), {broken}")
+            console.rule("2. a dispatcher and two engines")
+            server = await left_running.enter_async_context(dispatcher(key))
+            problems = await farm(server, key, clip, broken)
+            console.rule("5. the board of all this")
+            if keep:
+                await left_running.enter_async_context(engine(server, key, 2))
+        if keep:
+            await show_board(server, key)
+    if not keep:
+        serve = f"{Path(sys.prefix) / 'bin/dispatcher'} serve --db {DB} --no-auth"
+        console.print(f"Open {BOARD} after:  {serve}", soft_wrap=True)
+        console.print("Or run  scripts/demo --keep  to see it at once, with an engine at work.")
+    return 1 if problems else 0
+
+
+async def farm(server: str, key: str, clip: Path, broken: Path) -> list[str]:
+    """Have two engines do the work, and show it; gives what is not as it must be."""
+    async with Client(server, key) as client:
         async with engine(server, key, 1) as victim, engine(server, key, 2):
             console.rule("3. the jobs, and a killed engine")
             size_mb = clip.stat().st_size / 1e6
@@ -93,7 +114,20 @@ async def main() -> int:
         console.print(f"[red]WRONG[/red] {problem}")
     if not problems:
         console.print(f"[green]All as it must be.[/green] Outputs and log: {OUT}")
-    return 1 if problems else 0
+    return problems
+
+
+async def show_board(server: str, key: str) -> None:
+    """Give the address of the board, and wait for Ctrl-C."""
+    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, stopped.set)
+    async with Client(server, key) as client:
+        token = (await client.sign_in()).token
+    console.print(f"Open {server}/#token={token} within a minute,", soft_wrap=True)
+    console.print(f"or {server}/ and give it the key {key}", soft_wrap=True)
+    console.print("It runs until Ctrl-C.")
+    await stopped.wait()
 
 
 async def make_clip() -> Path:
@@ -106,6 +140,13 @@ async def make_clip() -> Path:
     if await process.wait() != 0:
         raise SystemExit("demo: ffmpeg could not make the clip")
     return clip
+
+
+def make_broken() -> Path:
+    """Make a file that is no film."""
+    broken = OUT / BROKEN
+    broken.write_bytes(b"this is no video\n" * 100)
+    return broken
 
 
 @asynccontextmanager
@@ -264,7 +305,11 @@ async def replay_problems(jobs: list[JobView], engines: list[dict[str, object]])
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--keep", action="store_true", help="leave it running until Ctrl-C")
     try:
-        sys.exit(asyncio.run(asyncio.wait_for(main(), LIMIT_S)))
+        sys.exit(asyncio.run(main(keep=parser.parse_args().keep)))
     except TimeoutError:
         sys.exit(f"demo: not done after {LIMIT_S} s")

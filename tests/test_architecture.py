@@ -36,7 +36,8 @@ ARROWS: Final[dict[str, set[str]]] = {
 }
 """What each package, or module of its own, may import. All may import the leaves."""
 LEAVES: Final = {
-    *("errors", "files", "locks", "output_names", "progress", "recipes", "results", "sse", "urls"),
+    *("board", "errors", "files", "locks", "output_names", "progress", "recipes", "results"),
+    *("sse", "urls"),
 }
 """Modules that import nothing of the project but each other."""
 
@@ -44,12 +45,15 @@ PURE: Final = (
     "dispatcher.core",
     *(f"dispatcher.core.{it.stem}" for it in sorted((ROOT / "dispatcher/core").glob("[a-z]*.py"))),
     *("dispatcher.log.merkle", "dispatcher.log.segments.frames"),
-    *("projections", "projections.engines", "projections.history", "projections.jobs"),
+    *("projections", "projections.engines", "projections.filters", "projections.forecast"),
+    *("projections.forecasting", "projections.history", "projections.jobs", "projections.series"),
+    *("projections.speeds", "projections.statistics"),
 )
 ALLOWED: Final = {
     *(
         "array",
         "bisect",
+        "collections",
         "collections.abc",
         "datetime",
         "enum",
@@ -68,6 +72,8 @@ ALLOWED: Final = {
         "struct",
         "sys",
         "typing",
+        "unicodedata",
+        "urllib.parse",
         "zlib",
         *("backports", "compression"),  # of bytes, by zstd
     ),

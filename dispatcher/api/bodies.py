@@ -17,7 +17,6 @@ from dispatcher.core.commands import (
     AssignJob,
     CompleteJob,
     FailJob,
-    PrioritizeJob,
     ReportBenchmark,
     ReportedCause,
     ReportHeartbeat,
@@ -43,7 +42,8 @@ __all__ = [
     "failure",
     "heartbeat",
     "json_object",
-    "prioritization",
+    "new_priority",
+    "sign_in_token",
     "submission",
     "submission_of_batch",
 ]
@@ -190,12 +190,17 @@ def _priority(fields: dict[str, Any]) -> int:
     return priority
 
 
-def prioritization(body: bytes, job_id: str) -> PrioritizeJob:
-    """Parse the body of `POST /jobs/{job_id}/priority`."""
+def new_priority(body: bytes) -> int:
+    """Parse the body that gives one or many jobs another priority."""
     fields = json_object(body)
     if "priority" not in fields:
         _bad("'priority' is missing.")
-    return PrioritizeJob(job_id, _priority(fields))
+    return _priority(fields)
+
+
+def sign_in_token(body: bytes) -> str:
+    """Parse the body of `POST /sign_in/redeem`."""
+    return _string(json_object(body), "token")
 
 
 def heartbeat(body: bytes) -> ReportHeartbeat:

@@ -102,7 +102,7 @@ async def engine_events(request: Request[Any, Any, Any], engine_id: FromPath[str
 @get(
     "/events",
     **declared(
-        needs=Role.OPERATOR,
+        needs=Role.CLIENT,
         answers={200: list[EventLine], 429: str, 503: str},
         parameters=[_AFTER, _PAGE, *_FILTERS],
     ),
@@ -138,7 +138,7 @@ async def list_events(request: Request[Any, Any, Any]) -> ASGIApp:
 @get(
     "/events/stream",
     **declared(
-        needs=Role.OPERATOR,
+        needs=Role.CLIENT,
         answers={200: str, 429: str, 503: str},
         parameters=[_AFTER, _LAST_EVENT_ID, *_FILTERS],
         streams=True,

@@ -1,22 +1,17 @@
 """Whether the dispatcher is well, for load balancers and process supervisors."""
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from litestar import Request, get
 from litestar.types import ASGIApp
 
-from dispatcher.api.answers import json_answer, text_answer
+from dispatcher.api.answers import json_answer
 from dispatcher.api.auth import NO_KEY
 from dispatcher.api.requests import service_of
 from dispatcher.api.routes import declared
 
-__all__ = ["Health", "greeting", "health"]
-
-GREETING: Final = (
-    "This is a transcoding dispatcher. /health says whether it is well; /schema describes its API "
-    "to those who have a key.\n"
-)
+__all__ = ["Health", "health"]
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -34,12 +29,6 @@ class HealthWithWarning(Health, frozen=True, kw_only=True):
     """The same with a `warning`: what an operator should see to, though requests are served."""
 
     warning: str
-
-
-@get("/", **declared(needs=NO_KEY, answers={200: str}))
-async def greeting() -> ASGIApp:
-    """Say that a dispatcher answers here. Needs no key: the health checks of some engines ask."""
-    return text_answer(200, GREETING)
 
 
 @get("/health", **declared(needs=NO_KEY, answers={200: Health, 503: Health}))

@@ -15,7 +15,7 @@ from dispatcher.api.requests import CommandRequest
 from dispatcher.api.routes import command, declared
 from dispatcher.api.schemas import AS_OF, IDEMPOTENCY_KEY, LISTING, PRIORITY, SUBMISSION
 from dispatcher.api.viewing import answer_view
-from dispatcher.core.commands import CancelJob, RetryJob
+from dispatcher.core.commands import CancelJob, PrioritizeJob, RetryJob
 from dispatcher.core.replies import Explanation
 from dispatcher.serving.keys import Role
 from dispatcher.serving.views import ExplainJob, ShowJob
@@ -44,7 +44,7 @@ def submit_job(request: CommandRequest, body: bytes) -> Awaitable[Answer]:
     **declared(needs=ANY_KEY, answers={200: list[JobView]}, parameters=[*LISTING, AS_OF]),
 )
 async def list_jobs(request: Request[Any, Any, Any]) -> ASGIApp:
-    """List jobs in order of submission: all, or those that the parameters ask for.
+    """List jobs by submission: all, or those that the parameters ask for.
 
     With `limit`, a Link header (RFC 8288) leads to the next page, as long as there is one.
     """
@@ -91,7 +91,8 @@ def retry_job(request: CommandRequest, _: bytes, job_id: str) -> Awaitable[Answe
 )
 def prioritize_job(request: CommandRequest, body: bytes, job_id: str) -> Awaitable[Answer]:
     """Give a waiting job another priority; its place in the queue is as if it had always had it."""
-    return request.service.execute(bodies.prioritization(body, job_id), request.caller, render)
+    command = PrioritizeJob(job_id, bodies.new_priority(body))
+    return request.service.execute(command, request.caller, render)
 
 
 HANDLERS: Final = (

@@ -1,4 +1,4 @@
-"""`POST /jobs/cancel` and `POST /jobs/retry`: the same for every job that a filter finds."""
+"""`POST /jobs/cancel`, `/retry` and `/priority`: the same for every job that a filter finds."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -6,16 +6,17 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Request, post
+from litestar.openapi.spec import Schema
 from litestar.types import ASGIApp
 
-from dispatcher.api import queries
+from dispatcher.api import bodies, queries
 from dispatcher.api.answers import json_answer
 from dispatcher.api.errors import HttpError
 from dispatcher.api.requests import holding_of, service_of
 from dispatcher.api.routes import declared
-from dispatcher.api.schemas import DRY_RUN, LISTING
+from dispatcher.api.schemas import DRY_RUN, LISTING, PRIORITY
 from dispatcher.api.viewing import LISTING_BYTES
-from dispatcher.core.commands import CancelJob, Command, RetryJob
+from dispatcher.core.commands import CancelJob, Command, PrioritizeJob, RetryJob
 from dispatcher.serving.keys import Role
 from dispatcher.serving.matching import carry_out, matching
 from dispatcher.serving.views import NO_SUCH_JOB
@@ -36,10 +37,11 @@ class Count(msgspec.Struct, omit_defaults=True):
     reasons: dict[str, int] | None = None
 
 
-def _route(path: str) -> dict[str, Any]:
+def _route(path: str, body: Schema | None = None) -> dict[str, Any]:
     route = declared(
         needs=Role.CLIENT,
         answers={200: Count, 429: str},
+        body=body,
         parameters=[*LISTING, DRY_RUN],
         writes=True,
     )
@@ -56,6 +58,16 @@ async def cancel_jobs(request: Request[Any, Any, Any]) -> ASGIApp:
 async def retry_jobs(request: Request[Any, Any, Any]) -> ASGIApp:
     """Put back all failed or cancelled jobs that match the filters, of which there must be one."""
     return await _each(request, RetryJob)
+
+
+@post(**_route("/jobs/priority", PRIORITY))
+async def prioritize_jobs(request: Request[Any, Any, Any]) -> ASGIApp:
+    """Give all waiting jobs that match the filters, of which there must be one, another priority.
+
+    Those that do not wait are not done.
+    """
+    priority = bodies.new_priority(await request.body())
+    return await _each(request, lambda job_id: PrioritizeJob(job_id, priority))
 
 
 async def _each(request: Request[Any, Any, Any], command: Callable[[str], Command]) -> ASGIApp:
@@ -78,4 +90,4 @@ async def _each(request: Request[Any, Any, Any], command: Callable[[str], Comman
     return json_answer(Count(count, done, count - done, not_done))
 
 
-HANDLERS: Final = (cancel_jobs, retry_jobs)
+HANDLERS: Final = (cancel_jobs, retry_jobs, prioritize_jobs)

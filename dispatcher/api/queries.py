@@ -6,6 +6,7 @@ Parameters that a route does not know are ignored. The first rule broken is a 40
 import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from datetime import datetime
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -17,27 +18,38 @@ from dispatcher.api.errors import HttpError
 from dispatcher.log.serialization import NAMES
 from dispatcher.serving.listing import ListJobs
 from dispatcher.serving.selection import Selection
+from dispatcher.state.moments import MomentError, parse_time
+from projections.filters import JobFilter, words_of
+from projections.forecast import MOST_SHOWN
 from projections.jobs import STATUSES
+from projections.series import LONGEST_H
 
 __all__ = [
     "DEFAULT_LIMIT",
     "MAX_LIMIT",
+    "MAX_TEXT",
     "Slice",
     "cursor",
     "filtered",
     "flag",
+    "hours",
     "listing",
     "one_page",
     "only",
     "part",
+    "shown_waiting",
 ]
 
 DEFAULT_LIMIT: Final = 1_000
 MAX_LIMIT: Final = 10_000
+DEFAULT_HOURS: Final = 24
+DEFAULT_SHOWN: Final = 200
+MAX_TEXT: Final = 200
+"""Characters of a search."""
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _TYPES: Final = frozenset(NAMES.values())
-_FILTERS: Final = frozenset({"status", "codec", "engine"})
+_FILTERS: Final = frozenset({"status", "codec", "engine", "text", "since", "until"})
 
 
 class Slice(msgspec.Struct, frozen=True):
@@ -50,17 +62,39 @@ class Slice(msgspec.Struct, frozen=True):
 
 def listing(query: Mapping[str, str]) -> ListJobs:
     """Parse the query of a list of jobs."""
-    status = query.get("status")
-    if status is not None and status not in STATUSES:
-        _bad(f"'status' must be one of {', '.join(map(repr, sorted(STATUSES)))}.")
-    return ListJobs(
-        status,
+    statuses = query.get("status")
+    wanted = JobFilter(
+        frozenset() if statuses is None else frozenset(map(_status, statuses.split(","))),
         query.get("codec"),
         query.get("engine"),
-        _limit(query),
-        query.get("after"),
-        dict(query),
+        _words(query.get("text", "")),
+        _time(query, "since"),
+        _time(query, "until"),
     )
+    if (order := query.get("order", "oldest")) not in {"oldest", "newest"}:
+        _bad("'order' must be 'oldest' or 'newest'.")
+    return ListJobs(wanted, order == "newest", _limit(query), query.get("after"), dict(query))
+
+
+def _status(text: str) -> str:
+    if text not in STATUSES:
+        _bad(f"'status' must be one of {', '.join(map(repr, sorted(STATUSES)))}.")
+    return text
+
+
+def _words(text: str) -> tuple[str, ...]:
+    if len(text) > MAX_TEXT:
+        _bad(f"'text' must be at most {MAX_TEXT} characters.")
+    return words_of(text)
+
+
+def _time(query: Mapping[str, str], name: str) -> datetime | None:
+    if (text := query.get(name)) is None:
+        return None
+    try:
+        return parse_time(text)
+    except MomentError as error:
+        _bad(f"'{name}' {error}.")
 
 
 def only(query: MultiDict[Any], known: AbstractSet[str]) -> None:
@@ -79,9 +113,11 @@ def filtered(query: MultiDict[Any]) -> ListJobs:
 
     There must be one, and no parameter that is unknown: it may be a filter that is misspelt.
     """
-    only(query, _FILTERS | {"limit", "after", "dry_run"})
+    only(query, _FILTERS | {"order", "limit", "after", "dry_run"})
     if not _FILTERS & set(query):
         _bad(f"it needs one of {', '.join(map(repr, sorted(_FILTERS)))}, not to be for every job.")
+    if "text" in query and not words_of(query["text"]):
+        _bad("'text' must have a word.")
     return listing(query)
 
 
@@ -117,6 +153,22 @@ def cursor(request: Request[Any, Any, Any], head: int) -> int | None:
     return after
 
 
+def hours(query: Mapping[str, str]) -> int:
+    """Parse how many hours back a series reaches."""
+    number = _positive("hours", query.get("hours"), DEFAULT_HOURS)
+    if number > LONGEST_H:
+        _bad(f"'hours' must be at most {LONGEST_H}.")
+    return number
+
+
+def shown_waiting(query: Mapping[str, str]) -> int:
+    """Parse how many of the jobs that wait a forecast shows."""
+    number = _positive("limit", query.get("limit"), DEFAULT_SHOWN)
+    if number > MOST_SHOWN:
+        _bad(f"'limit' must be at most {MOST_SHOWN}.")
+    return number
+
+
 def flag(query: Mapping[str, str], name: str) -> bool:
     """Parse a parameter that is `true` or `false`, and `false` if it is missing."""
     if (text := query.get(name, "false")) not in {"true", "false"}:
@@ -132,12 +184,17 @@ def _type(query: Mapping[str, str]) -> str | None:
 
 
 def _limit(query: Mapping[str, str]) -> int | None:
-    if (text := query.get("limit")) is None:
-        return None
-    limit = int(text) if _INTEGER.fullmatch(text) else _bad("'limit' must be an integer.")
-    if not 0 < limit <= MAX_INTEGER:
-        _bad("'limit' must be a positive integer.")
-    return limit
+    text = query.get("limit")
+    return None if text is None else _positive("limit", text, 0)
+
+
+def _positive(name: str, text: str | None, default: int) -> int:
+    if text is None:
+        return default
+    number = int(text) if _INTEGER.fullmatch(text) else _bad(f"'{name}' must be an integer.")
+    if not 0 < number <= MAX_INTEGER:
+        _bad(f"'{name}' must be a positive integer.")
+    return number
 
 
 def _integer(name: str, text: str | None, default: int = 0) -> int:

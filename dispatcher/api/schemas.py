@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from litestar.openapi.spec import OpenAPIType, Parameter, Reference, Schema
+from litestar.openapi.spec import OpenAPIFormat, OpenAPIType, Parameter, Reference, Schema
 
 from dispatcher.api.bodies import (
     CAUSES,
@@ -19,10 +19,13 @@ from dispatcher.api.bodies import (
     MAX_URL,
     MAX_WAIT_S,
 )
+from dispatcher.api.queries import MAX_TEXT
 from dispatcher.output_names import MAX_TEMPLATE, PLACEHOLDERS
 from dispatcher.recipes import Recipe
 from dispatcher.results import Result
+from projections.forecast import MOST_SHOWN
 from projections.jobs import STATUSES
+from projections.series import LONGEST_H
 
 __all__ = [
     "ASSIGNMENT",
@@ -34,17 +37,21 @@ __all__ = [
     "DRY_RUN",
     "FAILURE",
     "HEARTBEAT",
+    "HOURS",
     "IDEMPOTENCY_KEY",
     "LISTING",
     "OUTPUT",
     "PRIORITY",
     "RECIPE",
+    "SHOWN_WAITING",
     "SUBMISSION",
+    "TOKEN",
 ]
 
 _STRING: Final = Schema(type=OpenAPIType.STRING)
 _URL: Final = Schema(type=OpenAPIType.STRING, max_length=MAX_URL)
 _NAME: Final = Schema(type=OpenAPIType.STRING, max_length=MAX_NAME)
+_TIME: Final = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME)
 _BOOLEAN: Final = Schema(type=OpenAPIType.BOOLEAN)
 _AMOUNT: Final = Schema(type=OpenAPIType.NUMBER, minimum=0)
 
@@ -154,6 +161,7 @@ ASSIGNMENT: Final = _body(
     resume=_BOOLEAN,
     wait_s=Schema(type=OpenAPIType.NUMBER, minimum=0, maximum=MAX_WAIT_S, default=0),
 )
+TOKEN: Final = _body(["token"], token=_STRING)
 IDEMPOTENCY_KEY: Final = Parameter(
     "Idempotency-Key", "header", schema=Schema(type=OpenAPIType.STRING, max_length=MAX_KEY)
 )
@@ -175,10 +183,49 @@ AS_OF: Final = Parameter(
     schema=_STRING,
     description="a seq, or a time of RFC 3339: show what was true when that had been recorded",
 )
+HOURS: Final = Parameter(
+    "hours",
+    "query",
+    schema=Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=LONGEST_H, default=24),
+    description="how far back the series reaches",
+)
+SHOWN_WAITING: Final = Parameter(
+    "limit",
+    "query",
+    schema=Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=MOST_SHOWN, default=200),
+    description="how many of the jobs that wait are shown",
+)
 LISTING: Final = [
-    Parameter("status", "query", schema=Schema(type=OpenAPIType.STRING, enum=sorted(STATUSES))),
+    Parameter(
+        "status",
+        "query",
+        schema=Schema(
+            type=OpenAPIType.ARRAY,
+            items=Schema(type=OpenAPIType.STRING, enum=sorted(STATUSES)),
+        ),
+        style="form",
+        explode=False,
+        description="one, or several with commas between them",
+    ),
     Parameter("codec", "query", schema=_STRING),
     Parameter("engine", "query", schema=_STRING),
+    Parameter(
+        "text",
+        "query",
+        schema=Schema(type=OpenAPIType.STRING, max_length=MAX_TEXT),
+        description="words, each of which is in the id, a URL, the error, the output's name or the "
+        "engine, in any case",
+    ),
+    Parameter(
+        "since", "query", schema=_TIME, description="finished, or else submitted, then or later"
+    ),
+    Parameter("until", "query", schema=_TIME, description="finished, or else submitted, earlier"),
+    Parameter(
+        "order",
+        "query",
+        schema=Schema(type=OpenAPIType.STRING, enum=["oldest", "newest"], default="oldest"),
+        description="by submission",
+    ),
     Parameter("limit", "query", schema=Schema(type=OpenAPIType.INTEGER, minimum=1)),
     Parameter("after", "query", schema=_STRING, description="the id of a job"),
 ]

@@ -1,4 +1,4 @@
-"""Answering the GETs of jobs and engines, as of now or as of a past moment (`as_of`)."""
+"""Answering the GETs of jobs, engines and statistics, as of now or a past moment (`as_of`)."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -7,21 +7,22 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Request
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Receive
 
 from dispatcher.api.answers import JSON, TEXT, Answer
 from dispatcher.api.errors import HttpError
-from dispatcher.api.requests import asker_of, holding_of, service_of
+from dispatcher.api.requests import asker_of, holding_of, service_of, until_gone
 from dispatcher.api.streamed import Streamed
 from dispatcher.core.fleet import Fleet
 from dispatcher.serving.as_of import Past
-from dispatcher.serving.listing import SCAN, ListJobs, next_piece, pieces, reads_index
+from dispatcher.serving.listing import SCAN, ListJobs, is_slow, next_piece, pieces, rest_of
 from dispatcher.serving.quotas import PIECE_BYTES, Asker, Holding
 from dispatcher.serving.service import Service
 from dispatcher.serving.tickets import UnavailableError
 from dispatcher.serving.views import (
     NO_SUCH_JOB,
     ExplainJob,
+    ForecastFarm,
     ListEngines,
     ShowJob,
     Shown,
@@ -29,6 +30,7 @@ from dispatcher.serving.views import (
     cut,
     page_of,
     show,
+    shown_forecast,
     weight_of,
 )
 from dispatcher.state.moments import MomentError, check_reached, parse_moment
@@ -42,6 +44,8 @@ LISTING_BYTES: Final = 1 << 20
 lists made at once, each of which takes its time of the event loop."""
 REFERENCE_BYTES: Final = 8
 FEW_ENGINES: Final = 16
+MANY_WAIT: Final = 20_000
+"""If more jobs wait, a worker process forecasts, as it does for the past: it takes seconds."""
 OK: Final = 200
 
 PAUSE_S: Final = 0.001
@@ -64,8 +68,10 @@ async def answer_view(request: Request[Any, Any, Any], view: View) -> ASGIApp:
         seq, shown = await _past_of(service).show(asker_of(request), view, moment, head)
     elif isinstance(view, ExplainJob):
         seq, shown = await _explained(service, asker_of(request), view)
+    elif isinstance(view, ForecastFarm):
+        seq, shown = await _forecast(service, asker_of(request), view)
     elif isinstance(view, ListJobs):
-        return await _list(view, service, holding_of(request.scope))
+        return await _list(view, service, holding_of(request.scope), request.receive)
     else:
         seq = service.projections.seq
         if isinstance(view, ListEngines):
@@ -93,12 +99,23 @@ async def _explained(service: Service, asker: Asker, view: ExplainJob) -> tuple[
     return seq, shown
 
 
+async def _forecast(service: Service, asker: Asker, view: ForecastFarm) -> tuple[int, Shown]:
+    try:
+        if service.projections.statistics.waiting <= MANY_WAIT or service.past is None:
+            made = await service.forecasts.newest()
+            return made.seq, shown_forecast(made, view.limit)
+    except UnavailableError:  # as in `_explained`
+        pass
+    head = service.projections.seq
+    return await _past_of(service).show(asker, view, head, head)
+
+
 def _answer(shown: Shown, seq: int) -> Answer:
     media_type = JSON if shown.status == OK else TEXT
     return Answer(shown.status, shown.body, media_type, shown.headers | {SEQ_HEADER: str(seq)})
 
 
-async def _list(view: ListJobs, service: Service, holding: Holding) -> ASGIApp:
+async def _list(view: ListJobs, service: Service, holding: Holding, receive: Receive) -> ASGIApp:
     """List jobs without blocking the event loop, however many there are."""
     jobs = service.projections.jobs
     try:
@@ -106,9 +123,9 @@ async def _list(view: ListJobs, service: Service, holding: Holding) -> ASGIApp:
     except KeyError:
         return _answer(NO_SUCH_JOB, service.projections.seq)
     # As of one moment: nothing is awaited between these.
-    seq, rest, index = service.projections.seq, jobs.after(after), service.memory.index
+    seq, rest, index = service.projections.seq, rest_of(view, jobs, after), service.memory.index
     to_come = pieces(view, rest, index, after, seq)
-    in_thread = reads_index(view, index)
+    in_thread = is_slow(view, index)
     found = await next_piece(to_come, in_thread=in_thread) or []
     has_more = not view.is_filled_by(found) and (len(rest) > SCAN or in_thread)
     is_long = has_more or weight_of(found) > PIECE_BYTES
@@ -118,12 +135,29 @@ async def _list(view: ListJobs, service: Service, holding: Holding) -> ASGIApp:
     if view.limit is None and is_long:
         array = _array(found, to_come, in_thread=in_thread)
         return Streamed(array, "application/json", {SEQ_HEADER: str(seq)})
-    while not view.is_filled_by(found):
+    if has_more:
+        leaving = asyncio.create_task(until_gone(receive))
+        try:
+            await _fill(view, found, to_come, leaving, in_thread=in_thread)
+        finally:
+            leaving.cancel()
+    return _answer(page_of(view, found), seq)
+
+
+async def _fill(
+    view: ListJobs,
+    found: list[JobView],
+    to_come: Iterator[list[JobView]],
+    leaving: asyncio.Task[None],
+    *,
+    in_thread: bool,
+) -> None:
+    """Add to the jobs found until there are enough. A client that has gone needs no more."""
+    while not view.is_filled_by(found) and not leaving.done():
         if (piece := await next_piece(to_come, in_thread=in_thread)) is None:
             break
         found += piece
         await asyncio.sleep(PAUSE_S)
-    return _answer(page_of(view, found), seq)
 
 
 async def _array(

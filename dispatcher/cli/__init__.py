@@ -22,6 +22,7 @@ __all__ = ["app", "main"]
 _MODULES: Final = {
     "serve": "serve",
     "engine": "engine",
+    "board": "board",
     "submit": "submit",
     "jobs": "jobs",
     "job": "jobs",
@@ -44,6 +45,7 @@ _MODULES: Final = {
     "archive": "archive",
     "simulate": "simulate",
     "key": "key",
+    "reload": "reload",
 }
 """The module of each command, in the order in which they are listed."""
 _FUNCTIONS: Final = {"import": "import_log"}  # `import` is a reserved word

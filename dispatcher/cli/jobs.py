@@ -1,17 +1,19 @@
 """`dispatcher jobs`, `job`, `why`, `cancel`, `retry` and `priority`."""
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from functools import partial
 from typing import Annotated
 
 import typer
-from msgspec import UNSET
 
 from dispatcher.cli.asking import ask
-from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
-from dispatcher.cli.output import jobs_table, print_jobs, print_json, print_table, print_text
-from dispatcher.cli.recipes import recipe_in_words, result_in_words
+from dispatcher.cli.columns import JOBS, fields_of
+from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server, Utc, Wide
+from dispatcher.cli.output import print_json, print_text
+from dispatcher.cli.tables import print_fields, print_rows
 from dispatcher.client import Client, Matched
+from dispatcher.core.events import ASKED_BY_NAME
 
 __all__ = ["cancel", "job", "jobs", "priority", "retry", "why"]
 
@@ -21,12 +23,58 @@ Codec = Annotated[str | None, typer.Option(help="All jobs for this codec.", show
 EngineId = Annotated[
     str | None, typer.Option("--engine", help="All jobs of this engine.", show_default=False)
 ]
+TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 Yes = Annotated[bool, typer.Option("--yes", help="Don't ask whether to change so many jobs.")]
 
 
-def jobs(server: Server = DEFAULT_SERVER, api_key: ApiKey = None, as_json: AsJson = False) -> None:
-    """List all jobs."""
-    print_jobs(ask(server, api_key, Client.jobs), as_json=as_json)
+def jobs(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
+    status: Annotated[
+        str | None, typer.Option(help="Only of this status, or of several: a,b.")
+    ] = None,
+    codec: Annotated[str | None, typer.Option(help="Only for this codec.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Only of this engine.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Only with these words in URLs, error, id or engine.")
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=TIMES, help="Only finished, or else submitted, then or later."),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(formats=TIMES, help="Only finished, or else submitted, before."),
+    ] = None,
+    newest: Annotated[bool, typer.Option("--newest", help="The newest first.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+    wide: Wide = False,
+) -> None:
+    """List all jobs, or those that the options ask for."""
+    found = ask(
+        server,
+        api_key,
+        lambda client: client.jobs(
+            status=status,
+            codec=codec,
+            engine=engine,
+            text=text,
+            since=_zoned(since),
+            until=_zoned(until),
+            newest=newest,
+            limit=limit,
+        ),
+    )
+    if as_json:
+        print_json(found)
+    else:
+        print_rows(JOBS, found, wide=wide)
+
+
+def _zoned(time: datetime | None) -> datetime | None:
+    """Take a time without a zone as one of this machine's zone."""
+    return None if time is None else time.astimezone()
 
 
 def job(
@@ -34,22 +82,14 @@ def job(
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = None,
     as_json: AsJson = False,
+    utc: Utc = False,
 ) -> None:
     """Show one job."""
     found = ask(server, api_key, lambda client: client.job(job_id))
     if as_json:
         print_json(found)
     else:
-        print_table(jobs_table([found]))
-        if found.recipe is not UNSET:
-            print_text(f"Recipe {recipe_in_words(found.recipe)}")
-        if found.output_name is not UNSET:
-            print_text(f"Output name {found.output_name}")
-        if found.result is not UNSET:
-            for line in result_in_words(found.result):
-                print_text(line)
-        for line in (found.error_message or "").splitlines():
-            print_text(line)
+        print_fields(fields_of(found, utc=utc))
 
 
 def why(
@@ -66,8 +106,13 @@ def why(
     print_text(f"Job {found.job_id} is {found.status}: {found.because}.")
     if found.rule is not None:
         others = [engine for engine in found.considered if engine != found.engine_id]
-        print_text(f"Engine {found.engine_id} was chosen by the rule '{found.rule}'.")
-        print_text(f"Others that could have had it: {', '.join(others) or 'none asked about'}.")
+        print_text(
+            f"Engine {found.engine_id} asked for work and was given this job."
+            if found.rule == ASKED_BY_NAME
+            else f"Engine {found.engine_id} was chosen by the rule '{found.rule}'."
+        )
+        if others:
+            print_text(f"Others that could have had it: {', '.join(others)}.")
     in_the_way: dict[str, list[str]] = {}
     for engine in found.engines:
         in_the_way.setdefault(engine.because or "could take it now", []).append(engine.engine_id)

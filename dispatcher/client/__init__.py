@@ -13,6 +13,7 @@ from dispatcher.client.batches import Submission
 from dispatcher.client.client import Client, FailureCause, Matched
 from dispatcher.client.connection import is_sendable
 from dispatcher.client.errors import DispatcherAwayError, RequestRefusedError
+from dispatcher.client.keys import KeyView, SignIn
 from dispatcher.core.replies import EngineAnswer, Explanation
 from dispatcher.errors import DispatcherError
 from dispatcher.log.serialization import LogEntry
@@ -28,9 +29,11 @@ __all__ = [
     "Explanation",
     "FailureCause",
     "JobView",
+    "KeyView",
     "LogEntry",
     "Matched",
     "RequestRefusedError",
+    "SignIn",
     "Submission",
     "is_sendable",
 ]

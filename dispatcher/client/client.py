@@ -5,6 +5,7 @@ async with Client("http://127.0.0.1:8080", api_key) as client:
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 from urllib.parse import quote, unquote
@@ -22,13 +23,18 @@ from dispatcher.client.batches import (
     with_keys,
 )
 from dispatcher.client.connection import Connection, RequestRefusedError
+from dispatcher.client.keys import KeyView, SignIn
 from dispatcher.client.stream import follow
 from dispatcher.core.replies import Explanation
 from dispatcher.log.serialization import LogEntry
 from dispatcher.results import Result
 from dispatcher.urls import masked
 from projections.engines import EngineView
+from projections.forecast import Forecast
 from projections.jobs import JobView
+from projections.series import SeriesShown
+from projections.speeds import SpeedsShown
+from projections.statistics import FarmNow
 
 T = TypeVar("T")
 
@@ -68,6 +74,11 @@ class Client:
     ) -> None:
         self._connection = Connection(server, api_key, timeout_s)
         self.server = self._connection.server
+
+    @property
+    def url(self) -> str:
+        """The URL of the dispatcher that answered last, as it was given."""
+        return self._connection.url
 
     async def __aenter__(self) -> Self:
         """Use as a context manager, so that the connections are closed at the end."""
@@ -161,27 +172,29 @@ class Client:
         """Show one job (protocol.md 1.2)."""
         return _decode(await self._connection.call("GET", f"/jobs/{_quoted(job_id)}"), JobView)
 
-    async def jobs(
+    async def jobs(  # noqa: PLR0913 - a list has as many filters
         self,
         *,
         status: str | None = None,
         codec: str | None = None,
         engine: str | None = None,
+        text: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        newest: bool = False,
         limit: int | None = None,
         after: str | None = None,
     ) -> list[JobView]:
         """List jobs in order of submission (protocol.md 1.3): all, or those that match.
 
-        To get the next page of a list with a `limit`, pass the id of its last job as `after`.
+        `status` may be several with commas between them. Each word of `text` is in one of a job's
+        texts. `since` and `until` are about when a job was finished, or if it is not, submitted,
+        and have a time zone. With `newest` the order is reversed. To get the next page of a list
+        with a `limit`, pass the id of its last job as `after`.
         """
-        asked = {
-            "status": status,
-            "codec": codec,
-            "engine": engine,
-            "limit": limit,
-            "after": after,
-        }
-        query = {name: value for name, value in asked.items() if value is not None}
+        query = _filters(status, codec, engine, text, since, until)
+        asked = {"order": "newest" if newest else None, "limit": limit, "after": after}
+        query |= {name: value for name, value in asked.items() if value is not None}
         return _decode(await self._connection.call("GET", "/jobs/", query=query), list[JobView])
 
     async def why(self, job_id: str) -> Explanation:
@@ -189,6 +202,25 @@ class Client:
         return _decode(
             await self._connection.call("GET", f"/jobs/{_quoted(job_id)}/why"), Explanation
         )
+
+    async def statistics(self, *, as_of: int | str | None = None) -> FarmNow:
+        """Count jobs by status and codec, and engines by state: now, or at a seq or a time.
+
+        A time is one of RFC 3339.
+        """
+        return await self._numbers("now", {"as_of": as_of}, FarmNow)
+
+    async def series(self, hours: int = 24, *, as_of: int | str | None = None) -> SeriesShown:
+        """Show what happened in the last hours, step by step, until now or another moment."""
+        return await self._numbers("series", {"hours": hours, "as_of": as_of}, SeriesShown)
+
+    async def speeds(self, *, as_of: int | str | None = None) -> SpeedsShown:
+        """Show how long jobs took, by codec on the farm and on each engine."""
+        return await self._numbers("speeds", {"as_of": as_of}, SpeedsShown)
+
+    async def forecast(self, limit: int = 200, *, as_of: int | str | None = None) -> Forecast:
+        """Tell when what runs and waits will be done, with the first `limit` jobs that wait."""
+        return await self._numbers("forecast", {"limit": limit, "as_of": as_of}, Forecast)
 
     async def cancel(self, job_id: str) -> None:
         """Cancel a job."""
@@ -203,32 +235,68 @@ class Client:
         body = {"priority": priority}
         await self._connection.call("POST", f"/jobs/{_quoted(job_id)}/priority", body)
 
-    async def cancel_matching(
+    async def cancel_matching(  # noqa: PLR0913 - a list has as many filters
         self,
         *,
         status: str | None = None,
         codec: str | None = None,
         engine: str | None = None,
+        text: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         dry_run: bool = False,
     ) -> Matched:
         """Cancel all jobs that match, or with `dry_run` only count them. A filter is needed."""
-        return await self._matching("cancel", _filters(status, codec, engine), dry_run=dry_run)
+        filters = _filters(status, codec, engine, text, since, until)
+        return await self._matching("cancel", filters, dry_run=dry_run)
 
-    async def retry_matching(
+    async def retry_matching(  # noqa: PLR0913 - a list has as many filters
         self,
         *,
         status: str | None = None,
         codec: str | None = None,
         engine: str | None = None,
+        text: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         dry_run: bool = False,
     ) -> Matched:
         """Re-queue all jobs that match, or with `dry_run` only count them. A filter is needed."""
-        return await self._matching("retry", _filters(status, codec, engine), dry_run=dry_run)
+        filters = _filters(status, codec, engine, text, since, until)
+        return await self._matching("retry", filters, dry_run=dry_run)
 
-    async def _matching(self, action: str, filters: dict[str, str], *, dry_run: bool) -> Matched:
+    async def prioritize_matching(  # noqa: PLR0913 - a list has as many filters
+        self,
+        priority: int,
+        *,
+        status: str | None = None,
+        codec: str | None = None,
+        engine: str | None = None,
+        text: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        dry_run: bool = False,
+    ) -> Matched:
+        """Give all waiting jobs that match another priority, as `cancel_matching`."""
+        filters = _filters(status, codec, engine, text, since, until)
+        return await self._matching("priority", filters, {"priority": priority}, dry_run=dry_run)
+
+    async def _matching(
+        self,
+        action: str,
+        filters: dict[str, Any],
+        body: dict[str, Any] | None = None,
+        *,
+        dry_run: bool,
+    ) -> Matched:
         query = filters | ({"dry_run": "true"} if dry_run else {})
         response = await self._connection.call(
-            "POST", f"/jobs/{action}", query=query, wait_s=MANY_JOBS_S, repeatable=dry_run
+            "POST",
+            f"/jobs/{action}",
+            body,
+            query=query,
+            wait_s=MANY_JOBS_S,
+            repeatable=dry_run,
         )
         return _decode(response, Matched)
 
@@ -274,6 +342,18 @@ class Client:
         """List the recipes that a job can name, each with its `name` and its fields."""
         response = await self._connection.call("GET", "/recipes/")
         return _decode(response, list[dict[str, Any]])
+
+    async def reload(self) -> list[str]:
+        """Have the dispatcher read its files of keys and recipes again; return what it says."""
+        return (await self._connection.call("POST", "/reload")).text.splitlines()
+
+    async def key(self) -> KeyView:
+        """Say whose key the client has, and which role."""
+        return _decode(await self._connection.call("GET", "/key"), KeyView)
+
+    async def sign_in(self) -> SignIn:
+        """Make a token with which a browser gets the client's key, once, at `/#token=…`."""
+        return _decode(await self._connection.call("POST", "/sign_in"), SignIn)
 
     async def checkpoint(self) -> str:
         """Return a signed checkpoint of the log's present size and root; see `checkpoints`."""
@@ -399,6 +479,12 @@ class Client:
         again = attempt is not None
         return (await self._connection.call("POST", path, body, repeatable=again)).text
 
+    async def _numbers(self, name: str, asked: dict[str, Any], of_type: type[T]) -> T:
+        query = {key: value for key, value in asked.items() if value is not None}
+        return _decode(
+            await self._connection.call("GET", f"/statistics/{name}", query=query), of_type
+        )
+
     async def _entries(self, path: str, asked: dict[str, Any] | None = None) -> list[LogEntry]:
         query = {name: value for name, value in (asked or {}).items() if value is not None}
         lines = _decode(await self._connection.call("GET", path, query=query), list[msgspec.Raw])
@@ -412,8 +498,22 @@ def _quoted(name: str) -> str:
     return quote(name, safe="", errors="surrogatepass")
 
 
-def _filters(status: str | None, codec: str | None, engine: str | None) -> dict[str, str]:
-    fields = {"status": status, "codec": codec, "engine": engine}
+def _filters(  # noqa: PLR0913, PLR0917 - a list has as many filters
+    status: str | None,
+    codec: str | None,
+    engine: str | None,
+    text: str | None,
+    since: datetime | None,
+    until: datetime | None,
+) -> dict[str, Any]:
+    fields = {
+        "status": status,
+        "codec": codec,
+        "engine": engine,
+        "text": text,
+        "since": None if since is None else since.isoformat(),
+        "until": None if until is None else until.isoformat(),
+    }
     return {name: value for name, value in fields.items() if value is not None}
 
 

@@ -83,6 +83,11 @@ class Connection:
         """Whether a request may come to more than one dispatcher."""
         return self._servers.are_several
 
+    @property
+    def url(self) -> str:
+        """The URL of the dispatcher that answered last."""
+        return next(self._servers.round())
+
     async def call(  # noqa: PLR0913 - a request has as many parts
         self,
         method: str,

@@ -22,9 +22,10 @@ from typing import NamedTuple, Protocol
 from dispatcher.core.events import JobSubmitted
 from dispatcher.core.job import Job
 from dispatcher.errors import DispatcherError
-from projections.jobs import JobView, NumberedJob
+from projections.filters import JobFilter
+from projections.jobs import JobView
 
-__all__ = ["Finished", "FinishedJobs", "IndexFaultError"]
+__all__ = ["Finished", "FinishedJobs", "IndexFaultError", "JobRow"]
 
 
 class IndexFaultError(DispatcherError):
@@ -43,6 +44,10 @@ class Finished(NamedTuple):
     submitted: JobSubmitted | None
 
 
+JobRow = tuple[int, JobView | None]
+"""A job by its number; `None` stands for one that is not wanted."""
+
+
 class FinishedJobs(Protocol):
     """The finished jobs as of any seq; see `reading.Index`."""
 
@@ -52,14 +57,11 @@ class FinishedJobs(Protocol):
     def number_of(self, job_id: str, at: int) -> int | None:
         """Return the number of a job that was finished as of seq `at`, or `None`."""
 
-    def page(  # noqa: PLR0913 - a query
-        self,
-        after: int,
-        at: int,
-        limit: int,
-        *,
-        status: str | None = None,
-        codec: str | None = None,
-        engine: str | None = None,
-    ) -> list[NumberedJob]:
-        """Return the first jobs after a number that were finished as of seq `at` and match."""
+    def page(
+        self, after: int | None, at: int, limit: int, wanted: JobFilter, *, newest: bool = False
+    ) -> list[JobRow]:
+        """Return the first jobs after a number that were finished as of seq `at`, by number.
+
+        `None` begins with the first. The `newest` first are those before the number. In the place
+        of a job that is not `wanted` there may be `None`: so a page is short, whatever is wanted.
+        """

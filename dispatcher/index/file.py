@@ -19,6 +19,7 @@ from dispatcher.core.events import FINAL
 from dispatcher.index import IndexFaultError
 
 __all__ = [
+    "COMPLETED",
     "ENGINE",
     "FORMAT",
     "JOB",
@@ -95,7 +96,8 @@ CREATE TABLE keys (
     number INTEGER NOT NULL   -- of the job that it belongs to
 ) STRICT, WITHOUT ROWID;
 """
-assert STATUSES[1] == "completed"  # noqa: S101 - the schema names it by its number
+COMPLETED: Final = STATUSES.index("completed")
+assert COMPLETED == 1  # noqa: S101 - the schema names it by its number
 
 
 class About(NamedTuple):

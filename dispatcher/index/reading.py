@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Self
 
-from dispatcher.index import Finished, IndexFaultError
-from dispatcher.index.file import ENGINE, JOB, STATUSES, about, connect, told
-from dispatcher.index.records import finished_of, seqs_of, view_of
-from projections.jobs import NumberedJob
+from dispatcher.index import Finished, IndexFaultError, JobRow
+from dispatcher.index.file import COMPLETED, ENGINE, JOB, STATUSES, about, connect, told
+from dispatcher.index.records import finished_of, seqs_of, views_of
+from projections.filters import JobFilter
 
 __all__ = ["Index"]
 
@@ -45,6 +45,10 @@ UNION ALL SELECT number, ended, record FROM former
     WHERE number > :after AND ended <= :at AND retried > :at
     ORDER BY number LIMIT :limit
 """
+_TABLES: Final = (
+    "finished WHERE ended <= :at",
+    "former WHERE ended <= :at AND retried > :at",
+)
 _JOBS: Final = 256
 """Jobs that are read at a time."""
 _PARTS: Final = 1_024
@@ -105,36 +109,29 @@ class Index:
         )
         return int(rows[0][0])
 
-    def page(  # noqa: PLR0913 - a query
-        self,
-        after: int,
-        at: int,
-        limit: int,
-        *,
-        status: str | None = None,
-        codec: str | None = None,
-        engine: str | None = None,
-    ) -> list[NumberedJob]:
-        """Return the first jobs after a number that were finished as of seq `at` and match."""
-        filters, values = "", {"after": after, "at": at, "limit": limit}
+    def page(
+        self, after: int | None, at: int, limit: int, wanted: JobFilter, *, newest: bool = False
+    ) -> list[JobRow]:
+        """See `FinishedJobs.page`."""
+        filters, values = "", {"at": at, "limit": limit}
         matching: dict[str, Any] = {}
-        if status is not None:
-            filters += " AND status = :status"
-            matching["status"] = STATUSES.index(status)
-        if codec is not None:
+        if after is not None:
+            filters += f" AND number {'<' if newest else '>'} :after"
+            values["after"] = after
+        if wanted.codec is not None:
             filters += " AND codec = :codec"
-            matching["codec"] = codec
-        if engine is not None:
+            matching["codec"] = wanted.codec
+        if wanted.engine is not None:
             filters += " AND engine = (SELECT id FROM names WHERE name = :engine AND kind = 2)"
-            matching["engine"] = engine
-        selected = f"WHERE number > :after AND ended <= :at{filters}"
-        rows = self._rows(
-            f"SELECT number, record FROM finished {selected} "  # noqa: S608 - made of constants
-            f"UNION ALL SELECT number, record FROM former {selected} AND retried > :at "
-            "ORDER BY number LIMIT :limit",
-            values | matching,
+            matching["engine"] = wanted.engine
+        selections = " UNION ALL ".join(
+            f"SELECT number, record FROM {table}{filters}{status}"  # noqa: S608 - made of constants
+            for status in _status_filters(wanted)
+            for table in _TABLES
         )
-        return [NumberedJob(number, view_of(record)) for number, record in rows]
+        order = "DESC" if newest else "ASC"
+        rows = self._rows(f"{selections} ORDER BY number {order} LIMIT :limit", values | matching)
+        return views_of(((number, record) for number, record in rows), wanted)
 
     def all(self, at: int) -> Iterator[Finished]:
         """Yield the jobs that were finished as of seq `at`, in order of submission."""
@@ -166,3 +163,15 @@ class Index:
     def _rows(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         with self._lock, told(self._path):
             return self._connection.execute(query, values).fetchall()
+
+
+def _status_filters(wanted: JobFilter) -> list[str]:
+    """Return a condition for each status, so that SQLite can use the index of the rare ones."""
+    if len(wanted.final_statuses) == len(STATUSES):
+        return [""]
+    numbers = sorted(map(STATUSES.index, wanted.final_statuses))
+    return [
+        # SQLite uses a partial index only if its condition stands in the query, word for word.
+        f" AND status = {number}" + ("" if number == COMPLETED else f" AND status <> {COMPLETED}")
+        for number in numbers
+    ]

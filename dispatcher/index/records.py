@@ -6,7 +6,7 @@ part of the format: another one is another `file.FORMAT`.
 
 import zlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import Final
 
@@ -14,10 +14,11 @@ import msgspec
 
 from dispatcher.core.events import JobSubmitted
 from dispatcher.core.job import Job
-from dispatcher.index import Finished
+from dispatcher.index import Finished, JobRow
+from projections.filters import JobFilter
 from projections.jobs import JobView
 
-__all__ = ["compressed", "encode", "finished_of", "seqs_of", "seqs_packed", "view_of"]
+__all__ = ["compressed", "encode", "finished_of", "seqs_of", "seqs_packed", "views_of"]
 
 _USUAL: Final = (
     b'"idempotency_key":"arrived_at":"waits_since":"2026-01-01T00:00:00.000000Z"'
@@ -52,9 +53,26 @@ def compressed(record: bytes) -> bytes:
     return compressor.compress(record) + compressor.flush()
 
 
-def view_of(stored: bytes) -> JobView:
-    """Return the view in a compressed record."""
-    return _view.decode(_parts.decode(_plain(stored))[0])
+def views_of(records: Iterable[tuple[int, bytes]], wanted: JobFilter) -> list[JobRow]:
+    """Return the views in compressed records, each with its number; `None` if it is not wanted."""
+    # Words that are written in JSON as they are. What plainly lacks one need not be decoded.
+    plain = [
+        word.encode()
+        for word in wanted.words
+        if word.isprintable() and '"' not in word and "\\" not in word
+    ]
+    return [(number, _view_of(_plain(stored), wanted, plain)) for number, stored in records]
+
+
+def _view_of(record: bytes, wanted: JobFilter, words: list[bytes]) -> JobView | None:
+    # Unless it has other characters or percent-encoded ones, its texts are written as they are too.
+    if words and record.isascii() and b"%" not in record:
+        lower = record.lower()
+        for word in words:
+            if word not in lower:
+                return None
+    view = _view.decode(_parts.decode(record)[0])
+    return view if wanted.admits(view) else None
 
 
 def finished_of(ended: int, stored: bytes) -> Finished:

@@ -1,39 +1,49 @@
 """The jobs of `GET /jobs/`, as of one moment: those in memory and those in the index, merged.
 
 Laws:
-- The jobs come in order of submission, each once. Of a job that is in both, memory has the truth.
-- They come in pieces, none of which takes long to make. A piece that reads the index waits for the
-  disk, so the event loop has a thread make it (`reads_index`).
+- The jobs come in order of submission or the other way round, each once. Of a job that is in both,
+  memory has the truth.
+- They come in pieces, for each of which so many jobs are looked at, wanted or not. The event loop
+  has a thread make those that may take longer (`is_slow`).
 """
 
 import asyncio
 from collections.abc import Iterator, Sequence
 from heapq import merge
-from itertools import islice
+from itertools import islice, starmap
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
-from dispatcher.core.events import FINAL
 from dispatcher.index import FinishedJobs
+from projections.filters import JobFilter
 from projections.jobs import Jobs, JobView, NumberedJob
 
-__all__ = ["SCAN", "ListJobs", "next_piece", "pieces", "place_of", "reads_index"]
+__all__ = [
+    "SCAN",
+    "ListJobs",
+    "is_slow",
+    "next_piece",
+    "pieces",
+    "place_of",
+    "reads_index",
+    "rest_of",
+]
 
 SCAN: Final = 250
 """Jobs that are scanned and encoded at a time, which takes a fraction of a millisecond."""
 
 
 class ListJobs(msgspec.Struct, frozen=True):
-    """The jobs that match, of those submitted after the job `after`; at most `limit` of them.
+    """The jobs that are `wanted`, in order of submission or the `newest` first.
 
-    `query` has the parameters of the request, for the link to the next page.
+    Only those that come after the job `after` in that order, and at most `limit` of them. `query`
+    has the parameters of the request, for the link to the next page.
     """
 
-    status: str | None = None
-    codec: str | None = None
-    engine: str | None = None
+    wanted: JobFilter = JobFilter()
+    newest: bool = False
     limit: int | None = None
     after: str | None = None
     query: dict[str, str] = {}
@@ -42,22 +52,26 @@ class ListJobs(msgspec.Struct, frozen=True):
         """Whether the search can stop, because it has found one more job than the limit."""
         return self.limit is not None and len(found) > self.limit
 
-    def admits(self, job: JobView) -> bool:
-        """Whether a job matches the filters."""
-        return (
-            self.status in {None, job.status}
-            and self.codec in {None, job.target_codec}
-            and self.engine in {None, job.assigned_engine}
-        )
+
+class _Row(NamedTuple):
+    """A job of the index by its number; `None` if it is not wanted."""
+
+    number: int
+    view: JobView | None
 
 
 def reads_index(view: ListJobs, finished: FinishedJobs | None) -> bool:
     """Whether the answer may have jobs that are only in the index."""
-    return finished is not None and view.status in {None, *FINAL}
+    return finished is not None and bool(view.wanted.final_statuses)
+
+
+def is_slow(view: ListJobs, finished: FinishedJobs | None) -> bool:
+    """Whether a piece may take long to make: it waits for the disk, or searches long texts."""
+    return reads_index(view, finished) or bool(view.wanted.words)
 
 
 def place_of(view: ListJobs, jobs: Jobs, finished: FinishedJobs | None, at: int) -> int | None:
-    """Return the number after which the list begins; `None` for the first job.
+    """Return the number of the job after which the list begins; `None` if it is the whole list.
 
     `KeyError` if there is no job with the id `after`.
     """
@@ -71,6 +85,11 @@ def place_of(view: ListJobs, jobs: Jobs, finished: FinishedJobs | None, at: int)
     return number
 
 
+def rest_of(view: ListJobs, jobs: Jobs, after: int | None) -> list[NumberedJob]:
+    """Return the jobs in memory, wanted or not, that come after the one of number `after`."""
+    return jobs.before(after) if view.newest else jobs.after(after)
+
+
 def pieces(
     view: ListJobs,
     rest: list[NumberedJob],
@@ -78,18 +97,20 @@ def pieces(
     after: int | None,
     at: int,
 ) -> Iterator[list[JobView]]:
-    """Yield the matching jobs after the one of number `after`, as of seq `at`.
+    """Yield the wanted jobs after the one of number `after`, as of seq `at`.
 
-    `rest` are those of them that were in memory at that moment.
+    `rest` is what `rest_of` returned at that moment.
     """
-    jobs: Iterator[NumberedJob] = iter(rest)
+    jobs: Iterator[NumberedJob | _Row] = iter(rest)
     if finished is not None and reads_index(view, finished):
-        jobs = merge(rest, _indexed(view, finished, after, at), key=attrgetter("number"))
+        indexed = _indexed(view, finished, after, at)
+        jobs = merge(rest, indexed, key=attrgetter("number"), reverse=view.newest)
     last = -1
     while part := list(islice(jobs, SCAN)):
         found = []
         for job in part:
-            if job.number != last and view.admits(job.view):  # memory comes first of the two
+            is_same = job.number == last  # memory comes first of the two
+            if not is_same and job.view is not None and view.wanted.admits(job.view):
                 found.append(job.view)
             last = job.number
         yield found
@@ -102,12 +123,7 @@ async def next_piece(to_come: Iterator[list[JobView]], *, in_thread: bool) -> li
     return next(to_come, None)
 
 
-def _indexed(
-    view: ListJobs, finished: FinishedJobs, after: int | None, at: int
-) -> Iterator[NumberedJob]:
-    last = -1 if after is None else after
-    while page := finished.page(
-        last, at, SCAN, status=view.status, codec=view.codec, engine=view.engine
-    ):
-        yield from page
-        last = page[-1].number
+def _indexed(view: ListJobs, finished: FinishedJobs, after: int | None, at: int) -> Iterator[_Row]:
+    while page := finished.page(after, at, SCAN, view.wanted, newest=view.newest):
+        yield from starmap(_Row, page)
+        after = page[-1][0]

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from dispatcher.core.commands import Caller, Command
 from dispatcher.core.dispatcher import Settle
-from dispatcher.serving.listing import ListJobs, next_piece, pieces, reads_index
+from dispatcher.serving.listing import ListJobs, is_slow, next_piece, pieces, rest_of
 from dispatcher.serving.service import Service
 from dispatcher.serving.tickets import RefusedError, UnavailableError
 from projections import Projections
@@ -42,8 +42,8 @@ async def matching(service: Service, view: ListJobs) -> list[str]:
     after = await service.memory.place_of(view)
     # As of one moment: nothing is awaited between these.
     seq, index = service.projections.seq, service.memory.index
-    to_come = pieces(view, service.projections.jobs.after(after), index, after, seq)
-    in_thread, found = reads_index(view, index), list[str]()
+    to_come = pieces(view, rest_of(view, service.projections.jobs, after), index, after, seq)
+    in_thread, found = is_slow(view, index), list[str]()
     while not view.is_filled_by(found):
         if (piece := await next_piece(to_come, in_thread=in_thread)) is None:
             break
@@ -76,12 +76,13 @@ async def carry_out(
             except UnavailableError as error:
                 fault = str(error)
                 break
-        for answer in await asyncio.gather(*answers, return_exceptions=True):
+        answered = await asyncio.gather(*answers, return_exceptions=True)
+        for job_id, answer in zip(still, answered, strict=False):  # a fault leaves some untried
             match answer:
                 case None:
                     done += 1
                 case RefusedError():
-                    not_done[str(answer)] += 1
+                    not_done[str(answer).replace(f"job {job_id} ", "the job ")] += 1
                 case UnavailableError():
                     fault = str(answer)
                 case BaseException():
@@ -94,8 +95,9 @@ async def carry_out(
 def _matches(service: Service, view: ListJobs, job_id: str) -> bool:
     """Whether a job still matches: as it is shown, and by the status that a decision would see."""
     job = service.projections.jobs.get(job_id)
-    is_shown = job is not None and view.admits(job)
-    return is_shown and view.status in {None, service.status_of(job_id)}
+    is_shown = job is not None and view.wanted.admits(job)
+    statuses = view.wanted.statuses
+    return is_shown and (not statuses or service.status_of(job_id) in statuses)
 
 
 def _granted(settled: Settle, projections: Projections) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 from dispatcher.errors import DispatcherError
 from dispatcher.log import Log
 
-__all__ = ["MomentError", "check_reached", "parse_moment", "seq_of"]
+__all__ = ["MomentError", "check_reached", "parse_moment", "parse_time", "seq_of"]
 
 _SEQ: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
 # RFC 3339; an unescaped plus in a query arrives as a space.
@@ -16,6 +16,7 @@ _TIME: Final = re.compile(
     r"([Zz]|[-+ ][0-9]{2}:[0-9]{2})",
     re.ASCII,
 )
+_RULE_OF_TIME: Final = "must be a time of RFC 3339, such as 2026-11-22T09:30:00Z"
 _RULE: Final = "must be a seq or a time of RFC 3339, such as 2026-11-22T09:30:00Z"
 
 
@@ -24,18 +25,25 @@ class MomentError(DispatcherError, ValueError):
 
 
 def parse_moment(text: str) -> int | datetime:
-    """Parse a seq or an RFC 3339 time."""
-    if _SEQ.fullmatch(text) is not None:
-        return int(text)
+    """Parse a seq or an RFC 3339 time. Raises `MomentError`."""
+    return int(text) if _SEQ.fullmatch(text) is not None else _time(text, _RULE)
+
+
+def parse_time(text: str) -> datetime:
+    """Parse an RFC 3339 time. Raises `MomentError`."""
+    return _time(text, _RULE_OF_TIME)
+
+
+def _time(text: str, rule: str) -> datetime:
     match = _TIME.fullmatch(text)
     if match is None:
-        raise MomentError(_RULE)
+        raise MomentError(rule)
     try:
         day, second, fraction, zone = match.groups()
         zone = "Z" if zone in "zZ" else zone.replace(" ", "+")
         return datetime.fromisoformat(f"{day}T{second}{fraction or ''}{zone}").astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise MomentError(_RULE) from error
+        raise MomentError(rule) from error
 
 
 def check_reached(moment: int | datetime, head: int) -> None:

@@ -20,6 +20,7 @@ from dispatcher.log.sqlite import SqliteLog
 from dispatcher.serving import feed as feed_module
 from dispatcher.serving import service as service_module
 from dispatcher.serving.feed import Feed
+from dispatcher.serving.keys import ApiKeys, Key, Role
 from dispatcher.serving.quotas import Quota, Shares
 from dispatcher.sse import Block, Parser
 from tests.support.farm import beat, submitted
@@ -292,3 +293,18 @@ def memory_kib(server: Child) -> int:
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     (found,) = re.findall(r"VmRSS:\s+(\d+) kB", status)
     return int(found)
+
+
+async def test_a_client_is_shown_all_that_an_operator_is(db: Path) -> None:
+    keys = ApiKeys([Key.of("olga", Role.OPERATOR, KEY), Key.of("anna", Role.CLIENT, "anna's")])
+    async with running(db, keys=keys) as server, client_of(server) as olga:
+        await beat(olga, "e")
+        await submitted(olga)
+        async with client_of(server, "anna's") as anna:
+            seen = []
+            for http in (olga, anna):
+                async with http.stream("GET", "/events/stream?after=0") as response:
+                    seen.append(await shown(response, 2))
+            assert seen == [await logged(db)] * 2
+            lists = [(await http.get("/events")).text for http in (olga, anna)]
+    assert lists[0] == lists[1]

@@ -1,6 +1,6 @@
 """`POST /jobs/cancel` and `POST /jobs/retry` by filters, and `POST /jobs/{id}/priority`."""
 
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 import pytest
@@ -11,12 +11,22 @@ from dispatcher.serving import matching
 from dispatcher.serving.listing import ListJobs
 from dispatcher.serving.matching import carry_out
 from dispatcher.serving.service import Service
+from projections.filters import JobFilter
 from tests.support.farm import assigned, beat, happened, job_shown, submitted
 from tests.support.in_flight import asking, submit
 from tests.support.servers import Running
 from tests.support.watched_log import DISK_FULL, WatchedLog
 
 pytestmark = pytest.mark.anyio
+
+NEEDS_A_FILTER: Final = (
+    "it needs one of 'codec', 'engine', 'since', 'status', 'text', 'until', not to be for every "
+    "job."
+)
+NO_SUCH_PARAMETER: Final = (
+    "there is no parameter 'codc' here, only after, codec, dry_run, engine, limit, order, since, "
+    "status, text, until."
+)
 
 
 @pytest.fixture
@@ -112,12 +122,21 @@ async def test_more_jobs_than_fit_in_one_step_are_all_done(
 @pytest.mark.parametrize(
     ("query", "text"),
     [
-        ("", "it needs one of 'codec', 'engine', 'status', not to be for every job."),
-        ("?limit=5", "it needs one of 'codec', 'engine', 'status', not to be for every job."),
-        ("?dry_run=true", "it needs one of 'codec', 'engine', 'status', not to be for every job."),
+        (
+            "",
+            NEEDS_A_FILTER,
+        ),
+        (
+            "?limit=5",
+            NEEDS_A_FILTER,
+        ),
+        (
+            "?dry_run=true",
+            NEEDS_A_FILTER,
+        ),
         (
             "?status=pending&codc=h264",
-            "there is no parameter 'codc' here, only after, codec, dry_run, engine, limit, status.",
+            NO_SUCH_PARAMETER,
         ),
         ("?status=pending&dry_run=1", "'dry_run' must be 'true' or 'false'."),
         ("?codec=h264&limit=0", "'limit' must be a positive integer."),
@@ -142,7 +161,7 @@ async def test_a_wrong_status_is_400(client: httpx2.AsyncClient) -> None:
 async def test_a_job_that_changed_meanwhile_is_left_alone(service: Service) -> None:
     await asking(service, submit("a"))
     await asking(service, submit("b"))
-    view = ListJobs(status="pending")
+    view = ListJobs(JobFilter(frozenset({"pending"})))
     found = await matching.matching(service, view)
     await asking(service, CancelJob("a"))
     done, reasons, _ = await carry_out(service, view, found, CancelJob, Caller("c"))
@@ -155,7 +174,7 @@ async def test_a_log_that_fails_in_the_middle_is_told_with_what_was_done(
     monkeypatch.setattr(matching, "PART", 1)
     for name in ("a", "b", "c"):
         await asking(service, submit(name))
-    view = ListJobs(codec="h264")
+    view = ListJobs(JobFilter(codec="h264"))
     found = await matching.matching(service, view)
     append = log.append
 

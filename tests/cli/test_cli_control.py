@@ -150,3 +150,29 @@ async def test_engines_shows_who_is_drained(
     await dispatcher.drain_engine("farm-1")
     done = await command(tmp_path, "engines", server=server.url)
     assert "idle, drained" in done.out
+
+
+async def test_jobs_lists_those_that_the_options_ask_for(
+    dispatcher: Client, server: Running, tmp_path: Path
+) -> None:
+    made = [(await dispatcher.submit(f"http://m/{n}", "h264")).job_id for n in range(4)]
+    await dispatcher.cancel(made[1])
+
+    async def listed(*options: str) -> list[int]:
+        done = await command(tmp_path, "jobs", "--json", *options, server=server.url)
+        assert (done.status, done.err) == (0, "")
+        return [made.index(job["job_id"]) for job in done.json]
+
+    expected = {
+        (): [0, 1, 2, 3],
+        ("--newest", "--limit", "3"): [3, 2, 1],
+        ("--text", "M/1"): [1],
+        ("--status", "cancelled,pending", "--codec", "h264"): [0, 1, 2, 3],
+        ("--status", "cancelled"): [1],
+        ("--engine", "nobody"): [],
+        ("--since", "2020-01-01"): [0, 1, 2, 3],
+        ("--since", "2999-01-01T00:00:00+0100"): [],
+        ("--until", "2999-01-01T00:00"): [0, 1, 2, 3],
+    }
+    found = await asyncio.gather(*(listed(*options) for options in expected))
+    assert dict(zip(expected, found, strict=True)) == expected

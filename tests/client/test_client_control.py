@@ -1,7 +1,7 @@
 """The client's additions: priorities, pages, answers of a holder, orders, and steering."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from dispatcher.client import Client, JobView, RequestRefusedError, Submission
 from dispatcher.client.batches import parts
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
-from tests.support.servers import KEY, Running
+from tests.support.servers import ACTOR, KEY, Running
 
 pytestmark = pytest.mark.anyio
 
@@ -203,7 +203,7 @@ async def test_jobs_are_cancelled_and_put_back_by_filters(dispatcher: Client) ->
     assert (await dispatcher.cancel_matching(codec="h264")).done == 2
     assert (await dispatcher.retry_matching(status="cancelled", codec="h264")).done == 2
     assert [job.status for job in await dispatcher.jobs()] == ["pending"] * 3
-    with pytest.raises(RequestRefusedError, match="it needs one of 'codec', 'engine', 'status'"):
+    with pytest.raises(RequestRefusedError, match="it needs one of 'codec', 'engine', 'since'"):
         await dispatcher.cancel_matching()
 
 
@@ -211,3 +211,33 @@ async def test_a_waiting_job_is_given_another_priority(dispatcher: Client) -> No
     job_id = (await dispatcher.submit("u", "h264")).job_id
     await dispatcher.prioritize(job_id, 42)
     assert (await dispatcher.job(job_id)).priority == 42
+
+
+async def test_a_key_is_known_and_signs_in(dispatcher: Client) -> None:
+    key = await dispatcher.key()
+    assert (key.name, key.role, key.engine_id) == (ACTOR, "operator", None)
+    first, second = [await dispatcher.sign_in() for _ in range(2)]
+    assert first.token != second.token
+    assert first.expires_s == 60
+
+
+async def test_jobs_are_found_by_words_statuses_and_time(dispatcher: Client) -> None:
+    made = [await dispatcher.submit(f"http://m/{n}", "h264") for n in range(3)]
+    await dispatcher.cancel(made[0].job_id)
+
+    async def listed(**asked: Any) -> list[str]:
+        return [job.source_url[-1] for job in await dispatcher.jobs(**asked)]
+
+    assert await listed(text="M/1") == ["1"]
+    assert await listed(status="cancelled,pending", newest=True) == ["2", "1", "0"]
+    assert await listed(since=made[1].submitted_at, status="pending") == ["1", "2"]
+    assert await listed(until=made[2].submitted_at, status="pending") == ["1"]
+
+
+async def test_waiting_jobs_that_match_are_given_another_priority(dispatcher: Client) -> None:
+    made = [await dispatcher.submit(f"http://m/{n}", "h264") for n in range(3)]
+    await dispatcher.cancel(made[0].job_id)
+    assert (await dispatcher.prioritize_matching(7, codec="h264", dry_run=True)).count == 3
+    matched = await dispatcher.prioritize_matching(7, codec="h264")
+    assert (matched.count, matched.done, matched.not_done) == (3, 2, 1)
+    assert [job.priority for job in await dispatcher.jobs(text="m/")] == [0, 7, 7]

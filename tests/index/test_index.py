@@ -1,19 +1,21 @@
 """The index says of jobs and engines, as of any of its steps, what a replay of everything says."""
 
+import itertools
 import random
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from dispatcher.core.events import Recorded, engine_of, job_of
-from dispatcher.index import IndexFaultError
+from dispatcher.index import IndexFaultError, JobRow
 from dispatcher.index import file as index_file
 from dispatcher.index.reading import Index
 from dispatcher.index.records import seqs_of, seqs_packed
 from dispatcher.index.steps import evict, step_of, write
 from dispatcher.state.replay import State
 from dispatcher.state.snapshots import FOLD_VERSION
+from projections.filters import JobFilter
 from tests.log.golden.make import told
 from tests.support.histories import genuine
 from tests.support.remembered import Remembered
@@ -21,9 +23,12 @@ from tests.support.remembered import Remembered
 SIZE: Final = 600
 STORY: Final = genuine(SIZE, seed=13)
 HEAD: Final = len(STORY)
-FILTERS: Final[list[dict[str, Any]]] = [
-    *({}, {"status": "cancelled"}, {"status": "completed"}),
-    *({"codec": "vp9"}, {"engine": "é"}, {"engine": "nobody"}),
+FILTERS: Final = [
+    *(JobFilter(), JobFilter(frozenset({"cancelled"})), JobFilter(frozenset({"completed"}))),
+    JobFilter(frozenset({"cancelled", "failed_permanently", "pending"})),
+    *(JobFilter(codec="vp9"), JobFilter(engine="é"), JobFilter(engine="nobody")),
+    *(JobFilter(words=("é",)), JobFilter(words=("broke", "media/1")), JobFilter(words=("x",))),
+    JobFilter(since=STORY[200].at, until=STORY[400].at),
 ]
 
 
@@ -48,6 +53,21 @@ def made(path: Path, steps: list[int], story: list[Recorded] = STORY) -> Remembe
     return finished
 
 
+def check_pages(
+    index: Index, finished: Remembered, at: int, limit: int, wanted: JobFilter, *, newest: bool
+) -> None:
+    """Compare all pages after the first job and all after another, without what is not wanted."""
+    for first in (None, 7):
+        after, found = first, list[JobRow]()
+        while page := index.page(after, at, limit, wanted, newest=newest):
+            assert len(page) <= limit
+            found += page
+            after = page[-1][0]
+        expected = finished.page(first, at, 1_000_000, wanted, newest=newest)
+        assert [row for row in found if row[1] is not None] == expected
+        assert [number for number, _ in found] == sorted({it for it, _ in found}, reverse=newest)
+
+
 def check(path: Path, finished: Remembered, steps: list[int]) -> None:
     """Compare all that an index can be asked, as of the seqs of its steps."""
     upto = max(steps)
@@ -63,9 +83,8 @@ def check(path: Path, finished: Remembered, steps: list[int]) -> None:
                 assert index.job(job_id, at) == finished.job(job_id, at)
                 assert index.number_of(job_id, at) == finished.number_of(job_id, at)
             for limit in (3, 1_000):
-                for asked in FILTERS:
-                    found = index.page(limit - 4, at, limit, **asked)
-                    assert found == finished.page(limit - 4, at, limit, **asked)
+                for wanted, newest in itertools.product(FILTERS, (False, True)):
+                    check_pages(index, finished, at, limit, wanted, newest=newest)
         history = whole.projections.history
         for after, last, at_most in ((0, upto, 9_999), (100, 300, 9_999), (50, upto, 7)):
             for job_id in jobs:

@@ -29,16 +29,18 @@ from dispatcher.serving.quotas import Asker
 from dispatcher.serving.selection import Selection, selected
 from dispatcher.serving.service import Service
 from dispatcher.serving.tickets import RefusedError
-from dispatcher.serving.views import ExplainJob, ShowJob, View, show
+from dispatcher.serving.views import ExplainJob, ShowJob, Shown, View, show
 from dispatcher.state import shortcuts
 from dispatcher.state.replay import State, replay
 from projections import Projections
 from tests.support.given import START
 from tests.support.histories import POLICY, wish
+from tests.support.listed import ids_in, is_wanted, naively, wanted
 
 pytestmark = pytest.mark.anyio
 
 Work = TypeVarTuple("Work")
+NEWEST = (False, True)
 TESTER = Caller("tester")
 OPERATOR = Asker("tester", is_operator=True)
 
@@ -117,12 +119,14 @@ class Farm:
     async def filtered(self) -> None:
         """Retry or cancel what a filter finds, which is what a scan of everything finds."""
         command: Callable[[str], Command] = RetryJob if self.random.random() < 0.5 else CancelJob
-        status = self.random.choice([None, "failed_permanently", "cancelled", "completed"])
-        limit = self.random.choice([None, 1, 5])
-        view = ListJobs(status, self.random.choice([None, "vp9"]), "é" if status is None else None)
-        view = ListJobs(view.status, view.codec, view.engine, limit)
-        found = [job.job_id for job in self.whole.projections.jobs.all() if view.admits(job)]
-        found = found[:limit]
+        view = ListJobs(
+            wanted(self.random, self.at),
+            newest=self.random.random() < 0.5,
+            limit=self.random.choice([None, 1, 5]),
+        )
+        jobs = self.whole.projections.jobs.all()
+        found = [job.job_id for job in jobs[:: -1 if view.newest else 1] if is_wanted(job, view)]
+        found = found[: view.limit]
         due = [decide(self.whole.fleet, command(it), self.at, POLICY).reply for it in found]
         assert await matching.matching(self.service, view) == found
         outcome = await matching.carry_out(self.service, view, found, command, TESTER)
@@ -144,7 +148,7 @@ class Farm:
             return commands.SubmitJob(None, command.source_url, command.target_codec)
         return command
 
-    def shown(self, view: View) -> object:
+    def shown(self, view: View) -> Shown:
         service = self.service
         return show(view, service.projections, service._core.fleet, service.memory.index)
 
@@ -160,14 +164,16 @@ class Farm:
         names = [*whole.fleet.jobs, "nobody"]
         views: list[View] = [
             ListJobs(),
-            *(ListJobs(status=it, limit=4) for it in ("pending", "completed", "cancelled")),
-            ListJobs(codec="vp9", after=random.choice(names)),
-            ListJobs(engine="é", limit=random.randrange(1, 9), after=random.choice(names)),
+            *(ListJobs(wanted(random, self.at), newest=it, limit=4) for it in NEWEST),
+            *(ListJobs(wanted(random, self.at), it, None, random.choice(names)) for it in NEWEST),
+            ListJobs(wanted(random, self.at), True, random.randrange(1, 9), random.choice(names)),
             *(ShowJob(name) for name in random.sample(names, min(9, len(names)))),
             *(ExplainJob(name) for name in random.sample(names, min(9, len(names)))),
         ]
         for view in views:
             assert self.shown(view) == show(view, whole.projections, whole.fleet), view
+            if isinstance(view, ListJobs):
+                assert ids_in(self.shown(view)) == naively(view, whole.projections.jobs.all())
         upto = random.randrange(whole.seq + 1)
         for job in random.sample(names, min(9, len(names))):
             asked = Selection(job=job), whole.projections.history.of_job(job)

@@ -16,7 +16,7 @@ GRACE_S: Final = 30.0
 """How long may pass between the end of a test and that of what it has told to end."""
 _TASKS: Final = Path("/proc/self/task")
 # An event loop ends its workers when it is closed, and may outlive a test. pytest has a timer.
-_THREADS_OF_OTHERS: Final = ("asyncio_", "AnyIO worker thread", "pytest_timeout ")
+_THREADS_OF_OTHERS: Final = ("asyncio_", "uvloop_", "AnyIO worker thread", "pytest_timeout ")
 _PROCESSES_OF_A_LOOP: Final = "-m anyio.to_process"
 
 _told_of: set[object] = set()

@@ -2,10 +2,10 @@
 
 import copy
 
-from dispatcher.index import Finished
+from dispatcher.index import Finished, JobRow
 from dispatcher.index.steps import evict, recall
 from dispatcher.state.replay import State
-from projections.jobs import NumberedJob
+from projections.filters import JobFilter
 
 __all__ = ["Remembered", "completed", "lightened"]
 
@@ -39,26 +39,14 @@ class Remembered:
         return None if (found := self.job(job_id, at)) is None else found.job.place.number
 
     def page(
-        self,
-        after: int,
-        at: int,
-        limit: int,
-        *,
-        status: str | None = None,
-        codec: str | None = None,
-        engine: str | None = None,
-    ) -> list[NumberedJob]:
-        """See `FinishedJobs.page`."""
-        jobs = [
-            NumberedJob(found.job.place.number, found.view)
-            for found in self.all(at)
-            if status in {None, found.view.status}
-            and codec in {None, found.view.target_codec}
-            and engine in {None, found.view.assigned_engine}
-        ]
-        return sorted((job for job in jobs if job.number > after), key=lambda job: job.number)[
-            :limit
-        ]
+        self, after: int | None, at: int, limit: int, wanted: JobFilter, *, newest: bool = False
+    ) -> list[JobRow]:
+        """See `FinishedJobs.page`; it has no job that is not wanted."""
+        jobs = {it.job.place.number: it.view for it in self.all(at) if wanted.admits(it.view)}
+        numbers = sorted(jobs, reverse=newest)
+        if after is not None:
+            numbers = [it for it in numbers if (it < after if newest else it > after)]
+        return [(number, jobs[number]) for number in numbers[:limit]]
 
     def all(self, at: int) -> list[Finished]:
         """Return every job that was finished as of a seq."""

@@ -1,0 +1,1 @@
+"""A farm to look at, and the browser that looks: for screenshots and for measurements."""
