@@ -1,6 +1,7 @@
 """Every error in the form of the protocol: a status and a plain text."""
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
@@ -43,9 +44,10 @@ _STATUS: Final = {
 class HttpError(Exception):
     """The error of a request that can't be carried out: the response's status and text."""
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
         self.status = status
+        self.headers = headers
 
 
 def status_of(refused: Refused) -> int:
@@ -57,7 +59,7 @@ def answer_to(error: Exception, scope: HTTPScope) -> Answer:
     """Turn an error into a response. An unexpected one is logged, and its details are hidden."""
     match error:
         case HttpError():
-            return text_answer(error.status, str(error))
+            return text_answer(error.status, str(error), error.headers)
         case RefusedError():
             return text_answer(status_of(error.refused), str(error))
         case UnavailableError():

@@ -134,7 +134,6 @@ class Front:
         if (seen := headers.get(_SEQ)) and not self._is_open(scope):
             send = self._with_seq(send)
             if (refusal := await self._refusal_of(seen, name, scope)) is not None:
-                self._counted[_OTHER, _OTHER, refusal.status] += 1
                 return await _send(refusal, send, id_header)
         state = scope.setdefault("state", {})
         state["caller"], state["role"], state["headers"] = caller, role, headers
@@ -156,6 +155,19 @@ class Front:
             answer = answer_to(error, scope)
         self._counted["POST", found[0].path, answer.status] += 1
         return await _send(answer, send, id_header)
+
+    def _answering(self, scope: HTTPScope, send: Send, header: tuple[bytes, bytes]) -> Send:
+        """Return what sends a response of Litestar's with one more header, and counts it."""
+
+        def send_with_it(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], header]
+                method = scope["method"] if scope["method"] in _METHODS else _OTHER
+                path = scope.get("path_template") or _OTHER  # a route's, not what was asked for
+                self._counted[method, path, message["status"]] += 1
+            return send(message)
+
+        return send_with_it
 
     async def _refusal_of(self, seen: bytes, name: str, scope: HTTPScope) -> Answer | None:
         """Wait until the log has what the client has seen; return an answer if it does not come.
@@ -184,19 +196,6 @@ class Front:
                 if not any(name == _SEQ for name, _ in headers):
                     seq = b"%d" % self._service.projections.seq
                     message["headers"] = [*headers, (_SEQ, seq)]
-            return send(message)
-
-        return send_with_it
-
-    def _answering(self, scope: HTTPScope, send: Send, header: tuple[bytes, bytes]) -> Send:
-        """Return what sends a response of Litestar's with one more header, and counts it."""
-
-        def send_with_it(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], header]
-                method = scope["method"] if scope["method"] in _METHODS else _OTHER
-                path = scope.get("path_template") or _OTHER  # a route's, not what was asked for
-                self._counted[method, path, message["status"]] += 1
             return send(message)
 
         return send_with_it

@@ -36,10 +36,10 @@ def board(
 
 
 async def _address_of(client: Client) -> str:
-    """Return the address of the board, at the dispatcher that knows of the signing in."""
+    """Return the address at the dispatcher that knows the token: the one that made it."""
     key = await client.key()
     if key.name == ANONYMOUS:
-        return f"{client.url}/"
+        return f"{client.asked_first}/"
     if key.role == "engine":
         raise RequestRefusedError(
             403,
@@ -47,7 +47,7 @@ async def _address_of(client: Client) -> str:
             "`dispatcher key new NAME --role client` (or operator)",
         )
     token = (await client.sign_in()).token
-    return f"{client.url}/#token={token}"
+    return f"{client.asked_first}/#token={token}"
 
 
 def _opened(url: str) -> bool:

@@ -14,6 +14,7 @@ from dispatcher.client.client import Client, FailureCause, Matched
 from dispatcher.client.connection import is_sendable
 from dispatcher.client.errors import DispatcherAwayError, RequestRefusedError
 from dispatcher.client.keys import KeyView, SignIn
+from dispatcher.client.transfers import DamagedError, OutputInfo, StoreInfo, digest_of
 from dispatcher.core.replies import EngineAnswer, Explanation
 from dispatcher.errors import DispatcherError
 from dispatcher.log.serialization import LogEntry
@@ -22,6 +23,7 @@ from projections.jobs import JobView
 
 __all__ = [
     "Client",
+    "DamagedError",
     "DispatcherAwayError",
     "DispatcherError",
     "EngineAnswer",
@@ -32,8 +34,11 @@ __all__ = [
     "KeyView",
     "LogEntry",
     "Matched",
+    "OutputInfo",
     "RequestRefusedError",
     "SignIn",
+    "StoreInfo",
     "Submission",
+    "digest_of",
     "is_sendable",
 ]

@@ -6,6 +6,7 @@ async with Client("http://127.0.0.1:8080", api_key) as client:
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 from urllib.parse import quote, unquote
@@ -22,12 +23,26 @@ from dispatcher.client.batches import (
     parts,
     with_keys,
 )
+from dispatcher.client.certificates import certificate
 from dispatcher.client.connection import Connection, RequestRefusedError
 from dispatcher.client.keys import KeyView, SignIn
 from dispatcher.client.stream import follow
+from dispatcher.client.transfers import (
+    PATIENCE_S,
+    OutputInfo,
+    StoreInfo,
+    Told,
+    digest_of,
+    download,
+    ignored,
+    output_info,
+    store_info,
+    upload,
+)
 from dispatcher.core.replies import Explanation
 from dispatcher.log.serialization import LogEntry
 from dispatcher.results import Result
+from dispatcher.store_urls import StoreUrl
 from dispatcher.urls import masked
 from projections.engines import EngineView
 from projections.forecast import Forecast
@@ -74,11 +89,6 @@ class Client:
     ) -> None:
         self._connection = Connection(server, api_key, timeout_s)
         self.server = self._connection.server
-
-    @property
-    def url(self) -> str:
-        """The URL of the dispatcher that answered last, as it was given."""
-        return self._connection.url
 
     async def __aenter__(self) -> Self:
         """Use as a context manager, so that the connections are closed at the end."""
@@ -347,6 +357,11 @@ class Client:
         """Have the dispatcher read its files of keys and recipes again; return what it says."""
         return (await self._connection.call("POST", "/reload")).text.splitlines()
 
+    @property
+    def asked_first(self) -> str:
+        """The URL of the dispatcher that is asked first: the one that answered last."""
+        return self._connection.asked_first
+
     async def key(self) -> KeyView:
         """Say whose key the client has, and which role."""
         return _decode(await self._connection.call("GET", "/key"), KeyView)
@@ -355,9 +370,77 @@ class Client:
         """Make a token with which a browser gets the client's key, once, at `/#token=…`."""
         return _decode(await self._connection.call("POST", "/sign_in"), SignIn)
 
+    async def store(self) -> StoreInfo:
+        """Say whether the dispatcher has a store, and how large a file may be."""
+        return await store_info(self._connection)
+
+    async def upload(
+        self,
+        path: Path,
+        *,
+        name: str | None = None,
+        sha256: str | None = None,
+        progress: Told = ignored,
+        patience_s: float | None = PATIENCE_S,
+    ) -> str:
+        """Send a file to the store, unless it is there; gives its URL, with the `name`.
+
+        `sha256` is that of the file, if it is known. What was sent by an upload that was cut off is
+        not sent again. `progress` is called with the number of bytes that are there, and a
+        dispatcher that is away is asked again for `patience_s`; `None`: for ever.
+        """
+        sha256 = sha256 or await digest_of(path)
+        await upload(self._connection, path, sha256, progress, patience_s=patience_s)
+        return str(StoreUrl(sha256, path.name if name is None else name))
+
+    async def download(
+        self,
+        sha256: str,
+        target: Path,
+        *,
+        max_bytes: float | None = None,
+        progress: Told = ignored,
+        patience_s: float | None = PATIENCE_S,
+    ) -> None:
+        """Receive a file of the store into `target`, and go on with what is there of it.
+
+        Raises `DamagedError` if it is another file, and nothing of that stays. With a file over
+        `max_bytes`, `RequestRefusedError` of the status 413. See `upload` for the rest.
+        """
+        await download(
+            self._connection,
+            f"/store/{sha256}",
+            target,
+            sha256,
+            progress,
+            max_bytes=max_bytes,
+            patience_s=patience_s,
+        )
+
+    async def output_info(self, job_id: str) -> OutputInfo:
+        """Say what the output of a job is called, how large it is, and its SHA-256.
+
+        `RequestRefusedError` if it is not in the dispatcher's store.
+        """
+        return await output_info(self._connection, f"/jobs/{_quoted(job_id)}/output")
+
+    async def fetch_output(
+        self, job_id: str, info: OutputInfo, target: Path, *, progress: Told = ignored
+    ) -> None:
+        """Receive the output of a job into `target`; see `download`."""
+        path = f"/jobs/{_quoted(job_id)}/output"
+        await download(self._connection, path, target, info.sha256, progress)
+
     async def checkpoint(self) -> str:
         """Return a signed checkpoint of the log's present size and root; see `checkpoints`."""
         return (await self._connection.call("GET", "/log/checkpoint")).text
+
+    async def certificate(self, job_id: str) -> dict[str, Any]:
+        """Gather the certificate of a completed job: its events, and proofs that the log has them.
+
+        `RequestRefusedError` if the job is not completed.
+        """
+        return await certificate(self._connection, job_id)
 
     async def consistency(self, old: int, new: int) -> list[bytes]:
         """Return the proof that the log of `new` events begins with that of `old`."""

@@ -4,8 +4,15 @@
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Collection,
+    Iterator,
+    Sequence,
+)
+from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -84,8 +91,8 @@ class Connection:
         return self._servers.are_several
 
     @property
-    def url(self) -> str:
-        """The URL of the dispatcher that answered last."""
+    def asked_first(self) -> str:
+        """The URL of the dispatcher that is asked first: the one that answered last."""
         return next(self._servers.round())
 
     async def call(  # noqa: PLR0913 - a request has as many parts
@@ -116,6 +123,54 @@ class Connection:
         )
         url, response = await self._answered(request, wait_s)
         return response if response.status_code == accept else _checked(url, response)
+
+    async def send(  # noqa: PLR0913 - a request has as many parts
+        self,
+        method: str,
+        path: str,
+        *,
+        content: AsyncIterable[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+        accept: Collection[int] = (),
+        silence_s: float = 0,
+    ) -> httpx2.Response:
+        """Send a request whose body is a file, and return its response, as `call` does.
+
+        The dispatcher may take `silence_s` seconds longer than usual to read and to answer. Of
+        several one is asked, and the next time another if this one is away.
+        """
+        timeout = httpx2.Timeout(self._timeout_s + silence_s, connect=self._timeout_s)
+        with self._left_if_away() as url:
+            response = await self._http.request(
+                method, url + path, content=content, headers=headers, timeout=timeout
+            )
+            return response if response.status_code in accept else _checked(url, response)
+
+    @asynccontextmanager
+    async def streamed(
+        self, method: str, path: str, headers: dict[str, str], accept: Collection[int] = ()
+    ) -> AsyncIterator[httpx2.Response]:
+        """Send a request, and yield its response before its body is read, as `send` does."""
+        with self._left_if_away() as url:
+            async with self._http.stream(
+                method, url + path, headers=headers, timeout=self._timeout_s
+            ) as response:
+                if not response.is_success:
+                    await response.aread()
+                if response.status_code not in accept:
+                    _checked(url, response)
+                yield response
+
+    @contextmanager
+    def _left_if_away(self) -> Iterator[str]:
+        """Ask the first dispatcher, whose URL this yields, and not first again if it is away."""
+        url = next(self._servers.round())
+        try:
+            with _translated_errors(url):
+                yield url
+        except DispatcherAwayError:
+            self._servers.leave(url)
+            raise
 
     async def pieces(
         self, path: str, query: dict[str, Any], silence_s: float

@@ -26,7 +26,7 @@ from typing import Any, Final, TypeVar, assert_never
 
 import stamina
 
-from dispatcher.core.commands import Caller, Command, SubmitJob
+from dispatcher.core.commands import Caller, Command, RetryJob, SubmitJob
 from dispatcher.core.dispatcher import TICK_S, Dispatcher, Effect, Settle, StoodStill, Wait
 from dispatcher.core.events import Recorded
 from dispatcher.core.fleet import Fleet
@@ -43,12 +43,14 @@ from dispatcher.serving.catching_up import CatchingUp
 from dispatcher.serving.feed import Feed
 from dispatcher.serving.forecasts import Forecasts
 from dispatcher.serving.group_commit import GroupCommit
+from dispatcher.serving.keeping import Keeping
 from dispatcher.serving.memory import Memory
 from dispatcher.serving.metrics import Metrics
 from dispatcher.serving.quotas import Asker, Quotas
 from dispatcher.serving.sealing import Sealing
 from dispatcher.serving.tickets import Render, Ticket, UnavailableError, UndoneError
 from dispatcher.state.replay import State, fold, replay
+from dispatcher.store import Store
 from projections import Projections
 from projections.forecasting import Outlook, outlook_of
 
@@ -64,7 +66,7 @@ logger = logging.getLogger(__name__)
 class Service:
     """A log with the state derived from it. Call `start` before use and `close` after it.
 
-    `recipes` are those that a submission can name.
+    `recipes` are those that a submission can name. The caller opens and closes the `store`, too.
     """
 
     def __init__(  # noqa: PLR0913 - it has as many parts
@@ -77,6 +79,7 @@ class Service:
         sealing: Sealing | None = None,
         quotas: Quotas | None = None,
         recipes: Mapping[str, Recipe] | None = None,
+        store: Store | None = None,
     ) -> None:
         self.log = log
         self.recipes = {} if recipes is None else recipes
@@ -84,14 +87,16 @@ class Service:
         self._clock = clock
         self.past = past
         self.sealing = sealing
+        self.store = store
+        self._keeping = None if store is None else Keeping(store, self)
         self._core = Dispatcher(policy)
         self._loop = asyncio.get_running_loop()  # looking it up is a system call each time
         self._now_s = self._loop.time
         self._ticker: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self.projections = Projections()
-        self.catching_up = CatchingUp(lambda: self.projections.seq)
         self.metrics = Metrics()
+        self.catching_up = CatchingUp(lambda: self.projections.seq)
         self._commits = GroupCommit(log, self._show, self._recover, self.metrics)
         self.memory = Memory(
             log, lambda: self._core.fleet, lambda: self.projections, self._commits, past
@@ -113,6 +118,8 @@ class Service:
         self._ticker = self._start_task(self._tick(), "timers")
         if self.sealing is not None:
             self.sealing.start()
+        if self._keeping is not None:
+            self._keeping.start()
 
     async def close(self) -> None:
         """Commit what has been decided, then stop. The caller closes the log."""
@@ -123,6 +130,8 @@ class Service:
         await self._stop_task(self._ticker)
         if self.sealing is not None:
             await self.sealing.close()
+        if self._keeping is not None:
+            await self._keeping.close()
         await self._becomes_durable()
         self._commits.refuse("the dispatcher is stopping")
         await self._stop_task(self._writer)
@@ -139,7 +148,8 @@ class Service:
     @property
     def warning(self) -> str | None:
         """What an operator should see to, though all works; or `None`."""
-        return None if self.sealing is None else self.sealing.warning
+        warning = None if self.sealing is None else self.sealing.warning
+        return warning or (None if self._keeping is None else self._keeping.warning)
 
     def execute(self, command: Command, caller: Caller, render: Render[T]) -> Awaitable[T]:
         """Execute a command, and return an awaitable answer that waits until it is durable.
@@ -263,6 +273,8 @@ class Service:
             raise UndoneError(self._commits.refusal)
         if self._batches.claimed:
             self._batches.check_unclaimed(command)
+        if self._keeping is not None and type(command) is RetryJob:
+            self._keeping.use_source(command.job_id)
         return self._decide(command, caller, render, wait_s)
 
     def _decide(
@@ -296,9 +308,9 @@ class Service:
     def _show(self, recorded: Recorded, entry: LogEntry) -> None:
         """Apply a newly durable event to the projections, and publish it."""
         self.projections.apply(recorded)
+        self.metrics.happened(recorded, self.projections.jobs)
         if self.catching_up.is_awaited:
             self.catching_up.notice(recorded.seq)
-        self.metrics.happened(recorded, self.projections.jobs)
         if self.feed.streams:
             self.feed.publish(recorded.event, entry)
         self.memory.notice()

@@ -31,21 +31,23 @@ class NoChromiumError(Exception):
 
 
 @contextmanager
-def started(profile: Path) -> Iterator[str]:
+def started(profile: Path, *, niceness: int = 0) -> Iterator[str]:
     """Run Chromium until the block ends; the block is given the address of its DevTools.
 
-    `NoChromiumError` if there is none.
+    With a `niceness` it gets what others leave of the processors. `NoChromiumError` if there is
+    none.
     """
     program = next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
         raise NoChromiumError(
             "there is no Chromium; as root scripts/setup installs it (apt-get install chromium)"
         )
+    nice = ["nice", "-n", str(niceness)] if niceness else []
     profile.mkdir(parents=True)
     said = profile / "chromium.log"
     with said.open("wb") as log:
         process = subprocess.Popen(
-            [program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [*nice, program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
