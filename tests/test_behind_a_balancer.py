@@ -18,6 +18,7 @@ import pytest
 from dispatcher.client import Client, DispatcherAwayError
 from tests.support.engines import eventually
 from tests.support.haproxy import HAPROXY, balanced
+from tests.support.plain_loop import anyio_backend  # noqa: F401 - checks hang up while one writes
 from tests.support.servers import KEY, Running
 from tests.support.web import Answer, Asked, forwarding_to, web
 

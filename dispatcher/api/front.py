@@ -138,6 +138,7 @@ class Front:
         if (seen := headers.get(_SEQ)) and not self._is_open(scope):
             send = self._with_seq(send)
             if (refusal := await self._refusal_of(seen, name, scope)) is not None:
+                self._counted[_OTHER, _OTHER, refusal.status] += 1
                 return await _send(refusal, send, id_header)
         state = scope.setdefault("state", {})
         state["caller"], state["role"], state["headers"] = caller, role, headers

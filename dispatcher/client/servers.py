@@ -24,10 +24,10 @@ Laws:
   - `complete` ends a job for good, and the same output is accepted again.
   - `fail` is repeated only with the number of its attempt. That attempt has ended if the first one
     was carried out, and the dispatcher refuses the second (400 or 409), so no retry is lost.
-  - Not what an operator does to jobs and engines: `cancel`, `retry`, `prioritize`, `drain_engine`,
-    `resume_engine`, `forget_engine`, `cancel_matching`, `retry_matching`. A job that was put back
-    in between, or an engine that came back, would meet it twice. The error says that it may have
-    been done.
+  - Not what an operator does: `cancel`, `retry`, `prioritize`, `drain_engine`, `resume_engine` and
+    `forget_engine`, the same for all that match, `reload` and `sign_in`. A job that was put back in
+    between, or an engine that came back, would meet it twice. The error says that it may have been
+    done.
 - Nobody reads older than he has seen: `seen` is the highest seq of any answer, every request
   carries it, and a dispatcher that has less waits or answers 503. If all of them have less, the log
   they had is gone, replaced by a copy that is older: that is an error once, and then `seen` begins

@@ -243,6 +243,8 @@ ONCE: Final[dict[str, Callable[[Client], Awaitable[object]]]] = {
     "resume_engine": lambda client: client.resume_engine("e"),
     "forget_engine": lambda client: client.forget_engine("e"),
     "cancel_matching": lambda client: client.cancel_matching(codec="x"),
+    "prioritize_matching": lambda client: client.prioritize_matching(7, codec="x"),
+    "sign_in": lambda client: client.sign_in(),
     "retry_matching": lambda client: client.retry_matching(codec="x"),
 }
 LOST: Final = {"hangs up": hang_up, "answers 503": answering(Answer(503, b"unclear"))}
