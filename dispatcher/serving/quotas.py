@@ -29,7 +29,7 @@ QUESTIONS: Final = 8
 """The most questions about the past at once, including those that wait for a worker process."""
 STREAMS: Final = 1_000
 TRANSFERS: Final = 256
-"""The most files that are uploaded or downloaded at once; each keeps about a MiB of memory."""
+"""The most files that are uploaded or downloaded at once; each keeps one or two MiB."""
 KEPT_TRANSFERS: Final = 32
 KEPT_STREAMS: Final = 100
 PIECE_BYTES: Final = 64 << 10

@@ -243,6 +243,25 @@ async def test_a_cancellation_that_is_not_durable_yet_frees_no_source(
     await store.close()
 
 
+async def test_a_job_that_is_retried_uses_its_source(log: WatchedLog, tmp_path: Path) -> None:
+    clock = Clock()
+    store = await Store.open(tmp_path / "store", clock=clock)
+    service = Service(log, store=store)
+    await service.start()
+    await filled(store, FILM)
+    await service.execute(SubmitJob("j", f"store:{SHA256}/a.mov", "h264"), TESTER, _done)
+    await service.execute(CancelJob("j"), TESTER, _done)
+    clock.now += 2 * store.limits.keep_s
+    assert store.is_expired(SHA256)
+    log.gate.clear()
+    retrying = asyncio.ensure_future(service.execute(RetryJob("j"), TESTER, _done))
+    assert not store.is_expired(SHA256), "from the decision on, before it is durable"
+    log.gate.set()
+    await retrying
+    await service.close()
+    await store.close()
+
+
 async def test_a_store_that_can_not_be_swept_is_a_warning_of_health(
     log: WatchedLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
