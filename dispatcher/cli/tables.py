@@ -128,6 +128,7 @@ def _cut(text: str, width: int, where: Cut) -> str:
     if cell_len(text) <= width or width == 0:
         return text
     if where == "begin":
+        text = text[-width:]  # a cell has at least one character
         while cell_len(text) > width - 1:
             text = text[1:]
         return _ELLIPSIS + text

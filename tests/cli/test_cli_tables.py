@@ -66,6 +66,15 @@ def printed_at(
     return out.getvalue().splitlines()
 
 
+def test_the_longest_url_takes_no_time() -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        (heading, line) = printed_at(
+            patched, [Column("c", partial(cell_of, 0), 0, "begin")], [["u" * 65_536]], 40
+        )
+    assert heading == "c"
+    assert line == "…" + "u" * 39
+
+
 @pytest.fixture
 async def farm(client: httpx2.AsyncClient) -> list[str]:
     """Two jobs, one of them with an engine that has much to tell."""
