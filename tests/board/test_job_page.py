@@ -128,7 +128,7 @@ async def test_a_lost_engine_is_a_lane_that_ends_in_silence(
         await beat(client, "one")
         await assigned(client, "one")
         await page.goto(f"/?view=job&id={job}")
-        lost = page.get_by_role("row", name="one")
+        lost = page.get_by_role("table", name="Attempts").get_by_role("row", name="one")
         await expect(lost).to_contain_text("lost, the engine fell silent (silent for 1 s)")
         await expect(lost.locator(".lane-silence")).to_be_visible()
         await expect(page.get_by_role("heading", level=1)).to_contain_text("Waits again")
@@ -254,7 +254,8 @@ async def test_hostile_texts_are_shown_and_run_nothing(
     await expect(page.get_by_role("heading", level=1)).to_have_text(
         f"Failed after 1 attempt: {HOSTILE}"
     )
-    await page.get_by_role("row", name=engine).get_by_role("link", name=engine).click()
+    attempts = page.get_by_role("table", name="Attempts")
+    await attempts.get_by_role("link", name=engine).click()
     await expect(page.get_by_role("heading", level=1)).to_have_text(engine)
     await expect(page.locator(".reports")).to_contain_text(HOSTILE)
     assert await page.locator("main img").count() == 0

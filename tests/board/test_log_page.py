@@ -165,7 +165,7 @@ async def test_events_are_sentences_with_filters(page: Page, client: httpx2.Asyn
     await page.keyboard.press("Enter")
     await expect(rows).to_have_count(1)
     assert f"job={job}" in page.url
-    await rows.nth(0).locator("summary").press("Enter")
+    await rows.nth(0).get_by_role("button", name="Line of seq 1").press("Enter")
     await expect(rows.nth(0).locator("pre")).to_contain_text('"type": "job_submitted"')
 
 

@@ -245,7 +245,7 @@ export class BoardEngine extends HTMLElement {
     });
     fill(
       this.speeds,
-      el("div", { class: "scroll-x" }, el("table", {}, el("thead", {}, el("tr", {}, heading("Codec"), heading("Jobs", "num"), heading("A job takes", "num"), heading("On the farm", "num"), heading("Compared, for its size", "num"))), el("tbody", {}, rows))),
+      el("div", { class: "scroll-x", role: "region", tabindex: 0, "aria-labelledby": "speeds-title" }, el("table", {}, el("thead", {}, el("tr", {}, heading("Codec"), heading("Jobs", "num"), heading("A job takes", "num"), heading("On the farm", "num"), heading("Compared, for its size", "num"))), el("tbody", {}, rows))),
     );
   }
 

@@ -109,7 +109,7 @@ export class EventTable {
     this.body = el("tbody", {});
     this.node = el(
       "div",
-      { class: "scroll-x" },
+      { class: "scroll-x", role: "region", tabindex: 0, "aria-label": "Events" },
       el(
         "table",
         { class: "events" },
@@ -133,17 +133,20 @@ export class EventTable {
 
   #row(event, now) {
     const isOwn = { jobs: this.about.job === undefined, engines: this.about.engine === undefined };
-    const line = JSON.stringify(event, null, 1);
+    const line = el("pre", { class: "mono", tabindex: 0, hidden: true, "aria-label": `The line of seq ${event.seq}` });
+    const fold = el("button", { type: "button", class: "quiet fold", "aria-expanded": "false", "aria-label": `Line of seq ${event.seq}` }, "▸");
+    fold.addEventListener("click", () => {
+      line.hidden = !line.hidden;
+      if (!line.firstChild) line.append(JSON.stringify(event, null, 1));
+      set(fold, "aria-expanded", String(!line.hidden));
+      setText(fold, line.hidden ? "▸" : "▾");
+    });
     return el(
       "tr",
       {},
       el("td", { class: "num" }, number(event.seq)),
       el("td", {}, el("time", { datetime: event.time, title: exactly(event.time) }, when(event.time, now, { seconds: true }))),
-      el(
-        "td",
-        { class: "what" },
-        el("details", {}, el("summary", {}, sentenceOf(told(event), isOwn)), el("pre", { class: "mono" }, line)),
-      ),
+      el("td", { class: "what" }, fold, sentenceOf(told(event), isOwn), line),
       el("td", { class: "weak" }, event.actor),
     );
   }
