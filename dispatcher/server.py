@@ -25,9 +25,10 @@ from dispatcher.log.segments import SEGMENT_EVENTS, SEGMENT_LEVEL
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.progress import ProgressLines
 from dispatcher.serving.as_of import Past
-from dispatcher.serving.keys import ApiKeys, KeysError
-from dispatcher.serving.named_recipes import NamedRecipes, NamedRecipesError
+from dispatcher.serving.keys import ApiKeys
+from dispatcher.serving.named_recipes import NamedRecipes
 from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits, Quotas
+from dispatcher.serving.reloading import Reloaded, reload
 from dispatcher.serving.sealing import Sealing
 from dispatcher.serving.service import Service
 from dispatcher.state.remains import key_path, refuse_remains
@@ -104,7 +105,8 @@ async def serve(  # noqa: PLR0913
     http_limits = _within(_raise_file_limit(), http_limits)
     entrance = Entrance(http_limits)
     listener = _listen(host, port)
-    with listener, _on_signals(lambda: _reload(keys, recipes, say), signal.SIGHUP):
+    read_again = partial(_reload, keys, recipes, say)
+    with listener, _on_signals(read_again, signal.SIGHUP):
         migrating = ProgressLines(say, f"Bringing {db} up to its new schema")
         creating = _allow if new else refuse_remains
         log = await SqliteLog.open(db, migrating, creating)
@@ -118,7 +120,9 @@ async def serve(  # noqa: PLR0913
             )
             await service.start(ProgressLines(say, f"Replaying {db}"))
             try:
-                app = create_app(service, keys, signer, body_limit_bytes=body_limit_bytes)
+                app = create_app(
+                    service, keys, signer, read_again, body_limit_bytes=body_limit_bytes
+                )
                 server = _create_server(app, entrance)
 
                 def stop() -> None:
@@ -234,7 +238,7 @@ _NO_CANCELLATIONS: Final = _NoCancellations()
 
 
 @contextlib.contextmanager
-def _on_signals(act: Callable[[], None], *signals: signal.Signals) -> Iterator[None]:
+def _on_signals(act: Callable[[], object], *signals: signal.Signals) -> Iterator[None]:
     """Call `act` on each of these signals until the block ends."""
     loop = asyncio.get_running_loop()
     for signum in signals:
@@ -246,20 +250,18 @@ def _on_signals(act: Callable[[], None], *signals: signal.Signals) -> Iterator[N
             loop.remove_signal_handler(signum)
 
 
-def _reload(keys: ApiKeys | None, recipes: NamedRecipes | None, say: Callable[[str], None]) -> None:
-    """Read the files again that there are. One that can't be used is none to the other."""
-    files: dict[str, ApiKeys | NamedRecipes | None] = {"keys": keys, "recipes": recipes}
-    given = {what: file for what, file in files.items() if file is not None and file.path}
-    if not given:
+def _reload(
+    keys: ApiKeys | None, recipes: NamedRecipes | None, say: Callable[[str], None]
+) -> Reloaded:
+    """Read the files again that there are, and tell the operator of it."""
+    reloaded = reload(keys, recipes)
+    if reloaded == ([], []):
         say("SIGHUP changes nothing: there is no keys file and no file of recipes to read again.")
-    for what, file in given.items():
-        try:
-            file.reload()
-        except (KeysError, NamedRecipesError) as error:
-            still = f"the {what} in force stay what they were"
-            logger.error("%s; %s", error, still)  # noqa: TRY400 - no defect
-        else:
-            say(f"Read {file.path} again; {what} in force: {len(file)}.")
+    for line in reloaded.done:
+        say(line)
+    for fault in reloaded.faults:
+        logger.error(fault)
+    return reloaded
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -9,14 +9,17 @@ Laws:
   disk has (`dispatcher.index`): finished jobs, and the history of the events up to its seq.
 """
 
+from datetime import datetime
 from typing import Any, Self
 
 import msgspec
 
-from dispatcher.core.events import Recorded
+from dispatcher.core.events import OF_JOBS, EngineForgotten, Recorded
 from projections.engines import Engines, EnginesSnapshot
 from projections.history import History
 from projections.jobs import Jobs, NumberedJob
+from projections.speeds import Speeds, SpeedsSnapshot
+from projections.statistics import Statistics, StatisticsSnapshot
 
 __all__ = ["Projections", "ProjectionsSnapshot"]
 
@@ -25,26 +28,41 @@ class ProjectionsSnapshot(msgspec.Struct, frozen=True):
     """The part of a snapshot that holds the read models: their jobs that are not finished."""
 
     seq: int
+    time: datetime | None
     submitted: int
     jobs: list[NumberedJob]
     engines: EnginesSnapshot
+    statistics: StatisticsSnapshot
+    speeds: SpeedsSnapshot
 
 
 class Projections:
-    """All read models, at one seq."""
+    """All read models, at one seq. `time` is that of its event; `None` if there is none yet."""
 
     def __init__(self) -> None:
         self.seq = 0
+        self.time: datetime | None = None
         self.jobs = Jobs()
         self.engines = Engines()
+        self.statistics = Statistics()
+        self.speeds = Speeds()
         self.history = History()
 
     def apply(self, recorded: Recorded) -> None:
         """Fold one event into every read model."""
-        self.jobs.apply(recorded)
+        at, event, statistics = recorded.at, recorded.event, self.statistics
+        if not statistics.begins <= at < statistics.ends:
+            statistics.turn_to(at, self.engines)
+        if type(event) in OF_JOBS and (turn := self.jobs.apply(recorded)) is not None:
+            before, after = turn
+            statistics.count(before, after)
+            if before is not None and after.status == "completed":
+                self.speeds.count(before, at)
+        elif type(event) is EngineForgotten:
+            self.speeds.forget(event.engine_id)
         self.engines.apply(recorded)
         self.history.apply(recorded)
-        self.seq = recorded.seq
+        self.seq, self.time = recorded.seq, at
 
     def state(self) -> dict[str, Any]:
         """Return everything as plain JSON values, as the GET routes show it at this seq."""
@@ -57,14 +75,24 @@ class Projections:
     def snapshot(self) -> ProjectionsSnapshot:
         """Return what `restore` takes. It shares data with these, so encode it at once."""
         alive = [job for job in self.jobs.after(None) if not job.view.final]
-        return ProjectionsSnapshot(self.seq, self.jobs.submitted, alive, self.engines.snapshot())
+        return ProjectionsSnapshot(
+            self.seq,
+            self.time,
+            self.jobs.submitted,
+            alive,
+            self.engines.snapshot(),
+            self.statistics.snapshot(),
+            self.speeds.snapshot(),
+        )
 
     @classmethod
     def restore(cls, snapshot: ProjectionsSnapshot) -> Self:
         """Restore the read models from a snapshot. Its history begins after its seq."""
         projections = cls()
-        projections.seq = snapshot.seq
+        projections.seq, projections.time = snapshot.seq, snapshot.time
         projections.jobs = Jobs.restore(snapshot.jobs, snapshot.submitted)
         projections.engines = Engines.restore(snapshot.engines)
+        projections.statistics = Statistics.restore(snapshot.statistics, snapshot.time)
+        projections.speeds = Speeds.restore(snapshot.speeds)
         projections.history = History(snapshot.seq)
         return projections

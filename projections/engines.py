@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Self, assert_never
+from typing import Any, Final, Self, assert_never
 
 import msgspec
 
@@ -75,9 +75,10 @@ EnginesSnapshot = dict[str, _Engine]
 
 
 class Engines:
-    """Every engine, in order of first heartbeat."""
+    """Every engine, in order of first heartbeat. So many of them are `online`."""
 
     def __init__(self) -> None:
+        self.online = 0
         self._engines: dict[str, _Engine] = {}
         self._holder: dict[str, str] = {}  # job → engine
         self._offered: dict[tuple[str, ...], frozenset[str] | None] = {}
@@ -106,6 +107,18 @@ class Engines:
         """Return every engine as it is at this moment."""
         return [view for engine_id in self._engines if (view := self.get(engine_id)) is not None]
 
+    @property
+    def working(self) -> int:
+        """How many engines hold a job."""
+        return len(self._holder)
+
+    def states(self) -> dict[str, int]:
+        """Count the engines by their state; see `STATES`."""
+        counts = dict.fromkeys(STATES, 0)
+        for engine in self._engines.values():
+            counts[_state_of(engine)] += 1
+        return counts
+
     def is_offered(self, codec: str, needs: tuple[str, ...] = ()) -> bool:
         """Whether an engine has told that it encodes a codec and has these abilities."""
         if needs not in self._offered:
@@ -123,6 +136,7 @@ class Engines:
         engines = cls()
         engines._engines = snapshot
         engines._holder = {it.holds: name for name, it in snapshot.items() if it.holds is not None}
+        engines.online = sum(it.online for it in snapshot.values())
         return engines
 
     def apply(self, recorded: Recorded) -> None:
@@ -145,7 +159,9 @@ class Engines:
             case events.EngineReported(engine_id, report):
                 if engine_id not in self._engines or not _OFFERS.isdisjoint(report):
                     self._offered.clear()
-                engine = self._engines.setdefault(engine_id, _Engine({}, recorded.at))
+                if (engine := self._engines.get(engine_id)) is None:
+                    engine = self._engines[engine_id] = _Engine({}, recorded.at)
+                    self.online += 1
                 engine.report = engine.report | report
                 self._seen(engine_id, recorded.at)
             case events.EngineBenchmarked(engine_id, benchmark_time):
@@ -195,6 +211,7 @@ class Engines:
                 if instance in engine.replaced:
                     engine.replaced = engine.replaced | {instance: True}
             case events.EngineLost():
+                self.online -= engine.online
                 engine.online = False
             case events.EngineBlocked(_, reason, until):
                 engine.blocked, engine.blocked_until = reason, until
@@ -208,6 +225,7 @@ class Engines:
             case events.EngineForgotten(engine_id):
                 if engine.holds is not None:
                     self._release(engine.holds)
+                self.online -= engine.online
                 del self._engines[engine_id]
                 self._offered.clear()
             case _:
@@ -215,14 +233,21 @@ class Engines:
 
     def _seen(self, engine_id: str, at: datetime) -> None:
         if (engine := self._engines.get(engine_id)) is not None:
-            engine.online, engine.last_seen = True, at
+            if not engine.online:
+                self._is_back(engine)
+            engine.last_seen = at
+
+    def _is_back(self, engine: _Engine) -> None:
+        engine.online = True
+        self.online += 1
 
     def _assigned(self, event: events.JobAssigned, at: datetime) -> None:
         engine = self._engines.get(event.engine_id)
         if engine is not None and engine.holds is None:
             self._release(event.job_id)
             engine.holds, self._holder[event.job_id] = event.job_id, event.engine_id
-            engine.online = True
+            if not engine.online:
+                self._is_back(engine)
             if event.rule == ASKED_BY_NAME:  # otherwise the engine was not the caller
                 engine.last_seen = at
 
@@ -232,6 +257,17 @@ class Engines:
             engine.holds = None
             if engine.report.get("status") != "idle":
                 engine.report = engine.report | {"status": "idle"}
+
+
+def _state_of(engine: _Engine) -> str:
+    if not engine.online:
+        return "silent"
+    if engine.blocked is not None:
+        return "blocked"
+    if engine.drained:
+        return "draining"
+    is_busy = engine.holds is not None or engine.report.get("status") == "busy"
+    return "working" if is_busy else "idle"
 
 
 def _codecs_of(engines: Iterable[_Engine], needs: tuple[str, ...]) -> frozenset[str] | None:
@@ -247,6 +283,9 @@ def _codecs_of(engines: Iterable[_Engine], needs: tuple[str, ...]) -> frozenset[
     return frozenset(found)
 
 
+STATES: Final = ("working", "idle", "silent", "blocked", "draining")
+"""The state of an engine is the first that is true of: silent, blocked, draining (it is drained),
+working (it holds a job, or reports that it is busy), idle."""
 _OFFERS = frozenset({"supported_codecs", "abilities"})
 _REPORTED = frozenset(
     {

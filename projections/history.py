@@ -7,11 +7,11 @@ only the events after `since` are here.
 """
 
 from array import array
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
-from dispatcher.core.events import Recorded
+from dispatcher.core.events import OF_ENGINES, OF_JOBS, Recorded
 
 __all__ = ["History", "HistoryPart"]
 
@@ -63,7 +63,6 @@ class History:
 
     def _put(self, jobs: _Chains, engines: _Chains) -> None:
         self._jobs, self._engines = jobs, engines
-        self._chains = (("job_id", jobs), ("engine_id", engines))
 
     @property
     def since(self) -> int:
@@ -89,12 +88,18 @@ class History:
     def apply(self, recorded: Recorded) -> None:
         """Fold one event: append its seq to the chains of its job and its engine."""
         # This runs for every event of the log, so it makes no calls to helper functions.
-        for field, chains in self._chains:
-            before = 0
-            if (name := getattr(recorded.event, field, None)) is not None:
-                before = chains.newest.get(name, 0)
-                chains.newest[name] = recorded.seq
-            chains.earlier.append(before)
+        event: Any = recorded.event
+        kind, before = type(event), 0
+        jobs, engines = self._jobs, self._engines
+        if kind in OF_JOBS:
+            before = jobs.newest.get(event.job_id, 0)
+            jobs.newest[event.job_id] = recorded.seq
+        jobs.earlier.append(before)
+        before = 0
+        if kind in OF_ENGINES and (engine_id := event.engine_id) is not None:
+            before = engines.newest.get(engine_id, 0)
+            engines.newest[engine_id] = recorded.seq
+        engines.earlier.append(before)
 
     def cut(self, upto: int) -> None:
         """Forget the events up to and including seq `upto`. What `shared` gave still has them."""

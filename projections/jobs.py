@@ -13,9 +13,9 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from dispatcher.core import events
-from dispatcher.core.events import FINAL, Event, Recorded
+from dispatcher.core.events import FINAL, OF_JOBS, Event, Recorded
 
-__all__ = ["STATUSES", "JobView", "Jobs", "NumberedJob", "as_submitted"]
+__all__ = ["STATUSES", "JobView", "Jobs", "NumberedJob", "Turn", "as_submitted"]
 
 
 STATUSES: Final = frozenset({"pending", "assigned"}) | FINAL
@@ -26,10 +26,11 @@ class JobView(msgspec.Struct, frozen=True, gc=False):
 
     `job_size` is in MB, `progress` in percent. `attempt` counts the assignments so far, including
     the present one. `error_message` is that of the newest failure. A re-queued job is not assigned
-    before `not_before`. `submitted_at` and `finished_at` are event times (UTC). A job from another
-    dispatcher may lack all but the first nine fields. `recipe` has the fields of a
-    `recipes.Recipe`, `output_name` is a template (see `output_names`), and `result` has the fields
-    of a `results.Result`; each is left out if there is none.
+    before `not_before`. `submitted_at`, `finished_at` and `assigned_at` are event times (UTC), the
+    last that of its newest assignment. A job from another dispatcher may lack all but the first
+    nine fields. `recipe` has the fields of a `recipes.Recipe`, `output_name` is a template (see
+    `output_names`), and `result` has the fields of a `results.Result`; each is left out if there is
+    none.
     """
 
     job_id: str
@@ -51,6 +52,7 @@ class JobView(msgspec.Struct, frozen=True, gc=False):
     recipe: dict[str, Any] | UnsetType = UNSET
     output_name: str | UnsetType = UNSET
     result: dict[str, Any] | UnsetType = UNSET
+    assigned_at: datetime | None = None
 
     @property
     def final(self) -> bool:
@@ -63,6 +65,10 @@ class NumberedJob(msgspec.Struct, frozen=True, gc=False):
 
     number: int
     view: JobView
+
+
+Turn = tuple[JobView | None, JobView]
+"""A job before and after an event that gave it another status; `None` before its submission."""
 
 
 class Jobs:
@@ -95,9 +101,7 @@ class Jobs:
 
     def after(self, number: int | None) -> list[NumberedJob]:
         """Return the jobs submitted after the one of a number (`None`: all), as they are now."""
-        if not self._is_in_order:
-            self._jobs = dict(sorted(self._jobs.items(), key=lambda item: item[1].number))
-            self._is_in_order = True
+        self._put_in_order()
         if number is None:
             return list(self._jobs.values())
         if self._numbers is None:
@@ -136,22 +140,43 @@ class Jobs:
         """Forget who was retried up to and including a seq."""
         self.retried = {number: seq for number, seq in self.retried.items() if seq > upto}
 
-    def apply(self, recorded: Recorded) -> None:
-        """Fold one event."""
-        event = recorded.event
-        job_id: str | None = getattr(event, "job_id", None)
-        if job_id is None:
-            return
+    def oldest_waiting(self) -> JobView | None:
+        """Return the pending job that was submitted first, or `None`.
+
+        Those before it are looked at: they run, or are finished and not evicted yet.
+        """
+        self._put_in_order()
+        views = (job.view for job in self._jobs.values())
+        return next((view for view in views if view.status == "pending"), None)
+
+    def apply(self, recorded: Recorded) -> Turn | None:
+        """Fold one event. Return the job that it gives another status, if there is one."""
+        event: Any = recorded.event
+        if type(event) not in OF_JOBS:
+            return None
+        job_id: str = event.job_id
         if (job := self._jobs.get(job_id)) is not None:
-            changed = _changed(job.view, event, recorded.at)
+            view = job.view
+            changed = _changed(view, event, recorded.at)
             self._jobs[job_id] = NumberedJob(job.number, changed)
-            if changed.final != job.view.final:
+            if changed.status == view.status:
+                return None
+            if changed.final != view.final:
                 self._turned(job, recorded.seq)
-        elif isinstance(event, events.JobSubmitted):
-            self._jobs[job_id] = NumberedJob(self.submitted, _submitted(event, recorded.at))
+            return view, changed
+        if isinstance(event, events.JobSubmitted):
+            view = _submitted(event, recorded.at)
+            self._jobs[job_id] = NumberedJob(self.submitted, view)
             if self._numbers is not None:
                 self._numbers.append(self.submitted)
             self.submitted += 1
+            return None, view
+        return None
+
+    def _put_in_order(self) -> None:
+        if not self._is_in_order:
+            self._jobs = dict(sorted(self._jobs.items(), key=lambda item: item[1].number))
+            self._is_in_order = True
 
     def _turned(self, job: NumberedJob, seq: int) -> None:
         """Note that a job ended, or that an ended one lives again."""
@@ -163,17 +188,18 @@ class Jobs:
 
 
 def _submitted(event: events.JobSubmitted, at: datetime) -> JobView:
-    return JobView(
-        job_id=event.job_id,
-        source_url=event.source_url,
-        target_codec=sys.intern(event.target_codec),  # few codecs, very many jobs
-        job_size=event.job_size,
-        status="pending",
-        assigned_engine=None,
-        output_url=None,
-        retries=0,
-        max_retries=event.max_retries,
-        priority=event.priority,
+    return JobView(  # without the names of most fields, which would take half as long again
+        event.job_id,
+        event.source_url,
+        sys.intern(event.target_codec),  # few codecs, very many jobs
+        event.job_size,
+        "pending",
+        None,  # no engine, no output, no retries yet
+        None,
+        0,
+        event.max_retries,
+        0,
+        event.priority,
         submitted_at=at,
         recipe=event.recipe,
         output_name=event.output_name,
@@ -192,6 +218,7 @@ def _changed(view: JobView, event: Event, at: datetime) -> JobView:
                 attempt=event.attempt,
                 progress=None,
                 not_before=None,
+                assigned_at=at,
             )
         case events.JobCompleted():
             return replace(
@@ -278,4 +305,5 @@ def as_submitted(job: JobView, priority: int) -> JobView:
         error_message=None,
         finished_at=None,
         result=UNSET,
+        assigned_at=None,
     )

@@ -41,7 +41,10 @@ def make_films(ffmpeg: Path, folder: Path, size: str, length_s: float) -> list[P
     shots = [
         (f"testsrc2={of}", 0.15),
         (f"{zoom}", 0.22),
-        (f"life=s=320x180:r=25:mold=10:ratio=0.2,scale={size.replace('x', ':')},gblur=2", 0.08),
+        (
+            f"life=s=320x180:r=25:mold=10:ratio=0.2:seed=7,scale={size.replace('x', ':')},gblur=2",
+            0.08,
+        ),
         (f"gradients={of}:n=4:seed=3,noise=alls=16:allf=t", 0.1),
         (f"mandelbrot={of}:start_scale=0.01:end_scale=0.001", 0.23),
         (f"gradients={of}:n=6:seed=9:speed=0.05,hue=s=2", 0.22),

@@ -45,13 +45,15 @@ PURE: Final = (
     "dispatcher.core",
     *(f"dispatcher.core.{it.stem}" for it in sorted((ROOT / "dispatcher/core").glob("[a-z]*.py"))),
     *("dispatcher.log.merkle", "dispatcher.log.segments.frames"),
-    *("projections", "projections.engines", "projections.filters", "projections.history"),
-    "projections.jobs",
+    *("projections", "projections.engines", "projections.filters", "projections.forecast"),
+    *("projections.forecasting", "projections.history", "projections.jobs", "projections.series"),
+    *("projections.speeds", "projections.statistics"),
 )
 ALLOWED: Final = {
     *(
         "array",
         "bisect",
+        "collections",
         "collections.abc",
         "datetime",
         "enum",

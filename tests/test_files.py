@@ -20,7 +20,8 @@ from dispatcher.evidence.new_files import new_file
 from dispatcher.log import file as log_file
 from dispatcher.log.checkpoints import Signer
 from dispatcher.log.merkle import Frontier
-from dispatcher.serving.keys import Role, new_key
+from dispatcher.serving.keys import Role
+from dispatcher.serving.keys_file import new_key
 from dispatcher.state.replay import State
 from dispatcher.state.snapshots import Snapshots
 from projections.jobs import JobView

@@ -21,6 +21,7 @@ from dispatcher.recipes import (
     Speed,
     check,
     recipe_of,
+    stored_recipe,
 )
 
 LONGEST: Final = 400
@@ -105,7 +106,7 @@ def test_what_is_accepted_survives_the_wire_and_needs_to_be_known(
         return
     wire = recipe.wire()
     assert msgspec.json.decode(msgspec.json.encode(wire)) == wire
-    again = Recipe.from_wire(wire)
+    again = stored_recipe(wire)
     assert again == recipe
     assert again.wire() == wire
     assert {"recipes"} <= again.needs <= {"recipes", "vmaf", "raw_args"}
@@ -361,7 +362,7 @@ def test_a_long_value_is_cut() -> None:
 
 def test_a_field_of_a_newer_dispatcher_is_told_by_an_engine() -> None:
     with pytest.raises(RecipeError, match=re.escape("'recipe' has no field 'newer'")):
-        Recipe.from_wire({"name": "web", "newer": 1})
+        stored_recipe({"name": "web", "newer": 1})
 
 
 def test_every_container_takes_some_codecs_that_are_known() -> None:

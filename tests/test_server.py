@@ -16,7 +16,8 @@ from dispatcher import server as server_module
 from dispatcher.log import LogError
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.server import ListenError
-from dispatcher.serving.keys import ApiKeys, Role, new_key
+from dispatcher.serving.keys import ApiKeys, Role
+from dispatcher.serving.keys_file import new_key
 from tests.support.in_flight import until
 from tests.support.servers import KEY, Child, Running, child, client_of, events_in, running
 from tests.support.watched_log import DISK_FULL

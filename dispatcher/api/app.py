@@ -1,5 +1,6 @@
 """The ASGI application."""
 
+from collections.abc import Callable
 from typing import Final
 
 from litestar import Litestar
@@ -15,9 +16,12 @@ from dispatcher.api import (
     health,
     jobs,
     matching,
+    metrics,
     proofs,
     recipes,
+    reloading,
     sign_in,
+    statistics,
 )
 from dispatcher.api.auth import check_role
 from dispatcher.api.errors import HANDLERS
@@ -26,6 +30,7 @@ from dispatcher.api.openapi import openapi_config
 from dispatcher.board import Board
 from dispatcher.log.checkpoints import Signer
 from dispatcher.serving.keys import ApiKeys
+from dispatcher.serving.reloading import Reloaded, nothing_to_reload
 from dispatcher.serving.service import Service
 from dispatcher.serving.sign_in import SignIns
 
@@ -38,18 +43,24 @@ def create_app(
     service: Service,
     keys: ApiKeys | None,
     signer: Signer,
+    read_again: Callable[[], Reloaded] = nothing_to_reload,
     *,
     body_limit_bytes: int = BODY_LIMIT_BYTES,
 ) -> ASGIApp:
     """Make the application that serves `service`; `signer` signs checkpoints of its log.
 
-    Only `keys` are accepted; `None` turns auth off.
+    Only `keys` are accepted; `None` turns auth off. `read_again` reads the operator's files again.
     """
-    routes = create_routes(service, signer, body_limit_bytes)
+    routes = create_routes(service, signer, body_limit_bytes, read_again)
     return Front(routes, service, keys, body_limit_bytes)
 
 
-def create_routes(service: Service, signer: Signer, body_limit_bytes: int) -> Litestar:
+def create_routes(
+    service: Service,
+    signer: Signer,
+    body_limit_bytes: int,
+    read_again: Callable[[], Reloaded] = nothing_to_reload,
+) -> Litestar:
     """Make the Litestar application, without the `Front` before it."""
     return Litestar(
         route_handlers=[
@@ -59,6 +70,9 @@ def create_routes(service: Service, signer: Signer, body_limit_bytes: int) -> Li
             *attempts.HANDLERS,
             *engines.HANDLERS,
             recipes.list_recipes,
+            reloading.reload_files,
+            metrics.metrics,
+            *statistics.HANDLERS,
             *events.HANDLERS,
             *proofs.HANDLERS,
             *sign_in.HANDLERS,
@@ -69,6 +83,7 @@ def create_routes(service: Service, signer: Signer, body_limit_bytes: int) -> Li
             {
                 "service": service,
                 "signer": signer,
+                "read_again": read_again,
                 "board": Board.load(),
                 "sign_ins": SignIns(),
                 "batch_limit_bytes": batches.BODIES * body_limit_bytes,

@@ -22,7 +22,8 @@ __all__ = ["ANY_KEY", "NO_KEY", "Needs", "check_engine", "check_role", "forbidde
 ANY_KEY: Final = "any key"
 NO_KEY: Final = "no key"
 Needs = Role | Literal["any key", "no key"]
-"""What a route requires of its callers. A role admits that role and operators only."""
+"""What a route requires of its callers. A role admits that role and operators only, any key those
+of all roles but `monitor`."""
 
 
 @cache
@@ -30,14 +31,17 @@ def roles_for(needs: Needs) -> frozenset[Role | None]:
     """Return the roles that may call a route; `None` stands for a caller without a key."""
     if needs == NO_KEY:
         return frozenset({*Role, None})
-    return frozenset(Role) if needs == ANY_KEY else frozenset({Role(needs), Role.OPERATOR})
+    if needs == ANY_KEY:
+        return frozenset(Role) - {Role.MONITOR}
+    return frozenset({Role(needs), Role.OPERATOR})
 
 
 def forbidden(needs: Needs, caller: Caller, role: Role | None) -> HttpError:
     """Make the error that tells a caller which role it needs."""
+    named = "any role but 'monitor'" if needs == ANY_KEY else f"the role '{needs}'"
     return HttpError(
         403,
-        f"Forbidden: this needs the role '{needs}'; the key '{caller.name}' has the role '{role}'.",
+        f"Forbidden: this needs {named}; the key '{caller.name}' has the role '{role}'.",
     )
 
 

@@ -36,6 +36,10 @@ __all__ = ["Front"]
 
 _REQUEST_ID: Final = re.compile(rb"[!-~](?:[ -~]{0,126}[!-~])?")
 # Ids only serve to find requests. They need not be hard to guess, so a counter will do.
+_METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD"})
+_OTHER: Final = "other"
+_UNAUTHORIZED: Final = "unauthorized"
+"""What requests without a key are counted as: they learn nothing of routes, and name none."""
 _PROCESS_ID: Final = secrets.token_hex(8).encode()
 _request_numbers: Final = itertools.count(1)
 
@@ -43,6 +47,7 @@ _request_numbers: Final = itertools.count(1)
 class _DirectRoute(NamedTuple):
     """A handler that is called without Litestar, and who may call it."""
 
+    path: str
     handler: CommandHandler
     needs: Needs
     roles: frozenset[Role | None]
@@ -62,6 +67,7 @@ class Front:
         self._service = service
         self._keys = keys
         self._body_limit_bytes = body_limit_bytes
+        self._counted = service.metrics.requests
         self._open: set[tuple[str, str]] = set()
         self._open_folders: set[tuple[str, str]] = set()
         self._direct: dict[str, _DirectRoute] = {}
@@ -82,7 +88,7 @@ class Front:
                 known |= {(method, path) for method in handler.http_methods}
             if (command := handler.opt.get("command")) is None:
                 continue
-            direct = _DirectRoute(command, needs, roles_for(needs))
+            direct = _DirectRoute(route.path_format, command, needs, roles_for(needs))
             match route.path_components:
                 case [str() as first, parameter, str() as last] if not isinstance(parameter, str):
                     self._direct_with_parameter[first, last] = direct
@@ -104,12 +110,13 @@ class Front:
         role: Role | None = Role.OPERATOR
         speaks_for: str | None = None
         if self._keys is not None:
-            secret = headers.get(b"x-api-key", b"")
+            secret = headers.get(b"x-api-key") or _bearer(headers)
             if secret and (key := self._keys.find(secret)) is not None:
                 name, role, speaks_for = key.name, key.role, key.engine
             elif self._is_open(scope):
                 role = None
             else:
+                self._counted[_OTHER, _UNAUTHORIZED, 401] += 1
                 why = "" if secret else ": Missing 'X-API-Key' header."
                 return await _send(text_answer(401, f"Unauthorized{why}"), send, id_header)
         if given_id and not is_id:
@@ -124,7 +131,7 @@ class Front:
             state["asker"] = asker
             state["holding"] = holding = Holding(self._service.quotas.answers, asker)
             try:
-                return await self._routes(scope, receive, _with_header(send, id_header))
+                return await self._routes(scope, receive, self._answering(scope, send, id_header))
             finally:
                 holding.end()
         try:
@@ -134,7 +141,21 @@ class Front:
             return None
         except Exception as error:  # noqa: BLE001 - handled as Litestar would handle it
             answer = answer_to(error, scope)
+        self._counted["POST", found[0].path, answer.status] += 1
         return await _send(answer, send, id_header)
+
+    def _answering(self, scope: HTTPScope, send: Send, header: tuple[bytes, bytes]) -> Send:
+        """Return what sends a response of Litestar's with one more header, and counts it."""
+
+        def send_with_it(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], header]
+                method = scope["method"] if scope["method"] in _METHODS else _OTHER
+                path = scope.get("path_template") or _OTHER  # a route's, not what was asked for
+                self._counted[method, path, message["status"]] += 1
+            return send(message)
+
+        return send_with_it
 
     def _is_open(self, scope: HTTPScope) -> bool:
         method, path = scope["method"], f"/{scope['path'].strip('/')}"
@@ -177,17 +198,17 @@ class Front:
                 return body
 
 
+def _bearer(headers: dict[bytes, bytes]) -> bytes:
+    """Return the key of `Authorization: Bearer KEY` (RFC 6750), or nothing.
+
+    Programs such as Prometheus can send no header of another name.
+    """
+    scheme, _, secret = headers.get(b"authorization", b"").partition(b" ")
+    return secret.strip() if scheme.lower() == b"bearer" else b""
+
+
 async def _send(answer: Answer, send: Send, header: tuple[bytes, bytes]) -> None:
     """Send a response with one more header."""
     headers = [*answer.headers, header]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})
-
-
-def _with_header(send: Send, header: tuple[bytes, bytes]) -> Send:
-    def send_with_it(message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], header]
-        return send(message)
-
-    return send_with_it

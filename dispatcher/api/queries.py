@@ -20,7 +20,9 @@ from dispatcher.serving.listing import ListJobs
 from dispatcher.serving.selection import Selection
 from dispatcher.state.moments import MomentError, parse_time
 from projections.filters import JobFilter, words_of
+from projections.forecast import MOST_SHOWN
 from projections.jobs import STATUSES
+from projections.series import LONGEST_H
 
 __all__ = [
     "DEFAULT_LIMIT",
@@ -30,14 +32,18 @@ __all__ = [
     "cursor",
     "filtered",
     "flag",
+    "hours",
     "listing",
     "one_page",
     "only",
     "part",
+    "shown_waiting",
 ]
 
 DEFAULT_LIMIT: Final = 1_000
 MAX_LIMIT: Final = 10_000
+DEFAULT_HOURS: Final = 24
+DEFAULT_SHOWN: Final = 200
 MAX_TEXT: Final = 200
 """Characters of a search."""
 
@@ -147,6 +153,22 @@ def cursor(request: Request[Any, Any, Any], head: int) -> int | None:
     return after
 
 
+def hours(query: Mapping[str, str]) -> int:
+    """Parse how many hours back a series reaches."""
+    number = _positive("hours", query.get("hours"), DEFAULT_HOURS)
+    if number > LONGEST_H:
+        _bad(f"'hours' must be at most {LONGEST_H}.")
+    return number
+
+
+def shown_waiting(query: Mapping[str, str]) -> int:
+    """Parse how many of the jobs that wait a forecast shows."""
+    number = _positive("limit", query.get("limit"), DEFAULT_SHOWN)
+    if number > MOST_SHOWN:
+        _bad(f"'limit' must be at most {MOST_SHOWN}.")
+    return number
+
+
 def flag(query: Mapping[str, str], name: str) -> bool:
     """Parse a parameter that is `true` or `false`, and `false` if it is missing."""
     if (text := query.get(name, "false")) not in {"true", "false"}:
@@ -162,12 +184,17 @@ def _type(query: Mapping[str, str]) -> str | None:
 
 
 def _limit(query: Mapping[str, str]) -> int | None:
-    if (text := query.get("limit")) is None:
-        return None
-    limit = int(text) if _INTEGER.fullmatch(text) else _bad("'limit' must be an integer.")
-    if not 0 < limit <= MAX_INTEGER:
-        _bad("'limit' must be a positive integer.")
-    return limit
+    text = query.get("limit")
+    return None if text is None else _positive("limit", text, 0)
+
+
+def _positive(name: str, text: str | None, default: int) -> int:
+    if text is None:
+        return default
+    number = int(text) if _INTEGER.fullmatch(text) else _bad(f"'{name}' must be an integer.")
+    if not 0 < number <= MAX_INTEGER:
+        _bad(f"'{name}' must be a positive integer.")
+    return number
 
 
 def _integer(name: str, text: str | None, default: int = 0) -> int:

@@ -25,7 +25,6 @@ from dispatcher.api.answers import Answer
 from dispatcher.api.auth import NO_KEY, Needs
 from dispatcher.api.requests import CommandRequest
 from dispatcher.api.schemas import AS_OF
-from dispatcher.serving.keys import Role
 
 __all__ = ["CommandHandler", "command", "declared"]
 
@@ -66,9 +65,7 @@ def declared(  # noqa: PLR0913 - a route has as many sides
     if AS_OF in parameters:
         types |= {429: str, 503: str}
     if needs != NO_KEY:
-        types |= {401: str}
-    if isinstance(needs, Role):
-        types |= {403: str}
+        types |= {401: str, 403: str}
     if body is not None:
         types |= {413: str}
     if writes:

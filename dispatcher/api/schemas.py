@@ -23,7 +23,9 @@ from dispatcher.api.queries import MAX_TEXT
 from dispatcher.output_names import MAX_TEMPLATE, PLACEHOLDERS
 from dispatcher.recipes import Recipe
 from dispatcher.results import Result
+from projections.forecast import MOST_SHOWN
 from projections.jobs import STATUSES
+from projections.series import LONGEST_H
 
 __all__ = [
     "ASSIGNMENT",
@@ -35,11 +37,13 @@ __all__ = [
     "DRY_RUN",
     "FAILURE",
     "HEARTBEAT",
+    "HOURS",
     "IDEMPOTENCY_KEY",
     "LISTING",
     "OUTPUT",
     "PRIORITY",
     "RECIPE",
+    "SHOWN_WAITING",
     "SUBMISSION",
     "TOKEN",
 ]
@@ -178,6 +182,18 @@ AS_OF: Final = Parameter(
     "query",
     schema=_STRING,
     description="a seq, or a time of RFC 3339: show what was true when that had been recorded",
+)
+HOURS: Final = Parameter(
+    "hours",
+    "query",
+    schema=Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=LONGEST_H, default=24),
+    description="how far back the series reaches",
+)
+SHOWN_WAITING: Final = Parameter(
+    "limit",
+    "query",
+    schema=Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=MOST_SHOWN, default=200),
+    description="how many of the jobs that wait are shown",
 )
 LISTING: Final = [
     Parameter(

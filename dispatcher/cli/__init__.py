@@ -45,6 +45,7 @@ _MODULES: Final = {
     "archive": "archive",
     "simulate": "simulate",
     "key": "key",
+    "reload": "reload",
 }
 """The module of each command, in the order in which they are listed."""
 _FUNCTIONS: Final = {"import": "import_log"}  # `import` is a reserved word

@@ -5,7 +5,7 @@ import csv
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -14,14 +14,15 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.progress import Progress as Bar
-from rich.table import Table
 
 from dispatcher.cli.options import ApiKey, AsJson, Db
-from dispatcher.cli.output import cell, print_json, print_table, print_text, say
+from dispatcher.cli.output import print_json, print_text, say
+from dispatcher.cli.tables import Column, print_rows
 from dispatcher.client import Client
 from dispatcher.evidence.against_server import Served
-from dispatcher.evidence.audit import Audit, Known, Start, head_of
+from dispatcher.evidence.audit import Audit, Start, head_of
 from dispatcher.evidence.beginning import start_at
+from dispatcher.evidence.hashes import Known
 from dispatcher.evidence.statistics import Spread, Totals
 from dispatcher.log.checkpoints import CheckpointError, parse_checkpoint, verify_checkpoint
 from dispatcher.progress import Progress
@@ -97,7 +98,7 @@ def audit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         )
         _conclude(walk, say)
     else:
-        print_table(_table(totals))
+        print_rows(_COLUMNS, _sums(totals, BUSIEST))
         _conclude(walk, print_text)
     raise typer.Exit(1 if walk.findings else 0)
 
@@ -224,10 +225,12 @@ def _spread(name: str, spread: Spread | None) -> Iterator[tuple[str, str, Any]]:
         yield name, "p95_s", spread.p95_s
 
 
-def _table(totals: Totals) -> Table:
-    table = Table("of", "what", "")
-    table.columns[2].justify = "right"
-    for section, name, value in _sums(totals, BUSIEST):
-        shown = f"{value:,.3f}" if isinstance(value, float) else f"{value:,}"
-        table.add_row(cell(section), cell(name), shown)
-    return table
+def _number(value: int | float) -> str:  # noqa: PYI041 - the two are shown differently
+    return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}"
+
+
+_COLUMNS: Final[Sequence[Column[tuple[str, str, Any]]]] = (
+    Column("of", lambda it: it[0]),
+    Column("what", lambda it: it[1]),
+    Column("how much", lambda it: _number(it[2]), is_number=True),
+)

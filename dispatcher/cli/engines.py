@@ -5,8 +5,10 @@ from typing import Annotated
 import typer
 
 from dispatcher.cli.asking import ask
-from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
-from dispatcher.cli.output import engines_table, print_json, print_table, print_text
+from dispatcher.cli.columns import ENGINES
+from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server, Wide
+from dispatcher.cli.output import print_json, print_text
+from dispatcher.cli.tables import print_rows
 from dispatcher.client import Client
 from projections.engines import EngineView
 
@@ -16,14 +18,17 @@ EngineId = Annotated[str, typer.Argument(metavar="ENGINE")]
 
 
 def engines(
-    server: Server = DEFAULT_SERVER, api_key: ApiKey = None, as_json: AsJson = False
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+    wide: Wide = False,
 ) -> None:
     """List all engines."""
     found: list[EngineView] = ask(server, api_key, Client.engines)
     if as_json:
         print_json([engine.wire() for engine in found])
     else:
-        print_table(engines_table(found))
+        print_rows(ENGINES, found, wide=wide)
 
 
 def drain(engine_id: EngineId, server: Server = DEFAULT_SERVER, api_key: ApiKey = None) -> None:

@@ -1,17 +1,19 @@
 """`dispatcher history`."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
 import typer
-from rich.table import Table
 
 from dispatcher.cli.asking import ask
-from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
-from dispatcher.cli.output import cell, print_lines, print_table, print_text
+from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server, Utc
+from dispatcher.cli.output import print_lines, print_text
+from dispatcher.cli.tables import Column, print_rows
+from dispatcher.cli.times import shown_line, zone_name
 from dispatcher.evidence.timeline import Stage, StoryLine, duration, told
 from dispatcher.log import LogError, serialization
 from dispatcher.log.sqlite import SqliteLog
@@ -28,7 +30,7 @@ class _Concerned(msgspec.Struct):
 _concerned: Final = msgspec.json.Decoder(_Concerned)
 
 
-def history(
+def history(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
     job_id: Annotated[str, typer.Argument(metavar="JOB")],
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = None,
@@ -36,6 +38,7 @@ def history(
         Path | None, typer.Option(help="Read this log instead of asking a dispatcher.")
     ] = None,
     as_json: AsJson = False,
+    utc: Utc = False,
 ) -> None:
     """Show all that happened to a job: when, by whom, and how long it took."""
     if db is None:
@@ -46,8 +49,10 @@ def history(
         print_lines(b"[" + b",\n ".join(map(serialization.line, entries)) + b"]")
         return
     timeline = told(entries)
-    print_table(_events_table(timeline.lines))
-    print_table(_stages_table(timeline.stages))
+    print_rows(_lines(utc=utc), timeline.lines)
+    print_text("")
+    print_rows(_STAGES, timeline.stages)
+    print_text("")
     refused = sum(line.is_refusal for line in timeline.lines)
     ended = timeline.stages[-1].took_s is not None if timeline.stages else True
     took = f"In all {duration(timeline.total_s)}" if ended else "Not ended yet"
@@ -74,26 +79,27 @@ def _job_of(entry: serialization.LogEntry) -> str | None:
         return None
 
 
-def _events_table(lines: list[StoryLine]) -> Table:
-    table = Table("when (UTC)", "after", "seq", "who", "what")
-    for line in lines:
-        table.add_row(
-            f"{line.time[:10]} {line.time[11:23]}",
-            f"+{duration(line.since_s)}" if line.since_s >= 0 else duration(line.since_s),
-            str(line.seq),
-            cell(line.actor),
-            cell(line.what, "red" if line.is_refusal else ""),
-        )
-    return table
+def _lines(*, utc: bool) -> Sequence[Column[StoryLine]]:
+    return (
+        Column(f"when ({zone_name(utc=utc)})", lambda line: shown_line(line.time, utc=utc), 2),
+        Column("after", _since, 1, is_number=True),
+        Column("seq", lambda line: str(line.seq), 4, is_number=True),
+        Column("who", lambda line: line.actor, 3, "end"),
+        Column("what", lambda line: line.what, 0, "wrap", style=_refusal_style),
+    )
 
 
-def _stages_table(stages: list[Stage]) -> Table:
-    table = Table("stage", "engine", "took", "end")
-    for stage in stages:
-        table.add_row(
-            stage.name,
-            cell(stage.engine or ""),
-            "" if stage.took_s is None else duration(stage.took_s),
-            cell(stage.end),
-        )
-    return table
+def _since(line: StoryLine) -> str:
+    return f"+{duration(line.since_s)}" if line.since_s >= 0 else duration(line.since_s)
+
+
+def _refusal_style(line: StoryLine) -> str:
+    return "red" if line.is_refusal else ""
+
+
+_STAGES: Final[Sequence[Column[Stage]]] = (
+    Column("stage", lambda stage: stage.name),
+    Column("engine", lambda stage: stage.engine or "", 3, "end"),
+    Column("took", lambda stage: "" if stage.took_s is None else duration(stage.took_s), 1),
+    Column("end", lambda stage: stage.end, 2, "wrap"),
+)

@@ -6,13 +6,14 @@ from functools import partial
 from typing import Annotated
 
 import typer
-from msgspec import UNSET
 
 from dispatcher.cli.asking import ask
-from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
-from dispatcher.cli.output import jobs_table, print_jobs, print_json, print_table, print_text
-from dispatcher.cli.recipes import recipe_in_words, result_in_words
+from dispatcher.cli.columns import JOBS, fields_of
+from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server, Utc, Wide
+from dispatcher.cli.output import print_json, print_text
+from dispatcher.cli.tables import print_fields, print_rows
 from dispatcher.client import Client, Matched
+from dispatcher.core.events import ASKED_BY_NAME
 
 __all__ = ["cancel", "job", "jobs", "priority", "retry", "why"]
 
@@ -48,6 +49,7 @@ def jobs(  # noqa: PLR0913, PLR0917 - a command has as many parameters as option
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = None,
     as_json: AsJson = False,
+    wide: Wide = False,
 ) -> None:
     """List all jobs, or those that the options ask for."""
     found = ask(
@@ -64,7 +66,10 @@ def jobs(  # noqa: PLR0913, PLR0917 - a command has as many parameters as option
             limit=limit,
         ),
     )
-    print_jobs(found, as_json=as_json)
+    if as_json:
+        print_json(found)
+    else:
+        print_rows(JOBS, found, wide=wide)
 
 
 def _zoned(time: datetime | None) -> datetime | None:
@@ -77,22 +82,14 @@ def job(
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = None,
     as_json: AsJson = False,
+    utc: Utc = False,
 ) -> None:
     """Show one job."""
     found = ask(server, api_key, lambda client: client.job(job_id))
     if as_json:
         print_json(found)
     else:
-        print_table(jobs_table([found]))
-        if found.recipe is not UNSET:
-            print_text(f"Recipe {recipe_in_words(found.recipe)}")
-        if found.output_name is not UNSET:
-            print_text(f"Output name {found.output_name}")
-        if found.result is not UNSET:
-            for line in result_in_words(found.result):
-                print_text(line)
-        for line in (found.error_message or "").splitlines():
-            print_text(line)
+        print_fields(fields_of(found, utc=utc))
 
 
 def why(
@@ -109,8 +106,13 @@ def why(
     print_text(f"Job {found.job_id} is {found.status}: {found.because}.")
     if found.rule is not None:
         others = [engine for engine in found.considered if engine != found.engine_id]
-        print_text(f"Engine {found.engine_id} was chosen by the rule '{found.rule}'.")
-        print_text(f"Others that could have had it: {', '.join(others) or 'none asked about'}.")
+        print_text(
+            f"Engine {found.engine_id} asked for work and was given this job."
+            if found.rule == ASKED_BY_NAME
+            else f"Engine {found.engine_id} was chosen by the rule '{found.rule}'."
+        )
+        if others:
+            print_text(f"Others that could have had it: {', '.join(others)}.")
     in_the_way: dict[str, list[str]] = {}
     for engine in found.engines:
         in_the_way.setdefault(engine.because or "could take it now", []).append(engine.engine_id)

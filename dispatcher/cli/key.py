@@ -1,21 +1,23 @@
-"""`dispatcher key new`."""
+"""`dispatcher key new`, `list` and `revoke`."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from dispatcher.cli.output import print_text, say
-from dispatcher.serving.keys import Role, new_key
+from dispatcher.cli.options import AsJson
+from dispatcher.cli.output import print_json, print_text, say
+from dispatcher.cli.tables import Column, print_rows
+from dispatcher.serving.keys_file import Key, Role, new_key, read_keys, revoke_key
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Make keys, with names and roles.", no_args_is_help=True)
+app = typer.Typer(help="Make, list and revoke keys, with names and roles.", no_args_is_help=True)
 
 
-@app.callback()
-def _group() -> None:
-    pass
+Keys = Annotated[Path, typer.Option(help="The keys file.")]
+_NEXT: Final = "A dispatcher that runs with --keys {} knows of it after `dispatcher reload`."
 
 
 @app.command()
@@ -37,4 +39,32 @@ def new(
         f"This is the key '{name}' ({role}{bound}). It is kept nowhere, so put it where it "
         "belongs now: in DISPATCHER_API_KEY of whoever is to use it."
     )
-    say(f"A dispatcher that runs with --keys {keys} takes it after a SIGHUP.")
+    say(_NEXT.format(keys))
+
+
+@app.command("list")
+def list_keys(keys: Keys = Path("keys.toml"), as_json: AsJson = False) -> None:
+    """List the keys of a file: names, roles, and the engines that they are bound to."""
+    found = read_keys(keys)
+    if as_json:
+        print_json([{"name": it.name, "role": it.role, "engine": it.engine} for it in found])
+    else:
+        print_rows(_COLUMNS, found)
+
+
+@app.command()
+def revoke(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The key's name.")],
+    keys: Keys = Path("keys.toml"),
+) -> None:
+    """Remove a key from the file, so that it can be used no more."""
+    revoked = revoke_key(keys, name)
+    print_text(f"Key '{name}' ({revoked.role}) revoked")
+    say(_NEXT.format(keys))
+
+
+_COLUMNS: Final[Sequence[Column[Key]]] = (
+    Column("key", lambda key: key.name),
+    Column("role", lambda key: key.role, 1),
+    Column("engine", lambda key: key.engine or "", 2),
+)

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-__all__ = ["DEFAULT_SERVER", "ApiKey", "AsJson", "Db", "Server"]
+__all__ = ["DEFAULT_SERVER", "ApiKey", "AsJson", "Db", "Server", "Utc", "Wide"]
 
 _API_KEY: Final = "DISPATCHER_API_KEY"
 
@@ -30,6 +30,10 @@ Server = Annotated[
     str, typer.Option(envvar="DISPATCHER_SERVER", show_envvar=True, help="The dispatcher's URL.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Wide = Annotated[
+    bool, typer.Option("--wide", help="Show all columns, however wide the terminal is.")
+]
+Utc = Annotated[bool, typer.Option("--utc", help="Show times in UTC, not in the local time zone.")]
 Db = Annotated[Path, typer.Option(help="The log.")]
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"

@@ -2,19 +2,19 @@
 
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
 import typer
-from rich.table import Table
 
 from dispatcher.cli.asking import ask
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
-from dispatcher.cli.output import cell, print_json, print_table, print_text
+from dispatcher.cli.output import print_json, print_text
+from dispatcher.cli.tables import Column, print_rows
 from dispatcher.client import Client
-from dispatcher.recipes import WAYS, Recipe, RecipeError
+from dispatcher.recipes import WAYS, Recipe, RecipeError, stored_recipe
 from dispatcher.results import Extent, Result
 
 __all__ = [
@@ -50,11 +50,17 @@ def recipes(
     elif not found:
         print_text("The dispatcher has none; `serve --recipes FILE` gives it some.")
     else:
-        table = Table("recipe", "what it asks for")
-        for fields in found:
-            said = {name: value for name, value in fields.items() if name != "name"}
-            table.add_row(cell(str(fields.get("name"))), cell(recipe_in_words(said)))
-        print_table(table)
+        print_rows(_COLUMNS, found)
+
+
+_COLUMNS: Final[Sequence[Column[dict[str, Any]]]] = (
+    Column("recipe", lambda fields: str(fields.get("name"))),
+    Column("what it asks for", lambda fields: recipe_in_words(_unnamed(fields)), cut="wrap"),
+)
+
+
+def _unnamed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name != "name"}
 
 
 def asked_recipe(given: str | None, options: Mapping[str, Any]) -> dict[str, Any] | str | None:
@@ -134,7 +140,7 @@ def number_or_text(given: str | None) -> int | float | str | None:
 def recipe_in_words(fields: Mapping[str, Any]) -> str:
     """Say what a recipe asks for. One that this version does not know is shown as JSON."""
     try:
-        recipe = Recipe.from_wire(fields)
+        recipe = stored_recipe(fields)
     except RecipeError:
         return msgspec.json.encode(fields).decode()
     words = [*_of_the_rate(recipe), *_of_the_picture(recipe), *_of_the_rest(recipe)]

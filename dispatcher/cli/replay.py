@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from dispatcher.cli.options import AsJson, Db
-from dispatcher.cli.output import engines_table, jobs_table, print_json, print_table, say
+from dispatcher.cli.columns import ENGINES, JOBS
+from dispatcher.cli.options import AsJson, Db, Wide
+from dispatcher.cli.output import print_json, print_text, say
+from dispatcher.cli.tables import print_rows
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.progress import ProgressLines
 from dispatcher.state import replay as replaying
@@ -25,6 +27,7 @@ def replay(
         typer.Option(metavar="SEQ|TIME", help="Stop after this event, or at this time (RFC 3339)."),
     ] = None,
     as_json: AsJson = False,
+    wide: Wide = False,
 ) -> None:
     """Rebuild the state from the log alone, as of any moment. A dispatcher may be running."""
     try:
@@ -35,8 +38,9 @@ def replay(
     if as_json:
         print_json(projections.state())
     else:
-        print_table(jobs_table(projections.jobs.all()))
-        print_table(engines_table(projections.engines.all()))
+        print_rows(JOBS, projections.jobs.all(), wide=wide)
+        print_text("")
+        print_rows(ENGINES, projections.engines.all(), wide=wide)
         say(f"{db} at seq {projections.seq}")
 
 

@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dispatcher.cli.asking import ask
+from dispatcher.cli.columns import JOBS
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
-from dispatcher.cli.output import plain, print_jobs, say
+from dispatcher.cli.output import plain, print_json, say
 from dispatcher.cli.recipes import AskedFor, asked_recipe, number_or_text
+from dispatcher.cli.tables import print_rows
 from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError, Submission
 from dispatcher.client.batches import parts
 from dispatcher.urls import masked
@@ -113,16 +115,23 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
                 raise _refused(refused, len(wanted))
         except (DispatcherAwayError, RequestRefusedError):
             if submitted:
-                print_jobs(submitted, as_json=as_json)
+                _print(submitted, as_json=as_json)
             raise
         for warning in sorted(warnings):
             say(f"Warning: {warning}.")
         return await _watch(client, submitted) if wait else submitted
 
     done = ask(server, api_key, work)
-    print_jobs(done, as_json=as_json)
+    _print(done, as_json=as_json)
     if wait and any(job.status != "completed" for job in done):
         raise typer.Exit(1)
+
+
+def _print(jobs: list[JobView], *, as_json: bool) -> None:
+    if as_json:
+        print_json(jobs)
+    else:
+        print_rows(JOBS, jobs)
 
 
 def _described(source: str, size_mb: float | None) -> tuple[str, float]:

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from dispatcher.cli.asking import ask
-from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
+from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server, Utc
 from dispatcher.cli.output import print_lines, print_text
+from dispatcher.cli.times import shown_line
 from dispatcher.client import Client
 from dispatcher.evidence.timeline import happening_of
 from dispatcher.log import serialization
@@ -28,6 +29,7 @@ def tail(  # noqa: PLR0913, PLR0917 - a command has as many parameters as option
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = None,
     as_json: AsJson = False,
+    utc: Utc = False,
 ) -> None:
     """Show what happens, as it happens, until Ctrl-C. With --json, one event a line."""
 
@@ -38,13 +40,12 @@ def tail(  # noqa: PLR0913, PLR0917 - a command has as many parameters as option
                 if as_json:
                     print_lines(serialization.line(entry))
                 else:
-                    print_text(_readable(entry))
+                    print_text(_readable(entry, utc=utc))
 
     with suppress(KeyboardInterrupt):
         ask(server, api_key, follow)
 
 
-def _readable(entry: serialization.LogEntry) -> str:
-    when = f"{entry.time[:10]} {entry.time[11:23]}"
+def _readable(entry: serialization.LogEntry, *, utc: bool) -> str:
     who, what, _ = happening_of(entry)
-    return f"{when} {entry.seq} {entry.actor} {who}: {what}"
+    return f"{shown_line(entry.time, utc=utc)} {entry.seq} {entry.actor} {who}: {what}"

@@ -22,7 +22,11 @@ from dispatcher.log.serialization import LogEntry
 from dispatcher.results import Result
 from dispatcher.urls import masked
 from projections.engines import EngineView
+from projections.forecast import Forecast
 from projections.jobs import JobView
+from projections.series import SeriesShown
+from projections.speeds import SpeedsShown
+from projections.statistics import FarmNow
 
 T = TypeVar("T")
 
@@ -172,6 +176,25 @@ class Client:
             await self._connection.call("GET", f"/jobs/{_quoted(job_id)}/why"), Explanation
         )
 
+    async def statistics(self, *, as_of: int | str | None = None) -> FarmNow:
+        """Count jobs by status and codec, and engines by state: now, or at a seq or a time.
+
+        A time is one of RFC 3339.
+        """
+        return await self._numbers("now", {"as_of": as_of}, FarmNow)
+
+    async def series(self, hours: int = 24, *, as_of: int | str | None = None) -> SeriesShown:
+        """Show what happened in the last hours, step by step, until now or another moment."""
+        return await self._numbers("series", {"hours": hours, "as_of": as_of}, SeriesShown)
+
+    async def speeds(self, *, as_of: int | str | None = None) -> SpeedsShown:
+        """Show how long jobs took, by codec on the farm and on each engine."""
+        return await self._numbers("speeds", {"as_of": as_of}, SpeedsShown)
+
+    async def forecast(self, limit: int = 200, *, as_of: int | str | None = None) -> Forecast:
+        """Tell when what runs and waits will be done, with the first `limit` jobs that wait."""
+        return await self._numbers("forecast", {"limit": limit, "as_of": as_of}, Forecast)
+
     async def cancel(self, job_id: str) -> None:
         """Cancel a job."""
         await self._connection.call("DELETE", f"/jobs/{_quoted(job_id)}")
@@ -286,6 +309,10 @@ class Client:
         """List the recipes that a job can name, each with its `name` and its fields."""
         response = await self._connection.call("GET", "/recipes/")
         return _decode(response, list[dict[str, Any]])
+
+    async def reload(self) -> list[str]:
+        """Have the dispatcher read its files of keys and recipes again; return what it says."""
+        return (await self._connection.call("POST", "/reload")).text.splitlines()
 
     async def key(self) -> KeyView:
         """Say whose key the client has, and which role."""
@@ -414,6 +441,12 @@ class Client:
         if given_back:
             body["given_back"] = True
         return (await self._connection.call("POST", path, body)).text
+
+    async def _numbers(self, name: str, asked: dict[str, Any], of_type: type[T]) -> T:
+        query = {key: value for key, value in asked.items() if value is not None}
+        return _decode(
+            await self._connection.call("GET", f"/statistics/{name}", query=query), of_type
+        )
 
     async def _entries(self, path: str, asked: dict[str, Any] | None = None) -> list[LogEntry]:
         query = {name: value for name, value in (asked or {}).items() if value is not None}

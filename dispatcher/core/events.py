@@ -9,7 +9,7 @@ Laws:
 """
 
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -18,6 +18,8 @@ __all__ = [
     "ASKED_BY_NAME",
     "FINAL",
     "MOST_REPLACED",
+    "OF_ENGINES",
+    "OF_JOBS",
     "AnswerRefused",
     "Cause",
     "EngineAsked",
@@ -359,6 +361,12 @@ Event = (
     | EngineResumed
     | EngineForgotten
 )
+
+
+OF_JOBS: Final = frozenset(it for it in get_args(Event) if "job_id" in it.__struct_fields__)
+OF_ENGINES: Final = frozenset(it for it in get_args(Event) if "engine_id" in it.__struct_fields__)
+"""The events that have the id of a job, or of an engine. To look here is faster than to ask each
+event for what it may lack."""
 
 
 class Recorded(msgspec.Struct, frozen=True, gc=False):

@@ -27,7 +27,7 @@ from sortedcontainers import SortedKeyList
 
 from dispatcher.core.job import Job, Place
 
-__all__ = ["Queue", "QueueLine", "Sizes"]
+__all__ = ["Queue", "QueueLine", "Sizes", "line_of"]
 
 _place: Final = attrgetter("place")
 
@@ -63,7 +63,7 @@ class Queue:
         if not_before is not None:
             self.paused[job.job_id] = not_before
         else:
-            line = _line(job)
+            line = line_of(job)
             if (lines := self._codecs.get(job.codec)) is None:
                 lines = self._codecs[job.codec] = {}
             if (jobs := lines.get(line)) is None:
@@ -79,7 +79,7 @@ class Queue:
             if (not_before := paused.get(job.job_id)) is not None:
                 queue.add(job, not_before)
             else:
-                lines.setdefault(_line(job), []).append(job)
+                lines.setdefault(line_of(job), []).append(job)
         for line, jobs in lines.items():
             queue._codecs.setdefault(line.codec, {})[line] = SortedKeyList(jobs, _place)
         return queue
@@ -88,7 +88,7 @@ class Queue:
         """Remove a job, which must be here and unchanged since it was added."""
         if self.paused.pop(job.job_id, None) is not None:
             return
-        line, lines = _line(job), self._codecs[job.codec]
+        line, lines = line_of(job), self._codecs[job.codec]
         jobs = lines[line]
         jobs.remove(job)
         if not jobs:
@@ -122,6 +122,10 @@ class Queue:
         """Count the jobs in line ahead of a place."""
         return sum(jobs.bisect_key_left(place) for _, jobs in self._lines())
 
+    def lines(self) -> Iterator[tuple[QueueLine, Iterable[Job]]]:
+        """Yield each line with its jobs, in order. They are the fleet's own."""
+        yield from self._lines()
+
     def __iter__(self) -> Iterator[str]:
         """Yield the id of every pending job once, line by line, then of those in their pause."""
         for _, jobs in self._lines():
@@ -141,7 +145,8 @@ class Queue:
             yield from self._codecs.get(codec, {}).items()
 
 
-def _line(job: Job) -> QueueLine:
+def line_of(job: Job) -> QueueLine:
+    """Return the line that a pending job stands in, or will stand in after its pause."""
     size_class = max(0, math.frexp(job.size_mb)[1])
     return QueueLine(job.codec, job.failed_by, size_class, job.needs)
 

@@ -34,6 +34,7 @@ __all__ = [
     "is_free_elsewhere",
     "may_free_jobs",
     "obstacle",
+    "sizes_of",
 ]
 
 MEDIUM_MB = 50.0
@@ -144,10 +145,10 @@ def _first_for(fleet: Fleet, engine: Engine) -> Job | None:
     if not engine.idle or not engine.trusted:
         return None
     room_mb = engine.room_mb
-    return fleet.queue.first(engine.codecs, partial(_sizes_of, fleet, engine, room_mb))
+    return fleet.queue.first(engine.codecs, partial(sizes_of, fleet, engine, room_mb))
 
 
-def _sizes_of(fleet: Fleet, engine: Engine, room_mb: float, line: QueueLine) -> Sizes | None:
+def sizes_of(fleet: Fleet, engine: Engine, room_mb: float, line: QueueLine) -> Sizes | None:
     """Return which sizes of a line of its codecs the engine may have: `obstacle` for a line."""
     if line.needs and engine.lacks(line.needs):
         return None

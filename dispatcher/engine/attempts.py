@@ -18,7 +18,7 @@ from dispatcher.engine.journal import JournalEntry
 from dispatcher.engine.naming import DEFAULT_TEMPLATE, names_of
 from dispatcher.engine.sources import Sources
 from dispatcher.engine.transcoding import transcode
-from dispatcher.recipes import RECIPES, Recipe, RecipeError
+from dispatcher.recipes import RECIPES, Recipe, RecipeError, stored_recipe
 from dispatcher.results import Result
 from dispatcher.urls import masked
 from projections.jobs import JobView
@@ -97,7 +97,7 @@ class Attempts(NamedTuple):
     def _recipe(self, job: JobView) -> Recipe:
         """Return the recipe of a job. Raises `FfmpegError` if this engine may not follow it."""
         try:
-            recipe = Recipe.from_wire({} if job.recipe is UNSET else job.recipe)
+            recipe = stored_recipe({} if job.recipe is UNSET else job.recipe)
         except RecipeError as error:
             raise FfmpegError(
                 f"engine {self.engine_id} can't follow the recipe: {error}", cause="engine"

@@ -34,6 +34,9 @@ _BEST_CRF: Final = 4.0
 """Below it films grow fast for nothing that is seen; 0 is lossless, which few players show."""
 _FPS: Final = 25.0
 _PROVEN: Final = 90
+_WINDOWS_COST: Final = 1 / 30
+"""What an encoder loses of the distance to 100 in windows: it looks less far ahead in each of them
+than in the film. Measured with h264, hevc, vp9 and av1 from 75 to 97 points: 0.2 to 0.9 points."""
 _ENDS: Final = 2
 _COMMAND: Final = ("-hide_banner", "-nostdin", "-v", "repeat+level+info", "-nostats", "-y")
 _OURS: Final = ("-protocol_whitelist", "file")
@@ -205,10 +208,10 @@ def _scores_in(log: Path) -> list[float]:
 
 
 def _mean(scores: Sequence[float], frames: Sequence[int]) -> float:
-    """Return the mean over all windows, which have so many frames, but for their ends.
+    """Return the score to expect of the film: the mean over all windows, which have so many frames.
 
     VMAF looks at how much moves. From one window to the next all does, which lowers the scores
-    of the frames on both sides.
+    of the frames on both sides, so these don't count. What windows cost an encoder is added.
     """
     if sum(frames) != len(scores):
         raise FfmpegError(
@@ -221,4 +224,5 @@ def _mean(scores: Sequence[float], frames: Sequence[int]) -> float:
         inner = window[1:-1] if len(frames) > 1 and len(window) > _ENDS else window
         total += count * sum(inner) / len(inner)
         begin += count
-    return total / len(scores)
+    mean = total / len(scores)
+    return mean + (100 - mean) * _WINDOWS_COST if len(frames) > 1 else mean

@@ -12,8 +12,9 @@ from typing import Any, Final, Self
 import msgspec
 
 from dispatcher.client import Client
-from dispatcher.evidence.audit import Look, head_of
+from dispatcher.evidence.audit import head_of
 from dispatcher.evidence.findings import Finding
+from dispatcher.evidence.states import Look
 from dispatcher.log.checkpoints import (
     Checkpoint,
     CheckpointError,

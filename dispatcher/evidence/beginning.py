@@ -3,7 +3,8 @@
 import zlib
 from pathlib import Path
 
-from dispatcher.evidence.audit import Known, Start
+from dispatcher.evidence.audit import Start
+from dispatcher.evidence.hashes import Known
 from dispatcher.index import IndexFaultError
 from dispatcher.index.steps import recall
 from dispatcher.log import Log, LogError

@@ -72,6 +72,18 @@ class Findings:
             self._newest[finding.what] = len(self._all)
             self._all.append(finding)
 
+    def report(self, what: str) -> None:
+        """Add a finding about the file."""
+        self.add(Finding(what))
+
+    def report_at(self, seq: int, what: str, upto: int | None = None) -> None:
+        """Add a finding about an event, or about each of a run of events."""
+        self.add(Finding.of(seq, what, upto))
+
+    def report_some_of(self, seq: int, upto: int, what: str) -> None:
+        """Add a finding about one or more events of a run."""
+        self.add(Finding.of(seq, what, upto, which="one or more"))
+
     def first_bad(self) -> Finding | None:
         """Return the finding that places the first bad event most exactly."""
         placed = [it for it in self if it.seq is not None]

@@ -15,7 +15,7 @@ import msgspec
 
 from dispatcher.core import events
 from dispatcher.core.commands import ReportedCause
-from dispatcher.core.events import Cause, Event, engine_of, job_of
+from dispatcher.core.events import ASKED_BY_NAME, Cause, Event, engine_of, job_of
 from dispatcher.log import serialization
 from dispatcher.log.serialization import LogEntry
 
@@ -38,7 +38,10 @@ _HOUR_S: Final = 3600
 
 
 class StoryLine(NamedTuple):
-    """An event. `since_s` is the time since the one before, negative if the clock was set back."""
+    """An event, or several reports of progress, of which it has the last one's seq and time.
+
+    `since_s` is the time since the line before, negative if the clock was set back.
+    """
 
     seq: int
     time: str
@@ -132,6 +135,7 @@ def told(entries: Iterable[LogEntry]) -> Timeline:
     lines: list[StoryLine] = []
     story = _Story()
     first = before = None
+    began: events.JobProgressed | None = None  # the first of the reports that the last line tells
     for entry in entries:
         at = serialization.decode_time(entry.time)
         _, what, event = happening_of(entry)
@@ -139,6 +143,13 @@ def told(entries: Iterable[LogEntry]) -> Timeline:
             story.tell(at, event)
         since_s = 0.0 if before is None else (at - before).total_seconds()
         is_refusal = isinstance(event, events.AnswerRefused)
+        if not isinstance(event, events.JobProgressed):
+            began = None
+        elif began is not None and began.attempt == event.attempt:
+            what = _progress(began, event)
+            since_s += lines.pop().since_s
+        else:
+            began = event
         lines.append(StoryLine(entry.seq, entry.time, since_s, entry.actor, what, is_refusal))
         first, before = first or at, at
     total_s = 0.0 if first is None or before is None else (before - first).total_seconds()
@@ -186,6 +197,12 @@ def _failure(cause: Cause, error_message: str) -> str:
     return f"{_CAUSES[cause]}: {_last_line(error_message)}"
 
 
+def _progress(first: events.JobProgressed, last: events.JobProgressed) -> str:
+    """Tell of an attempt's reports of progress without any other event between them."""
+    where = _on(last.engine_id)
+    return f"attempt {last.attempt}{where} went from {first.progress:g} % to {last.progress:g} %"
+
+
 def _on(engine_id: str | None) -> str:
     return "" if engine_id is None else f" on {engine_id}"
 
@@ -199,7 +216,8 @@ def _description(event: Event) -> str:
                 f"{event.job_size:g} MB{urgency}"
             )
         case events.JobAssigned(_, engine_id, attempt, rule):
-            return f"assigned to {engine_id}, attempt {attempt}, by the rule '{rule}'"
+            how = "it asked for work" if rule == ASKED_BY_NAME else f"by the rule '{rule}'"
+            return f"assigned to {engine_id}, attempt {attempt}: {how}"
         case events.JobCompleted(_, engine_id, attempt, output_url):
             return f"attempt {attempt}{_on(engine_id)} completed: {output_url}"
         case events.JobRequeued(_, engine_id, attempt, retries, error, cause):

@@ -12,17 +12,20 @@ Laws:
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from time import perf_counter
+from typing import Any, Final, Generic, TypeVar
 
 from dispatcher.core.dispatcher import Settle
 from dispatcher.core.events import Recorded
 from dispatcher.core.replies import JobIs
 from dispatcher.log import Log, LogError, serialization
 from dispatcher.log.serialization import LogEntry
+from dispatcher.serving.metrics import Metrics
 from dispatcher.serving.tickets import UnavailableError, ticket_of
 
 __all__ = ["GroupCommit"]
 
+T = TypeVar("T")
 BATCH_EVENTS: Final = 1_000
 """Most events in one commit, unless some that must not be split are more."""
 QUEUED_EVENTS: Final = 20_000
@@ -30,7 +33,30 @@ QUEUED_EVENTS: Final = 20_000
 PIECE_EVENTS: Final = 250
 """Events that are encoded or projected at a time, which takes a millisecond or two."""
 
-_Item = Settle | asyncio.Future[None]
+
+class _Look(Generic[T]):
+    """Somebody who looks once all that was decided before is durable and projected."""
+
+    def __init__(self, look: Callable[[], T]) -> None:
+        self.look = look
+        self.found: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+    def now(self) -> None:
+        """Look, unless the caller no longer waits."""
+        if self.found.done():
+            return
+        try:
+            self.found.set_result(self.look())
+        except Exception as error:  # noqa: BLE001 - it concerns the caller, not the writer
+            self.found.set_exception(error)
+
+    def fail(self, why: str) -> None:
+        """Fail, because what was decided before could not be recorded."""
+        if not self.found.done():
+            self.found.set_exception(UnavailableError(why))
+
+
+_Item = Settle | _Look[Any]
 
 
 class Together:
@@ -45,7 +71,7 @@ class GroupCommit:
     """A queue of decided events on their way to the log. `run` commits them.
 
     `project` is called with each event and its entry once it is durable. `recover` is awaited when
-    a batch could not be appended, and calls `accept` in the end.
+    a batch could not be appended, and calls `accept` in the end. `metrics` counts the commits.
     """
 
     def __init__(
@@ -53,10 +79,12 @@ class GroupCommit:
         log: Log,
         project: Callable[[Recorded, LogEntry], None],
         recover: Callable[[LogError], Awaitable[None]],
+        metrics: Metrics,
     ) -> None:
         self._log = log
         self._project = project
         self._recover = recover
+        self._metrics = metrics
         self._queue: list[_Item | Together] = []
         self._queued_events = 0
         self._together: Together | None = None
@@ -82,14 +110,21 @@ class GroupCommit:
 
     def durable(self) -> Awaitable[None]:
         """Wait until all that is queued now is durable. `UnavailableError` if it can't be."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        return self.when_durable(lambda: None)
+
+    def when_durable(self, look: Callable[[], T]) -> Awaitable[T]:
+        """Return what `look` finds when just what is queued now is durable and projected.
+
+        `UnavailableError` if that can't be.
+        """
+        it = _Look(look)
         if self.fault is not None:
-            done.set_exception(UnavailableError(self.fault))
+            it.fail(self.fault)
         elif self._is_busy():
-            self._put(done)
+            self._put(it)
         else:
-            done.set_result(None)
-        return done
+            it.now()
+        return it.found
 
     @contextmanager
     def together(self) -> Iterator[Together]:
@@ -139,9 +174,8 @@ class GroupCommit:
             queue.append(self._together)
             self._together = None
         for item in _flat(queue):
-            if isinstance(item, asyncio.Future):
-                if not item.done():
-                    item.set_exception(UnavailableError(fault))
+            if isinstance(item, _Look):
+                item.fail(fault)
             elif (ticket := ticket_of(item)) is not None:
                 ticket.fail(fault)
 
@@ -183,7 +217,7 @@ class GroupCommit:
         return batch
 
     async def _commit(self, batch: list[_Item]) -> None:
-        settles = (item for item in batch if not isinstance(item, asyncio.Future))
+        settles = (item for item in batch if isinstance(item, Settle))
         records = [recorded for settle in settles for recorded in settle.records]
         entries: list[LogEntry] = []
         for first in range(0, len(records), PIECE_EVENTS):
@@ -191,12 +225,13 @@ class GroupCommit:
                 await asyncio.sleep(0)
             entries += serialization.encode_all(records[first : first + PIECE_EVENTS])
         if entries:
+            began_s = perf_counter()
             await self._log.append(entries, expected_head=entries[0].seq - 1)
+            self._metrics.appended(len(entries), perf_counter() - began_s)
         durable, shown = iter(entries), 0
         for item in batch:
-            if isinstance(item, asyncio.Future):
-                if not item.done():
-                    item.set_result(None)
+            if isinstance(item, _Look):
+                item.now()
                 continue
             for recorded in item.records:
                 self._project(recorded, next(durable))

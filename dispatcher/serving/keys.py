@@ -1,90 +1,24 @@
-"""API keys: a key has a name, which identifies the caller, and a role, which limits what it may do.
-
-A keys file has a block for each key. `dispatcher key new` adds one:
-
-    [[key]]
-    name = "anna"
-    role = "client"
-    sha256 = "…"
-
-A key with the role `engine` may also have `engine = "farm-7"`. It is then bound to that engine, and
-may act for no other. Several keys may be bound to one engine, so that a new key can replace an old
-one.
+"""API keys in force: a key has a name, which identifies the caller, and a role, which limits it.
 
 Laws:
-- The key itself is written nowhere, neither here nor in a log, an event or an error. No error
-  quotes an invalid digest, because it may be the key.
+- A key itself is kept nowhere, only its digest.
 - Names are unique, and so are keys: the actor of an event is one key.
-- A file is accepted whole or not at all.
 
 A plain SHA-256, without salt or stretching, is enough. Salt and stretching protect passwords that
 can be guessed; a key made here is 256 random bits, and every value is equally likely.
 """
 
 import hashlib
-import json
-import logging
-import os
-import re
-import secrets
-import stat
-import tomllib
 from collections.abc import Iterable
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final
 
-import msgspec
+from dispatcher.serving.keys_file import Key, KeysError, Role, read_keys, require_distinct
 
-from dispatcher import files
-from dispatcher.errors import DispatcherError
-from dispatcher.locks import turn
-
-__all__ = ["ANONYMOUS", "ApiKeys", "Key", "KeysError", "Role", "new_key"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["ANONYMOUS", "ApiKeys", "Key", "KeysError", "Role"]
 
 ANONYMOUS: Final = "anonymous"
 """The actor of every request when auth is off."""
-RESERVED: Final = frozenset({ANONYMOUS, "dispatcher"})
-"""Actors of events that no key has caused; keys can't have these names."""
-KEY_BYTES: Final = 32
-
-_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_SHA256: Final = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
-_FIELDS: Final = frozenset({"name", "role", "engine", "sha256"})
-_NAME_RULE: Final = "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -"
-_ENGINE_RULE: Final = "must be the id of an engine: printable characters, at least one"
-_HEADING: Final = "# Who may ask for what. After a change send SIGHUP to the dispatcher."
-
-
-class Role(StrEnum):
-    """What a key is for. An operator may do everything."""
-
-    CLIENT = "client"
-    ENGINE = "engine"
-    OPERATOR = "operator"
-
-
-class KeysError(DispatcherError):
-    """A keys file can't be used; the message says where the fault is and what to do."""
-
-
-class Key(msgspec.Struct, frozen=True):
-    """A key that is accepted. It is known only by its digest.
-
-    `engine` is the id of the only engine that it may act for; `None` if its role alone limits it.
-    """
-
-    name: str
-    role: Role
-    sha256: bytes
-    engine: str | None = None
-
-    @classmethod
-    def of(cls, name: str, role: Role, secret: str, engine: str | None = None) -> Self:
-        """Make a key from its secret."""
-        return cls(name, role, hashlib.sha256(secret.encode()).digest(), engine)
 
 
 class ApiKeys:
@@ -115,152 +49,11 @@ class ApiKeys:
     def _read(self) -> dict[bytes, Key]:
         keys = self._given
         if self.path is not None:
-            keys += tuple(_parse(_read_text(self.path), self.path))
-            _require_distinct(keys, self.path)
+            keys += tuple(read_keys(self.path))
+            require_distinct(keys, self.path)
             if not keys:
                 raise KeysError(
                     f"{self.path}: there is no key in it, so nobody could ask for anything; make "
                     f"one with `dispatcher key new NAME --role ROLE --keys {self.path}`"
                 )
         return {key.sha256: key for key in keys}
-
-
-def new_key(path: Path, name: str, role: Role, engine: str | None = None) -> str:
-    """Make a key and add it to a keys file, which is created if it does not exist.
-
-    With `engine` it is bound to that engine. Returns the secret, which is stored nowhere.
-    Concurrent calls each add their key. A concurrent reader sees the file as it was before a change
-    or after it.
-    """
-    if _NAME.fullmatch(name) is None:
-        raise KeysError(f"{name!r} is no name of a key: it {_NAME_RULE}")
-    if (fault := _binding_fault(role, engine)) is not None:
-        raise KeysError(f"key '{name}': {fault}")
-    path = path.resolve()  # so that a symbolic link is kept
-    secret = secrets.token_urlsafe(KEY_BYTES)
-    key = Key.of(name, role, secret, engine)
-    try:
-        with turn(path.with_name(f"{path.name}.lock")):
-            text = (_read_text(path) if path.exists() else "").rstrip() or _HEADING
-            text = f"{text}\n\n{_format_key(key)}"
-            _require_distinct(_parse(text, path), path)
-            _replace(path, text.encode())
-    except OSError as error:
-        raise KeysError(f"{path}: can't be written: {error.strerror}") from error
-    return secret
-
-
-def _read_text(path: Path) -> str:
-    try:
-        if path.exists() and not path.is_file():  # reading a pipe would block
-            raise KeysError(f"{path}: is no regular file, so it can be no keys file")
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
-                logger.warning(
-                    "%s: every user can write it, and so make keys of any role; "
-                    "take that away with `chmod o-w`",
-                    path,
-                )
-            return file.read().decode()
-    except FileNotFoundError:
-        raise KeysError(
-            f"{path}: there is no such file; make it, and a first key, with "
-            f"`dispatcher key new NAME --role ROLE --keys {path}`"
-        ) from None
-    except OSError as error:
-        raise KeysError(f"{path}: can't be read: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise KeysError(f"{path}: is no text in UTF-8; a keys file is TOML") from None
-
-
-def _parse(text: str, path: Path) -> list[Key]:
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise KeysError(f"{path}: is no TOML: {error}") from error
-    blocks = document.pop("key", [])
-    if document:
-        raise KeysError(f"{path}: there is no {min(document)!r} in a keys file, only [[key]]")
-    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
-        raise KeysError(f"{path}: each key must be a block of its own that begins with [[key]]")
-    return [_parse_key(block, number, path) for number, block in enumerate(blocks, 1)]
-
-
-def _parse_key(block: dict[str, Any], number: int, path: Path) -> Key:
-    name = block.get("name")
-    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-        raise KeysError(f"{path}: key number {number}: 'name' {_NAME_RULE}")
-    where = f"{path}: key '{name}'"
-    if name in RESERVED:
-        raise KeysError(f"{where}: events that no key has caused have this name; choose another")
-    if unknown := block.keys() - _FIELDS:
-        raise KeysError(
-            f"{where}: there is no field {min(unknown)!r}; a key has 'name', 'role' and 'sha256', "
-            "and an engine's may have 'engine'"
-        )
-    if (role := block.get("role")) not in list(Role):
-        raise KeysError(f"{where}: 'role' must be one of {', '.join(repr(str(r)) for r in Role)}")
-    engine = block.get("engine")
-    if (fault := _binding_fault(Role(role), engine)) is not None:
-        raise KeysError(f"{where}: {fault}")
-    sha256 = block.get("sha256")
-    if not isinstance(sha256, str) or _SHA256.fullmatch(sha256) is None:
-        raise KeysError(
-            f"{where}: 'sha256' must be 64 hexadecimal digits, the SHA-256 of the key and not the "
-            "key; `dispatcher key new` makes both"
-        )
-    return Key(name, Role(role), bytes.fromhex(sha256), engine)
-
-
-def _binding_fault(role: Role, engine: object) -> str | None:
-    """Return why a key of this role can't be bound to this engine; `None` if it can."""
-    if engine is None:
-        return None
-    if not isinstance(engine, str) or not engine or not engine.isprintable():
-        return f"'engine' {_ENGINE_RULE}"
-    if role is not Role.ENGINE:
-        return (
-            f"only a key with the role 'engine' can be bound to an engine, and this one has the "
-            f"role '{role}'; leave 'engine' away, or make a key with the other role"
-        )
-    return None
-
-
-def _require_distinct(keys: Iterable[Key], path: Path) -> None:
-    names: set[str] = set()
-    holders: dict[bytes, str] = {}
-    for key in keys:
-        where = f"{path}: key '{key.name}'"
-        if key.name in names:
-            raise KeysError(
-                f"{where}: another key has this name ('operator' is that of --api-key); events "
-                "record it, so choose one of its own"
-            )
-        if key.sha256 in holders:
-            raise KeysError(
-                f"{where}: it is the same key as '{holders[key.sha256]}' ('operator' is that of "
-                "--api-key or DISPATCHER_API_KEY); give each name a key of its own"
-            )
-        names.add(key.name)
-        holders[key.sha256] = key.name
-
-
-def _format_key(key: Key) -> str:
-    # A string of JSON is one of TOML too, as long as all its characters are printable.
-    engine = (
-        "" if key.engine is None else f"engine = {json.dumps(key.engine, ensure_ascii=False)}\n"
-    )
-    head = f'[[key]]\nname = "{key.name}"\nrole = "{key.role}"\n'
-    return f'{head}{engine}sha256 = "{key.sha256.hex()}"\n'
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Replace a file atomically, and keep its owner and permissions."""
-    draft = path.with_name(f"{path.name}.draft")
-    with files.drafted(path, draft), files.new(draft, 0o600) as file:
-        file.write(content)
-        if path.exists():
-            old = path.stat()
-            if hasattr(os, "fchown"):  # Windows has another kind of owner
-                os.fchown(file.fileno(), old.st_uid, old.st_gid)
-                os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode))

@@ -30,6 +30,7 @@ from dispatcher.core.commands import Caller, Command, SubmitJob
 from dispatcher.core.dispatcher import TICK_S, Dispatcher, Effect, Settle, StoodStill, Wait
 from dispatcher.core.events import Recorded
 from dispatcher.core.fleet import Fleet
+from dispatcher.core.placing import picture_of
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.index.steps import drop_unshown
 from dispatcher.log import Log, LogError
@@ -39,13 +40,16 @@ from dispatcher.recipes import Recipe
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.batches import Batches
 from dispatcher.serving.feed import Feed
+from dispatcher.serving.forecasts import Forecasts
 from dispatcher.serving.group_commit import GroupCommit
 from dispatcher.serving.memory import Memory
+from dispatcher.serving.metrics import Metrics
 from dispatcher.serving.quotas import Asker, Quotas
 from dispatcher.serving.sealing import Sealing
 from dispatcher.serving.tickets import Render, Ticket, UnavailableError
 from dispatcher.state.replay import State, fold, replay
 from projections import Projections
+from projections.forecasting import Outlook, outlook_of
 
 __all__ = ["Service"]
 
@@ -85,11 +89,13 @@ class Service:
         self._ticker: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self.projections = Projections()
-        self._commits = GroupCommit(log, self._show, self._recover)
+        self.metrics = Metrics()
+        self._commits = GroupCommit(log, self._show, self._recover, self.metrics)
         self.memory = Memory(
             log, lambda: self._core.fleet, lambda: self.projections, self._commits, past
         )
         self._batches = Batches(self._commits, self.memory, self._decide, lambda: self._core.fleet)
+        self.forecasts = Forecasts(self._outlook, lambda: self.projections.seq)
         self.feed = Feed(
             log, lambda: self.projections, trail=self.memory.trail, places=self.quotas.streams
         )
@@ -233,6 +239,16 @@ class Service:
         job = self._core.fleet.jobs.get(job_id)
         return None if job is None else job.status
 
+    async def _outlook(self) -> Outlook:
+        """Return what a forecast is made of: the fleet and what readers see, at one seq.
+
+        `UnavailableError` while commands are refused: the core may be ahead of the log then.
+        """
+        if self._commits.refusal is not None:
+            raise UnavailableError(self._commits.refusal)
+        picture = picture_of(self._core.fleet)
+        return await self._commits.when_durable(lambda: outlook_of(picture, self.projections))
+
     def _take(
         self, command: Command, caller: Caller, render: Render[T], wait_s: float = 0.0
     ) -> tuple[Ticket[T], Wait | None]:
@@ -274,6 +290,7 @@ class Service:
     def _show(self, recorded: Recorded, entry: LogEntry) -> None:
         """Apply a newly durable event to the projections, and publish it."""
         self.projections.apply(recorded)
+        self.metrics.happened(recorded, self.projections.jobs)
         if self.feed.streams:
             self.feed.publish(recorded.event, entry)
         self.memory.notice()

@@ -1,7 +1,8 @@
-"""What the GETs of jobs and engines show, now or as of any moment.
+"""What the GETs of jobs, engines and statistics show, now or as of any moment.
 
 A view is a query. `show` answers it from the projections, whether they are live or replayed, and
-from the index. Only `ExplainJob` also needs the fleet, because decisions are based on it.
+from the index. Only `ExplainJob` and `ForecastFarm` also need the fleet, because decisions are
+based on it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,26 +11,38 @@ from urllib.parse import urlencode
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from dispatcher.core.explanations import explain
 from dispatcher.core.fleet import Fleet
+from dispatcher.core.placing import picture_of
 from dispatcher.core.replies import Reason
 from dispatcher.index import FinishedJobs
 from dispatcher.serving.listing import ListJobs, pieces, place_of, rest_of
 from dispatcher.serving.quotas import PAGE_BYTES
 from projections import Projections
+from projections.forecast import Forecast
+from projections.forecasting import at_once, forecast, outlook_of
 from projections.jobs import JobView
+from projections.series import SeriesShown
+from projections.speeds import SpeedsShown
+from projections.statistics import FarmNow
 
 __all__ = [
     "NO_SUCH_JOB",
+    "CountFarm",
     "ExplainJob",
+    "ForecastFarm",
     "ListEngines",
     "ShowJob",
+    "ShowSeries",
+    "ShowSpeeds",
     "Shown",
     "View",
     "cut",
     "page_of",
     "show",
+    "shown_forecast",
     "weight_of",
 ]
 
@@ -50,7 +63,36 @@ class ListEngines(msgspec.Struct, frozen=True):
     """All engines."""
 
 
-View = ListJobs | ShowJob | ExplainJob | ListEngines
+class CountFarm(msgspec.Struct, frozen=True):
+    """How many jobs and engines are in each state."""
+
+
+class ShowSeries(msgspec.Struct, frozen=True):
+    """What happened in the last hours, step by step."""
+
+    hours: int
+
+
+class ShowSpeeds(msgspec.Struct, frozen=True):
+    """How long jobs took."""
+
+
+class ForecastFarm(msgspec.Struct, frozen=True):
+    """When what runs and waits will be done; of the jobs that wait, the first are shown."""
+
+    limit: int
+
+
+View = (
+    ListJobs
+    | ShowJob
+    | ExplainJob
+    | ListEngines
+    | CountFarm
+    | ShowSeries
+    | ShowSpeeds
+    | ForecastFarm
+)
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -74,7 +116,7 @@ def show(
     fleet: Fleet | None = None,
     finished: FinishedJobs | None = None,
 ) -> Shown:
-    """Answer a view. Only `ExplainJob` needs `fleet`, which must be of the same seq.
+    """Answer a view. `ExplainJob` and `ForecastFarm` need `fleet`, which must be of the same seq.
 
     `finished` has the jobs that were evicted from both.
     """
@@ -94,8 +136,33 @@ def show(
             return _found(fleet and explain(fleet, job_id), Reason.JOB_NOT_FOUND)
         case ListEngines():
             return Shown(200, _encode([engine.wire() for engine in projections.engines.all()]))
+        case CountFarm() | ShowSeries() | ShowSpeeds():
+            return Shown(200, _encode(_numbers(view, projections)))
+        case ForecastFarm(limit):
+            picture = picture_of(Fleet() if fleet is None else fleet)
+            return shown_forecast(at_once(forecast(outlook_of(picture, projections))), limit)
         case _:
             assert_never(view)
+
+
+def _numbers(
+    view: CountFarm | ShowSeries | ShowSpeeds, projections: Projections
+) -> FarmNow | SeriesShown | SpeedsShown:
+    seq, time = projections.seq, projections.time
+    match view:
+        case CountFarm():
+            return projections.statistics.now(seq, time, projections.jobs, projections.engines)
+        case ShowSeries(hours):
+            return projections.statistics.over(hours, seq, time, projections.engines)
+        case ShowSpeeds():
+            return projections.speeds.shown(seq, time)
+        case _:
+            assert_never(view)
+
+
+def shown_forecast(made: Forecast, limit: int) -> Shown:
+    """Make the answer from a forecast, with so many of the jobs that wait."""
+    return Shown(200, _encode(replace(made, waiting=made.waiting[:limit])))
 
 
 def _found(value: Any, reason: Reason) -> Shown:

@@ -40,6 +40,8 @@ from dispatcher.state.replay import State
 from projections import Projections, ProjectionsSnapshot
 from projections.engines import EnginesSnapshot
 from projections.jobs import NumberedJob
+from projections.speeds import Speed, SpeedsSnapshot
+from projections.statistics import StatisticsSnapshot
 
 __all__ = [
     "EVERY",
@@ -58,7 +60,7 @@ __all__ = [
 EVERY: Final = 50_000
 """Events between two snapshots, unless the operator sets another number."""
 
-FOLD_VERSION: Final = 3
+FOLD_VERSION: Final = 4
 """Raise it by one with each change of what `State.apply` makes of some log, or of what a snapshot
 or the index says of a state. Neither of another version is used. A change that no log can show,
 such as a comment, needs no other version."""
@@ -85,13 +87,20 @@ class SnapshotError(DispatcherError):
 
 
 class _Head(msgspec.Struct, frozen=True):
-    """What the first part of a snapshot says. `tree` is the frontier of the log's tree there."""
+    """What the first part of a snapshot says. `tree` is the frontier of the log's tree there.
+
+    `time` is that of the event at `seq`. The `statistics` have a bounded size, and so do the
+    `speeds` of the whole farm.
+    """
 
     seq: int
     tree: tuple[bytes, ...]
     newest: datetime
     submitted: int
     last_id: str
+    time: datetime | None
+    statistics: StatisticsSnapshot
+    speeds: dict[str, Speed]
 
 
 class _Part(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -106,6 +115,7 @@ class _Part(msgspec.Struct, frozen=True, omit_defaults=True):
     engines: list[Engine] = []
     shown_jobs: list[NumberedJob] = []
     shown_engines: EnginesSnapshot = {}
+    speeds: dict[str, dict[str, Speed]] = {}
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -180,7 +190,16 @@ def parts_of(state: State, tree: Frontier) -> Iterator[bytes]:
 
 def _parts(state: State, tree: Frontier) -> Iterator[_Head | _Part]:
     fleet, shown = state.fleet, state.projections.snapshot()
-    yield _Head(state.seq, tree.roots, fleet.newest, fleet.submitted, str(fleet.last_id))
+    yield _Head(
+        state.seq,
+        tree.roots,
+        fleet.newest,
+        fleet.submitted,
+        str(fleet.last_id),
+        shown.time,
+        shown.statistics,
+        shown.speeds.codecs,
+    )
     alive = [job for job in fleet.jobs.values() if not job.final]
     alive.sort(key=lambda job: job.place.number)
     for jobs in _sliced(alive):
@@ -199,6 +218,8 @@ def _parts(state: State, tree: Frontier) -> Iterator[_Head | _Part]:
         yield _Part(shown_jobs=numbered)
     for shown_engines in _sliced(list(shown.engines.items())):
         yield _Part(shown_engines=dict(shown_engines))
+    for speeds in _sliced(list(shown.speeds.engines.items())):
+        yield _Part(speeds=dict(speeds))
 
 
 def _restored(head: _Head, parts: list[_Part]) -> State:
@@ -215,9 +236,15 @@ def _restored(head: _Head, parts: list[_Part]) -> State:
     fleet.queue = Queue.restore((job for job in jobs if job.status == "pending"), paused)
     shown = ProjectionsSnapshot(
         head.seq,
+        head.time,
         head.submitted,
         [job for part in parts for job in part.shown_jobs],
         {name: engine for part in parts for name, engine in part.shown_engines.items()},
+        head.statistics,
+        SpeedsSnapshot(
+            head.speeds,
+            {name: codecs for part in parts for name, codecs in part.speeds.items()},
+        ),
     )
     return State(fleet, Projections.restore(shown))
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from random import Random
 from typing import Any, Final
 
-from dispatcher.evidence.audit import Known
+from dispatcher.evidence.hashes import Known
 from dispatcher.log.checkpoints import verify_checkpoint
 
 from .wire import GONE, Wire

@@ -16,7 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from dispatcher.serving.keys import Role, new_key
+from dispatcher.serving.keys import Role
+from dispatcher.serving.keys_file import new_key
 
 from . import Outcome, Tell
 from .serving import HOST, KEY, Served, findings_in, serving

@@ -35,6 +35,10 @@ WAIT_NEGATIVE: Final = "Bad Request: 'wait_s' must be a non-negative number."
 WAIT_MOST: Final = "Bad Request: 'wait_s' must be at most 60."
 LIMIT_INTEGER: Final = "Bad Request: 'limit' must be an integer."
 LIMIT_POSITIVE: Final = "Bad Request: 'limit' must be a positive integer."
+HOURS_INTEGER: Final = "Bad Request: 'hours' must be an integer."
+HOURS_POSITIVE: Final = "Bad Request: 'hours' must be a positive integer."
+HOURS_MOST: Final = "Bad Request: 'hours' must be at most 87840."
+SHOWN_MOST: Final = "Bad Request: 'limit' must be at most 1000."
 AFTER_JOB: Final = "Bad Request: 'after' must be the id of a job."
 STATUS_ONE_OF: Final = (
     "Bad Request: 'status' must be one of "
@@ -118,6 +122,18 @@ ERRORS: Final[list[tuple[tuple[str, str], str, int, str]]] = [
     (("GET", "/jobs/?limit=-1"), "", 400, LIMIT_POSITIVE),
     (("GET", "/jobs/?after=unknown"), "", 400, AFTER_JOB),
     (("GET", "/jobs/?after="), "", 400, AFTER_JOB),
+    # Statistics
+    *(
+        ((("GET", f"/statistics/series?hours={bad}"), "", 400, HOURS_INTEGER))
+        for bad in ("x", "", "1.5", "%D9%A3", "9" * 40)
+    ),
+    (("GET", "/statistics/series?hours=0"), "", 400, HOURS_POSITIVE),
+    (("GET", "/statistics/series?hours=-1"), "", 400, HOURS_POSITIVE),
+    (("GET", "/statistics/series?hours=87841"), "", 400, HOURS_MOST),
+    (("GET", "/statistics/series?hours=x&as_of=1"), "", 400, HOURS_INTEGER),
+    (("GET", "/statistics/forecast?limit=x"), "", 400, LIMIT_INTEGER),
+    (("GET", "/statistics/forecast?limit=0"), "", 400, LIMIT_POSITIVE),
+    (("GET", "/statistics/forecast?limit=1001"), "", 400, SHOWN_MOST),
     # What there is not, and what can't be had
     (("DELETE", "/jobs/unknown"), "", 404, NO_JOB),
     (("POST", "/jobs/unknown/retry"), "", 404, NO_JOB),

@@ -74,6 +74,7 @@ async def test_the_dispatchers_own_fields_of_a_job_follow_those_of_the_protocol(
         "not_before": None,
         "error_message": None,
         "finished_at": None,
+        "assigned_at": None,
     }
 
 

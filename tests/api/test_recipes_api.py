@@ -10,7 +10,8 @@ import pytest
 
 from dispatcher.client import Client
 from dispatcher.results import Extent, Result
-from dispatcher.serving.keys import ApiKeys, Role, new_key
+from dispatcher.serving.keys import ApiKeys, Role
+from dispatcher.serving.keys_file import new_key
 from dispatcher.serving.named_recipes import NamedRecipes
 from tests.support.farm import JOB, OUTPUT, assigned, beat, engine_shown, job_shown, submitted
 from tests.support.in_flight import until
@@ -199,13 +200,14 @@ async def test_keys_and_recipes_are_read_again_even_if_one_is_bad(
         assert [it["name"] for it in (await client.get("/recipes/")).json()] == ["new"]
 
 
-async def test_every_role_may_read_recipes_and_a_stranger_may_not(
+async def test_every_role_but_a_monitor_may_read_recipes_and_a_stranger_may_not(
     db: Path, file: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "keys.toml"
     secrets = [new_key(path, role.value, role) for role in Role]
     async with running(db, keys=ApiKeys(path=path), recipes=NamedRecipes(file)) as server:
-        for secret, status in [*((it, 200) for it in secrets), ("none", 401)]:
+        statuses = [403 if role is Role.MONITOR else 200 for role in Role]
+        for secret, status in zip([*secrets, "none"], [*statuses, 401], strict=True):
             async with client_of(server, secret) as client:
                 assert (await client.get("/recipes/")).status_code == status
 

@@ -126,7 +126,7 @@ async def test_of_several_ids_the_first_counts(callers: Callers) -> None:
 async def test_the_history_of_a_job_names_who_did_each_step_and_by_which_request(
     callers: Callers,
 ) -> None:
-    _, anna, rack, olga = callers
+    _, anna, rack, olga, _ = callers
 
     async def ask(client: httpx2.AsyncClient, request_id: str, path: str, **body: object) -> None:
         method = "DELETE" if path == "/engines/e" else "POST"

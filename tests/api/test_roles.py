@@ -24,7 +24,7 @@ from tests.support.servers import client_of, running
 
 pytestmark = pytest.mark.anyio
 
-CLIENT, ENGINE, OPERATOR = Role
+CLIENT, ENGINE, OPERATOR, MONITOR = Role
 
 ROUTES: Final[dict[tuple[str, str], Needs]] = {
     ("POST", "/jobs"): CLIENT,
@@ -45,6 +45,10 @@ ROUTES: Final[dict[tuple[str, str], Needs]] = {
     ("POST", "/engines/benchmark_result"): ENGINE,
     ("GET", "/engines"): ANY_KEY,
     ("GET", "/recipes"): ANY_KEY,
+    ("GET", "/statistics/now"): ANY_KEY,
+    ("GET", "/statistics/series"): ANY_KEY,
+    ("GET", "/statistics/speeds"): ANY_KEY,
+    ("GET", "/statistics/forecast"): ANY_KEY,
     ("DELETE", "/engines/{engine_id}"): OPERATOR,
     ("POST", "/engines/{engine_id}/drain"): OPERATOR,
     ("POST", "/engines/{engine_id}/resume"): OPERATOR,
@@ -60,6 +64,8 @@ ROUTES: Final[dict[tuple[str, str], Needs]] = {
     ("GET", "/schema/openapi.json"): ANY_KEY,
     ("GET", "/schema/openapi.yaml"): ANY_KEY,
     ("GET", "/schema/openapi.yml"): ANY_KEY,
+    ("POST", "/reload"): OPERATOR,
+    ("GET", "/metrics"): MONITOR,
     ("GET", "/key"): ANY_KEY,
     ("POST", "/sign_in"): CLIENT,
     ("POST", "/sign_in/redeem"): NO_KEY,
@@ -109,9 +115,11 @@ async def test_a_route_is_for_its_role_and_for_operators(
 ) -> None:
     needs = ROUTES[route]
     status, text = await asked(shared.of(role), *route)
+    has = f"the key '{NAMES[role]}' has the role '{role}'"
     if isinstance(needs, Role) and role not in {needs, OPERATOR}:
-        has = f"the key '{NAMES[role]}' has the role '{role}'"
         assert (status, text) == (403, f"Forbidden: this needs the role '{needs}'; {has}.")
+    elif needs == ANY_KEY and role is MONITOR:
+        assert (status, text) == (403, f"Forbidden: this needs any role but 'monitor'; {has}.")
     else:
         assert status not in {401, 403}
 
@@ -175,7 +183,7 @@ async def test_a_route_that_says_nothing_is_the_operators(service: Service) -> N
         logging_config=None,
     )
     transport = transport_to(Front(app, service, keys_of_all(), BODY_LIMIT_BYTES))
-    for role, status in ((CLIENT, 403), (ENGINE, 403), (OPERATOR, 200)):
+    for role, status in ((CLIENT, 403), (ENGINE, 403), (MONITOR, 403), (OPERATOR, 200)):
         async with httpx2.AsyncClient(
             transport=transport, base_url="http://x", headers={"X-API-Key": SECRETS[role]}
         ) as client:
@@ -187,8 +195,7 @@ async def test_the_schema_says_which_routes_a_role_may_be_refused(shared: Caller
     for (method, path), needs in ROUTES.items():
         if not path.startswith("/schema") and method != "HEAD":
             answers = schema["paths"][path][method.lower()]["responses"]
-            assert ("403" in answers) == isinstance(needs, Role)
-            assert ("401" in answers) == (needs != NO_KEY)
+            assert ("403" in answers) == ("401" in answers) == (needs != NO_KEY)
 
 
 async def test_the_manual_says_what_each_route_needs() -> None:
@@ -220,7 +227,7 @@ async def test_nothing_that_is_refused_to_a_role_leaves_a_trace(shared: Callers)
     await beat(shared.rack, "e")
     before = done_in(shared.server.db)
     for (method, path), needs in ROUTES.items():
-        for role in {CLIENT, ENGINE} - {needs}:
+        for role in {CLIENT, ENGINE, MONITOR} - {needs}:
             if isinstance(needs, Role):
                 concrete = path.format(job_id="j", engine_id="e")
                 response = await shared.of(role).request(method, concrete, json={"engine_id": "f"})

@@ -10,9 +10,8 @@ pytestmark = pytest.mark.anyio
 JSON: Final = "application/json"
 TEXT: Final = "text/plain"
 EVENTS: Final = "text/event-stream"
-KEYED: Final = {"400": TEXT, "401": TEXT}
-ROLED: Final = {**KEYED, "403": TEXT}
-NO_BODY: Final = {**ROLED, "503": TEXT}
+KEYED: Final = {"400": TEXT, "401": TEXT, "403": TEXT}
+NO_BODY: Final = {**KEYED, "503": TEXT}
 BODY: Final = {**NO_BODY, "413": TEXT}
 AS_OF: Final = {"429": TEXT, "503": TEXT}
 
@@ -21,9 +20,11 @@ OPERATIONS: Final[dict[tuple[str, str], dict[str, str | None]]] = {
     ("get", "/jobs"): {"200": JSON, **KEYED, **AS_OF},
     ("get", "/jobs/{job_id}"): {"200": JSON, "404": TEXT, **KEYED, **AS_OF},
     ("delete", "/jobs/{job_id}"): {"200": TEXT, "404": TEXT, **NO_BODY},
-    ("get", "/jobs/{job_id}/why"): {"200": JSON, "404": TEXT, **ROLED, **AS_OF},
+    ("get", "/jobs/{job_id}/why"): {"200": JSON, "404": TEXT, **KEYED, **AS_OF},
     ("post", "/jobs/{job_id}/retry"): {"200": TEXT, "404": TEXT, **NO_BODY},
     ("post", "/jobs/{job_id}/priority"): {"200": TEXT, "404": TEXT, "409": TEXT, **BODY},
+    ("get", "/metrics"): {"200": TEXT, **KEYED},
+    ("post", "/reload"): {"200": TEXT, "409": TEXT, **KEYED},
     ("post", "/jobs/batch"): {"200": JSON, "409": JSON, "429": TEXT, **BODY},
     ("post", "/jobs/cancel"): {"200": JSON, "429": TEXT, **NO_BODY},
     ("post", "/jobs/retry"): {"200": JSON, "429": TEXT, **NO_BODY},
@@ -44,17 +45,21 @@ OPERATIONS: Final[dict[tuple[str, str], dict[str, str | None]]] = {
     ("post", "/engines/{engine_id}/drain"): {"200": TEXT, "404": TEXT, **NO_BODY},
     ("post", "/engines/{engine_id}/resume"): {"200": TEXT, "404": TEXT, **NO_BODY},
     ("post", "/engines/benchmark_result"): {"200": TEXT, "404": TEXT, **BODY},
-    ("get", "/jobs/{job_id}/events"): {"200": JSON, "404": TEXT, **ROLED, **AS_OF},
-    ("get", "/engines/{engine_id}/events"): {"200": JSON, "404": TEXT, **ROLED, **AS_OF},
-    ("get", "/events"): {"200": JSON, **ROLED, "429": TEXT, "503": TEXT},
-    ("get", "/events/stream"): {"200": EVENTS, **ROLED, **AS_OF},
+    ("get", "/jobs/{job_id}/events"): {"200": JSON, "404": TEXT, **KEYED, **AS_OF},
+    ("get", "/engines/{engine_id}/events"): {"200": JSON, "404": TEXT, **KEYED, **AS_OF},
+    ("get", "/events"): {"200": JSON, **KEYED, "429": TEXT, "503": TEXT},
+    ("get", "/events/stream"): {"200": EVENTS, **KEYED, **AS_OF},
     ("get", "/recipes"): {"200": JSON, **KEYED},
+    ("get", "/statistics/now"): {"200": JSON, **KEYED, **AS_OF},
+    ("get", "/statistics/series"): {"200": JSON, **KEYED, **AS_OF},
+    ("get", "/statistics/speeds"): {"200": JSON, **KEYED, **AS_OF},
+    ("get", "/statistics/forecast"): {"200": JSON, **KEYED, **AS_OF},
     ("get", "/log/checkpoint"): {"200": TEXT, **KEYED},
     ("get", "/log/key"): {"200": TEXT, **KEYED},
     ("get", "/log/proof"): {"200": JSON, **KEYED, "503": TEXT},
     ("get", "/log/consistency"): {"200": JSON, **KEYED, "503": TEXT},
     ("get", "/key"): {"200": JSON, **KEYED},
-    ("post", "/sign_in"): {"200": JSON, **ROLED},
+    ("post", "/sign_in"): {"200": JSON, **KEYED},
     ("post", "/sign_in/redeem"): {"200": JSON, "400": TEXT, "404": TEXT, "413": TEXT},
     ("get", "/"): {"200": TEXT, "400": TEXT},
     ("get", "/board/{file}"): {"200": TEXT, "404": TEXT, "400": TEXT},

@@ -154,7 +154,9 @@ async def test_job_prints_one_job_with_its_whole_error(
     )
     assert table.status == 0
     assert "failed_permanently" in table.out
-    assert "ffmpeg failed:\n[red]not markup[/red]\nlast line\n" in table.out
+    told = [line.split("\t") for line in table.out.splitlines()]
+    errors = [text for name, text in told if name == "error"]
+    assert errors == ["ffmpeg failed:", "[red]not markup[/red]", "last line"]
     assert as_json.json["job_id"] == job_id
 
 

@@ -193,10 +193,14 @@ async def test_job_shows_recipe_and_result_and_engines_what_they_can(
         command(tmp_path, "job", job.job_id, server=server.url),
         command(tmp_path, "engines", server=server.url),
     )
-    assert "Recipe quality 60 of 100\nOutput name {stem}\n" in shown.out
-    assert "Done: encoded with libx264\nWarning: it was\\nshort\n" in shown.out
-    assert "h264 (libx264), vp9 " in engines.out
-    assert " recipes " in engines.out
+    fields = [line.split("\t") for line in shown.out.splitlines()]
+    assert ["recipe", "quality 60 of 100"] in fields
+    assert ["output name", "{stem}"] in fields
+    assert ["result", "Done: encoded with libx264"] in fields
+    assert ["result", "Warning: it was\\nshort"] in fields
+    (engine,) = (line.split("\t") for line in engines.out.splitlines())
+    assert engine[4] == "h264, vp9"
+    assert engine[-2:] == ["recipes", "h264 by libx264"]
 
 
 async def test_recipes_lists_them(db: Path, tmp_path: Path) -> None:

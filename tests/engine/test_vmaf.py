@@ -66,7 +66,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scenes = (
         *("-f", "lavfi", "-i", f"testsrc2={SIZE}:d=4"),
         *("-f", "lavfi", "-i", f"{grain},trim=duration=6"),
-        *("-f", "lavfi", "-i", f"life={SIZE}:mold=10:ratio=0.2,trim=duration=2,gblur=2"),
+        *("-f", "lavfi", "-i", f"life={SIZE}:mold=10:ratio=0.2:seed=7,trim=duration=2,gblur=2"),
         *("-f", "lavfi", "-i", f"gradients={SIZE}:d=4:n=4:seed=3,noise=alls=20:allf=t"),
     )
     joined = "[0]format=yuv420p,setsar=1[a];[1]format=yuv420p,setsar=1[b];"

@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 
 from dispatcher.core.commands import Caller, Command, SubmitJob
 from dispatcher.core.policy import Policy
-from dispatcher.evidence.audit import Audit, Known, Look
+from dispatcher.evidence.audit import Audit
 from dispatcher.evidence.findings import Finding
+from dispatcher.evidence.hashes import Known
+from dispatcher.evidence.states import Look
 from dispatcher.index.file import index_path
 from dispatcher.log import LogError
 from dispatcher.log.checkpoints import Checkpoint

@@ -9,8 +9,8 @@ from typing import Any, Final
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dispatcher.evidence.audit import Known
 from dispatcher.evidence.findings import Finding
+from dispatcher.evidence.hashes import Known
 from dispatcher.log.checkpoints import Checkpoint
 from dispatcher.log.merkle import KEPT_LEVEL
 from tests.support.audits import Genuine, audited

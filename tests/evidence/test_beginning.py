@@ -6,8 +6,9 @@ from typing import Final
 
 import pytest
 
-from dispatcher.evidence.audit import Audit, Known
+from dispatcher.evidence.audit import Audit
 from dispatcher.evidence.beginning import start_at
+from dispatcher.evidence.hashes import Known
 from dispatcher.log import LogError
 from dispatcher.log.checkpoints import Checkpoint
 from dispatcher.log.segments import SegmentError, folder_of

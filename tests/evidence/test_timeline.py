@@ -15,6 +15,7 @@ from dispatcher.core.events import (
     JobCancelled,
     JobProgressed,
     JobReleased,
+    JobReprioritized,
     JobRetried,
     Recorded,
 )
@@ -176,10 +177,27 @@ def test_whatever_happened_is_told(happened: list[tuple[datetime, Event]]) -> No
         for seq, (when, event) in enumerate(happened, 1)
     ]
     timeline = told(entries)
-    assert [line.seq for line in timeline.lines] == [entry.seq for entry in entries]
+    seqs = [line.seq for line in timeline.lines]
+    assert seqs == sorted(set(seqs))
+    folded = {entry.seq for entry in entries} - {*seqs}
+    assert all(isinstance(happened[seq - 1][1], JobProgressed) for seq in folded)
+    since_s = sum(line.since_s for line in timeline.lines)
+    assert since_s == pytest.approx(timeline.total_s, abs=0.001)
     assert all(line.what for line in timeline.lines)
     for entry, (_, event) in zip(entries, happened, strict=True):
         assert happening_of(entry).event == event
+
+
+def test_the_progress_of_an_attempt_is_one_line_until_something_else_happens() -> None:
+    reports = [(n, JobProgressed("j", "e", 1, 10.0 * n)) for n in (2, 3, 4)]
+    again = [(n, JobProgressed("j", "e", 1, 10.0 * n)) for n in (6, 7)]
+    other = (5, JobReprioritized("j", 3, START))
+    lines = told(story((0, job("j")), (1, assigned("j", "e")), *reports, other, *again)).lines
+    assert [(line.seq, line.since_s, line.what) for line in lines[2:]] == [
+        (5, 3.0, "attempt 1 on e went from 20 % to 40 %"),
+        (6, 1.0, "given priority 3"),
+        (8, 2.0, "attempt 1 on e went from 60 % to 70 %"),
+    ]
 
 
 def test_of_an_error_the_last_line_is_told() -> None:

@@ -105,7 +105,7 @@ def test_the_fields_of_the_protocol_come_first_in_a_job_too() -> None:
     assert list(job_shown(job("a", priority=7))) == [
         *("job_id", "source_url", "target_codec", "job_size", "status", "assigned_engine"),
         *("output_url", "retries", "max_retries", "attempt", "priority", "progress"),
-        *("not_before", "error_message", "submitted_at", "finished_at"),
+        *("not_before", "error_message", "submitted_at", "finished_at", "assigned_at"),
     ]
 
 

@@ -6,6 +6,7 @@ import signal
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import pytest
@@ -13,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.client import Client, RequestRefusedError
-from dispatcher.serving.keys import ApiKeys, Key, KeysError, Role, new_key
+from dispatcher.serving.keys import ApiKeys, Key, KeysError, Role
+from dispatcher.serving.keys_file import new_key, read_keys, revoke_key
 from tests.support.commands import command, ended, said_by, started
 from tests.support.engines import program
-from tests.support.servers import KEY
+from tests.support.servers import KEY, Running, running
 
 SECRET: Final = "a secret of these tests"
 SHA256: Final = hashlib.sha256(SECRET.encode()).hexdigest()
@@ -82,11 +84,17 @@ def test_a_name_that_may_not_be_is_told_by_its_place(path: Path, name: str) -> N
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        (block(role="boss"), "key 'anna': 'role' must be one of 'client', 'engine', 'operator'"),
-        (block(role="Client"), "key 'anna': 'role' must be one of 'client', 'engine', 'operator'"),
+        (
+            block(role="boss"),
+            "key 'anna': 'role' must be one of 'client', 'engine', 'operator', 'monitor'",
+        ),
+        (
+            block(role="Client"),
+            "key 'anna': 'role' must be one of 'client', 'engine', 'operator', 'monitor'",
+        ),
         (
             block().replace('role = "client"\n', ""),
-            "key 'anna': 'role' must be one of 'client', 'engine', 'operator'",
+            "key 'anna': 'role' must be one of 'client', 'engine', 'operator', 'monitor'",
         ),
         (
             block() + "roles = 1\n",
@@ -344,7 +352,7 @@ async def test_key_new_prints_the_key_once_and_serve_takes_it_after_sighup(tmp_p
     assert first.status == 0
     assert first.out.count("\n") == 1
     assert first.out.strip() not in first.err
-    assert "after a SIGHUP" in first.err
+    assert "after `dispatcher reload`" in first.err
     serve = ("serve", "--port", "0", "--keys", "keys.toml")
     async with started(tmp_path, *serve, key=None) as process:
         url = (await said_by(process, "Dispatcher ready")).split()[3].rstrip(",")
@@ -373,7 +381,9 @@ async def test_the_command_line_tells_what_is_wrong_with_keys(tmp_path: Path) ->
         command(tmp_path, "key", "new", "bert", key=None),
         command(tmp_path, "serve", "--port", "0", "--keys", "keys.toml", "--no-auth", key=None),
     )
-    fault = "keys.toml: key 'anna': 'role' must be one of 'client', 'engine', 'operator'\n"
+    fault = (
+        "keys.toml: key 'anna': 'role' must be one of 'client', 'engine', 'operator', 'monitor'\n"
+    )
     assert (serve.status, serve.err) == (1, f"dispatcher: {fault}")
     assert (new.status, new.out) == (1, "")
     assert new.err.endswith(fault)
@@ -404,3 +414,71 @@ async def test_the_command_line_binds_a_key_to_an_engine(tmp_path: Path) -> None
     )
     assert (other.status, other.out) == (1, "")
     assert "only a key with the role 'engine' can be bound" in other.err
+
+
+# Revoking
+
+
+def test_a_revoked_key_is_gone_and_all_else_in_the_file_stays(path: Path) -> None:
+    path.write_text(f"# a\n\n{block('anna')}# about b\n{block('b', 'engine', '0' * 64)}\n# end\n")
+    assert revoke_key(path, "anna").role is Role.CLIENT
+    assert [key.name for key in read_keys(path)] == ["b"]
+    assert path.read_text() == f"# a\n\n{block('b', 'engine', '0' * 64)}\n# end\n"
+    revoke_key(path, "b")
+    assert read_keys(path) == []
+
+
+@given(st.lists(st.sampled_from("abcdefgh"), unique=True, min_size=1), st.data())
+def test_whichever_is_revoked_the_others_stay(names: list[str], data: st.DataObject) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "keys.toml"
+        for name in names:
+            new_key(path, name, data.draw(st.sampled_from(Role)))
+        before = read_keys(path)
+        gone = data.draw(st.sampled_from(names))
+        assert revoke_key(path, gone).name == gone
+        assert read_keys(path) == [key for key in before if key.name != gone]
+
+
+def test_a_key_that_is_not_there_is_told_with_those_that_are(path: Path) -> None:
+    path.write_text(block("anna"))
+    with pytest.raises(KeysError, match="there is no key 'ann' in it; its keys: anna"):
+        revoke_key(path, "ann")
+
+
+def test_a_file_that_no_program_should_change_is_left_as_it_is(path: Path) -> None:
+    text = f'key = [{{name = "anna", role = "client", sha256 = "{SHA256}"}}]\n'
+    path.write_text(text)
+    with pytest.raises(KeysError, match="only a person should change"):
+        revoke_key(path, "anna")
+    assert path.read_text() == text
+
+
+@pytest.mark.anyio
+async def test_keys_are_listed_and_revoked_and_reloaded_from_the_command_line(
+    tmp_path: Path, db: Path
+) -> None:
+    path = tmp_path / "keys.toml"
+    operator, other = (new_key(path, name, Role.OPERATOR) for name in ("anna", "bob"))
+    keys = ApiKeys(path=path)
+    async with running(db, keys=keys) as server:
+        listed = await command(tmp_path, "key", "list")
+        assert listed.out == "anna\toperator\t\nbob\toperator\t\n"
+        revoked = await command(tmp_path, "key", "revoke", "bob")
+        assert (revoked.status, revoked.out) == (0, "Key 'bob' (operator) revoked\n")
+        assert (await command(tmp_path, "jobs", server=server.url, key=other)).status == 0
+        done = await command(tmp_path, "reload", server=server.url, key=operator)
+        assert (done.status, done.out) == (0, f"Read {path} again; keys in force: 1.\n")
+        assert (await command(tmp_path, "jobs", server=server.url, key=other)).status == 4
+        path.write_text("nonsense")
+        done = await command(tmp_path, "reload", server=server.url, key=operator)
+        assert done.status == 4
+        assert "the keys in force stay what they were" in done.err
+        assert (await command(tmp_path, "jobs", server=server.url, key=operator)).status == 0
+
+
+@pytest.mark.anyio
+async def test_without_files_there_is_nothing_to_reload(server: Running, tmp_path: Path) -> None:
+    done = await command(tmp_path, "reload", server=server.url)
+    assert done.status == 4
+    assert "no keys file and no file of recipes" in done.err

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from dispatcher.core.commands import Command
 from dispatcher.core.events import Recorded
@@ -36,7 +37,7 @@ from tests.support.fleet_contents import inside
 from tests.support.given import START, job
 from tests.support.log_contents import encoded
 from tests.support.remembered import Remembered, completed, lightened
-from tests.support.strategies import policies
+from tests.support.strategies import policies, times
 from tests.support.watched_log import WatchedLog
 
 HEAD: Final = 40
@@ -115,6 +116,24 @@ def test_a_snapshot_of_any_seq_and_the_events_after_it_give_the_live_state(
         finished.notice(ours)
     state = restored(folded(log[:seq]), finished)
     assert state.seq == state.projections.history.since == seq
+    for recorded in log[seq:]:
+        state.apply(recorded)
+    assert everything_of(completed(state, finished)) == everything_of(ours)
+
+
+@given(histories, policies, st.data())
+def test_so_it_is_whatever_the_clock_did(
+    history: list[Command], policy: Policy, data: st.DataObject
+) -> None:
+    log = live(history, policy)[2]
+    at = data.draw(st.lists(times, min_size=len(log), max_size=len(log)))
+    seq = data.draw(st.integers(0, len(log)))
+    log = [replace(it, at=time) for it, time in zip(log, at, strict=True)]
+    ours, finished = State(), Remembered()
+    for recorded in log:
+        ours.apply(recorded)
+        finished.notice(ours)
+    state = restored(folded(log[:seq]), finished)
     for recorded in log[seq:]:
         state.apply(recorded)
     assert everything_of(completed(state, finished)) == everything_of(ours)

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from dispatcher.evidence.audit import Audit, Known
+from dispatcher.evidence.audit import Audit
+from dispatcher.evidence.hashes import Known
 from dispatcher.index.file import index_path
 from dispatcher.log.checkpoints import Checkpoint
 from dispatcher.log.segments import folder_of

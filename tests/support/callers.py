@@ -13,7 +13,12 @@ from tests.support.servers import Running, client_of
 
 __all__ = ["NAMES", "SECRETS", "Callers", "Done", "callers_of", "done_in", "keys_of_all"]
 
-NAMES: Final = {Role.CLIENT: "anna", Role.ENGINE: "rack-1", Role.OPERATOR: "olga"}
+NAMES: Final = {
+    Role.CLIENT: "anna",
+    Role.ENGINE: "rack-1",
+    Role.OPERATOR: "olga",
+    Role.MONITOR: "mona",
+}
 SECRETS: Final = {role: f"the secret of {name}" for role, name in NAMES.items()}
 
 
@@ -24,9 +29,15 @@ class Callers(NamedTuple):
     anna: httpx2.AsyncClient
     rack: httpx2.AsyncClient
     olga: httpx2.AsyncClient
+    mona: httpx2.AsyncClient
 
     def of(self, role: Role) -> httpx2.AsyncClient:
-        return {Role.CLIENT: self.anna, Role.ENGINE: self.rack, Role.OPERATOR: self.olga}[role]
+        return {
+            Role.CLIENT: self.anna,
+            Role.ENGINE: self.rack,
+            Role.OPERATOR: self.olga,
+            Role.MONITOR: self.mona,
+        }[role]
 
 
 class Done(NamedTuple):

@@ -13,7 +13,7 @@ import msgspec
 
 from tests.support.servers import KEY
 
-__all__ = ["MODULE", "Done", "command", "ended", "said_by", "started"]
+__all__ = ["MODULE", "TIMEOUT_S", "Done", "command", "ended", "environment", "said_by", "started"]
 
 TIMEOUT_S: Final = 90
 MODULE: Final = ("-m", "dispatcher")
@@ -31,7 +31,8 @@ class Done(NamedTuple):
         return msgspec.json.decode(self.out)
 
 
-def _environment(server: str | None, key: str | None) -> dict[str, str]:
+def environment(server: str | None, key: str | None) -> dict[str, str]:
+    """Return the variables of a command that is run for a test."""
     kept = {name: v for name, v in os.environ.items() if not name.startswith("DISPATCHER_")}
     given = {"DISPATCHER_SERVER": server, "DISPATCHER_API_KEY": key, "COLUMNS": "100"}
     return kept | {name: value for name, value in given.items() if value is not None}
@@ -49,7 +50,7 @@ async def started(
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, *program, *arguments),
         cwd=cwd,
-        env=_environment(server, key),
+        env=environment(server, key),
         stdin=DEVNULL,
         stdout=PIPE,
         stderr=PIPE,
