@@ -16,10 +16,12 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
-__all__ = ["DEFAULT_HTTP_LIMITS", "Entrance", "HttpLimits", "Refusal"]
+__all__ = ["BODY_IS_TIMED", "DEFAULT_HTTP_LIMITS", "Entrance", "HttpLimits", "Refusal"]
 
 logger = logging.getLogger(__name__)
 
+BODY_IS_TIMED: Final = "body_is_timed"
+"""True in the state of a request whose handler itself bounds the time until its body is there."""
 SAY_EVERY: Final = 60
 """Sweeps between two lines in the log."""
 IPV6_PREFIX: Final = 64

@@ -8,6 +8,9 @@ Laws:
   extensions of a chunk, blank lines. Nothing of it grows beyond the limit.
 - While requests of the connection wait for the answer to an earlier one, no more is parsed and none
   is read. So at most `PIECE` bytes of requests wait, parsed, and one read of the socket, unparsed.
+- What is certainly of a body is parsed at once, however much it is: its length is declared.
+- A request that says in its state that its body is timed (`BODY_IS_TIMED`) may take any time to
+  arrive. Its handler sees to it that it does not take for ever.
 - Trailers are no headers (RFC 9110, 6.5.1): they never reach the application.
 - No protocol but HTTP/1.1 is spoken. A request for another one (`Upgrade: h2c`) is answered as if
   it had not asked.
@@ -31,7 +34,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from dispatcher.http_limits import Entrance, Refusal
+from dispatcher.http_limits import BODY_IS_TIMED, Entrance, Refusal
 
 __all__ = ["LimitedProtocol"]
 
@@ -63,6 +66,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stage = _BEGINNING
         self._size = 0
         """Bytes parsed since the last part of a body or the last end of a head or request."""
+        self._body_bytes = 0
+        """Bytes of the present request's body."""
         self._running: RequestResponseCycle | None = None
         """The request that was started last; those in `pipeline` wait for it."""
         self._is_held = False
@@ -119,7 +124,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if len(self.headers) > self._max_headers:
             raise _TooManyHeadersError
         self._stage = _BODY
-        self._size = 0
+        self._size = self._body_bytes = 0
         HttpToolsProtocol.on_headers_complete(self)
         if not self.pipeline:
             self._running = self.cycle
@@ -128,6 +133,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
         self._size = 0
+        self._body_bytes += len(body)
         cycle = self.cycle
         if not cycle.response_complete:
             cycle.body += body
@@ -178,8 +184,11 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._since is None or self.transport.is_closing():
             return
         running = self._running
-        if running is not None and not (running.response_complete or running.more_body):
-            return  # it is the server's turn, and whatever else was sent waits for it
+        if running is not None and not running.response_complete:
+            if not running.more_body:
+                return  # it is the server's turn, and whatever else was sent waits for it
+            if running.scope["state"].get(BODY_IS_TIMED):
+                return
         is_between = self._stage == _BEGINNING and running is not None
         if now - self._since <= (self.timeout_keep_alive if is_between else limits.receive_s):
             return
@@ -214,14 +223,23 @@ class LimitedProtocol(HttpToolsProtocol):
         """Parse what was kept, until a request must wait or nothing is left."""
         data, at = self._unparsed, 0
         while at < len(data) and not self.pipeline and not self.transport.is_closing():
-            self._parse(data[at : at + PIECE])
-            at += PIECE
+            step = PIECE if self._stage != _BODY else max(PIECE, self._left_of_body())
+            self._parse(data[at : at + step])
+            at += step
         self._unparsed = data[at:]
         if self.pipeline:
             self._hold()
         elif self._is_held:
             self._is_held = False
             self.transport.resume_reading()
+
+    def _left_of_body(self) -> int:
+        """Return how much of the body is still to come; 0 if its head does not say."""
+        fields = dict(self.scope["headers"])
+        length = fields.get(b"content-length", b"")
+        if b"transfer-encoding" in fields or not length.isdigit():
+            return 0
+        return int(length) - self._body_bytes
 
     def _hold(self) -> None:
         """Read no more until all waiting requests have been started."""

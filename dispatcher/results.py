@@ -19,10 +19,11 @@ _Number = Annotated[float, msgspec.Meta(ge=0, le=_LARGEST)]
 
 
 class Extent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How large a film is, in bytes and in seconds."""
+    """How large a film is, in bytes and in seconds, and the SHA-256 of its bytes."""
 
     size_bytes: Annotated[int, msgspec.Meta(ge=0, le=_MAX_BYTES)] | None = None
     length_s: _Number | None = None
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
 
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -30,7 +31,8 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `encoder` is ffmpeg's name of it. `crf` is the one that was used, and `vmaf` the score that was
     measured. `kept` and `left_out` name streams, `warnings` are sentences. `speed` is the seconds
-    of film that were encoded in a second.
+    of film that were encoded in a second. `ffmpeg` is its version, and `arguments` are those that
+    it was given for the output and before the source.
     """
 
     encoder: str | None = None
@@ -42,6 +44,8 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     left_out: tuple[str, ...] = ()
     speed: _Number | None = None
     warnings: tuple[str, ...] = ()
+    ffmpeg: str | None = None
+    arguments: tuple[str, ...] = ()
 
     def wire(self) -> dict[str, Any]:
         """Return the fields that are told, as JSON has them."""
@@ -56,6 +60,7 @@ class ResultError(ValueError):
 
 
 _NUMBER: Final = "a non-negative number"
+_SHA256: Final = "a SHA-256, 64 hexadecimal digits in lower case"
 _TEXTS: Final = "an array of strings"
 _RULES: Final[Mapping[str, str]] = {
     "encoder": "a string",
@@ -64,13 +69,17 @@ _RULES: Final[Mapping[str, str]] = {
     "source": "an object",
     "source.size_bytes": "a non-negative integer",
     "source.length_s": _NUMBER,
+    "source.sha256": _SHA256,
     "output": "an object",
     "output.size_bytes": "a non-negative integer",
     "output.length_s": _NUMBER,
+    "output.sha256": _SHA256,
     "kept": _TEXTS,
     "left_out": _TEXTS,
     "speed": _NUMBER,
     "warnings": _TEXTS,
+    "ffmpeg": "a string",
+    "arguments": _TEXTS,
 }
 
 

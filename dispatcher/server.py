@@ -8,7 +8,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -33,6 +33,7 @@ from dispatcher.serving.sealing import Sealing
 from dispatcher.serving.service import Service
 from dispatcher.state.remains import key_path, refuse_remains
 from dispatcher.state.snapshots import EVERY
+from dispatcher.store import DEFAULT_STORE_LIMITS, Store, StoreLimits
 
 __all__ = ["BODY_LIMIT_BYTES", "ListenError", "serve"]
 
@@ -90,6 +91,8 @@ async def serve(  # noqa: PLR0913
     http_limits: HttpLimits = DEFAULT_HTTP_LIMITS,
     key_limits: KeyLimits = DEFAULT_KEY_LIMITS,
     recipes: NamedRecipes | None = None,
+    store: Path | None = None,
+    store_limits: StoreLimits = DEFAULT_STORE_LIMITS,
     say: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then answer the requests under way and close the log.
@@ -99,8 +102,8 @@ async def serve(  # noqa: PLR0913
     to seal nothing. `signing_key` is by default next to the log. Where an older log has left
     something, a new one is made only with `new`. `http_limits` bound what a client can use up
     before its key is checked, and `key_limits` what a key can; there are never more connections
-    than open files permit. `LogError`, `ListenError` and `CheckpointKeyError` say why the
-    dispatcher can't start.
+    than open files permit. `store` is the folder for films, if there is to be one. `LogError`,
+    `StoreFaultError`, `ListenError` and `CheckpointKeyError` say why the dispatcher can't start.
     """
     http_limits = _within(_raise_file_limit(), http_limits)
     entrance = Entrance(http_limits)
@@ -115,30 +118,50 @@ async def serve(  # noqa: PLR0913
             quotas = Quotas(_within_connections(http_limits.connections, key_limits))
             past = Past(log.path, snapshot_every, quotas.questions)
             sealing = Sealing(log, segment_events, segment_level) if segment_events else None
-            service = Service(
-                log, policy, past=past, sealing=sealing, quotas=quotas, recipes=recipes
-            )
-            await service.start(ProgressLines(say, f"Replaying {db}"))
-            try:
-                app = create_app(
-                    service, keys, signer, read_again, body_limit_bytes=body_limit_bytes
+            async with _store_at(store, store_limits) as films:
+                service = Service(
+                    log,
+                    policy,
+                    past=past,
+                    sealing=sealing,
+                    quotas=quotas,
+                    recipes=recipes,
+                    store=films,
                 )
-                server = _create_server(app, entrance)
+                await service.start(ProgressLines(say, f"Replaying {db}"))
+                try:
+                    app = create_app(
+                        service, keys, signer, read_again, body_limit_bytes=body_limit_bytes
+                    )
+                    server = _create_server(app, entrance)
 
-                def stop() -> None:
-                    service.dismiss_waiters()
-                    service.feed.end()
-                    server.should_exit = True
+                    def stop() -> None:
+                        service.dismiss_waiters()
+                        service.feed.end()
+                        server.should_exit = True
 
-                with _tuned_interpreter(), _on_signals(stop, signal.SIGTERM, signal.SIGINT):
-                    say(_greeting(listener, log))
-                    await server.serve(sockets=[listener])
-            finally:
-                entrance.log_refusals()
-                await service.close()
+                    with _tuned_interpreter(), _on_signals(stop, signal.SIGTERM, signal.SIGINT):
+                        say(_greeting(listener, log))
+                        await server.serve(sockets=[listener])
+                finally:
+                    entrance.log_refusals()
+                    await service.close()
         finally:
             await log.close()
     say(f"Stopped; {db} stands at seq {log.head}.")
+
+
+@contextlib.asynccontextmanager
+async def _store_at(folder: Path | None, limits: StoreLimits) -> AsyncIterator[Store | None]:
+    """Open the store in a folder until the block ends; without one there is none."""
+    if folder is None:
+        yield None
+        return
+    store = await Store.open(folder, limits)
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 @contextlib.contextmanager

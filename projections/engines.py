@@ -20,7 +20,8 @@ class EngineFields(msgspec.Struct, frozen=True):
     `last_seen` is the time (UTC) of the last event that it caused. `blocked` is the reason why it
     gets no jobs; it may try one after `blocked_until` (UTC), or when it is resumed if that is null.
     `fenced_instances` are instances that were replaced and heard again: other machines that use its
-    id.
+    id. `failed_jobs` are the different jobs that it failed since it last succeeded or was resumed,
+    the newest `MOST_FAILED` of them, in their order.
     """
 
     engine_id: str
@@ -37,6 +38,7 @@ class EngineFields(msgspec.Struct, frozen=True):
     blocked: str | None = None
     blocked_until: datetime | None = None
     fenced_instances: list[str] = []
+    failed_jobs: list[str] = []
 
 
 class EngineView(EngineFields, frozen=True):
@@ -68,6 +70,7 @@ class _Engine(msgspec.Struct):
     blocked_until: datetime | None = None
     replaced: dict[str, bool] = {}  # former instances, and whether they were heard again
     holds: str | None = None
+    failed: list[str] = []
 
 
 EnginesSnapshot = dict[str, _Engine]
@@ -100,6 +103,7 @@ class Engines:
             blocked=engine.blocked,
             blocked_until=engine.blocked_until,
             fenced_instances=[name for name, again in engine.replaced.items() if again],
+            failed_jobs=engine.failed,
             more={name: value for name, value in engine.report.items() if name not in _REPORTED},
         )
 
@@ -148,14 +152,18 @@ class Engines:
                 self._seen(recorded.event.engine_id, recorded.at)
             case events.JobAssigned():
                 self._assigned(recorded.event, recorded.at)
-            case (
-                events.JobCompleted()
-                | events.JobRequeued()
-                | events.JobFailedPermanently()
-                | events.JobCancelled()
-                | events.JobRetried()
-            ):
+            case events.JobCompleted(job_id, engine_id):
+                self._release(job_id)
+                if engine_id is not None and (known := self._engines.get(engine_id)) is not None:
+                    known.failed = []
+            case events.JobRequeued() | events.JobFailedPermanently():
                 self._release(recorded.event.job_id)
+                if recorded.event.blames_engine:
+                    self._failed(recorded.event.engine_id, recorded.event.job_id)
+            case events.JobCancelled() | events.JobRetried():
+                self._release(recorded.event.job_id)
+            case events.EngineBlamed(engine_id, job_id):
+                self._failed(engine_id, job_id)
             case events.EngineReported(engine_id, report):
                 if engine_id not in self._engines or not _OFFERS.isdisjoint(report):
                     self._offered.clear()
@@ -184,7 +192,6 @@ class Engines:
                 | events.JobReprioritized()
                 | events.AnswerRefused()
                 | events.EngineAsked()
-                | events.EngineBlamed()
             ):
                 pass
             case _:
@@ -221,7 +228,7 @@ class Engines:
                 engine.drained = True
             case events.EngineResumed():
                 engine.drained, engine.blocked, engine.blocked_until = False, None, None
-                engine.replaced = dict.fromkeys(engine.replaced, False)
+                engine.replaced, engine.failed = dict.fromkeys(engine.replaced, False), []
             case events.EngineForgotten(engine_id):
                 if engine.holds is not None:
                     self._release(engine.holds)
@@ -250,6 +257,11 @@ class Engines:
                 self._is_back(engine)
             if event.rule == ASKED_BY_NAME:  # otherwise the engine was not the caller
                 engine.last_seen = at
+
+    def _failed(self, engine_id: str | None, job_id: str) -> None:
+        engine = None if engine_id is None else self._engines.get(engine_id)
+        if engine is not None and job_id not in engine.failed:
+            engine.failed = [*engine.failed, job_id][-MOST_FAILED:]
 
     def _release(self, job_id: str) -> None:
         if (engine_id := self._holder.pop(job_id, None)) is not None:
@@ -283,6 +295,7 @@ def _codecs_of(engines: Iterable[_Engine], needs: tuple[str, ...]) -> frozenset[
     return frozenset(found)
 
 
+MOST_FAILED: Final = 32
 STATES: Final = ("working", "idle", "silent", "blocked", "draining")
 """The state of an engine is the first that is true of: silent, blocked, draining (it is drained),
 working (it holds a job, or reports that it is busy), idle."""

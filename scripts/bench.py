@@ -5,7 +5,8 @@
     scripts/bench.py --full                  # all of it, about an hour on two quiet cores
     scripts/bench.py --quick --only A,C      # whether it works, in seconds; the figures say nothing
 
-Parts: A durable submit, B whole lives, C replay, D scale, E steady load, F transcoding.
+Parts: A durable submit, B whole lives, C replay, D scale, E steady load, F transcoding,
+G transfers.
 """
 
 import argparse
@@ -22,7 +23,7 @@ if Path(sys.prefix) != python.parent.parent and python.exists():
 
 from rich.console import Console  # noqa: E402 - see above
 
-from benching import lives, replay, scale, steady, submit, transcoding  # noqa: E402
+from benching import lives, replay, scale, steady, submit, transcoding, transfers  # noqa: E402
 from benching.installing import install_peers  # noqa: E402
 from benching.plan import FULL, QUICK, Plan  # noqa: E402
 from benching.report import Part, show, write  # noqa: E402
@@ -34,6 +35,7 @@ PARTS = {
     "D": scale.measure,
     "E": steady.measure,
     "F": transcoding.measure,
+    "G": transfers.measure,
 }
 PAGE = ROOT / "docs/benchmarks.md"
 SHORT_STEADY_S = 60.0

@@ -4,6 +4,7 @@
     verify_proof.py checkpoint  --key KEY NOTE
     verify_proof.py inclusion   --key KEY --checkpoint NOTE --proof PROOF.json [--event LINE_FILE]
     verify_proof.py consistency --key KEY --old NOTE --new NOTE --proof PROOF.json
+    verify_proof.py certificate --key KEY [--source FILM] [--output FILM] CERTIFICATE.json
 
 This file stands alone, to be read by whoever relies on it: the standard library, the package
 `cryptography`, and the definitions of RFC 9162 (2.1.3.1, 2.1.4.1) written down as they are there.
@@ -37,6 +38,8 @@ HASH_BYTES = 32
 KEY_BYTES = 32
 SIZE_LIMIT = 1 << 64
 PATH_LIMIT = 64
+
+CERTIFICATE_FORM = "transcoding-dispatcher film certificate 1"
 
 # Lines of text, of which a checkpoint has three at least, a blank line, lines of signatures.
 NOTE = re.compile(r"((?:[^\x00-\x1f]+\n){3,})\n((?:— [^\x00-\x20]+ [^\x00-\x20]+\n)+)")
@@ -208,7 +211,7 @@ def path_in(proof: dict[str, Any]) -> list[bytes]:
     return [hash_in(element, "an element of the path") for element in path]
 
 
-# The three things that can be proved
+# The four things that can be proved
 
 
 def check_checkpoint(key: Key, note: bytes) -> str:
@@ -276,7 +279,94 @@ def check_consistency(key: Key, old_note: bytes, new_note: bytes, proof_json: by
     )
 
 
+def check_certificate(
+    key: Key, certificate_json: bytes, source: str | None, output: str | None
+) -> str:
+    """Check that the log says of a film what its certificate says, and that these are the films.
+
+    `source` and `output` are the SHA-256 of files, in hexadecimal digits.
+    """
+    certificate = parse_object(certificate_json, "the certificate")
+    if certificate.get("certificate") != CERTIFICATE_FORM:
+        raise NotProvedError(f"this is no {CERTIFICATE_FORM!a}")
+    job_id = certificate.get("job_id")
+    note = str(certificate.get("checkpoint")).encode()
+    checkpoint = verified_checkpoint(note, key, "the checkpoint")
+    events = certificate.get("events")
+    if not isinstance(events, list) or not events:
+        raise NotProvedError('the certificate has no list "events"')
+    told: list[dict[str, Any]] = []
+    for number, entry in enumerate(events, 1):
+        if not isinstance(entry, dict) or not isinstance(entry.get("line"), str):
+            raise NotProvedError(f"entry {number} of the certificate has no line")
+        line = entry["line"].encode(errors="surrogatepass")
+        check_inclusion(key, note, json.dumps(entry.get("proof")).encode(), line)
+        told.append(parse_object(line, "the event"))
+    seqs = [number_in(event, "seq", "the event") for event in told]
+    if seqs != sorted(set(seqs)):
+        raise NotProvedError("the events of the certificate are not in their order")
+    if any(event.get("job_id") != job_id for event in told):
+        raise NotProvedError(f"an event of the certificate is not of job {job_id!a}")
+    submitted, completed = told[0], told[-1]
+    if (submitted.get("type"), completed.get("type")) != ("job_submitted", "job_completed"):
+        raise NotProvedError("the events do not begin with the submission and end with the output")
+    hashes = [
+        film_in(submitted.get("source_url"), completed.get("result"), "source"),
+        film_in(completed.get("output_url"), completed.get("result"), "output"),
+    ]
+    says = {
+        "source": {"url": submitted.get("source_url"), "sha256": hashes[0]},
+        "output": {"url": completed.get("output_url"), "sha256": hashes[1]},
+        "engine": completed.get("engine_id"),
+        "completed_at": completed.get("time"),
+        **{name: fields_of(completed, "result").get(name) for name in ("ffmpeg", "arguments")},
+    }
+    for name, value in says.items():
+        if certificate.get(name) != value:
+            raise NotProvedError(f'"{name}" of the certificate is not what the events say')
+    for which, told_hash, found in (("source", hashes[0], source), ("output", hashes[1], output)):
+        if found is not None and told_hash is None:
+            raise NotProvedError(f"the events have no SHA-256 of the {which}")
+        if found is not None and found != told_hash:
+            raise NotProvedError(f"the {which} has the SHA-256 {found}, the events say {told_hash}")
+    films = [f"this {it}" for it, found in (("source", source), ("output", output)) if found]
+    engine = ascii(completed.get("engine_id"))
+    return (
+        f"job {job_id}: {' and '.join(films) or 'no film was looked at; the output'}, "
+        f"SHA-256 {hashes[1]}, made by engine {engine} at {completed.get('time')}, "
+        f"in the log of {checkpoint.size} events signed by {key.name}"
+    )
+
+
+def fields_of(event: dict[str, Any], name: str) -> dict[str, Any]:
+    """Take an object out of an event; an empty one if it has none."""
+    fields = event.get(name)
+    return fields if isinstance(fields, dict) else {}
+
+
+def film_in(url: object, result: object, which: str) -> str | None:
+    """Give the SHA-256 of a source or an output as the events say, in one way or in two."""
+    found = fields_of({"result": result}, "result")
+    told = fields_of(found, which).get("sha256")
+    stored = re.match(r"store:([0-9a-f]{64})(/|$)", str(url))
+    if stored and told is not None and told != stored[1]:
+        raise NotProvedError(
+            f"the events contradict each other: the {which} is {stored[1]} by its URL, and {told} "
+            "by what the engine told"
+        )
+    return told if isinstance(told, str) else stored[1] if stored else None
+
+
 # The command line
+
+
+def sha256_of(name: str) -> str:
+    """Hash a film that an argument names."""
+    try:
+        with Path(name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"can't read {name!a}: {error.strerror}") from None
 
 
 def content(name: str) -> bytes:
@@ -311,7 +401,8 @@ def parsed_arguments() -> argparse.Namespace:
     checkpoint = commands.add_parser("checkpoint", help="check that the log had a root")
     inclusion = commands.add_parser("inclusion", help="check that an event is in the log")
     consistency = commands.add_parser("consistency", help="check that the log has only grown")
-    for command in (checkpoint, inclusion, consistency):
+    certificate = commands.add_parser("certificate", help="check a film's certificate")
+    for command in (checkpoint, inclusion, consistency, certificate):
         command.add_argument("--key", required=True, type=key_text, help="verifier key or its file")
     checkpoint.add_argument("note", type=content, metavar="NOTE")
     inclusion.add_argument("--checkpoint", required=True, type=content, metavar="NOTE")
@@ -320,6 +411,9 @@ def parsed_arguments() -> argparse.Namespace:
     consistency.add_argument("--new", required=True, type=content, metavar="NOTE")
     for command in (inclusion, consistency):
         command.add_argument("--proof", required=True, type=content, metavar="PROOF")
+    certificate.add_argument("--source", type=sha256_of, metavar="FILM", help="the source")
+    certificate.add_argument("--output", type=sha256_of, metavar="FILM", help="the output")
+    certificate.add_argument("certificate", type=content, metavar="CERTIFICATE")
     if sum(argument == "-" or argument.endswith("=-") for argument in sys.argv) > 1:
         parser.error("standard input can be read only once")
     return parser.parse_args()
@@ -337,6 +431,8 @@ def main() -> int:
                 proved = check_checkpoint(key, given.note)
             case "inclusion":
                 proved = check_inclusion(key, given.checkpoint, given.proof, given.event)
+            case "certificate":
+                proved = check_certificate(key, given.certificate, given.source, given.output)
             case _:
                 proved = check_consistency(key, given.old, given.new, given.proof)
     except NotProvedError as error:

@@ -20,24 +20,31 @@ ARROWS: Final[dict[str, set[str]]] = {
     "log": {"core"},
     "index": {"core", "projections"},
     "state": {"core", "projections", "log", "index"},
-    "serving": {"core", "projections", "log", "index", "state"},
-    "api": {"core", "projections", "log", "index", "state", "serving"},
+    "store": set(),
+    "serving": {"core", "projections", "log", "index", "state", "store"},
+    "api": {
+        *("core", "projections", "log", "index", "state", "serving", "store"),
+        "http_limits",
+    },
     "http_limits": set(),
     "http_protocol": {"http_limits"},
-    "server": {"core", "log", "state", "serving", "api", "http_limits", "http_protocol"},
+    "server": {
+        *("core", "log", "state", "serving", "api", "store"),
+        *("http_limits", "http_protocol"),
+    },
     "client": {"core", "projections", "log"},
     "engine": {"client", "projections"},
     "evidence": {"core", "projections", "log", "index", "state", "client"},
     "simulation": {"core", "projections", "state", "evidence"},
     "cli": {
-        *("core", "projections", "log", "state", "serving", "http_limits", "server"),
+        *("core", "projections", "log", "state", "serving", "store", "http_limits", "server"),
         *("client", "engine", "evidence", "simulation"),
     },
 }
 """What each package, or module of its own, may import. All may import the leaves."""
 LEAVES: Final = {
     *("board", "errors", "files", "locks", "output_names", "progress", "recipes", "results"),
-    *("sse", "urls"),
+    *("sse", "store_urls", "urls"),
 }
 """Modules that import nothing of the project but each other."""
 

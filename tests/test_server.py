@@ -147,13 +147,14 @@ async def test_while_the_log_fails_writes_are_503_and_reads_go_on(
     with monkeypatch.context() as patched:
         patched.setattr(SqliteLog, "append", fail)
         patched.setattr(SqliteLog, "recover", recover_when_mended)
-        for _ in range(2):
+        for undone in (None, "true"):  # of the first, only the log can show whether it was done
             refused = await client.post("/jobs/", json=JOB)
             assert (refused.status_code, refused.text) == (
                 503,
                 f"Service Unavailable: {DISK_FULL}. Nothing was acknowledged; try again.",
             )
             assert refused.headers["retry-after"] == "1"
+            assert refused.headers.get("x-dispatcher-undone") == undone
             assert refused.headers["content-type"].startswith("text/plain")
         health = await client.get("/health")
         assert health.status_code == 503

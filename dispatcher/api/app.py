@@ -22,6 +22,7 @@ from dispatcher.api import (
     reloading,
     sign_in,
     statistics,
+    store,
 )
 from dispatcher.api.auth import check_role
 from dispatcher.api.errors import HANDLERS
@@ -73,6 +74,7 @@ def create_routes(
             reloading.reload_files,
             metrics.metrics,
             *statistics.HANDLERS,
+            *store.HANDLERS,
             *events.HANDLERS,
             *proofs.HANDLERS,
             *sign_in.HANDLERS,

@@ -26,6 +26,7 @@ from dispatcher.api.replies import error_line, render_each
 from dispatcher.api.requests import holding_of, service_of
 from dispatcher.api.routes import declared
 from dispatcher.api.schemas import ATOMIC, BATCH, BATCH_LINE
+from dispatcher.api.sources import is_sent_again, lacks_source, no_source
 from dispatcher.core.commands import SubmitJob
 from dispatcher.core.replies import Refused
 from dispatcher.core.submissions import refusals
@@ -115,6 +116,14 @@ async def submit_batch(request: Request[Any, Any, Any]) -> ASGIApp:
         if first:
             await asyncio.sleep(0)
         parsed += (_parsed(text, service.recipes) for text in texts[first : first + PART])
+    parsed = [
+        no_source(service, it)
+        if isinstance(it, SubmitJob)
+        and lacks_source(service, it)
+        and not await is_sent_again(service, it)
+        else it
+        for it in parsed
+    ]
     submissions = [it for it in parsed if isinstance(it, SubmitJob)]
     holding_of(request.scope).at_least(
         sum(map(len, texts)) + _answers_bytes(submissions, len(texts))

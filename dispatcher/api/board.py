@@ -40,6 +40,8 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 _VARY: Final = {"Vary": "Accept"}
+_NEEDS_KEY: Final = {"X-Dispatcher-Auth": "key"}
+"""Told to whom all else is closed. So the page need not try what would be refused."""
 
 
 async def greeting(request: Request[Any, Any, Any]) -> ASGIApp:
@@ -47,9 +49,10 @@ async def greeting(request: Request[Any, Any, Any]) -> ASGIApp:
 
     Needs no key: the health checks of some engines ask.
     """
+    headers = _VARY | (_NEEDS_KEY if request.scope["state"]["role"] is None else {})
     if _accepts_html(request.headers.getall("Accept", [])):
-        return _answer(request, _board(request).files[INDEX], _VARY)
-    return text_answer(200, GREETING, _VARY)
+        return _answer(request, _board(request).files[INDEX], headers)
+    return text_answer(200, GREETING, headers)
 
 
 async def board_file(request: Request[Any, Any, Any], file: FromPath[str]) -> ASGIApp:

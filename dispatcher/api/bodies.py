@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
+from dispatcher import store_urls
 from dispatcher.api.errors import HttpError
 from dispatcher.core.commands import (
     AssignJob,
@@ -123,6 +124,11 @@ def _submission(
         if not isinstance(fields.get(name), str):
             _bad(f"'{name}' is missing or not a string.")
     _limit(fields["source_url"], "source_url", MAX_URL)
+    is_stored = fields["source_url"].startswith(store_urls.PREFIX)
+    if is_stored and store_urls.StoreUrl.parse(fields["source_url"]) is None:
+        _bad(
+            "'source_url' must have a SHA-256 after 'store:', 64 hexadecimal digits in lower case."
+        )
     _limit(fields["target_codec"], "target_codec", MAX_NAME)
     job_size = _number(fields, "job_size") if "job_size" in fields else 0.0
     max_retries = _integer(fields, "max_retries") if "max_retries" in fields else 3
@@ -139,7 +145,7 @@ def _submission(
         idempotency_key=idempotency_key,
         recipe=None if recipe is None else recipe.wire(),
         output_name=output_name,
-        needs=_needs(recipe, output_name),
+        needs=_needs(recipe, output_name, is_stored=is_stored),
     )
 
 
@@ -176,11 +182,16 @@ def _output_name(fields: dict[str, Any]) -> str:
     return template
 
 
-def _needs(recipe: Recipe | None, output_name: str | None) -> tuple[str, ...]:
+def _needs(
+    recipe: Recipe | None, output_name: str | None, *, is_stored: bool = False
+) -> tuple[str, ...]:
     """Return what an engine must be able to do: one that knows recipes knows output names too."""
-    if recipe is None:
-        return () if output_name is None else (RECIPES,)
-    return tuple(sorted(recipe.needs))
+    needs = set[str]() if output_name is None else {RECIPES}
+    if recipe is not None:
+        needs = {*recipe.needs}
+    if is_stored:
+        needs.add(store_urls.ABILITY)
+    return tuple(sorted(needs))
 
 
 def _priority(fields: dict[str, Any]) -> int:

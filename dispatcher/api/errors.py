@@ -1,6 +1,7 @@
 """Every error in the form of the protocol: a status and a plain text."""
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
@@ -13,13 +14,16 @@ from dispatcher.api.answers import Answer, text_answer
 from dispatcher.core.replies import Reason, Refused
 from dispatcher.index import IndexFaultError
 from dispatcher.log import LogError
+from dispatcher.serving.catching_up import BehindError
 from dispatcher.serving.quotas import TooManyError
-from dispatcher.serving.tickets import RefusedError, UnavailableError
+from dispatcher.serving.tickets import RefusedError, UnavailableError, UndoneError
 
 __all__ = ["HANDLERS", "TOO_LARGE", "HttpError", "answer_to", "status_of"]
 
 logger = logging.getLogger(__name__)
 
+UNDONE_HEADER: Final = "X-Dispatcher-Undone"
+"""Tells that a request was certainly not carried out, so that it may be sent elsewhere."""
 TOO_LARGE: Final = "Request Entity Too Large: the body is over the server's limit"
 
 _STATUS: Final = {
@@ -40,9 +44,10 @@ _STATUS: Final = {
 class HttpError(Exception):
     """The error of a request that can't be carried out: the response's status and text."""
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
         self.status = status
+        self.headers = headers
 
 
 def status_of(refused: Refused) -> int:
@@ -54,13 +59,16 @@ def answer_to(error: Exception, scope: HTTPScope) -> Answer:
     """Turn an error into a response. An unexpected one is logged, and its details are hidden."""
     match error:
         case HttpError():
-            return text_answer(error.status, str(error))
+            return text_answer(error.status, str(error), error.headers)
         case RefusedError():
             return text_answer(status_of(error.refused), str(error))
         case UnavailableError():
-            return _retry_later(503, f"{error}. Nothing was acknowledged; try again.")
+            text = f"{error}. Nothing was acknowledged; try again."
+            return _retry_later(503, text, is_undone=isinstance(error, UndoneError))
         case LogError() | IndexFaultError():
             return _retry_later(503, str(error))
+        case BehindError():
+            return _retry_later(503, str(error), is_undone=True)
         case TooManyError():
             return _retry_later(429, str(error))
         case HTTPException():
@@ -77,8 +85,9 @@ def answer_to(error: Exception, scope: HTTPScope) -> Answer:
             return text_answer(500, "Internal Server Error: see the dispatcher's own log")
 
 
-def _retry_later(status: int, text: str) -> Answer:
-    return text_answer(status, f"{HTTPStatus(status).phrase}: {text}", {"Retry-After": "1"})
+def _retry_later(status: int, text: str, *, is_undone: bool = False) -> Answer:
+    headers = {"Retry-After": "1"} | ({UNDONE_HEADER: "true"} if is_undone else {})
+    return text_answer(status, f"{HTTPStatus(status).phrase}: {text}", headers)
 
 
 def _litestar_error(error: HTTPException, scope: HTTPScope) -> Answer:

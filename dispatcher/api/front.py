@@ -5,6 +5,9 @@ Laws:
   wrong role learns which role is needed, before its body or its job is looked at.
 - What an answer holds of its key's share is given back when it was sent or its client is gone.
 - Every response carries `X-Request-ID`, and so does every event that the request causes.
+- A request that carries `X-Dispatcher-Seq` is answered only by what includes that event, and is
+  told how far the answer is. To one that does not, this costs nothing. Where no key is needed it is
+  not looked at, so that strangers make nobody wait.
 - The most frequent requests of a busy farm go directly to their handlers. Litestar spends more time
   on each than the dispatcher does from its body to the disk (10,000 requests a second that do
   nothing on one core, where direct calls make 19,000). Litestar routes all others. It also
@@ -24,17 +27,22 @@ from litestar.types import HTTPScope, Message, Receive, Scope, Send
 
 from dispatcher.api.answers import Answer, text_answer
 from dispatcher.api.auth import NO_KEY, Needs, forbidden, roles_for
+from dispatcher.api.bodies import MAX_INTEGER
 from dispatcher.api.errors import TOO_LARGE, HttpError, answer_to
 from dispatcher.api.requests import CommandRequest
 from dispatcher.api.routes import CommandHandler
+from dispatcher.api.viewing import SEQ_HEADER
 from dispatcher.core.commands import Caller
+from dispatcher.serving.catching_up import BehindError
 from dispatcher.serving.keys import ANONYMOUS, ApiKeys, Role
-from dispatcher.serving.quotas import Asker, Holding
+from dispatcher.serving.quotas import Asker, Holding, TooManyError
 from dispatcher.serving.service import Service
 
 __all__ = ["Front"]
 
 _REQUEST_ID: Final = re.compile(rb"[!-~](?:[ -~]{0,126}[!-~])?")
+_SEQ: Final = SEQ_HEADER.lower().encode()
+_MAX_DIGITS: Final = len(str(MAX_INTEGER))
 # Ids only serve to find requests. They need not be hard to guess, so a counter will do.
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD"})
 _OTHER: Final = "other"
@@ -123,6 +131,10 @@ class Front:
             text = "Bad Request: 'X-Request-ID' must be 1 to 128 printable ASCII characters."
             return await _send(text_answer(400, text), send, id_header)
         caller = Caller(name, request_id.decode())
+        if (seen := headers.get(_SEQ)) and not self._is_open(scope):
+            send = self._with_seq(send)
+            if (refusal := await self._refusal_of(seen, name, scope)) is not None:
+                return await _send(refusal, send, id_header)
         state = scope.setdefault("state", {})
         state["caller"], state["role"], state["headers"] = caller, role, headers
         state["speaks_for"] = speaks_for
@@ -153,6 +165,37 @@ class Front:
                 method = scope["method"] if scope["method"] in _METHODS else _OTHER
                 path = scope.get("path_template") or _OTHER  # a route's, not what was asked for
                 self._counted[method, path, message["status"]] += 1
+            return send(message)
+
+        return send_with_it
+
+    async def _refusal_of(self, seen: bytes, name: str, scope: HTTPScope) -> Answer | None:
+        """Wait until the log has what the client has seen; return an answer if it does not come.
+
+        A request that waits counts as one that waits for work, of the same key.
+        """
+        seq = int(seen) if seen.isdigit() and len(seen) <= _MAX_DIGITS else MAX_INTEGER + 1
+        if seq > MAX_INTEGER:
+            text = "Bad Request: 'X-Dispatcher-Seq' must be a non-negative integer."
+            return text_answer(400, text)
+        if seq <= self._service.projections.seq:
+            return None
+        try:
+            with self._service.quotas.polls.holding(Asker(name, is_operator=False)):
+                await self._service.catching_up.until(seq)
+        except (BehindError, TooManyError) as error:
+            return answer_to(error, scope)
+        return None
+
+    def _with_seq(self, send: Send) -> Send:
+        """Tell how far the projections are, unless the answer itself tells of which seq it is."""
+
+        def send_with_it(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                headers = message["headers"]
+                if not any(name == _SEQ for name, _ in headers):
+                    seq = b"%d" % self._service.projections.seq
+                    message["headers"] = [*headers, (_SEQ, seq)]
             return send(message)
 
         return send_with_it

@@ -14,11 +14,13 @@ from dispatcher.api.replies import render
 from dispatcher.api.requests import CommandRequest
 from dispatcher.api.routes import command, declared
 from dispatcher.api.schemas import AS_OF, IDEMPOTENCY_KEY, LISTING, PRIORITY, SUBMISSION
+from dispatcher.api.sources import is_sent_again, lacks_source, no_source
 from dispatcher.api.viewing import answer_view
-from dispatcher.core.commands import CancelJob, PrioritizeJob, RetryJob
+from dispatcher.core.commands import CancelJob, PrioritizeJob, RetryJob, SubmitJob
 from dispatcher.core.replies import Explanation
 from dispatcher.serving.keys import Role
 from dispatcher.serving.views import ExplainJob, ShowJob
+from dispatcher.store_urls import PREFIX
 from projections.jobs import JobView
 
 __all__ = ["HANDLERS"]
@@ -36,7 +38,16 @@ def submit_job(request: CommandRequest, body: bytes) -> Awaitable[Answer]:
     """Submit a transcoding job. With the same Idempotency-Key and body, the first answer again."""
     key, recipes = request.headers.get(b"idempotency-key"), request.service.recipes
     submission = bodies.submission(body, key, recipes)
+    if submission.source_url.startswith(PREFIX) and lacks_source(request.service, submission):
+        return _submit_again(request, submission)
     return request.service.execute(submission, request.caller, render)
+
+
+async def _submit_again(request: CommandRequest, submission: SubmitJob) -> Answer:
+    """Answer a submission whose source is not in the store: it may be an old one, sent again."""
+    if not await is_sent_again(request.service, submission):
+        raise no_source(request.service, submission)
+    return await request.service.execute(submission, request.caller, render)
 
 
 @get(

@@ -17,7 +17,15 @@ from typing import Any, Final
 from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, Operation, Parameter, RequestBody, Schema
+from litestar.openapi.spec import (
+    OpenAPIFormat,
+    OpenAPIMediaType,
+    OpenAPIType,
+    Operation,
+    Parameter,
+    RequestBody,
+    Schema,
+)
 from litestar.types import ASGIApp
 
 from dispatcher import sse
@@ -27,6 +35,9 @@ from dispatcher.api.requests import CommandRequest
 from dispatcher.api.schemas import AS_OF
 
 __all__ = ["CommandHandler", "command", "declared"]
+
+BINARY: Final = "application/octet-stream"
+_FILE: Final = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
 
 CommandHandler = Callable[..., Awaitable[Answer]]
 """Takes a `CommandRequest`, the body, and the parameters of the path."""
@@ -53,6 +64,7 @@ def declared(  # noqa: PLR0913 - a route has as many sides
     parameters: Sequence[Parameter] = (),
     writes: bool = False,
     streams: bool = False,
+    binary: bool = False,
 ) -> dict[str, Any]:
     """Declare a route: who may call it, and the type of its response for each status.
 
@@ -60,6 +72,7 @@ def declared(  # noqa: PLR0913 - a route has as many sides
     statuses are added: 400 for its headers, 401 and 403 by what it `needs`, 413 with a `body`, 429
     and 503 with a parameter `as_of`, 503 if it `writes`. A route that `streams` responds with
     server-sent events. One with a `line` also takes and gives NDJSON, of which that is one line.
+    The body of a `binary` one is a file, and so are answers of `bytes`.
     """
     types: dict[int, Any] = {**answers, 400: str}
     if AS_OF in parameters:
@@ -80,6 +93,8 @@ def declared(  # noqa: PLR0913 - a route has as many sides
         def __post_init__(self) -> None:
             if body is not None:
                 self.request_body = RequestBody(content=content, required=required)
+            if binary:
+                self.request_body = RequestBody(content={BINARY: OpenAPIMediaType(schema=_FILE)})
             if parameters:
                 self.parameters = [*(self.parameters or []), *parameters]
             if needs == NO_KEY:
@@ -94,6 +109,8 @@ def declared(  # noqa: PLR0913 - a route has as many sides
     def media_type(status: int) -> str:
         if streams and status == 200:  # noqa: PLR2004
             return sse.MEDIA_TYPE
+        if types[status] is bytes:
+            return BINARY
         return "text/plain" if types[status] is str else "application/json"
 
     return {

@@ -9,6 +9,7 @@ from litestar.types import Receive, Scope, Send
 
 from dispatcher.api.requests import until_gone
 from dispatcher.log import LogError
+from dispatcher.store import StoreError
 
 __all__ = ["Streamed"]
 
@@ -20,7 +21,8 @@ class Streamed:
 
     The generator is closed as soon as it is not needed any more, also if the client disconnects. An
     error before its first piece gets the same response as an error of any handler. A later error
-    can only break the connection; one of the log is then a line of the dispatcher's own log.
+    can only break the connection; one of the log or the store is then a line of the dispatcher's
+    own log.
     """
 
     def __init__(
@@ -28,17 +30,21 @@ class Streamed:
         pieces: AsyncGenerator[bytes, None],
         media_type: str,
         headers: Mapping[str, str] | None = None,
+        status: int = 200,
     ) -> None:
         named = {"content-type": media_type, **(headers or {})}
         self._headers = [(k.lower().encode(), v.encode("latin-1")) for k, v in named.items()]
         self._pieces = pieces
+        self._status = status
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
         del scope
         async with aclosing(self._pieces) as pieces:
             first = await anext(pieces, b"")
-            await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+            await send(
+                {"type": "http.response.start", "status": self._status, "headers": self._headers}
+            )
             sending = asyncio.create_task(_send(first, pieces, send))
             disconnecting = asyncio.create_task(until_gone(receive))
             try:
@@ -50,7 +56,7 @@ class Streamed:
             if not sending.cancelled():
                 try:
                     sending.result()
-                except LogError as error:
+                except (LogError, StoreError) as error:
                     logger.warning("A response was broken off: %s", error)
 
 

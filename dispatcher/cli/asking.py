@@ -1,7 +1,7 @@
 """One session with a dispatcher."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from dispatcher.client import Client
@@ -11,8 +11,8 @@ __all__ = ["ask"]
 T = TypeVar("T")
 
 
-def ask(server: str, api_key: str | None, work: Callable[[Client], Awaitable[T]]) -> T:
-    """Call `work` with a client, and return its result."""
+def ask(server: Sequence[str], api_key: str | None, work: Callable[[Client], Awaitable[T]]) -> T:
+    """Call `work` with a client of one dispatcher or several, and return its result."""
 
     async def session() -> T:
         async with Client(server, api_key) as client:

@@ -30,23 +30,24 @@ def board(
     The address signs in one browser, within a minute.
     """
     address = ask(server, api_key, _address_of)
-    print_address(f"{server.rstrip('/')}/{address}")
-    if open_browser and not _opened(f"{server.rstrip('/')}/{address}"):
+    print_address(address)
+    if open_browser and not _opened(address):
         say("There is no browser to open here; open the address yourself.")
 
 
 async def _address_of(client: Client) -> str:
-    """Return what of the address comes after the server."""
+    """Return the address at the dispatcher that knows the token: the one that made it."""
     key = await client.key()
     if key.name == ANONYMOUS:
-        return ""
+        return f"{client.asked_first}/"
     if key.role == "engine":
         raise RequestRefusedError(
             403,
             f"the key '{key.name}' is an engine's, with which nobody can sign in; make one with "
             "`dispatcher key new NAME --role client` (or operator)",
         )
-    return f"#token={(await client.sign_in()).token}"
+    token = (await client.sign_in()).token
+    return f"{client.asked_first}/#token={token}"
 
 
 def _opened(url: str) -> bool:

@@ -14,6 +14,7 @@ import typer
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, Server
 from dispatcher.cli.output import log_plainly, say
 from dispatcher.client import Client
+from dispatcher.client.servers import server_urls
 from dispatcher.engine.agent import Agent, Settings
 from dispatcher.engine.codecs import Codec, Encoder
 from dispatcher.engine.delivery import Delivery, delivery_to
@@ -24,6 +25,7 @@ from dispatcher.engine.hardware import HwAccel
 from dispatcher.engine.networks import DEFAULT_NETWORKS, SourceNetworks
 from dispatcher.engine.sandbox import FfmpegLimits
 from dispatcher.engine.sources import Sources
+from dispatcher.engine.storing import TARGET, StoreDelivery
 from dispatcher.engine.verification import Verify
 from dispatcher.engine.workspace import Workspace, default_work_dir
 from dispatcher.errors import DispatcherError
@@ -49,7 +51,11 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
         Path | None, typer.Option(help="Where to work; by default in this user's folder of states.")
     ] = None,
     output: Annotated[
-        str, typer.Option(help="Where outputs go: a directory, or a base URL to PUT to.")
+        str,
+        typer.Option(
+            help="Where outputs go: a directory, a base URL to PUT to, or store: for the "
+            "dispatcher's store."
+        ),
     ] = "outputs",
     ffmpeg: Annotated[
         str | None,
@@ -138,18 +144,20 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     stamina.instrumentation.set_on_retry_hooks([_tell_of_a_pause])
     if (fault := template_fault(name_template)) is not None:
         raise DispatcherError(f"--name-template {name_template!r} {fault}")
-    delivery = delivery_to(output)
+    client = Client(server, api_key)
+    delivery = StoreDelivery(client) if output == TARGET else delivery_to(output)
     sources = Sources(
         [root.absolute() for root in source_root or []],
-        SourceNetworks.parse(source_networks, server),
+        SourceNetworks.parse(source_networks, *server_urls(server)),
         Bounds(max_mb=max_source_mb, timeout_s=source_timeout_s),
+        client,
     )
     limits = FfmpegLimits(max_memory_mb, max_cpu_hours, max_megapixels)
     workspace = Workspace.claim(work_dir or default_work_dir(), id_)
     try:
         asyncio.run(
             _run(
-                Client(server, api_key),
+                client,
                 (find_ffmpeg(ffmpeg), limits, Checks(verify, stall_s, find_pyav()), hwaccel),
                 workspace,
                 delivery,

@@ -27,7 +27,13 @@ ApiKey = Annotated[
     ),
 ]
 Server = Annotated[
-    str, typer.Option(envvar="DISPATCHER_SERVER", show_envvar=True, help="The dispatcher's URL.")
+    list[str],
+    typer.Option(
+        envvar="DISPATCHER_SERVER",
+        show_envvar=True,
+        help="The dispatcher's URL. Of several dispatchers of one log all can be given, with "
+        "commas between or each with the option; another is asked when one is away.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Wide = Annotated[
@@ -36,4 +42,4 @@ Wide = Annotated[
 Utc = Annotated[bool, typer.Option("--utc", help="Show times in UTC, not in the local time zone.")]
 Db = Annotated[Path, typer.Option(help="The log.")]
 
-DEFAULT_SERVER = "http://127.0.0.1:8080"
+DEFAULT_SERVER: Final = ["http://127.0.0.1:8080"]

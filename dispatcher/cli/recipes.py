@@ -230,4 +230,6 @@ def _extent(extent: Extent) -> str:
         words.append(f"{extent.size_bytes / _BYTES_A_MB:,.2f} MB")
     if extent.length_s is not None:
         words.append(f"{extent.length_s:,.2f} s")
+    if extent.sha256 is not None:
+        words.append(f"SHA-256 {extent.sha256}")
     return ", ".join(words)

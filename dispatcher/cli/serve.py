@@ -18,10 +18,13 @@ from dispatcher.serving.keys import ApiKeys, Key, Role
 from dispatcher.serving.named_recipes import NamedRecipes
 from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits
 from dispatcher.state.snapshots import EVERY
+from dispatcher.store import DEFAULT_STORE_LIMITS, StoreLimits
 
 __all__ = ["serve"]
 
-_MAX_S = 86_400.0 * 365
+_GB = 1_000_000_000
+_DAY_S = 86_400.0
+_MAX_S = _DAY_S * 365
 
 
 def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
@@ -140,6 +143,28 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             show_default=False,
         ),
     ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder for films that clients upload and engines deliver; made if it is not "
+            "there. Without it the dispatcher takes no files.",
+            show_default=False,
+        ),
+    ] = None,
+    store_max_gb: Annotated[
+        float, typer.Option(help="The most that the store holds.", min=0.001)
+    ] = DEFAULT_STORE_LIMITS.max_bytes / _GB,
+    store_max_file_gb: Annotated[
+        float, typer.Option(help="The largest file of the store.", min=0.001)
+    ] = DEFAULT_STORE_LIMITS.max_file_bytes / _GB,
+    store_keep_days: Annotated[
+        float,
+        typer.Option(
+            help="Sweep a file of the store that nobody used for so long and no live job needs.",
+            min=0.01,
+            max=36_500,
+        ),
+    ] = DEFAULT_STORE_LIMITS.keep_s / _DAY_S,
     new: Annotated[
         bool, typer.Option("--new", help="Begin a new log where an older one is missing.")
     ] = False,
@@ -189,6 +214,12 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             unread_mib=max_unread_mib_per_key,
         ),
         recipes=named_recipes,
+        store=store,
+        store_limits=StoreLimits(
+            max_bytes=int(store_max_gb * _GB),
+            max_file_bytes=int(store_max_file_gb * _GB),
+            keep_s=store_keep_days * _DAY_S,
+        ),
         say=say,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

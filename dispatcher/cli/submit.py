@@ -14,6 +14,7 @@ from dispatcher.cli.asking import ask
 from dispatcher.cli.columns import JOBS
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
 from dispatcher.cli.output import plain, print_json, say
+from dispatcher.cli.placing import Source, placed
 from dispatcher.cli.recipes import AskedFor, asked_recipe, number_or_text
 from dispatcher.cli.tables import print_rows
 from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError, Submission
@@ -63,12 +64,21 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     output_name: Annotated[
         str | None, typer.Option(help="Of the output, such as '{stem}-{codec}'.")
     ] = None,
+    shared: Annotated[
+        bool,
+        typer.Option(
+            "--shared", help="Upload no local file: every engine can read it under the same path."
+        ),
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until all are done.")] = False,
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Submit a job for each SOURCE. With --wait, exit with 1 if any of them failed.
+
+    Local files are uploaded to the dispatcher's store if it has one, unless --shared. An upload
+    that is stopped goes on when the same command is given again.
 
     From --quality to --clip-to, the options are fields of a recipe; they replace those of --recipe.
     """
@@ -91,13 +101,15 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
             "clip_to": clip_to,
         },
     )
-    wanted = [
-        Submission(url, codec, size, max_retries, priority, None, asked, output_name)
-        for url, size in (_described(source, size_mb) for source in sources)
-    ]
+    described = [_described(source, size_mb) for source in sources]
     warnings: set[str] = set()
 
     async def work(client: Client) -> list[JobView]:
+        urls = await placed(client, described, shared=shared)
+        wanted = [
+            Submission(url, codec, it.size_mb, max_retries, priority, None, asked, output_name)
+            for url, it in zip(urls, described, strict=True)
+        ]
         submitted, refused = list[JobView](), list[tuple[str, RequestRefusedError]]()
         try:
             if len(wanted) == 1:
@@ -134,18 +146,18 @@ def _print(jobs: list[JobView], *, as_json: bool) -> None:
         print_rows(JOBS, jobs)
 
 
-def _described(source: str, size_mb: float | None) -> tuple[str, float]:
-    """Return a source's URL and its size in MB. Anything but a local file must be a URL."""
+def _described(source: str, size_mb: float | None) -> Source:
+    """Return a source and its size in MB. Anything but a local file must be a URL."""
     path = Path(source).absolute()
     if path.is_file():
-        return path.as_uri(), path.stat().st_size / _BYTES_A_MB if size_mb is None else size_mb
+        return Source(path, path.stat().st_size / _BYTES_A_MB if size_mb is None else size_mb)
     try:
         scheme = urlsplit(source).scheme
     except ValueError as error:
         raise typer.BadParameter(f"{masked(source)}: is no URL") from error
     if not scheme:
         raise typer.BadParameter(f"{masked(source)}: there is no such file; give a path or a URL")
-    return source, size_mb or 0.0
+    return Source(source, size_mb or 0.0)
 
 
 async def _submit_alone(

@@ -3,14 +3,18 @@
     async with Client("http://127.0.0.1:8080", api_key) as client:
         job = await client.submit("file:///videos/clip.mov", "vp9")
 
+The client may know several dispatchers of one log, and turns to another when one is away.
+
 Every foreseen error is a `DispatcherError`. The client knows none of the dispatcher's rules: it
 returns what the dispatcher answered.
 """
 
 from dispatcher.client.batches import Submission
 from dispatcher.client.client import Client, FailureCause, Matched
-from dispatcher.client.connection import DispatcherAwayError, RequestRefusedError, is_sendable
+from dispatcher.client.connection import is_sendable
+from dispatcher.client.errors import DispatcherAwayError, RequestRefusedError
 from dispatcher.client.keys import KeyView, SignIn
+from dispatcher.client.transfers import DamagedError, OutputInfo, StoreInfo, digest_of
 from dispatcher.core.replies import EngineAnswer, Explanation
 from dispatcher.errors import DispatcherError
 from dispatcher.log.serialization import LogEntry
@@ -19,6 +23,7 @@ from projections.jobs import JobView
 
 __all__ = [
     "Client",
+    "DamagedError",
     "DispatcherAwayError",
     "DispatcherError",
     "EngineAnswer",
@@ -29,8 +34,11 @@ __all__ = [
     "KeyView",
     "LogEntry",
     "Matched",
+    "OutputInfo",
     "RequestRefusedError",
     "SignIn",
+    "StoreInfo",
     "Submission",
+    "digest_of",
     "is_sendable",
 ]

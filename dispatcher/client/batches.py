@@ -1,14 +1,23 @@
 """Many submissions in one request (`POST /jobs/batch`), and what became of each."""
 
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from dispatcher.client.connection import RequestRefusedError
+from dispatcher.client.errors import RequestRefusedError
 from projections.jobs import JobView
 
-__all__ = ["BatchLine", "Submission", "none_submitted", "outcomes", "parts"]
+__all__ = [
+    "BatchLine",
+    "Submission",
+    "new_key",
+    "none_submitted",
+    "outcomes",
+    "parts",
+    "with_keys",
+]
 
 PART_JOBS: Final = 1_000
 PART_BYTES: Final = 1 << 20
@@ -38,6 +47,20 @@ class BatchLine(msgspec.Struct, frozen=True):
     job: JobView | None = None
     error: str = ""
     warning: str | None = None
+
+
+def new_key() -> str:
+    """Make an Idempotency-Key that no other submission has."""
+    return uuid.uuid4().hex
+
+
+def with_keys(submissions: Iterable[Submission]) -> Iterator[Submission]:
+    """Give a key to each submission that has none."""
+    for it in submissions:
+        if it.idempotency_key is not None:
+            yield it
+        else:
+            yield msgspec.structs.replace(it, idempotency_key=new_key())
 
 
 def parts(submissions: Iterable[Submission]) -> Iterator[list[Submission]]:

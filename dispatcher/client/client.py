@@ -4,8 +4,9 @@ async with Client("http://127.0.0.1:8080", api_key) as client:
     job = await client.submit("file:///videos/clip.mov", "vp9")
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 from urllib.parse import quote, unquote
@@ -13,13 +14,35 @@ from urllib.parse import quote, unquote
 import httpx2
 import msgspec
 
-from dispatcher.client.batches import BatchLine, Submission, none_submitted, outcomes, parts
+from dispatcher.client.batches import (
+    BatchLine,
+    Submission,
+    new_key,
+    none_submitted,
+    outcomes,
+    parts,
+    with_keys,
+)
+from dispatcher.client.certificates import certificate
 from dispatcher.client.connection import Connection, RequestRefusedError
 from dispatcher.client.keys import KeyView, SignIn
 from dispatcher.client.stream import follow
+from dispatcher.client.transfers import (
+    PATIENCE_S,
+    OutputInfo,
+    StoreInfo,
+    Told,
+    digest_of,
+    download,
+    ignored,
+    output_info,
+    store_info,
+    upload,
+)
 from dispatcher.core.replies import Explanation
 from dispatcher.log.serialization import LogEntry
 from dispatcher.results import Result
+from dispatcher.store_urls import StoreUrl
 from dispatcher.urls import masked
 from projections.engines import EngineView
 from projections.forecast import Forecast
@@ -55,9 +78,15 @@ class _Path(msgspec.Struct):
 
 
 class Client:
-    """A client of a dispatcher. Every method may raise the two errors of `connection`."""
+    """A client of a dispatcher. Every method may raise the two errors of `errors`.
 
-    def __init__(self, server: str, api_key: str | None = None, *, timeout_s: float = 30) -> None:
+    `server` is its URL. Of several dispatchers of one log the client may know all, as a list or as
+    a text with commas; it then turns to another when one is away (see `servers`).
+    """
+
+    def __init__(
+        self, server: str | Sequence[str], api_key: str | None = None, *, timeout_s: float = 30
+    ) -> None:
         self._connection = Connection(server, api_key, timeout_s)
         self.server = self._connection.server
 
@@ -106,8 +135,13 @@ class Client:
             body["recipe"] = recipe
         if output_name is not None:
             body["output_name"] = output_name
-        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
-        response = await self._connection.call("POST", "/jobs/", body, headers=headers)
+        key = idempotency_key
+        if key is None and self._connection.asks_several:
+            key = new_key()
+        headers = {} if key is None else {"Idempotency-Key": key}
+        response = await self._connection.call(
+            "POST", "/jobs/", body, headers=headers, repeatable=True
+        )
         if on_warning is not None and (warning := response.headers.get("X-Dispatcher-Warning")):
             on_warning(warning)
         return _decode(response, JobView)
@@ -126,10 +160,13 @@ class Client:
         again. With `is_atomic` they are sent as one, of up to 10,000, and if one is refused none is
         submitted: `RequestRefusedError`. `on_warning` is that of `submit`.
         """
+        if self._connection.asks_several:
+            submissions = with_keys(submissions)
         if is_atomic:
             everything = [*submissions]
+            query = {"atomic": "true"}
             answer = await self._connection.call(
-                "POST", "/jobs/batch", everything, query={"atomic": "true"}, accept=409
+                "POST", "/jobs/batch", everything, query=query, accept=409, repeatable=True
             )
             lines = _decode(answer, list[BatchLine])
             if answer.status_code == 409:  # noqa: PLR2004
@@ -137,7 +174,7 @@ class Client:
             return outcomes(lines, on_warning)
         done: list[JobView | RequestRefusedError] = []
         for part in parts(submissions):
-            answer = await self._connection.call("POST", "/jobs/batch", part)
+            answer = await self._connection.call("POST", "/jobs/batch", part, repeatable=True)
             done += outcomes(_decode(answer, list[BatchLine]), on_warning)
         return done
 
@@ -264,7 +301,12 @@ class Client:
     ) -> Matched:
         query = filters | ({"dry_run": "true"} if dry_run else {})
         response = await self._connection.call(
-            "POST", f"/jobs/{action}", body, query=query, wait_s=MANY_JOBS_S
+            "POST",
+            f"/jobs/{action}",
+            body,
+            query=query,
+            wait_s=MANY_JOBS_S,
+            repeatable=dry_run,
         )
         return _decode(response, Matched)
 
@@ -287,14 +329,15 @@ class Client:
         as `current_job` and that the engine no longer holds.
         """
         body = {**(report or {}), "engine_id": engine_id}
-        response = await self._connection.call("POST", "/engines/heartbeat", body)
+        response = await self._connection.call("POST", "/engines/heartbeat", body, repeatable=True)
         orders = response.headers.get("X-Dispatcher-Order", "").split(", ")
         return [unquote(order) for order in orders if order]
 
     async def benchmark_result(self, engine_id: str, benchmark_time: float) -> None:
         """Report how many seconds an engine's benchmark took."""
         body = {"engine_id": engine_id, "benchmark_time": benchmark_time}
-        await self._connection.call("POST", "/engines/benchmark_result", body)
+        path = "/engines/benchmark_result"
+        await self._connection.call("POST", path, body, repeatable=True)
 
     async def engines(self) -> list[EngineView]:
         """List all engines, in order of first heartbeat (protocol.md 2.2)."""
@@ -314,6 +357,11 @@ class Client:
         """Have the dispatcher read its files of keys and recipes again; return what it says."""
         return (await self._connection.call("POST", "/reload")).text.splitlines()
 
+    @property
+    def asked_first(self) -> str:
+        """The URL of the dispatcher that is asked first: the one that answered last."""
+        return self._connection.asked_first
+
     async def key(self) -> KeyView:
         """Say whose key the client has, and which role."""
         return _decode(await self._connection.call("GET", "/key"), KeyView)
@@ -322,9 +370,77 @@ class Client:
         """Make a token with which a browser gets the client's key, once, at `/#token=…`."""
         return _decode(await self._connection.call("POST", "/sign_in"), SignIn)
 
+    async def store(self) -> StoreInfo:
+        """Say whether the dispatcher has a store, and how large a file may be."""
+        return await store_info(self._connection)
+
+    async def upload(
+        self,
+        path: Path,
+        *,
+        name: str | None = None,
+        sha256: str | None = None,
+        progress: Told = ignored,
+        patience_s: float | None = PATIENCE_S,
+    ) -> str:
+        """Send a file to the store, unless it is there; gives its URL, with the `name`.
+
+        `sha256` is that of the file, if it is known. What was sent by an upload that was cut off is
+        not sent again. `progress` is called with the number of bytes that are there, and a
+        dispatcher that is away is asked again for `patience_s`; `None`: for ever.
+        """
+        sha256 = sha256 or await digest_of(path)
+        await upload(self._connection, path, sha256, progress, patience_s=patience_s)
+        return str(StoreUrl(sha256, path.name if name is None else name))
+
+    async def download(
+        self,
+        sha256: str,
+        target: Path,
+        *,
+        max_bytes: float | None = None,
+        progress: Told = ignored,
+        patience_s: float | None = PATIENCE_S,
+    ) -> None:
+        """Receive a file of the store into `target`, and go on with what is there of it.
+
+        Raises `DamagedError` if it is another file, and nothing of that stays. With a file over
+        `max_bytes`, `RequestRefusedError` of the status 413. See `upload` for the rest.
+        """
+        await download(
+            self._connection,
+            f"/store/{sha256}",
+            target,
+            sha256,
+            progress,
+            max_bytes=max_bytes,
+            patience_s=patience_s,
+        )
+
+    async def output_info(self, job_id: str) -> OutputInfo:
+        """Say what the output of a job is called, how large it is, and its SHA-256.
+
+        `RequestRefusedError` if it is not in the dispatcher's store.
+        """
+        return await output_info(self._connection, f"/jobs/{_quoted(job_id)}/output")
+
+    async def fetch_output(
+        self, job_id: str, info: OutputInfo, target: Path, *, progress: Told = ignored
+    ) -> None:
+        """Receive the output of a job into `target`; see `download`."""
+        path = f"/jobs/{_quoted(job_id)}/output"
+        await download(self._connection, path, target, info.sha256, progress)
+
     async def checkpoint(self) -> str:
         """Return a signed checkpoint of the log's present size and root; see `checkpoints`."""
         return (await self._connection.call("GET", "/log/checkpoint")).text
+
+    async def certificate(self, job_id: str) -> dict[str, Any]:
+        """Gather the certificate of a completed job: its events, and proofs that the log has them.
+
+        `RequestRefusedError` if the job is not completed.
+        """
+        return await certificate(self._connection, job_id)
 
     async def consistency(self, old: int, new: int) -> list[bytes]:
         """Return the proof that the log of `new` events begins with that of `old`."""
@@ -396,7 +512,10 @@ class Client:
             body["resume"] = True
         if wait_s > 0:
             body["wait_s"] = wait_s
-        response = await self._connection.call("POST", "/assign_job/", body, wait_s=wait_s)
+        again = resume and engine_id is not None
+        response = await self._connection.call(
+            "POST", "/assign_job/", body, wait_s=wait_s, repeatable=again
+        )
         return (
             None if response.status_code == httpx2.codes.NO_CONTENT else _decode(response, JobView)
         )
@@ -416,7 +535,7 @@ class Client:
         body = {"output_url": output_url} | _sender(engine_id, attempt, instance)
         if result is not None:
             body["result"] = result.wire()
-        await self._connection.call("POST", path, body)
+        await self._connection.call("POST", path, body, repeatable=True)
 
     async def fail(  # noqa: PLR0913 - a report has as many fields
         self,
@@ -440,7 +559,8 @@ class Client:
             body["cause"] = cause
         if given_back:
             body["given_back"] = True
-        return (await self._connection.call("POST", path, body)).text
+        again = attempt is not None
+        return (await self._connection.call("POST", path, body, repeatable=again)).text
 
     async def _numbers(self, name: str, asked: dict[str, Any], of_type: type[T]) -> T:
         query = {key: value for key, value in asked.items() if value is not None}

@@ -3,6 +3,8 @@
 Laws:
 - No event is left out or yielded twice, however often the connection breaks or the dispatcher
   restarts: a stream is resumed after the last seq received.
+- Of several dispatchers another one is asked when the stream breaks; if it has not come as far, it
+  is waited for (see `servers`).
 - An unreachable dispatcher is an error only at the very beginning. Later, `follow` waits for it.
 """
 
@@ -11,7 +13,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final
 
-from dispatcher.client.connection import Connection, DispatcherAwayError
+from dispatcher.client.connection import Connection
+from dispatcher.client.errors import DispatcherAwayError
 from dispatcher.log.serialization import LogEntry
 from dispatcher.sse import Block, Parser
 
@@ -38,12 +41,13 @@ async def follow(
                     if seq is None or (after is not None and seq <= after):
                         continue
                     after = seq
+                    connection.saw(seq)
                     if line is not None:
                         yield connection.entry(line)
         except DispatcherAwayError:
             if not has_begun:
                 raise
-        await asyncio.sleep(pause_s)
+        await asyncio.sleep(pause_s + connection.spread_s())
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 

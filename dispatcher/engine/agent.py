@@ -14,6 +14,7 @@ Laws:
 
 import asyncio
 import logging
+import random
 import socket
 import time
 import uuid
@@ -216,7 +217,8 @@ class Agent:
                 job = await _until(self._leaving, poll)
             except DispatcherAwayError as error:
                 may_hold = True  # the lost response may have assigned us a job
-                pause_s = min(2 * pause_s, AWAY_S)
+                # By lot, so that engines that were cut off at once do not come back at once.
+                pause_s = random.uniform(0.75, 1) * min(2 * pause_s, AWAY_S)  # noqa: S311
                 logger.warning("%s: waiting %.0f s: %s", self._id, pause_s, error)
             except RequestRefusedError as error:
                 if error.text != "Engine not found":

@@ -1,25 +1,31 @@
 """One attempt at a job: transcode its source, and deliver the output.
 
-Law: no password or signature of a URL is in the result that is told.
+Laws:
+- No password or signature of a URL is in the result that is told.
+- The result has the SHA-256 of the output, and of a source that is a file: of what was read.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
+from dispatcher.client import digest_of
 from dispatcher.engine.containers import media_type_of
 from dispatcher.engine.delivery import Delivery, DeliveryError
-from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError
+from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, Input
 from dispatcher.engine.journal import JournalEntry
 from dispatcher.engine.naming import DEFAULT_TEMPLATE, names_of
 from dispatcher.engine.sources import Sources
 from dispatcher.engine.transcoding import transcode
 from dispatcher.recipes import RECIPES, Recipe, RecipeError, stored_recipe
-from dispatcher.results import Result
+from dispatcher.results import Extent, Result
+from dispatcher.store_urls import ABILITY
 from dispatcher.urls import masked
 from projections.jobs import JobView
 
@@ -47,6 +53,7 @@ class Attempts(NamedTuple):
         """What this engine can do that not every engine can; recipes ask for it."""
         return [
             RECIPES,
+            *([ABILITY] if self.sources.dispatcher is not None else []),
             *(["vmaf"] if self.ffmpeg.scores_vmaf else []),
             *(["raw_args"] if self.allows_raw_args else []),
         ]
@@ -65,16 +72,20 @@ class Attempts(NamedTuple):
         recipe = self._recipe(job)
         target = self.ffmpeg.target(job.target_codec, recipe)
         output = folder / f"output{target.container.suffix}"
-        async with self.sources.opened(
-            job.source_url,
-            job.job_size,
-            folder,
-            streams=self.ffmpeg.streams,
-            prefers_file=recipe.vmaf is not None,  # a search reads many parts of a source
-        ) as source:
+        async with (
+            self.sources.opened(
+                job.source_url,
+                job.job_size,
+                folder,
+                streams=self.ffmpeg.streams,
+                prefers_file=recipe.vmaf is not None,  # a search reads many parts of a source
+            ) as source,
+            _digest_of(source) as digest,
+        ):
             result = await transcode(
                 self.ffmpeg, source, job.target_codec, output, progress, recipe
             )
+            result = _with_digests(result, await digest, await digest_of(output))
         if remarks := [*result.warnings, *(f"left out: {it}" for it in result.left_out)]:
             told = masked("; ".join(remarks), [job.source_url])
             logger.info("%s: job %s is transcoded; of note: %s", self.engine_id, job.job_id, told)
@@ -109,6 +120,30 @@ class Attempts(NamedTuple):
                 cause="engine",
             )
         return recipe
+
+
+@asynccontextmanager
+async def _digest_of(source: Input) -> AsyncIterator[Awaitable[str | None]]:
+    """Hash a source that is a file while the block works; a stream has no bytes to come back to."""
+    if source.proxy_port is not None:
+        unknown: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        unknown.set_result(None)
+        yield unknown
+        return
+    hashing = asyncio.create_task(digest_of(Path(source.url.removeprefix("file:"))))
+    try:
+        yield hashing
+    finally:
+        hashing.cancel()
+        await asyncio.gather(hashing, return_exceptions=True)
+
+
+def _with_digests(result: Result, source: str | None, output: str) -> Result:
+    return msgspec.structs.replace(
+        result,
+        source=msgspec.structs.replace(result.source or Extent(), sha256=source),
+        output=msgspec.structs.replace(result.output or Extent(), sha256=output),
+    )
 
 
 def _masked(result: Result, job: JobView) -> Result:

@@ -112,6 +112,7 @@ class Ffmpeg(NamedTuple):
     abilities: Abilities
     checks: Checks = _DEFAULT_CHECKS
     scores_vmaf: bool = False
+    version: str | None = None
 
     @classmethod
     async def probe(
@@ -129,9 +130,9 @@ class Ffmpeg(NamedTuple):
         """
         for sandbox in await sandboxes(limits):
             try:
-                protocols, demuxers, filters, codecs, listed = [
+                protocols, demuxers, filters, codecs, listed, version = [
                     (await run(Run([str(path), "-v", "error", f"-{of}"], sandbox))).printed
-                    for of in ("protocols", "demuxers", "filters", "codecs", "encoders")
+                    for of in ("protocols", "demuxers", "filters", "codecs", "encoders", "version")
                 ]
                 break
             except FfmpegError as error:
@@ -149,6 +150,7 @@ class Ffmpeg(NamedTuple):
             sandbox,
             _abilities(filters, codecs),
             checks,
+            version=version[0] if version else None,
         )
         # A line is " V....D libx264  H.264 / AVC".
         named = frozenset(f[1] for it in listed if len(f := it.split(maxsplit=2)) > 1)

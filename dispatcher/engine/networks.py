@@ -61,14 +61,14 @@ class SourceNetworksError(DispatcherError):
 
 
 class SourceNetworks(NamedTuple):
-    """The networks that sources may be in, and the dispatcher, which they may always be on."""
+    """The networks that sources may be in, and the dispatchers, which they may always be on."""
 
     names: frozenset[str]
     networks: tuple[Network, ...] = ()
-    dispatcher: tuple[str, int] | None = None
+    dispatchers: tuple[tuple[str, int], ...] = ()
 
     @classmethod
-    def parse(cls, text: str, dispatcher_url: str | None = None) -> Self:
+    def parse(cls, text: str, *dispatcher_urls: str) -> Self:
         """Read a list such as `public,private,10.1.0.0/16`."""
         names: set[str] = set()
         networks: list[Network] = []
@@ -83,10 +83,11 @@ class SourceNetworks(NamedTuple):
                     f"--source-networks: {part!r} is none of {', '.join(_NAMED)}, and no network "
                     f"such as 10.1.0.0/16: {error}"
                 ) from error
-        return cls(frozenset(names), tuple(networks), _host_and_port(dispatcher_url))
+        found = (_host_and_port(url) for url in dispatcher_urls)
+        return cls(frozenset(names), tuple(networks), tuple(it for it in found if it is not None))
 
     def permits(self, address: Address) -> bool:
-        """Whether a source may be at this address. The dispatcher is not looked at here."""
+        """Whether a source may be at this address. No dispatcher is looked at here."""
         meant = _meant_by(address)
         if any(meant in network for network in self.networks if _is_for(network, meant)):
             return True
@@ -99,15 +100,28 @@ class SourceNetworks(NamedTuple):
         """
         found = await _look_up(host, port)
         permitted = [text for text in found if self.permits(ip_address(text))]
-        if not permitted and self.dispatcher is not None and port == self.dispatcher[1]:
-            of_dispatcher = await _look_up(*self.dispatcher)
-            permitted = [text for text in found if text in of_dispatcher]
+        if not permitted:
+            permitted = await self._at_a_dispatcher(found, port)
         if not permitted:
             kinds = sorted({kind_of(ip_address(text)) for text in found})
             raise SourceRefusedError(
                 f"{host} is a {' and '.join(kinds)} address, and this engine fetches nothing from "
                 "there; its operator can permit it with --source-networks"
             )
+        return permitted
+
+    async def _at_a_dispatcher(self, found: Sequence[str], port: int) -> list[str]:
+        """Return those addresses that a dispatcher with this port is at."""
+        at, away = set[str](), None
+        for host, its_port in self.dispatchers:
+            if its_port == port:
+                try:
+                    at.update(await _look_up(host, port))
+                except SourceAwayError as error:
+                    away = error
+        permitted = [text for text in found if text in at]
+        if not permitted and away is not None:
+            raise away  # it may be at this one
         return permitted
 
 
@@ -152,9 +166,7 @@ def _meant_by(address: Address) -> Address:
     return plain
 
 
-def _host_and_port(url: str | None) -> tuple[str, int] | None:
-    if url is None:
-        return None
+def _host_and_port(url: str) -> tuple[str, int] | None:
     try:
         parts = urlsplit(url)
         port = parts.port or _WEB_PORTS.get(parts.scheme.lower())

@@ -19,12 +19,15 @@ from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from dispatcher.client import Client
 from dispatcher.engine.fetching import Bounds, fetch
 from dispatcher.engine.ffmpeg import FfmpegError, Input
 from dispatcher.engine.looking import is_playlist, look_at
 from dispatcher.engine.networks import DEFAULT_NETWORKS, SourceNetworks
 from dispatcher.engine.proxy import checking_proxy
 from dispatcher.engine.source_errors import SourceAwayError, SourceError, SourceRefusedError
+from dispatcher.engine.storing import fetch_from_store
+from dispatcher.store_urls import StoreUrl
 from dispatcher.urls import masked, path_of, web_url_fault
 
 __all__ = ["SourceError", "Sources"]
@@ -51,6 +54,8 @@ class Sources(NamedTuple):
     roots: Sequence[Path] = ()
     networks: SourceNetworks = SourceNetworks.parse(DEFAULT_NETWORKS)
     bounds: Bounds = Bounds()
+    dispatcher: Client | None = None
+    """Whose store the sources with `store:` URLs are in."""
 
     @asynccontextmanager
     async def opened(
@@ -101,10 +106,14 @@ class Sources(NamedTuple):
                 if not fetched.exists():
                     await fetch(source_url, fetched, self.networks, self.bounds)
                 yield Input(f"file:{fetched}", FILE_PROTOCOLS)
+            case "store" if (stored := StoreUrl.parse(source_url)) and self.dispatcher is not None:
+                fetched = folder / f"source{_suffix_of(stored.name)}"
+                await fetch_from_store(self.dispatcher, stored, fetched, self.bounds)
+                yield Input(f"file:{fetched}", FILE_PROTOCOLS)
             case _:
                 raise SourceError(
-                    f"{masked(source_url)!r}: sources are http://, https:// or file:// URLs, "
-                    "nothing else"
+                    f"{masked(source_url)!r}: sources are http://, https://, file:// or store: "
+                    "URLs, nothing else"
                 )
 
     async def _is_to_be_streamed(self, url: str, size_mb: float, fetched: Path) -> bool:

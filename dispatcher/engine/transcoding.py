@@ -134,6 +134,8 @@ async def transcode(  # noqa: PLR0913, PLR0917 - all that makes an output
             *(() if searched is None else searched.warnings),
             *encoding.changes,
         ),
+        ffmpeg=ffmpeg.version,
+        arguments=(*encoding.input_options, *encoding.options),
     )
 
 

@@ -25,7 +25,7 @@ from dispatcher.core.replies import Refused
 from dispatcher.core.submissions import refusals
 from dispatcher.serving.group_commit import GroupCommit
 from dispatcher.serving.memory import Memory
-from dispatcher.serving.tickets import Render, Ticket, UnavailableError
+from dispatcher.serving.tickets import Render, Ticket, UnavailableError, UndoneError
 
 __all__ = ["Batches", "NoneSubmittedError"]
 
@@ -79,9 +79,9 @@ class Batches:
         return await asyncio.shield(task)
 
     def check_unclaimed(self, command: Command) -> None:
-        """Raise `UnavailableError` if a command has an idempotency key of the batch in hand."""
+        """Raise `UndoneError` if a command has an idempotency key of the batch in hand."""
         if isinstance(command, SubmitJob) and command.idempotency_key in self.claimed:
-            raise UnavailableError("a batch with this Idempotency-Key is being submitted")
+            raise UndoneError("a batch with this Idempotency-Key is being submitted")
 
     async def _submit(
         self,
@@ -97,7 +97,7 @@ class Batches:
         async with self._turn:
             await self._memory.complete(*submissions)
             if self._commits.refusal is not None:
-                raise UnavailableError(self._commits.refusal)
+                raise UndoneError(self._commits.refusal)
             if is_atomic:
                 found = refusals(self._fleet(), submissions)
                 if any(found):

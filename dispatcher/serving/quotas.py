@@ -28,6 +28,9 @@ __all__ = [
 QUESTIONS: Final = 8
 """The most questions about the past at once, including those that wait for a worker process."""
 STREAMS: Final = 1_000
+TRANSFERS: Final = 256
+"""The most files that are uploaded or downloaded at once; each keeps about a MiB of memory."""
+KEPT_TRANSFERS: Final = 32
 KEPT_STREAMS: Final = 100
 PIECE_BYTES: Final = 64 << 10
 """The most of an answer that is handed to its connection at once."""
@@ -159,6 +162,10 @@ class Quotas:
         )
         left = STREAMS - KEPT_STREAMS
         self.streams = Quota("streams are open", Shares(left, left, left, STREAMS))
+        left = TRANSFERS - KEPT_TRANSFERS
+        self.transfers = Quota(
+            "uploads and downloads are under way", Shares(left, left, left, TRANSFERS)
+        )
         self.polls = Quota("requests for work wait", Shares(limits.polls, limits.polls))
         share = limits.unread_mib * _MIB
         self.answers = Quota(

@@ -26,7 +26,7 @@ from typing import Any, Final, TypeVar, assert_never
 
 import stamina
 
-from dispatcher.core.commands import Caller, Command, SubmitJob
+from dispatcher.core.commands import Caller, Command, RetryJob, SubmitJob
 from dispatcher.core.dispatcher import TICK_S, Dispatcher, Effect, Settle, StoodStill, Wait
 from dispatcher.core.events import Recorded
 from dispatcher.core.fleet import Fleet
@@ -39,15 +39,18 @@ from dispatcher.progress import Progress, silent
 from dispatcher.recipes import Recipe
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.batches import Batches
+from dispatcher.serving.catching_up import CatchingUp
 from dispatcher.serving.feed import Feed
 from dispatcher.serving.forecasts import Forecasts
 from dispatcher.serving.group_commit import GroupCommit
+from dispatcher.serving.keeping import Keeping
 from dispatcher.serving.memory import Memory
 from dispatcher.serving.metrics import Metrics
 from dispatcher.serving.quotas import Asker, Quotas
 from dispatcher.serving.sealing import Sealing
-from dispatcher.serving.tickets import Render, Ticket, UnavailableError
+from dispatcher.serving.tickets import Render, Ticket, UnavailableError, UndoneError
 from dispatcher.state.replay import State, fold, replay
+from dispatcher.store import Store
 from projections import Projections
 from projections.forecasting import Outlook, outlook_of
 
@@ -63,7 +66,7 @@ logger = logging.getLogger(__name__)
 class Service:
     """A log with the state derived from it. Call `start` before use and `close` after it.
 
-    `recipes` are those that a submission can name.
+    `recipes` are those that a submission can name. The caller opens and closes the `store`, too.
     """
 
     def __init__(  # noqa: PLR0913 - it has as many parts
@@ -76,6 +79,7 @@ class Service:
         sealing: Sealing | None = None,
         quotas: Quotas | None = None,
         recipes: Mapping[str, Recipe] | None = None,
+        store: Store | None = None,
     ) -> None:
         self.log = log
         self.recipes = {} if recipes is None else recipes
@@ -83,6 +87,8 @@ class Service:
         self._clock = clock
         self.past = past
         self.sealing = sealing
+        self.store = store
+        self._keeping = None if store is None else Keeping(store, self)
         self._core = Dispatcher(policy)
         self._loop = asyncio.get_running_loop()  # looking it up is a system call each time
         self._now_s = self._loop.time
@@ -90,6 +96,7 @@ class Service:
         self._writer: asyncio.Task[None] | None = None
         self.projections = Projections()
         self.metrics = Metrics()
+        self.catching_up = CatchingUp(lambda: self.projections.seq)
         self._commits = GroupCommit(log, self._show, self._recover, self.metrics)
         self.memory = Memory(
             log, lambda: self._core.fleet, lambda: self.projections, self._commits, past
@@ -111,6 +118,8 @@ class Service:
         self._ticker = self._start_task(self._tick(), "timers")
         if self.sealing is not None:
             self.sealing.start()
+        if self._keeping is not None:
+            self._keeping.start()
 
     async def close(self) -> None:
         """Commit what has been decided, then stop. The caller closes the log."""
@@ -121,6 +130,8 @@ class Service:
         await self._stop_task(self._ticker)
         if self.sealing is not None:
             await self.sealing.close()
+        if self._keeping is not None:
+            await self._keeping.close()
         await self._becomes_durable()
         self._commits.refuse("the dispatcher is stopping")
         await self._stop_task(self._writer)
@@ -137,7 +148,8 @@ class Service:
     @property
     def warning(self) -> str | None:
         """What an operator should see to, though all works; or `None`."""
-        return None if self.sealing is None else self.sealing.warning
+        warning = None if self.sealing is None else self.sealing.warning
+        return warning or (None if self._keeping is None else self._keeping.warning)
 
     def execute(self, command: Command, caller: Caller, render: Render[T]) -> Awaitable[T]:
         """Execute a command, and return an awaitable answer that waits until it is durable.
@@ -220,7 +232,11 @@ class Service:
                 ticket.answer.exception()  # nobody else may look at it
 
     def dismiss_waiters(self) -> None:
-        """Answer all callers that wait for work, now or later, that there is none."""
+        """Answer all callers that wait for work, now or later, that there is none.
+
+        Nor does anybody wait any longer for the projections to catch up.
+        """
+        self.catching_up.end()
         self._carry_out(self._core.close())
 
     async def explain(self, question: Callable[[Fleet], T]) -> T:
@@ -254,9 +270,11 @@ class Service:
     ) -> tuple[Ticket[T], Wait | None]:
         """Let the core decide a command, carry out the effects, and return the wait if it waits."""
         if self._commits.refusal is not None:
-            raise UnavailableError(self._commits.refusal)
+            raise UndoneError(self._commits.refusal)
         if self._batches.claimed:
             self._batches.check_unclaimed(command)
+        if self._keeping is not None and type(command) is RetryJob:
+            self._keeping.use_source(command.job_id)
         return self._decide(command, caller, render, wait_s)
 
     def _decide(
@@ -291,6 +309,8 @@ class Service:
         """Apply a newly durable event to the projections, and publish it."""
         self.projections.apply(recorded)
         self.metrics.happened(recorded, self.projections.jobs)
+        if self.catching_up.is_awaited:
+            self.catching_up.notice(recorded.seq)
         if self.feed.streams:
             self.feed.publish(recorded.event, entry)
         self.memory.notice()
@@ -355,6 +375,7 @@ class Service:
         else:  # waiting tickets refer to these projections
             await fold(self.log, self.projections, state.seq)
             drop_unshown(state.fleet, self.projections)
+        self.catching_up.notice(self.projections.seq)
         self.feed.reset()
         self.memory.notice()
         return self._core.restart(state.fleet, state.seq, at=self._clock(), now_s=self._now_s())

@@ -10,7 +10,7 @@ from dispatcher.core.dispatcher import Settle
 from dispatcher.core.replies import Refused
 from projections import Projections
 
-__all__ = ["RefusedError", "Render", "Ticket", "UnavailableError", "ticket_of"]
+__all__ = ["RefusedError", "Render", "Ticket", "UnavailableError", "UndoneError", "ticket_of"]
 
 T = TypeVar("T")
 Render = Callable[[Settle, Projections], T]
@@ -27,6 +27,10 @@ class RefusedError(Exception):
 
 class UnavailableError(Exception):
     """The log can't be written now. Only the log can show whether the command took effect."""
+
+
+class UndoneError(UnavailableError):
+    """The log can't be written now, and the command was certainly not carried out."""
 
 
 class Ticket(msgspec.Struct, Generic[T], eq=False):

@@ -35,6 +35,7 @@ class Plan(NamedTuple):
     listed_jobs: int
     steady_s: float
     film_s: float
+    transfer_mb: int
 
 
 FULL: Final = Plan(
@@ -49,6 +50,7 @@ FULL: Final = Plan(
     listed_jobs=100_000,
     steady_s=600.0,
     film_s=60.0,
+    transfer_mb=1_000,
 )
 QUICK: Final = Plan(
     work=Path(),
@@ -62,6 +64,7 @@ QUICK: Final = Plan(
     listed_jobs=500,
     steady_s=2.0,
     film_s=1.0,
+    transfer_mb=4,
 )
 
 

@@ -54,6 +54,16 @@ class Child:
             return 0.0
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def require_success(self) -> None:
+        """Raise `RuntimeError` unless it has ended well."""
+        if self._process.wait(STOP_S) != 0:
+            raise RuntimeError(f"{self._name} failed; it said:\n{self.said()}")
+
     def await_words(self, pattern: re.Pattern[str]) -> re.Match[str]:
         """Wait until it has said something."""
         deadline = time.monotonic() + START_S
@@ -134,8 +144,8 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def dispatcher(db: Path) -> Iterator[Server]:
-    """Run `dispatcher serve` as an operator would, with all its defaults."""
+def dispatcher(db: Path, *options: str | Path) -> Iterator[Server]:
+    """Run `dispatcher serve` as an operator would, with all its defaults but these options."""
     began = time.perf_counter()
     command: list[str | Path] = [
         sys.executable,
@@ -146,6 +156,7 @@ def dispatcher(db: Path) -> Iterator[Server]:
         db,
         "--port",
         "0",
+        *options,
     ]
     with child(command, db.parent, env={"DISPATCHER_API_KEY": KEY}) as process:
         port = int(process.await_words(_GREETING)[1])

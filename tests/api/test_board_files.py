@@ -68,6 +68,16 @@ async def test_caches_are_told_that_both_have_one_address(farm: Farm) -> None:
     assert (await farm.stranger.get("/", headers=HTML)).headers["vary"] == "Accept"
 
 
+@pytest.mark.parametrize("headers", [HTML, {}])
+async def test_who_has_no_key_is_told_that_one_is_needed(
+    farm: Farm, headers: dict[str, str]
+) -> None:
+    for key in ({}, {"X-API-Key": "no such key"}):
+        told = await farm.stranger.head("/", headers=headers | key)
+        assert (told.status_code, told.headers["x-dispatcher-auth"]) == (200, "key")
+    assert "x-dispatcher-auth" not in (await farm.http.head("/", headers=headers)).headers
+
+
 # The files
 
 

@@ -93,6 +93,7 @@ async def test_the_dispatchers_own_fields_of_an_engine_follow_those_of_the_proto
         "blocked": None,
         "blocked_until": None,
         "fenced_instances": [],
+        "failed_jobs": [],
         "hostname": "rack",
         "instance": "1",
     }

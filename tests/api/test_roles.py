@@ -60,6 +60,13 @@ ROUTES: Final[dict[tuple[str, str], Needs]] = {
     ("GET", "/log/key"): ANY_KEY,
     ("GET", "/log/proof"): ANY_KEY,
     ("GET", "/log/consistency"): ANY_KEY,
+    ("GET", "/store"): ANY_KEY,
+    ("POST", "/store"): ANY_KEY,
+    ("PUT", "/store/{name}"): ANY_KEY,
+    ("HEAD", "/store/{name}"): ANY_KEY,
+    ("GET", "/store/{name}"): ANY_KEY,
+    ("GET", "/jobs/{job_id}/output"): ANY_KEY,
+    ("HEAD", "/jobs/{job_id}/output"): ANY_KEY,
     ("GET", "/schema"): ANY_KEY,
     ("GET", "/schema/openapi.json"): ANY_KEY,
     ("GET", "/schema/openapi.yaml"): ANY_KEY,
@@ -98,7 +105,7 @@ def transport_to(app: ASGIApp) -> httpx2.ASGITransport:
 
 async def asked(client: httpx2.AsyncClient, method: str, path: str) -> tuple[int, str]:
     """Ask with no body for what is not there; of an answer that goes on for ever, its status."""
-    path = path.format(job_id="nothing", engine_id="nobody", file="main.js")
+    path = path.format(job_id="nothing", engine_id="nobody", file="main.js", name="0" * 64)
     async with client.stream(method, path) as response:
         if response.status_code < 400:
             return response.status_code, ""
@@ -133,7 +140,8 @@ async def test_without_a_key_a_route_is_nobodys_save_one(
     if ROUTES[route] == NO_KEY:
         assert status not in {401, 403}
     else:
-        assert (status, text) == (401, "Unauthorized: Missing 'X-API-Key' header.")
+        missing = "" if route[0] == "HEAD" else "Unauthorized: Missing 'X-API-Key' header."
+        assert (status, text) == (401, missing)
 
 
 async def test_no_key_is_not_an_empty_key(service: Service, tmp_path: Path) -> None:
@@ -229,7 +237,7 @@ async def test_nothing_that_is_refused_to_a_role_leaves_a_trace(shared: Callers)
     for (method, path), needs in ROUTES.items():
         for role in {CLIENT, ENGINE, MONITOR} - {needs}:
             if isinstance(needs, Role):
-                concrete = path.format(job_id="j", engine_id="e")
+                concrete = path.format(job_id="j", engine_id="e", name="0" * 64)
                 response = await shared.of(role).request(method, concrete, json={"engine_id": "f"})
                 assert response.status_code == 403
     assert done_in(shared.server.db) == before

@@ -9,11 +9,17 @@ pytestmark = pytest.mark.anyio
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain"
+FILE: Final = "application/octet-stream"
 EVENTS: Final = "text/event-stream"
 KEYED: Final = {"400": TEXT, "401": TEXT, "403": TEXT}
 NO_BODY: Final = {**KEYED, "503": TEXT}
 BODY: Final = {**NO_BODY, "413": TEXT}
 AS_OF: Final = {"429": TEXT, "503": TEXT}
+TRANSFER: Final = {
+    **KEYED,
+    **dict.fromkeys(("404", "408", "411", "413", "429", "503", "507"), TEXT),
+}
+RANGED: Final = {"416": TEXT, "429": TEXT}
 
 OPERATIONS: Final[dict[tuple[str, str], dict[str, str | None]]] = {
     ("post", "/jobs"): {"200": JSON, "409": TEXT, **BODY},
@@ -54,6 +60,27 @@ OPERATIONS: Final[dict[tuple[str, str], dict[str, str | None]]] = {
     ("get", "/statistics/series"): {"200": JSON, **KEYED, **AS_OF},
     ("get", "/statistics/speeds"): {"200": JSON, **KEYED, **AS_OF},
     ("get", "/statistics/forecast"): {"200": JSON, **KEYED, **AS_OF},
+    ("get", "/store"): {"200": JSON, **KEYED},
+    ("post", "/store"): {"201": JSON, "202": JSON, **TRANSFER},
+    ("put", "/store/{name}"): {"200": JSON, "201": JSON, "202": None, "409": TEXT, **TRANSFER},
+    ("head", "/store/{name}"): {"200": None, "204": None, "404": None, "429": None, **KEYED},
+    ("get", "/store/{name}"): {"200": FILE, "206": FILE, "404": TEXT, **RANGED, **KEYED},
+    ("get", "/jobs/{job_id}/output"): {
+        "200": FILE,
+        "206": FILE,
+        "404": TEXT,
+        "409": TEXT,
+        "503": TEXT,
+        **RANGED,
+        **KEYED,
+    },
+    ("head", "/jobs/{job_id}/output"): {
+        "200": None,
+        "404": None,
+        "409": None,
+        "503": None,
+        **KEYED,
+    },
     ("get", "/log/checkpoint"): {"200": TEXT, **KEYED},
     ("get", "/log/key"): {"200": TEXT, **KEYED},
     ("get", "/log/proof"): {"200": JSON, **KEYED, "503": TEXT},
@@ -99,7 +126,7 @@ async def test_what_the_schema_lists_is_served_and_no_other_method_is(
             async with shared_client.stream(method, path, content=b"not json") as response:
                 assert (response.status_code == 405) == ((method, path) not in OPERATIONS)
                 if response.status_code == 404:
-                    assert not (await response.aread()).startswith(b"Not Found")
+                    assert not (await response.aread()).startswith(b"Not Found: there is no")
 
 
 @pytest.mark.parametrize("path", ["/schema", "/schema/", "/schema/openapi.json"])

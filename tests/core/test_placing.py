@@ -163,6 +163,31 @@ def test_two_jobs_that_leave_their_pause_at_once_go_to_both_engines_that_are_fre
     assert placed["narrow"].engine_id == "x"
 
 
+def test_jobs_whose_pause_is_over_but_not_ended_yet_keep_no_engine_waiting() -> None:
+    later, sooner = (NOW - timedelta(seconds=by) for by in (5, 10))
+    fleet = fleet_of(
+        *(engine("x"), engine("y", supported_codecs=["h264"])),
+        *(job("narrow", codec="av1", waits_since_s=0), job("wide", waits_since_s=1)),
+        *(requeued("narrow", None, not_before=later), requeued("wide", None, not_before=sooner)),
+    )
+    assert placed_in(fleet) == {
+        "narrow": Placed("x", 0.0, 10.0),
+        "wide": Placed("y", 0.0, 10.0),
+    }
+
+
+def test_a_job_that_just_fits_is_taken_and_a_larger_one_is_not() -> None:
+    small = engine("x", storage_capacity_gb=0.01)
+    fleet = fleet_of(small, job("fits", size=10.0), job("larger", size=10.01))
+    assert set(placed_in(fleet)) == {"fits"}
+    failed = [requeued(name, "y") for name in ("fits", "larger")]
+    both = fleet_of(small, engine("y"), job("fits", size=10.0), job("larger", size=10.01), *failed)
+    assert {name: it.engine_id for name, it in placed_in(both).items()} == {
+        "fits": "x",
+        "larger": "y",
+    }
+
+
 def test_an_engine_of_which_it_is_not_known_when_it_is_free_gets_jobs_last() -> None:
     jobs = [job(name, waits_since_s=since) for since, name in enumerate("abc")]
     fleet = fleet_of(engine("x"), engine("y"), *jobs, assigned("a", "x"))

@@ -12,7 +12,11 @@ from dispatcher.engine.networks import (
     SourceNetworksError,
     kind_of,
 )
-from dispatcher.engine.source_errors import SourceError, SourceRefusedError
+from dispatcher.engine.source_errors import (
+    SourceAwayError,
+    SourceError,
+    SourceRefusedError,
+)
 from tests.support.plain_loop import anyio_backend  # noqa: F401 - the loop of an engine
 
 KINDS: Final = {
@@ -136,6 +140,18 @@ async def test_the_dispatcher_is_permitted_at_its_port_alone(host: str) -> None:
         await networks.addresses_of(host, 8081)
     with pytest.raises(SourceRefusedError):
         await networks.addresses_of("127.0.0.2", 8080)
+
+
+@pytest.mark.anyio
+async def test_every_dispatcher_is_permitted_though_another_has_no_address() -> None:
+    urls = ("http://nowhere.invalid:8080", "http://127.0.0.2:8080", "http://127.0.0.1:8081")
+    networks = SourceNetworks.parse("public", *urls)
+    assert await networks.addresses_of("127.0.0.2", 8080) == ["127.0.0.2"]
+    assert await networks.addresses_of("127.0.0.1", 8081) == ["127.0.0.1"]
+    with pytest.raises(SourceAwayError, match=r"nowhere\.invalid: has no address"):
+        await networks.addresses_of("127.0.0.1", 8080)
+    with pytest.raises(SourceRefusedError):
+        await networks.addresses_of("127.0.0.2", 8081)
 
 
 @pytest.mark.anyio

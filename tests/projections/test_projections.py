@@ -23,10 +23,12 @@ from dispatcher.core.events import (
     JobRetried,
     Recorded,
 )
+from dispatcher.core.fleet import Fleet, evolve
 from projections import Projections, ProjectionsSnapshot
-from projections.engines import EngineView
+from projections.engines import Engines, EngineView
 from tests.log.golden.make import told
 from tests.support.given import assigned, completed, engine, failed, job, requeued
+from tests.support.histories import genuine
 from tests.support.strategies import reports
 
 START: Final = datetime(2024, 1, 1, tzinfo=UTC)
@@ -97,7 +99,7 @@ def test_the_fields_of_the_protocol_come_first_and_the_engines_own_last() -> Non
     assert list(shown) == [
         *("engine_id", "engine_type", "supported_codecs", "status", "storage_capacity_gb"),
         *("streaming_support", "benchmark_time", "current_job", "online", "last_seen"),
-        *("drained", "blocked", "blocked_until", "fenced_instances", "hostname"),
+        *("drained", "blocked", "blocked_until", "fenced_instances", "failed_jobs", "hostname"),
     ]
 
 
@@ -202,3 +204,17 @@ def test_every_read_model_is_given_the_events() -> None:
     before, after = Projections().snapshot(), projections.snapshot()
     for name in ProjectionsSnapshot.__struct_fields__:
         assert getattr(before, name) != getattr(after, name), name
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_failed_jobs_are_those_that_count_against_the_engine(seed: int) -> None:
+    fleet, engines, most = Fleet(), Engines(), 0
+    for recorded in genuine(800, seed):
+        evolve(fleet, recorded.event)
+        engines.apply(recorded)
+        for engine_id, known in fleet.engines.items():
+            shown = engines.get(engine_id)
+            assert shown is not None
+            assert shown.failed_jobs == known.failures
+            most = max(most, len(known.failures))
+    assert most > 1

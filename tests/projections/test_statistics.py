@@ -268,6 +268,14 @@ def test_a_wrong_clock_spoils_nothing_but_its_own_steps() -> None:
     assert (shown.submitted[-2:], shown.waiting[-1]) == ([2, 1], 5)
 
 
+def test_a_time_that_comes_again_is_shown_as_it_was_the_last_time() -> None:
+    log = [at_second(0, job("a")), at_second(3600, engine("e"))]  # an hour fast, and set right
+    log += [at_second(second, job(f"at {second}")) for second in range(60, 3660, 600)]
+    log += [at_second(3600, engine("e")), at_second(3660, engine("e"))]
+    shown = series_of(folded(log), 2)
+    assert shown.waiting[-3:] == [7, 7, 7]
+
+
 def test_memory_is_bounded_however_long_the_farm_works() -> None:
     projections = Projections()
     for hour in range(4_000 * 24):

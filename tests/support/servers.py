@@ -22,6 +22,7 @@ from dispatcher.server import serve
 from dispatcher.serving.keys import ApiKeys, Key, Role
 from dispatcher.serving.named_recipes import NamedRecipes
 from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits
+from dispatcher.store import DEFAULT_STORE_LIMITS, StoreLimits
 
 __all__ = ["ACTOR", "KEY", "Child", "Running", "child", "client_of", "events_in", "running"]
 
@@ -70,6 +71,8 @@ async def running(
     http_limits: HttpLimits = DEFAULT_HTTP_LIMITS,
     key_limits: KeyLimits = DEFAULT_KEY_LIMITS,
     recipes: NamedRecipes | None = None,
+    store: Path | None = None,
+    store_limits: StoreLimits = DEFAULT_STORE_LIMITS,
 ) -> AsyncIterator[Running]:
     """Serve until the block ends, then stop as an operator would: with SIGTERM.
 
@@ -96,6 +99,8 @@ async def running(
             http_limits=http_limits,
             key_limits=key_limits,
             recipes=recipes,
+            store=store,
+            store_limits=store_limits,
             say=say,
         )
     )

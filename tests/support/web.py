@@ -10,7 +10,8 @@ from typing import Final
 
 import httpx2
 
-_ORDERS: Final = ("X-Dispatcher-Order",)
+_CARRIED: Final = ("x-api-key", "idempotency-key", "x-dispatcher-seq")
+_ORDERS: Final = ("X-Dispatcher-Order", "X-Dispatcher-Seq")
 FORWARD_TIMEOUT_S: Final = 90  # longer than any poll may wait
 
 __all__ = ["Answer", "Asked", "Web", "answering", "forwarding_to", "serving", "web"]
@@ -155,7 +156,7 @@ def serving(files: Mapping[str, Path | str | Answer]) -> Answering:
 
 async def forwarding_to(url: str, asked: Asked) -> Answer:
     """Ask another server the same, and give its answer."""
-    headers = {name: asked.headers[name] for name in ("x-api-key",) if name in asked.headers}
+    headers = {name: asked.headers[name] for name in _CARRIED if name in asked.headers}
     async with httpx2.AsyncClient(trust_env=False, timeout=FORWARD_TIMEOUT_S) as http:
         response = await http.request(
             asked.method, url + asked.target, content=asked.body, headers=headers

@@ -1,0 +1,73 @@
+/**
+ * The seal beside the seq: whether this browser has verified that the log has only grown.
+ *
+ * Laws:
+ * - Grey: not looked at, or nothing to compare with yet. Accent: verified. Red: the log contradicts
+ *   itself; then both roots stand in the bar, and nothing on the page takes them away.
+ * - It is looked at once when the farm is loaded, and when somebody asks. Nothing is polled.
+ */
+
+import { link } from "./address.js";
+import { el, fill, svg } from "./dom.js";
+import { Proof } from "./proof.js";
+import { count, number } from "./words.js";
+
+let proof = null;
+
+/** The one proof of this page. */
+export function proofOf(store) {
+  proof ??= new Proof(async (path) => (await store.api.request(path)).text());
+  return proof;
+}
+
+/** Show the seal in `place` from when the store is loaded. */
+export function showSeal(place, store) {
+  const proof = proofOf(store);
+  const draw = () => fill(place, sealOf(proof));
+  proof.addEventListener("change", draw);
+  draw();
+  const end = store.subscribe(() => {
+    if (store.loading || store.who === null || store.fault !== null) return;
+    end();
+    proof.verify();
+  });
+}
+
+function sealOf(proof) {
+  const { colour, state } = proof;
+  const text = { grey: "not verified", accent: "verified", red: "not the log it was" }[colour];
+  const label = `${text}. ${sentenceOf(state)}`;
+  const seal = el(
+    "a",
+    { class: `seal seal-${colour}`, href: link({ view: "log" }), title: sentenceOf(state), "aria-label": label },
+    svg("svg", { viewBox: "0 0 12 12", class: "shape", "aria-hidden": "true" }, ...SHAPES[colour]()),
+    colour === "red" ? el("strong", {}, text) : "",
+  );
+  if (colour !== "red") return seal;
+  const { old, new: newer } = state.refuted;
+  const root = (it) => `${it?.size === null || it === null ? "?" : number(it.size)}: ${(it?.root ?? "?").slice(0, 12)}…`;
+  return [seal, el("span", { class: "seal-roots mono" }, ` ${root(old)} → ${root(newer)}`)];
+}
+
+const OUTLINE = "M6 1 10.5 2.7V6c0 2.6-1.9 4.3-4.5 5.2C3.4 10.3 1.5 8.6 1.5 6V2.7Z";
+const SHAPES = {
+  grey: () => [svg("path", { d: OUTLINE, class: "stroke" })],
+  accent: () => [svg("path", { d: OUTLINE, class: "stroke" }), svg("path", { d: "M3.8 6.1 5.4 7.7 8.3 4.4", class: "stroke" })],
+  red: () => [svg("path", { d: OUTLINE, class: "solid" }), svg("path", { d: "M6 3.6V6.6M6 8V8.4", class: "cut" })],
+};
+
+/** What is known of the log, in a sentence. */
+export function sentenceOf({ outcome, refuted, error }) {
+  if (refuted) return `This browser has proof that the log was not only added to: ${refuted.why}.`;
+  if (error) return `It could not be verified: ${error}`;
+  if (outcome?.kind === "remembered") {
+    return outcome.to
+      ? `This browser sees the log for the first time, and remembers its ${count(outcome.to, "event")}.`
+      : "The log has no events yet.";
+  }
+  if (outcome === null) return "The log was not looked at yet.";
+  const grown = outcome.to - outcome.from;
+  return grown
+    ? `The log has only grown, by ${count(grown, "event")}, since this browser saw ${number(outcome.from)}.`
+    : `The log is the one of ${count(outcome.to, "event")} that this browser saw before.`;
+}

@@ -1,0 +1,131 @@
+"""Sweeping the store: what nobody has used for long, and no live job needs, goes.
+
+Laws:
+- A file that is the source of a job that may still be worked on stays, however old it is. A job
+  that is retried is one again.
+- What a job may come to need stays for the whole time that is kept, counted from when it was asked
+  for: by an upload, a submission, a retry, a download. So between the look at the jobs and the
+  sweep of a file no job can begin to need it.
+- To look at many jobs is done in parts, and others use the event loop in between. The last look, at
+  the few jobs that have such a source, and the sweep are one step.
+- A fault of the store is told as a warning of the dispatcher's health. The dispatcher goes on.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from dispatcher.core.events import FINAL
+from dispatcher.store import Store, StoreError
+from dispatcher.store_urls import StoreUrl
+from projections import Projections
+from projections.jobs import JobView
+
+__all__ = ["Jobs", "Keeping"]
+
+SWEEP_S: Final = 600.0
+"""The pause between two sweeps."""
+PART: Final = 2_000
+"""Jobs that are looked at at once."""
+
+logger = logging.getLogger(__name__)
+
+
+class Jobs(Protocol):
+    """What tells of jobs: the service."""
+
+    projections: Projections
+
+    def status_of(self, job_id: str) -> str | None:
+        """Return the status of a job that the next decision sees; `None` if it is not here."""
+
+
+class Keeping:
+    """Sweeps a store by what the jobs need."""
+
+    def __init__(self, store: Store, jobs: Jobs) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._task: asyncio.Task[None] | None = None
+        self._fault: str | None = None
+
+    @property
+    def warning(self) -> str | None:
+        """Why the store can't be swept; `None` if all is well."""
+        return self._fault
+
+    def start(self) -> None:
+        """Begin to sweep, from time to time."""
+        self._task = asyncio.create_task(self._run(), name="store-sweeper")
+
+    async def close(self) -> None:
+        """Stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def use_source(self, job_id: str) -> None:
+        """Keep the source of a job, which may be worked on from now on."""
+        view = self._jobs.projections.jobs.get(job_id)
+        if view is not None and (url := StoreUrl.parse(view.source_url)) is not None:
+            self._store.use(url.sha256)
+
+    async def sweep(self) -> int:
+        """Sweep once; gives the number of files that went. Raises `StoreError`."""
+        swept = 0
+        if expired := set(self._store.expired()):
+            needing = await self._jobs_with(expired)
+            for sha256 in expired:
+                # One step, from here to the sweep. What was used meanwhile has expired no more.
+                if self._store.is_expired(sha256) and not self._is_live(needing.get(sha256, ())):
+                    self._store.drop(sha256)
+                    swept += 1
+        await self._store.drop_parts()
+        await self._store.empty_trash()
+        return swept
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                if swept := await self.sweep():
+                    logger.info("Swept %d files of the store", swept)
+                self._fault = None
+            except StoreError as error:
+                if str(error) != self._fault:
+                    logger.warning("The store can't be swept: %s; trying again", error)
+                self._fault = str(error)
+            except Exception as error:
+                logger.exception("The store can't be swept")
+                self._fault = f"the store can't be swept: {error!r}"
+            await asyncio.sleep(SWEEP_S)
+
+    async def _jobs_with(self, sources: set[str]) -> dict[str, list[str]]:
+        """Return the jobs that have these files as sources."""
+        found: dict[str, list[str]] = {}
+        jobs = self._jobs.projections.jobs.after(None)
+        for first in range(0, len(jobs), PART):
+            for job in jobs[first : first + PART]:
+                if (sha256 := _source_of(job.view)) in sources:
+                    found.setdefault(sha256, []).append(job.view.job_id)
+            await asyncio.sleep(0)
+        return found
+
+    def _is_live(self, job_ids: Iterable[str]) -> bool:
+        """Whether one of these jobs may still be worked on.
+
+        What was decided and is not durable yet may come about or not, so both count: the state that
+        the next decision sees, and the one that readers see.
+        """
+        jobs = self._jobs.projections.jobs
+        return any(
+            self._jobs.status_of(it) not in {None, *FINAL}
+            or ((view := jobs.get(it)) is not None and not view.final)
+            for it in job_ids
+        )
+
+
+def _source_of(view: JobView) -> str:
+    """Return the file of the store that is a job's source; "" if it is none."""
+    url = StoreUrl.parse(view.source_url) if view.source_url.startswith("store:") else None
+    return "" if url is None else url.sha256

@@ -1,0 +1,526 @@
+"""The store itself; see the package for its laws."""
+
+import asyncio
+import errno
+import functools
+import hashlib
+import logging
+import os
+import secrets
+import shutil
+import time
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterator,
+    KeysView,
+)
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self, TypeVar
+
+import msgspec
+
+from dispatcher import files
+from dispatcher.locks import FileLock, LockHeldError
+from dispatcher.store.errors import (
+    BusyError,
+    StoreError,
+    StoreFaultError,
+    StoreFullError,
+    TooLargeError,
+    TooManyPartsError,
+    UnknownUploadError,
+    WrongOffsetError,
+    WrongSha256Error,
+)
+from dispatcher.store.limits import DEFAULT_STORE_LIMITS, StoreLimits
+from dispatcher.store.parts import Part
+from dispatcher.store_urls import is_sha256
+
+__all__ = ["Progress", "Store", "is_upload_id"]
+
+T = TypeVar("T")
+
+THREADS: Final = 4
+WRITE_BYTES: Final = 1 << 19
+"""So much is written at once."""
+READ_BYTES: Final = 1 << 20
+_ID_BYTES: Final = 16
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_UNTOUCHED_PART: Final = 100
+"""A file's time of use on disk is renewed after this part of the time that it is kept."""
+
+logger = logging.getLogger(__name__)
+
+
+class Progress(NamedTuple):
+    """How far an upload is: bytes that are there, and the SHA-256 once it is whole."""
+
+    size: int
+    sha256: str | None = None
+
+
+class _Kept(msgspec.Struct):
+    """A whole file: its size, when it was last used, and the same as its time on disk says."""
+
+    size: int
+    used: float
+    told: float
+
+
+class _Found(NamedTuple):
+    """What a folder holds at the start."""
+
+    kept: dict[str, _Kept]
+    parts: dict[str, Part]
+
+
+def is_upload_id(name: str) -> bool:
+    """Whether a name is of the form of an upload's id."""
+    return len(name) == 2 * _ID_BYTES and all(it in "0123456789abcdef" for it in name)
+
+
+class Store:
+    """A folder of films. Use it in one event loop; open it with `open`, and `close` it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        limits: StoreLimits,
+        clock: Callable[[], float],
+        free_bytes: Callable[[], int],
+        lock: FileLock,
+    ) -> None:
+        self.folder = folder
+        self.limits = limits
+        self._clock = clock
+        self._free_bytes = free_bytes
+        self._lock = lock
+        self._threads = ThreadPoolExecutor(THREADS, "store")
+        self._kept: dict[str, _Kept] = {}
+        self._parts: dict[str, Part] = {}
+        self._used = 0
+        self._promised = 0
+        """Bytes that the requests under way will add."""
+        self._is_closed = False
+        self._under_way = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+
+    @classmethod
+    async def open(
+        cls,
+        folder: Path,
+        limits: StoreLimits = DEFAULT_STORE_LIMITS,
+        *,
+        clock: Callable[[], float] = time.time,
+        free_bytes: Callable[[], int] | None = None,
+    ) -> Self:
+        """Open a folder, which is made if it is not there. Raises `StoreFaultError`.
+
+        `free_bytes` says how much is free on the disk.
+        """
+        try:
+            for name in ("files", "parts", "trash"):
+                (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = FileLock(folder / "lock")
+        except OSError as error:
+            raise StoreFaultError(f"--store {folder}: can't be used: {error}") from error
+        except LockHeldError as error:
+            raise StoreFaultError(
+                f"--store {folder}: another dispatcher uses it, process {error.holder}"
+            ) from error
+        free = free_bytes or (lambda: shutil.disk_usage(folder).free)
+        store = cls(folder, limits, clock, free, lock)
+        try:
+            found = await store._do(_scan, folder)
+            await store.empty_trash()
+        except BaseException:
+            await store.close()
+            raise
+        store._kept, store._parts = found.kept, found.parts
+        store._used = sum(it.size for it in found.kept.values())
+        store._used += sum(it.size for it in found.parts.values())
+        return store
+
+    async def close(self) -> None:
+        """Wait for what is under way to end, and give the folder free."""
+        await self._is_idle.wait()
+        self._is_closed = True
+        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+        self._lock.release()
+
+    # What is there
+
+    @property
+    def used_bytes(self) -> int:
+        """How much is stored, with all that has come of uploads."""
+        return self._used
+
+    @property
+    def count(self) -> int:
+        """How many whole files there are."""
+        return len(self._kept)
+
+    def names(self) -> KeysView[str]:
+        """Return the SHA-256 of all files. To look is not to use them."""
+        return self._kept.keys()
+
+    def use(self, sha256: str) -> int | None:
+        """Return the size of a file, or `None` if it is not there. It stays, counted from now."""
+        kept = self._kept.get(sha256)
+        if kept is None:
+            return None
+        kept.used = now = self._clock()
+        if now - kept.told > self.limits.keep_s / _UNTOUCHED_PART:
+            kept.told = now
+            with suppress(OSError):  # at worst it is swept earlier after a restart
+                os.utime(self._path(sha256), (now, now))
+        return kept.size
+
+    async def read(self, sha256: str, first: int, end: int) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of a file from `first` to before `end`.
+
+        Raises `StoreFaultError` if they can't be read. What is swept meanwhile is read to its end.
+        """
+        file = await self._do(_opened, self._path(sha256))
+        try:
+            while first < end:
+                piece = await self._do(os.pread, file, min(READ_BYTES, end - first), first)
+                if not piece:
+                    raise StoreFaultError(f"{self._path(sha256)} is shorter than it was")
+                first += len(piece)
+                yield piece
+        finally:
+            os.close(file)
+
+    # Uploads
+
+    async def begin(self, owner: str) -> str:
+        """Begin an upload whose SHA-256 is not known; gives its id."""
+        upload = secrets.token_hex(_ID_BYTES)
+        part = self._part(upload, owner)
+        try:
+            await self._do(part.open)
+        except StoreError:
+            del self._parts[part.path.name]
+            raise
+        finally:
+            part.close()
+        return upload
+
+    async def progress(self, name: str, owner: str) -> Progress:
+        """Return how far an upload of this owner is. A file that is there is whole, and used."""
+        if is_sha256(name) and (size := self.use(name)) is not None:
+            return Progress(size, name)
+        if (part := self._parts.get(_key(name, owner))) is not None:
+            return Progress(part.size)
+        if is_sha256(name):
+            return Progress(0)
+        sha256 = await self._do(_noted, _note_of(self._path_of_part(name, owner)))
+        if sha256 is not None and (size := self.use(sha256)) is not None:
+            return Progress(size, sha256)
+        raise UnknownUploadError("there is no such upload; begin another one")
+
+    async def receive(  # noqa: PLR0913 - all that a request says of its bytes
+        self,
+        name: str,
+        owner: str,
+        pieces: AsyncIterator[bytes],
+        *,
+        at: int | None,
+        length: int,
+        total: int,
+    ) -> Progress:
+        """Add bytes to an upload; finish it if that makes `total`.
+
+        `name` is a SHA-256 or the id of an upload. There are `length` bytes in the `pieces`, and
+        they begin at `at`, or take the place of all that has come if that is `None`. If `pieces`
+        ends with an error, what came before it stays. Raises `StoreError`.
+        """
+        there = await self.progress(name, owner)
+        if there.sha256 is not None:
+            return there
+        if total > self.limits.max_file_bytes:
+            raise TooLargeError(
+                f"a file has at most {self.limits.max_file_bytes:,} bytes here "
+                f"(--store-max-file-gb), and this one has {total:,}"
+            )
+        part = self._parts.get(_key(name, owner))
+        if part is not None and part.is_busy:
+            raise BusyError("another request is adding to this upload; ask again how far it is")
+        if at is not None:
+            _require_end(0 if part is None else part.size, at, length, total)
+        part = self._part(name, owner)
+        part.is_busy = True
+        self._under_way += 1
+        self._is_idle.clear()
+        try:
+            return await self._add(name, part, pieces, at, length, total)
+        finally:
+            if not part.size and is_sha256(name) and part.path.name in self._parts:
+                await self._forget(part)
+            part.is_busy = False
+            part.touched = self._clock()
+            self._under_way -= 1
+            if not self._under_way:
+                self._is_idle.set()
+
+    async def _add(  # noqa: PLR0913, PLR0917 - as for `receive`
+        self,
+        name: str,
+        part: Part,
+        pieces: AsyncIterator[bytes],
+        at: int | None,
+        length: int,
+        total: int,
+    ) -> Progress:
+        try:
+            with self._counted(part):
+                await self._do(part.open, afresh=at is None)
+            _require_end(part.size, part.size if at is None else at, length, total)
+            with self._room(length) as come:
+                buffer = bytearray()
+                try:
+                    async for piece in pieces:
+                        buffer += piece
+                        if len(buffer) >= WRITE_BYTES:
+                            data = bytes(buffer)
+                            buffer.clear()
+                            await self._write(part, data, come)
+                finally:
+                    if buffer:
+                        await self._write(part, bytes(buffer), come)
+            if part.size < total:
+                return Progress(part.size)
+            return await _uninterrupted(self._finish(name, part))
+        finally:
+            part.close()
+
+    async def _write(self, part: Part, data: bytes, come: Callable[[int], None]) -> None:
+        before = part.size
+        try:
+            await self._do(part.write, data)
+        finally:
+            come(part.size - before)
+
+    async def _finish(self, name: str, part: Part) -> Progress:
+        """Give an upload its name, if the bytes are right."""
+        sha256 = await self._do(part.finish)
+        part.close()
+        if is_sha256(name) and sha256 != name:
+            await self._forget(part)
+            raise WrongSha256Error(
+                f"the bytes have the SHA-256 {sha256}, not {name}; nothing of them was kept"
+            )
+        note = None if is_sha256(name) else _note_of(part.path)
+        await self._do(_named, part.path, self._path(sha256), note)
+        # One step: the file is there under one of the names, and counted once.
+        self._parts.pop(part.path.name, None)
+        now = self._clock()
+        if (twin := self._kept.get(sha256)) is not None:
+            self._used -= twin.size
+        self._kept[sha256] = _Kept(part.size, now, now)
+        return Progress(part.size, sha256)
+
+    async def _forget(self, part: Part) -> None:
+        """Let go of what has come of an upload."""
+        self._parts.pop(part.path.name, None)
+        self._used -= part.size
+        await self._do(part.path.unlink, missing_ok=True)
+
+    def _part(self, name: str, owner: str) -> Part:
+        """Return what has come of an upload, or the beginning of one."""
+        key = _key(name, owner)
+        if (part := self._parts.get(key)) is not None:
+            return part
+        of_this_key = sum(it.endswith(_suffix(owner)) for it in self._parts)
+        if of_this_key >= self.limits.parts_of_a_key:
+            raise TooManyPartsError(
+                f"{of_this_key:,} uploads of this key are not finished, which is the most; finish "
+                "some, or wait until they are swept"
+            )
+        part = self._parts[key] = Part(self._path_of_part(name, owner), 0, self._clock())
+        return part
+
+    @contextmanager
+    def _counted(self, part: Part) -> Iterator[None]:
+        """Count what opening a part finds out of its size."""
+        before = part.size
+        try:
+            yield
+        finally:
+            self._used += part.size - before
+
+    @contextmanager
+    def _room(self, more: int) -> Iterator[Callable[[int], None]]:
+        """Keep room for so many bytes until the block ends; it tells of those that have come."""
+        in_store = self.limits.max_bytes - self._used - self._promised
+        if more > in_store:
+            raise StoreFullError(
+                f"the store has no room for {more:,} more bytes (--store-max-gb); wait until "
+                "something is swept, or have its operator give it more"
+            )
+        on_disk = self._free_bytes() - self._promised - self.limits.reserve_bytes
+        if more > on_disk:
+            raise StoreFullError(
+                f"the store's disk has no room for {more:,} more bytes; have its operator make some"
+            )
+        self._promised += more
+        left = more
+
+        def come(size: int) -> None:
+            nonlocal left
+            left -= size
+            self._promised -= size
+            self._used += size
+
+        try:
+            yield come
+        finally:
+            self._promised -= left
+
+    # Sweeping
+
+    def expired(self) -> list[str]:
+        """Return the files that nobody has used for the time that they are kept."""
+        return [it for it in self._kept if self.is_expired(it)]
+
+    def is_expired(self, sha256: str) -> bool:
+        """Whether a file is there that nobody has used for the time that it is kept."""
+        kept = self._kept.get(sha256)
+        return kept is not None and self._clock() - kept.used > self.limits.keep_s
+
+    def drop(self, sha256: str) -> None:
+        """Take a file away at once. `empty_trash` gives its room free."""
+        kept = self._kept[sha256]
+        try:
+            self._path(sha256).rename(self.folder / "trash" / f"{sha256}.{secrets.token_hex(4)}")
+        except FileNotFoundError:
+            logger.warning("%s was not there any more", self._path(sha256))
+        except OSError as error:
+            raise StoreFaultError(f"{self._path(sha256)}: can't be swept: {error}") from error
+        del self._kept[sha256]
+        self._used -= kept.size
+
+    async def drop_parts(self) -> int:
+        """Let go of uploads that nobody has gone on with; gives how many."""
+        oldest = self._clock() - self.limits.keep_parts_s
+        old = [it for it in self._parts.values() if not it.is_busy and it.touched < oldest]
+        for part in old:
+            if not part.is_busy and part.path.name in self._parts:
+                await self._forget(part)
+        await self._do(_drop_notes, self.folder / "parts", oldest)
+        return len(old)
+
+    async def empty_trash(self) -> None:
+        """Delete what was swept."""
+        await self._do(_emptied, self.folder / "trash")
+
+    # On disk
+
+    def _path(self, sha256: str) -> Path:
+        return self.folder / "files" / sha256
+
+    def _path_of_part(self, name: str, owner: str) -> Path:
+        return self.folder / "parts" / _key(name, owner)
+
+    async def _do(self, work: Callable[..., T], *given: object, **named: object) -> T:
+        """Do something in a thread. It is waited for even if the caller is cancelled."""
+        if self._is_closed:
+            raise StoreFaultError("the store is closed")
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._threads, functools.partial(work, *given, **named))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait({future})
+            future.exception()
+            raise
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise StoreFullError(
+                    f"the store's disk is full: {error.strerror}; have its operator make room"
+                ) from error
+            raise StoreFaultError(f"the store can't do it: {error}") from error
+
+
+def _suffix(owner: str) -> str:
+    return f".{hashlib.sha256(owner.encode()).hexdigest()[:16]}"
+
+
+def _key(name: str, owner: str) -> str:
+    return f"{name}{_suffix(owner)}"
+
+
+def _note_of(part: Path) -> Path:
+    """Return the file that keeps the SHA-256 of an upload that is whole."""
+    return part.with_name(f"{part.name}.whole")
+
+
+def _require_end(size: int, at: int, length: int, total: int) -> None:
+    """Raise `WrongOffsetError` unless bytes at `at` go on with so many, up to `total` at most."""
+    if at != size or size + length > total:
+        raise WrongOffsetError(f"the upload has {size:,} bytes; go on from there", size)
+
+
+async def _uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Do something to its end, even if the caller is cancelled."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        task.exception()
+        raise
+
+
+def _scan(folder: Path) -> _Found:
+    """Find what is in a folder. What has no name of the store's is left alone."""
+    found = _Found({}, {})
+    for entry in os.scandir(folder / "files"):
+        if is_sha256(entry.name) and entry.is_file(follow_symlinks=False):
+            status = entry.stat(follow_symlinks=False)
+            found.kept[entry.name] = _Kept(status.st_size, status.st_mtime, status.st_mtime)
+    for entry in os.scandir(folder / "parts"):
+        name, _, owner = entry.name.partition(".")
+        is_part = (is_sha256(name) or is_upload_id(name)) and "." not in owner
+        if is_part and entry.is_file(follow_symlinks=False):
+            status = entry.stat(follow_symlinks=False)
+            found.parts[entry.name] = Part(Path(entry.path), status.st_size, status.st_mtime)
+    return found
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDONLY)
+
+
+def _named(part: Path, path: Path, note: Path | None) -> None:
+    """Give a part, which is synced, its final name, durably; and write that name into a note."""
+    if note is not None:
+        note.write_text(path.name)
+    os.utime(part)
+    part.replace(path)
+    files.sync_folder(path.parent)
+
+
+def _noted(note: Path) -> str | None:
+    try:
+        return note.read_text()
+    except FileNotFoundError:
+        return None
+
+
+def _drop_notes(folder: Path, oldest: float) -> None:
+    for note in folder.glob("*.whole"):
+        if note.stat().st_mtime < oldest:
+            note.unlink(missing_ok=True)
+
+
+def _emptied(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink(missing_ok=True)
