@@ -42,12 +42,14 @@ def started(profile: Path, *, niceness: int = 0) -> Iterator[str]:
         raise NoChromiumError(
             "there is no Chromium; as root scripts/setup installs it (apt-get install chromium)"
         )
-    nice = ["nice", "-n", str(niceness)] if niceness else []
+    before = ["nice", "-n", str(niceness)] if niceness else []
+    if shutil.which("setpriv"):  # it ends with this process, also if that is killed
+        before += ["setpriv", "--pdeathsig", "KILL"]
     profile.mkdir(parents=True)
     said = profile / "chromium.log"
     with said.open("wb") as log:
         process = subprocess.Popen(
-            [*nice, program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [*before, program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
