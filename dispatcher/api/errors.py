@@ -12,7 +12,7 @@ from litestar.types import ExceptionHandlersMap, HTTPScope
 from dispatcher.api.answers import Answer, text_answer
 from dispatcher.core.replies import Reason, Refused
 from dispatcher.index import IndexFaultError
-from dispatcher.log import LogError
+from dispatcher.log import LogError, TooLargeError
 from dispatcher.serving.quotas import TooManyError
 from dispatcher.serving.tickets import RefusedError, UnavailableError
 
@@ -59,6 +59,8 @@ def answer_to(error: Exception, scope: HTTPScope) -> Answer:
             return text_answer(status_of(error.refused), str(error))
         case UnavailableError():
             return _retry_later(503, f"{error}. Nothing was acknowledged; try again.")
+        case TooLargeError():
+            return text_answer(413, f"Request Entity Too Large: {error}")
         case LogError() | IndexFaultError():
             return _retry_later(503, str(error))
         case TooManyError():

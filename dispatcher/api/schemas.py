@@ -38,6 +38,7 @@ __all__ = [
     "LISTING",
     "OUTPUT",
     "PRIORITY",
+    "READY",
     "RECIPE",
     "SUBMISSION",
 ]
@@ -174,6 +175,13 @@ AS_OF: Final = Parameter(
     "query",
     schema=_STRING,
     description="a seq, or a time of RFC 3339: show what was true when that had been recorded",
+)
+READY: Final = Parameter(
+    "ready",
+    "query",
+    schema=_STRING,
+    allow_empty_value=True,
+    description="say whether a balancer should send requests here; with any value",
 )
 LISTING: Final = [
     Parameter("status", "query", schema=Schema(type=OpenAPIType.STRING, enum=sorted(STATUSES))),

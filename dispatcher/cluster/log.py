@@ -92,7 +92,7 @@ class JetStreamLog(ReadFromReplica):
         db: Path,
         *,
         name: str = "dispatcher",
-        metadata: dict[str, str] | None = None,
+        verifier: Callable[[str | None], str | None] = lambda _known: None,
         patience_s: float = PATIENCE_S,
         migrating: Progress = silent,
         creating: Callable[[Path], None] = lambda _path: None,
@@ -100,8 +100,9 @@ class JetStreamLog(ReadFromReplica):
     ) -> Self:
         """Open the replica at `db`, and bring it up to the stream, which is made if there is none.
 
-        Raises `ClusterError` if NATS can't be used, if the replica is not of this stream, or if the
-        stream's `metadata` contradict those given; `LogError` as `SqliteLog.open` does.
+        `name` is that of this dispatcher, for operators. For `verifier` see `Stream.prepare`.
+        Raises `ClusterError` if NATS can't be used, or if the replica has events that the stream
+        lacks, `CorruptionError` if it is not of this stream, `LogError` as `SqliteLog.open` does.
         """
         replica = await SqliteLog.open(db, migrating, creating)
         try:
@@ -111,7 +112,7 @@ class JetStreamLog(ReadFromReplica):
             raise
         log = cls(replica, stream, name, patience_s)
         try:
-            _check_metadata(address, metadata or {}, await stream.prepare(metadata or {}))
+            await stream.prepare(verifier)
             log.position, log.term = await find_position(stream, replica)
             last = await stream.last()
             while log.position < last:
@@ -384,13 +385,3 @@ def _check_follows(batch: Sequence[LogEntry], head: int) -> None:
     for seq, entry in enumerate(batch, head + 1):
         if entry.seq != seq:
             raise LogError(f"a batch has seq {entry.seq} where seq {seq} follows")
-
-
-def _check_metadata(address: Address, wanted: dict[str, str], found: object) -> None:
-    has = found if isinstance(found, dict) else {}
-    for key, value in wanted.items():
-        if has.get(key) != value:
-            raise ClusterError(
-                f"{address}: its dispatchers have the {key} {has.get(key)!r}, but this one "
-                f"{value!r}; give it the same signing key, with --signing-key"
-            )

@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from dispatcher.cluster import CorruptionError
-from dispatcher.cluster.wire import reply_from, reply_to
+from dispatcher.cluster.wire import COMPRESSED_FROM_BYTES, decompressed, reply_from, reply_to
 from dispatcher.core.replies import Reply
 from dispatcher.log import TooLargeError, serialization
 from dispatcher.log.merkle import HASH_BYTES
@@ -35,9 +35,6 @@ __all__ = ["MESSAGE_BYTES", "Answered", "Message"]
 MESSAGE_BYTES: Final = 4 << 20
 """The most bytes of a message, with its headers."""
 HEADER_BYTES: Final = 1 << 10
-COMPRESSED_FROM_BYTES: Final = 32 << 10
-BODY_BYTES: Final = 256 << 20
-"""The most bytes that a body may have when it is decompressed."""
 
 
 class Answered(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -124,7 +121,7 @@ class Message(msgspec.Struct, frozen=True):
         """Return the message. `CorruptionError` if it has another form."""
         try:
             if headers.get("Encoding") == "zstd":
-                body = _decompressed(body)
+                body = decompressed(body)
             count, commands = int(headers["Count"]), int(headers.get("Commands", "0"))
             cut = len(body) - commands
             lines = body[:cut].split(b"\n") if cut or count else []
@@ -145,11 +142,3 @@ class Message(msgspec.Struct, frozen=True):
         if len(lines) != count or len(root) != HASH_BYTES or message.first < 1:
             raise CorruptionError(f"it has {len(lines)} lines where it says {count}")
         return message
-
-
-def _decompressed(body: bytes) -> bytes:
-    decompressor = zstd.ZstdDecompressor()
-    found = decompressor.decompress(body, BODY_BYTES)
-    if not decompressor.eof:
-        raise ValueError("its body is too long, or cut off")
-    return found

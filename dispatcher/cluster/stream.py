@@ -41,6 +41,7 @@ SILENT_REQUESTS: Final = 4
 _WRONG_SEQUENCE: Final = frozenset({10071, 10070})
 _NO_MESSAGE: Final = 10037
 _NO_STREAM: Final = 10059
+_VERIFIER: Final = "verifier"
 _FAILURES: Final = (NatsError, OSError, asyncio.TimeoutError)
 
 Handler = Callable[[Msg], Awaitable[None]]
@@ -138,18 +139,22 @@ class Stream:
         """Return a subject of this log: `events`, `stored`, `commands` and the like."""
         return f"{self.address.name}.{kind}"
 
-    async def prepare(self, metadata: Mapping[str, str]) -> Mapping[str, str]:
-        """Make the stream with this metadata if there is none; return the metadata that it has.
+    async def prepare(self, verifier: Callable[[str | None], str | None]) -> None:
+        """Find the stream, or make it.
 
-        `ClusterError` if the stream has other settings than a log's must have.
+        `verifier` is called with the verifier key of the dispatchers that use the stream, `None` if
+        there is none yet, and returns that of this one. `ClusterError` if they differ, or if the
+        stream has other settings than a log's must have.
         """
         name = self.address.name
-        config = _config(name, self.subject("events"), self.subject("stored"), metadata)
+        config = _config(name, self.subject("events"), self.subject("stored"))
         deadline = asyncio.get_running_loop().time() + CONNECT_S
         while True:
             try:
                 info = await self._api(f"STREAM.INFO.{name}", {})
                 if info.get("error", {}).get("err_code") == _NO_STREAM:
+                    if (own := verifier(None)) is not None:
+                        config.metadata = {_VERIFIER: own}
                     info = await self._api(f"STREAM.CREATE.{name}", config.as_dict(), 5.0)
                 if "error" not in info:
                     break
@@ -163,8 +168,12 @@ class Stream:
                 )
             await asyncio.sleep(0.2)
         _check_config(self.address, info["config"], config)
-        found: dict[str, str] = info["config"].get("metadata") or {}
-        return found
+        known = (info["config"].get("metadata") or {}).get(_VERIFIER)
+        if (own := verifier(known)) != known and own is not None:
+            raise ClusterError(
+                f"{self.address}: its dispatchers sign with the key of {known}, but this one with "
+                f"that of {own}; give it their signing key, with --signing-key"
+            )
 
     async def info(self) -> dict[str, Any]:
         """Return what the stream's leader tells of it. `ClusterError` if it does not answer."""
@@ -234,12 +243,27 @@ class Stream:
 
     async def subscribe(self, kind: str, handler: Handler) -> Subscription:
         """Call `handler` with what is sent to a subject, one message after the other."""
-        return await self._client.subscribe(self.subject(kind), cb=handler)
+        try:
+            return await self._client.subscribe(self.subject(kind), cb=handler)
+        except _FAILURES as error:
+            raise ClusterError(f"{self.address}: {_told(error)}") from error
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription, also without a connection."""
+        with contextlib.suppress(*_FAILURES):
+            await subscription.unsubscribe()
 
     async def tell(self, kind: str, body: bytes) -> None:
         """Send to a subject, to whoever listens. `ClusterError` if there is no connection."""
         try:
             await self._client.publish(self.subject(kind), body)
+        except _FAILURES as error:
+            raise ClusterError(f"{self.address}: {_told(error)}") from error
+
+    async def reply(self, message: Msg, body: bytes) -> None:
+        """Answer whoever has sent a message. `ClusterError` if there is no connection."""
+        try:
+            await message.respond(body)
         except _FAILURES as error:
             raise ClusterError(f"{self.address}: {_told(error)}") from error
 
@@ -288,7 +312,7 @@ def stored_of(message: Msg) -> Stored | None:
     return Stored(int(sequence), headers, message.data) if sequence.isdigit() else None
 
 
-def _config(name: str, events: str, stored: str, metadata: Mapping[str, str]) -> StreamConfig:
+def _config(name: str, events: str, stored: str) -> StreamConfig:
     return StreamConfig(
         name=name,
         subjects=[events],
@@ -301,7 +325,6 @@ def _config(name: str, events: str, stored: str, metadata: Mapping[str, str]) ->
         allow_direct=True,
         max_msg_size=MESSAGE_BYTES,
         republish=RePublish(src=events, dest=stored),
-        metadata=dict(metadata),
     )
 
 

@@ -6,7 +6,8 @@ Laws:
 - What is received is data: unknown names and wrong fields are errors of whoever sent them.
 """
 
-from typing import Any, Final
+import sys
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -14,16 +15,32 @@ from dispatcher.core import commands, replies
 from dispatcher.core.commands import Caller, Command, SubmitJob
 from dispatcher.core.replies import Reply
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 __all__ = [
+    "COMPRESSED_FROM_BYTES",
     "Ack",
     "Answer",
+    "Answers",
     "Ask",
     "Request",
     "command_from",
     "command_to",
+    "decompressed",
+    "packed",
     "reply_from",
     "reply_to",
+    "unpacked",
 ]
+
+T = TypeVar("T")
+COMPRESSED_FROM_BYTES: Final = 32 << 10
+TEXT_BYTES: Final = 256 << 20
+"""The most bytes that a text may have when it is decompressed."""
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
 
 COMMANDS: Final[dict[str, type[Command]]] = {
     of_type.__name__: of_type
@@ -113,6 +130,38 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     replies: list[list[Any]] = []
     refusals: list[list[Any] | None] | None = None
     fault: str | None = None
+
+
+class Answers(msgspec.Struct, frozen=True):
+    """What the leader of a term tells one dispatcher at once."""
+
+    term: int
+    answers: list[Answer]
+
+
+def packed(told: msgspec.Struct) -> bytes:
+    """Encode what dispatchers tell each other; a long text is compressed."""
+    text = msgspec.json.encode(told)
+    return text if len(text) < COMPRESSED_FROM_BYTES else zstd.compress(text, 1)
+
+
+def unpacked(data: bytes, of_type: type[T]) -> T:
+    """Decode it. `ValueError` if it is nothing of the kind."""
+    try:
+        if data.startswith(_ZSTD):
+            data = decompressed(data)
+        return msgspec.json.decode(data, type=of_type)
+    except (msgspec.DecodeError, zstd.ZstdError) as error:
+        raise ValueError(str(error)) from error
+
+
+def decompressed(data: bytes) -> bytes:
+    """Decompress at most `TEXT_BYTES`. `ValueError` or `ZstdError` if there are more, or others."""
+    decompressor = zstd.ZstdDecompressor()
+    text = decompressor.decompress(data, TEXT_BYTES)
+    if not decompressor.eof:
+        raise ValueError("it is too long, or cut off")
+    return text
 
 
 def command_to(command: Command) -> tuple[str, msgspec.Raw]:

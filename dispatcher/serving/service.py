@@ -72,6 +72,7 @@ class Service:
         sealing: Sealing | None = None,
         quotas: Quotas | None = None,
         recipes: Mapping[str, Recipe] | None = None,
+        commits: type[GroupCommit] = GroupCommit,
     ) -> None:
         self.log = log
         self.recipes = {} if recipes is None else recipes
@@ -85,7 +86,7 @@ class Service:
         self._ticker: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self.projections = Projections()
-        self._commits = GroupCommit(log, self._show, self._recover)
+        self._commits = commits(log, self._show, self._recover)
         self.memory = Memory(
             log, lambda: self._core.fleet, lambda: self.projections, self._commits, past
         )
@@ -127,6 +128,11 @@ class Service:
     def fault(self) -> str | None:
         """Why writes are refused at the moment, or `None` if they are accepted."""
         return self._commits.fault
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a balancer should send requests here."""
+        return self.fault is None
 
     @property
     def warning(self) -> str | None:
@@ -228,6 +234,9 @@ class Service:
         await self._commits.durable()
         return found
 
+    async def catch_up(self) -> None:
+        """Return when the projections have all that anybody was told before; here, at once."""
+
     def status_of(self, job_id: str) -> str | None:
         """Return the status of a job that the next decision sees, which may not be durable yet."""
         job = self._core.fleet.jobs.get(job_id)
@@ -274,6 +283,10 @@ class Service:
     def _show(self, recorded: Recorded, entry: LogEntry) -> None:
         """Apply a newly durable event to the projections, and publish it."""
         self.projections.apply(recorded)
+        self._announce(recorded, entry)
+
+    def _announce(self, recorded: Recorded, entry: LogEntry) -> None:
+        """Tell all that wait for it of an event that the projections include now."""
         if self.feed.streams:
             self.feed.publish(recorded.event, entry)
         self.memory.notice()
