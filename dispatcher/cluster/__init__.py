@@ -28,7 +28,7 @@ from typing import Final
 
 from dispatcher.log import LogError
 
-__all__ = ["DEPOSED", "ClusterError", "CorruptionError", "DeposedError"]
+__all__ = ["DEPOSED", "ClusterError", "CorruptionError", "DeposedError", "UnreachableError"]
 
 DEPOSED: Final = "another dispatcher leads by now, so this never happened here"
 """What a command is told that was decided in vain. It is handed in again; see `service`."""
@@ -36,6 +36,10 @@ DEPOSED: Final = "another dispatcher leads by now, so this never happened here"
 
 class ClusterError(LogError):
     """NATS can't be reached, or its stream can't be used."""
+
+
+class UnreachableError(ClusterError):
+    """NATS does not answer now, or refuses. It may do so later."""
 
 
 class DeposedError(LogError):

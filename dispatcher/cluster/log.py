@@ -26,7 +26,14 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
-from dispatcher.cluster import ClusterError, CorruptionError, DeposedError
+import stamina
+
+from dispatcher.cluster import (
+    ClusterError,
+    CorruptionError,
+    DeposedError,
+    UnreachableError,
+)
 from dispatcher.cluster.address import Address
 from dispatcher.cluster.checked import Applied, Checked, following
 from dispatcher.cluster.messages import Answered, Message
@@ -48,6 +55,8 @@ LEASE_S: Final = 0.2
 """How long an acknowledged append proves that nobody else leads; less than `leadership.GONE_S`."""
 PATIENCE_S: Final = 10.0
 """How long a message is sent until the append fails. An election of NATS takes 4 to 9 s."""
+OPEN_S: Final = 30.0
+"""How long a start waits for the stream's leader."""
 PAUSE_S: Final = 0.05
 AT_ONCE: Final = 2_000
 """Events after which no further message joins those that are written to the replica at once."""
@@ -113,15 +122,23 @@ class JetStreamLog(ReadFromReplica):
         log = cls(replica, stream, name, patience_s)
         try:
             await stream.prepare(verifier)
-            log.position, log.term = await find_position(stream, replica)
-            last = await stream.last()
-            while log.position < last:
-                await log.advance()
-                reading(log.position, last)
+            async for attempt in stamina.retry_context(
+                on=UnreachableError, attempts=None, timeout=OPEN_S, wait_initial=0.1, wait_max=1.0
+            ):
+                with attempt:
+                    await log._catch_up(reading)
         except BaseException:
             await log.close()
             raise
         return log
+
+    async def _catch_up(self, reading: Progress) -> None:
+        """Find the replica's place in the stream, and read all that is there now."""
+        self.position, self.term = await find_position(self.stream, self.replica)
+        last = await self.stream.last()
+        while self.position < last:
+            await self.advance()
+            reading(self.position, last)
 
     @property
     def is_confirmed(self) -> bool:

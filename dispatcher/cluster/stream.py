@@ -23,7 +23,7 @@ from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import DiscardPolicy, RePublish, RetentionPolicy, StorageType, StreamConfig
 
-from dispatcher.cluster import ClusterError
+from dispatcher.cluster import ClusterError, UnreachableError
 from dispatcher.cluster.address import Address
 from dispatcher.cluster.messages import MESSAGE_BYTES
 
@@ -47,11 +47,11 @@ _FAILURES: Final = (NatsError, OSError, asyncio.TimeoutError)
 Handler = Callable[[Msg], Awaitable[None]]
 
 
-class NoLeaderError(ClusterError):
+class NoLeaderError(UnreachableError):
     """Nobody receives what is sent to a subject."""
 
 
-class OutOfOrderError(ClusterError):
+class OutOfOrderError(UnreachableError):
     """A message was not stored, because the stream is not where its sender has seen it last.
 
     `last` is the newest sequence of the stream, where NATS tells it.
@@ -179,7 +179,7 @@ class Stream:
         """Return what the stream's leader tells of it. `ClusterError` if it does not answer."""
         info = await self._api(f"STREAM.INFO.{self.address.name}", {})
         if "error" in info:
-            raise ClusterError(f"{self.address}: {info['error'].get('description')}")
+            raise UnreachableError(f"{self.address}: {info['error'].get('description')}")
         return info
 
     async def last(self) -> int:
@@ -201,13 +201,13 @@ class Stream:
         try:
             ack = _ack_decoder.decode(reply)
         except msgspec.DecodeError as error:
-            raise ClusterError(f"{self.address}: an answer of NATS is none: {error}") from error
+            raise UnreachableError(f"{self.address}: an answer of NATS is none: {error}") from error
         if ack.error is None:
             return ack.seq
         if ack.error.err_code in _WRONG_SEQUENCE:
             last = ack.error.description.rpartition(": ")[2]
             raise OutOfOrderError(int(last) if last.isdigit() else None)
-        raise ClusterError(f"{self.address}: {ack.error.description}")
+        raise UnreachableError(f"{self.address}: {ack.error.description}")
 
     async def read(self, sequence: int) -> Stored | None:
         """Return a message from the stream's leader; `None` if there is none (yet)."""
@@ -215,7 +215,7 @@ class Stream:
         if (error := told.get("error")) is not None:
             if error.get("err_code") == _NO_MESSAGE:
                 return None
-            raise ClusterError(f"{self.address}: {error.get('description')}")
+            raise UnreachableError(f"{self.address}: {error.get('description')}")
         message = told["message"]
         headers = _parse_headers(base64.b64decode(message.get("hdrs", "")))
         return Stored(int(message["seq"]), headers, base64.b64decode(message.get("data", "")))
@@ -238,7 +238,9 @@ class Stream:
                 await answers.unsubscribe()
         except _FAILURES as error:
             if not found:
-                raise ClusterError(f"{self.address}: no node answers: {_told(error)}") from error
+                raise UnreachableError(
+                    f"{self.address}: no node answers: {_told(error)}"
+                ) from error
         return found
 
     async def subscribe(self, kind: str, handler: Handler) -> Subscription:
@@ -246,7 +248,7 @@ class Stream:
         try:
             return await self._client.subscribe(self.subject(kind), cb=handler)
         except _FAILURES as error:
-            raise ClusterError(f"{self.address}: {_told(error)}") from error
+            raise UnreachableError(f"{self.address}: {_told(error)}") from error
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         """End a subscription, also without a connection."""
@@ -258,14 +260,14 @@ class Stream:
         try:
             await self._client.publish(self.subject(kind), body)
         except _FAILURES as error:
-            raise ClusterError(f"{self.address}: {_told(error)}") from error
+            raise UnreachableError(f"{self.address}: {_told(error)}") from error
 
     async def reply(self, message: Msg, body: bytes) -> None:
         """Answer whoever has sent a message. `ClusterError` if there is no connection."""
         try:
             await message.respond(body)
         except _FAILURES as error:
-            raise ClusterError(f"{self.address}: {_told(error)}") from error
+            raise UnreachableError(f"{self.address}: {_told(error)}") from error
 
     async def ask(self, kind: str, body: bytes, timeout_s: float = REQUEST_S) -> bytes:
         """Send to a subject and return the first answer. `NoLeaderError` if nobody listens."""
@@ -290,9 +292,9 @@ class Stream:
             if self._silent >= SILENT_REQUESTS:  # the inbox of replies may have died
                 self._silent = 0
                 await self._client.force_reconnect()
-            raise ClusterError(f"{self.address}: no answer within {timeout_s:g} s") from error
+            raise UnreachableError(f"{self.address}: no answer within {timeout_s:g} s") from error
         except _FAILURES as error:
-            raise ClusterError(f"{self.address}: {_told(error)}") from error
+            raise UnreachableError(f"{self.address}: {_told(error)}") from error
         self._silent = 0
         return reply.data
 

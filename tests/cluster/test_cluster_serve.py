@@ -11,6 +11,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from dispatcher.cluster.messages import Message
+from dispatcher.cluster.stream import Stream
+from dispatcher.log import serialization
+from dispatcher.log.merkle import EMPTY_ROOT
+from tests.log.test_log_contract import events
 from tests.support.dispatchers import children
 from tests.support.nats import Nats
 from tests.support.servers import Child, child, client_of
@@ -130,3 +135,31 @@ async def test_a_dispatcher_without_the_signing_key_of_the_others_does_not_start
         async with child(tmp_path / "other.db", "--log", str(address)):
             pass
     assert not (tmp_path / "other.db.key").exists()
+
+
+async def test_a_dispatcher_that_finds_corruption_answers_nothing_but_its_health(
+    nats: Nats, tmp_path: Path
+) -> None:
+    address = nats.address()
+    async with children(address, tmp_path, 2) as both:
+        for one in both:
+            await ready(one)
+        async with client_of(both[0]) as http, client_of(both[1]) as other:
+            assert (await submit(http, "job")).status_code == 200
+            stream = await Stream.connect(address, "nobody")
+            forged = Message(2, 9, "nobody#0", "0", EMPTY_ROOT, serialization.lines(events(2, 2)))
+            last = await stream.last()
+            await stream.publish(*forged.encode(), last)
+            await stream.close()
+            for client in (http, other):
+                async with asyncio.timeout(60):
+                    while (await client.get("/jobs/")).status_code == 200:
+                        await submit(client, "other")  # who leads reads no message before it writes
+                told = await client.get("/jobs/")
+                assert told.status_code == 503
+                assert told.text.startswith(f"Service Unavailable: message {last + 1} of {address}")
+                assert "move its log away and start it again" in told.text
+                assert (await submit(client, "other")).status_code == 503
+                health = await client.get("/health")
+                assert health.status_code == 503
+                assert health.json()["fault"] in told.text
