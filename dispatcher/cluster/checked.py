@@ -31,7 +31,7 @@ class Checked:
     def __init__(self, head: int, term: int, tree: Frontier) -> None:
         self.applied: list[Applied] = []
         self.entries: list[LogEntry] = []
-        self._head, self._term, self._tree = head, term, tree
+        self.head, self._term, self.tree = head, term, tree
         self._leaf_hashes: list[bytes] = []
         self._subtrees: list[tuple[int, int, bytes]] = []
 
@@ -40,24 +40,29 @@ class Checked:
         message = Message.decode(stored.headers, stored.body)
         if message.term < self._term:
             raise CorruptionError(f"it is of term {message.term}, after term {self._term} began")
-        if not message.first <= self._head + 1 <= message.upto + 1:
+        if not message.first <= self.head + 1 <= message.upto + 1:
             raise CorruptionError(f"it leaves a gap: its events begin at seq {message.first}")
-        known = self._head + 1 - message.first
+        known = self.head + 1 - message.first
         entries = message.entries()[known:]
-        growth = await growth_of(self._tree, message.lines[known:])
+        growth = await growth_of(self.tree, message.lines[known:])
         if (root := growth.frontier.root()) != message.root:
             raise CorruptionError(
                 f"it leads to root {message.root.hex()}, but the replica to {root.hex()}"
             )
-        self._head, self._term, self._tree = message.upto, message.term, growth.frontier
+        self.head, self._term, self.tree = message.upto, message.term, growth.frontier
         self._leaf_hashes += growth.leaf_hashes
         self._subtrees += growth.subtrees
         self.entries += entries
         self.applied.append(Applied(stored.sequence, message, entries))
 
+    def forget(self) -> None:
+        """Let go of the messages that were added, but not of what they lead to."""
+        self.applied, self.entries = [], []
+        self._leaf_hashes, self._subtrees = [], []
+
     def growth(self) -> Growth:
         """Return what all of them make of the tree."""
-        return Growth(self._tree, self._leaf_hashes, self._subtrees)
+        return Growth(self.tree, self._leaf_hashes, self._subtrees)
 
 
 def following(stored: Sequence[Stored], position: int) -> list[Stored]:
