@@ -14,6 +14,7 @@ from dispatcher.core.commands import SubmitJobs
 from dispatcher.core.dispatcher import Settle
 from dispatcher.log import TooLargeError
 from dispatcher.serving.group_commit import GroupCommit
+from dispatcher.serving.tickets import ticket_of
 
 __all__ = ["ConfirmedCommits"]
 
@@ -26,8 +27,14 @@ class ConfirmedCommits(GroupCommit):
     _log: JetStreamLog
 
     def settle(self, settle: Settle) -> None:
-        """Queue what was decided, or answer it at once; see `GroupCommit.settle`."""
-        if settle.records or self.fault is not None or self._is_busy() or self._log.is_confirmed:
+        """Queue what was decided, or answer it at once; see `GroupCommit.settle`.
+
+        During a fault nothing is answered: another dispatcher may have appended meanwhile.
+        """
+        if not settle.records and self.fault is not None:
+            if (ticket := ticket_of(settle)) is not None:
+                ticket.fail(self.fault)
+        elif settle.records or self._is_busy() or self._log.is_confirmed:
             super().settle(settle)
         else:
             self._put(settle)

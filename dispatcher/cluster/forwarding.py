@@ -19,6 +19,7 @@ Laws:
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -62,6 +63,8 @@ PATIENCE_S: Final = 15.0
 """How long a command may be on its way, in addition to the time that it may wait for work."""
 AGAIN_S: Final = 2.0
 """A command that has no answer for so long is sent again: it may have been lost."""
+LOOK_S: Final = 0.2
+"""How often the times of what is pending are looked at."""
 PAUSE_S: Final = 0.05
 """The pause before a request is tried again."""
 
@@ -146,6 +149,7 @@ class Forwarding:
         self._work = asyncio.Event()
         self._ids = 0
         self._requests = 0
+        self._look_again_s = 0.0
         self._now_s = asyncio.get_running_loop().time
 
     async def execute(self, command: Command, caller: Caller, render: Render[T]) -> T:
@@ -316,11 +320,9 @@ class Forwarding:
     async def run(self) -> None:
         """Send what is to be sent, until cancelled."""
         while True:
-            try:
-                async with asyncio.timeout(PAUSE_S * 4 if self._pending else None):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S if self._pending else None):
                     await self._work.wait()
-            except TimeoutError:
-                pass
             self._work.clear()
             self._look_at_times()
             while self._unsent or self._hangups:
@@ -330,6 +332,9 @@ class Forwarding:
 
     def _look_at_times(self) -> None:
         now_s = self._now_s()
+        if now_s < self._look_again_s:
+            return
+        self._look_again_s = now_s + LOOK_S
         for pending in list(self._pending.values()):
             if now_s > pending.give_up_s:
                 pending.fail(

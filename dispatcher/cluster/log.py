@@ -113,11 +113,11 @@ class JetStreamLog(ReadFromReplica):
         Raises `ClusterError` if NATS can't be used, or if the replica has events that the stream
         lacks, `CorruptionError` if it is not of this stream, `LogError` as `SqliteLog.open` does.
         """
-        replica = await SqliteLog.open(db, migrating, creating)
+        stream = await Stream.connect(address, name)
         try:
-            stream = await Stream.connect(address, name)
+            replica = await SqliteLog.open(db, migrating, creating)
         except BaseException:
-            await replica.close()
+            await stream.close()
             raise
         log = cls(replica, stream, name, patience_s)
         try:

@@ -133,6 +133,8 @@ class Member(Service):
         await self._desk.close()  # who has no answer hands it in again
         for task in self._tasks:
             await self._stop_task(task)
+        if self._is_stale:
+            self._core.seq = -1  # so that its state is not kept as that of the log
         await super().close()
 
     async def _stop_task(self, task: asyncio.Task[None]) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from dispatcher.cluster import ClusterError
 from dispatcher.cluster.service import ClusterService
 from dispatcher.core.commands import AssignJob, CancelJob, ReportHeartbeat, RetryJob, SubmitJob
 from dispatcher.core.dispatcher import Settle
 from dispatcher.core.replies import JobIs, NoWork, Submitted
+from dispatcher.log import LogError
 from dispatcher.serving.batches import NoneSubmittedError
-from dispatcher.serving.tickets import RefusedError
+from dispatcher.serving.tickets import RefusedError, UnavailableError
 from projections import Projections
 from projections.jobs import JobView
 from tests.support.dispatchers import following, leader_of, leading, member, members, until
@@ -363,3 +365,52 @@ async def test_a_retry_of_a_job_that_only_the_index_has_is_shown_by_a_follower(
         assert follower.projections.jobs.get(old.job_id) is not None
         await follower.execute(RetryJob(old.job_id), TESTER, reply_of)
         await same_everywhere(both)
+
+
+async def test_a_leader_whose_disk_is_full_is_replaced_and_follows_when_it_can(
+    pair: list[ClusterService], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, (other,) = leading(pair), following(pair)
+    await first.execute(submit("before"), TESTER, seqs)
+
+    async def full(*_: object) -> None:
+        raise LogError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(first._cluster.replica, "append_grown", full)
+        patched.setattr(first._cluster.replica, "recover", full)
+        with pytest.raises(UnavailableError, match="disk is full"):
+            await first.execute(submit("stored"), TESTER, seqs)  # by the stream alone
+        await until(lambda: other.is_leading)
+        await other.execute(submit("after"), TESTER, seqs)
+        assert first.fault is not None
+    await until(lambda: first.is_ready and not first.is_leading)
+    await first.execute(submit("forwarded"), TESTER, seqs)
+    await same_everywhere(pair)
+    jobs = [it.job_id for it in first.projections.jobs.all()]
+    assert jobs == ["before", "stored", "after", "forwarded"]
+
+
+async def test_who_waits_is_told_nothing_while_the_leader_can_not_append(
+    pair: list[ClusterService], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law 5: that there is no work may be over by now."""
+    first = leading(pair)
+    ask = asyncio.create_task(
+        first.wait_for_work(AssignJob(None), TESTER, reply_of, wait_s=0.5, until_gone=never)
+    )
+    await until(lambda: bool(first._core.waiting()))
+
+    async def fails(*_: object) -> int:
+        raise ClusterError("no answer within 1 s")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(first._cluster, "_patience_s", -1)
+        patched.setattr(first._cluster.stream, "publish", fails)
+        with pytest.raises(UnavailableError, match="no answer within 1 s"):
+            await first.execute(submit("job"), TESTER, seqs)
+        with pytest.raises(UnavailableError, match="no answer within 1 s"):
+            await ask
+    await until(lambda: first.fault is None)
+    await first.execute(submit("other"), TESTER, seqs)
+    await same_everywhere(pair)
