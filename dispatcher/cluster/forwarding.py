@@ -20,13 +20,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from nats.aio.msg import Msg
 
 from dispatcher.cluster import DEPOSED, ClusterError
 from dispatcher.cluster.messages import Answered, Message
+from dispatcher.cluster.pending import Pending
 from dispatcher.cluster.stream import NoLeaderError, Stream
 from dispatcher.cluster.wire import (
     Ack,
@@ -39,13 +40,13 @@ from dispatcher.cluster.wire import (
     reply_from,
     unpacked,
 )
-from dispatcher.core.commands import Caller, Command, SubmitJob, SubmitJobs
+from dispatcher.core.commands import Caller, Command, SubmitJob
 from dispatcher.core.dispatcher import Settle
 from dispatcher.core.events import Recorded
-from dispatcher.core.replies import Refused, Reply, Submitted
+from dispatcher.core.replies import Refused
 from dispatcher.serving.batches import NoneSubmittedError
 from dispatcher.serving.memory import Memory
-from dispatcher.serving.tickets import Render, Ticket, UnavailableError
+from dispatcher.serving.tickets import Render, UnavailableError
 from projections import Projections
 
 __all__ = ["Forwarding"]
@@ -59,64 +60,12 @@ REQUEST_BYTES: Final = 1 << 20
 """A request ends with the command that reaches so many bytes."""
 PENDING: Final = 20_000
 """Most commands that may be on their way; then others are refused."""
-PATIENCE_S: Final = 15.0
-"""How long a command may be on its way, in addition to the time that it may wait for work."""
 AGAIN_S: Final = 2.0
 """A command that has no answer for so long is sent again: it may have been lost."""
 LOOK_S: Final = 0.2
 """How often the times of what is pending are looked at."""
 PAUSE_S: Final = 0.05
 """The pause before a request is tried again."""
-
-
-class _Pending(Generic[T]):
-    """A command on its way. `until_s` is when its wait for work ends, `give_up_s` when all does."""
-
-    def __init__(
-        self, ask: Ask, command: Command | None, render: Render[T], until_s: float, now_s: float
-    ) -> None:
-        self.ask = ask
-        self.command = command
-        self.until_s = until_s
-        self.give_up_s = max(until_s, now_s) + PATIENCE_S
-        self.sent_s: float | None = None
-        self.answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._render = render
-        self._parts = list[Any]()
-        self._done = 0
-
-    def settle(self, reply: Reply, records: Sequence[Recorded], projections: Projections) -> None:
-        """Answer with a reply, or with what the replies so far make of a batch, if it is whole."""
-        if self.command is not None:
-            ticket = Ticket(self._render, projections, self.answer)
-            ticket.settle(Settle(self.command, records, reply, None))
-            return
-        if not isinstance(reply, Submitted):
-            self.fail(UnavailableError(f"the leader answered a batch with {reply!r:.80}"))
-            return
-        first, self._done = self._done, self._done + len(reply.replies)
-        part = SubmitJobs(self.ask.submissions[first : self._done])
-        try:
-            self._parts += self._render(Settle(part, records, reply, None), projections)  # type: ignore[arg-type]  # of a batch
-        except Exception as error:  # noqa: BLE001 - it concerns the caller
-            self.fail(error)
-        if self._done == len(self.ask.submissions) and not self.answer.done():
-            self.answer.set_result(self._parts)  # type: ignore[arg-type]  # the same
-
-    def fail(self, error: Exception) -> None:
-        """Fail the answer, unless it was given."""
-        if not self.answer.done():
-            self.answer.set_exception(error)
-            self.answer.exception()  # nobody else may look at it
-
-    @property
-    def is_question(self) -> bool:
-        """Whether it asks only how far the log reaches."""
-        return self.command is None and not self.ask.submissions
-
-    def jobs_wanted(self) -> Sequence[Command]:
-        """Return the commands whose jobs the answer may show, though they were finished before."""
-        return self.ask.submissions if self.command is None else (self.command,)
 
 
 class Forwarding:
@@ -141,8 +90,8 @@ class Forwarding:
         self._projections = projections
         self._memory = memory
         self._on_gone = on_gone
-        self._pending: dict[str, _Pending[Any]] = {}
-        self._unsent: dict[str, _Pending[Any]] = {}
+        self._pending: dict[str, Pending[Any]] = {}
+        self._unsent: dict[str, Pending[Any]] = {}
         self._hangups: list[str] = []
         self._answers: list[Answer] = []
         self._answering: set[asyncio.Task[None]] = set()
@@ -159,7 +108,7 @@ class Forwarding:
         """
         kind, fields = command_to(command)
         ask = Ask(self._next_id(), caller.name, caller.request_id, kind, fields)
-        return await self._answer(_Pending(ask, command, render, 0.0, self._now_s()))
+        return await self._answer(Pending(ask, command, render, 0.0, self._now_s()))
 
     async def submit(
         self,
@@ -179,7 +128,7 @@ class Forwarding:
             submissions=tuple(submissions),
             is_atomic=is_atomic,
         )
-        return await self._answer(_Pending(ask, None, render, 0.0, self._now_s()))
+        return await self._answer(Pending(ask, None, render, 0.0, self._now_s()))
 
     async def wait_for_work(
         self,
@@ -192,7 +141,7 @@ class Forwarding:
         """Forward a request that may wait for work until a time; see `Service.wait_for_work`."""
         kind, fields = command_to(command)
         ask = Ask(self._next_id(), caller.name, caller.request_id, kind, fields)
-        pending = _Pending(ask, command, render, until_s, self._now_s())
+        pending = Pending(ask, command, render, until_s, self._now_s())
 
         async def hang_up_when_gone() -> None:
             await until_gone()
@@ -209,9 +158,9 @@ class Forwarding:
     async def catch_up(self) -> None:
         """Return when this dispatcher has all that was acknowledged anywhere before."""
         ask = Ask(self._next_id(), "dispatcher")
-        await self._answer(_Pending[None](ask, None, _nothing, 0.0, self._now_s()))
+        await self._answer(Pending[None](ask, None, _nothing, 0.0, self._now_s()))
 
-    async def _answer(self, pending: _Pending[T]) -> T:
+    async def _answer(self, pending: Pending[T]) -> T:
         if len(self._pending) >= PENDING:
             raise UnavailableError(f"{PENDING} commands are on their way to the leader already")
         self._pending[pending.ask.id] = self._unsent[pending.ask.id] = pending
@@ -220,7 +169,8 @@ class Forwarding:
             return await pending.answer
         finally:
             self._pending.pop(pending.ask.id, None)
-            if self._unsent.pop(pending.ask.id, None) is None and pending.answer.cancelled():
+            self._unsent.pop(pending.ask.id, None)
+            if pending.may_be_there and pending.answer.cancelled():
                 self._hangups.append(pending.ask.id)
                 self._work.set()
 
@@ -276,7 +226,7 @@ class Forwarding:
             else:
                 self._settle_alone(pending, answer)
 
-    async def _complete_and_settle(self, pending: _Pending[Any], answer: Answer) -> None:
+    async def _complete_and_settle(self, pending: Pending[Any], answer: Answer) -> None:
         try:
             await self._memory.complete(*pending.jobs_wanted())
         except UnavailableError as error:
@@ -284,7 +234,7 @@ class Forwarding:
         else:
             self._settle_alone(pending, answer)
 
-    def _settle_alone(self, pending: _Pending[Any], answer: Answer) -> None:
+    def _settle_alone(self, pending: Pending[Any], answer: Answer) -> None:
         try:
             if answer.fault is not None:
                 pending.fail(UnavailableError(answer.fault))
@@ -363,6 +313,8 @@ class Forwarding:
             else it.ask
             for it in chosen
         ]
+        for pending in chosen:
+            pending.may_be_there = True
         request = Request(self._member, term, self._requests, position, asks, hangups)
         try:
             reply = await self._stream.ask("commands", packed(request))
@@ -382,8 +334,8 @@ class Forwarding:
             self._unsent.pop(pending.ask.id, None)
         return True
 
-    def _next_ones(self) -> list[_Pending[Any]]:
-        chosen, size = list[_Pending[Any]](), 0
+    def _next_ones(self) -> list[Pending[Any]]:
+        chosen, size = list[Pending[Any]](), 0
         for pending in self._unsent.values():
             chosen.append(pending)
             size += len(pending.ask.command) + 400 * (1 + len(pending.ask.submissions))

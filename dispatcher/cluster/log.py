@@ -6,8 +6,8 @@
 Laws:
 - The stream comes first: the replica never has an event that the stream lacks. All reads are from
   the replica.
-- A batch is one message, sent until it is known what became of it: stored, or overtaken by another
-  message. If that can't be found out in time, nothing else is sent before `recover` did.
+- A batch is one message, sent until it is known what became of it (`sending`). If that can't be
+  found out in time, nothing else is sent before `recover` did.
 - Only who has claimed the lead appends. A claim is a message too, so the stream itself refuses an
   append after another's claim.
 - A message is applied if it follows the replica without a gap, is of no earlier term, and leads to
@@ -39,6 +39,7 @@ from dispatcher.cluster.checked import Applied, Checked, following
 from dispatcher.cluster.messages import Answered, Message
 from dispatcher.cluster.position import find_position
 from dispatcher.cluster.replica import ReadFromReplica
+from dispatcher.cluster.sending import PATIENCE_S, Sending
 from dispatcher.cluster.stream import OutOfOrderError, Stored, Stream
 from dispatcher.core.replies import Reply
 from dispatcher.log import LogError, WrongHeadError, serialization
@@ -53,8 +54,6 @@ logger = logging.getLogger(__name__)
 
 LEASE_S: Final = 0.2
 """How long an acknowledged append proves that nobody else leads; less than `leadership.GONE_S`."""
-PATIENCE_S: Final = 10.0
-"""How long a message is sent until the append fails. An election of NATS takes 4 to 9 s."""
 OPEN_S: Final = 30.0
 """How long a start waits for the stream's leader."""
 PAUSE_S: Final = 0.05
@@ -87,12 +86,9 @@ class JetStreamLog(ReadFromReplica):
         self.leads = False
         self.corruption: CorruptionError | None = None
         self.replica_fault: LogError | None = None
-        self._patience_s = patience_s
+        self._sending = Sending(stream, self.member, patience_s)
         self._turn = asyncio.Lock()
-        self._is_unsettled = False
-        self._confirmed_s = float("-inf")
         self._notes = deque[_Note]()
-        self._now_s = asyncio.get_running_loop().time
 
     @classmethod
     async def open(  # noqa: PLR0913 - what a replica and a stream need
@@ -143,7 +139,12 @@ class JetStreamLog(ReadFromReplica):
     @property
     def is_confirmed(self) -> bool:
         """Whether it is certain without asking that nobody else leads now."""
-        return self.leads and self._now_s() - self._confirmed_s < LEASE_S
+        return self.leads and self._sending.acknowledged_s_ago() < LEASE_S
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether it is not known what became of the last message that was sent."""
+        return self._sending.is_unsettled
 
     def note(self, command_id: str, upto: int, events: int, reply: Reply) -> None:
         """Tell in the message with the event `upto` what became of a forwarded command."""
@@ -201,16 +202,17 @@ class JetStreamLog(ReadFromReplica):
             while True:
                 while await self._advance(()):
                     pass
-                self._is_unsettled = False
+                self._sending.is_unsettled = False
                 if not self.leads:
                     if led:
-                        raise self._deposed()
+                        raise DeposedError
                     return
                 try:
                     await self._send((), self.tree, ())
                 except OutOfOrderError:
-                    continue  # what was sent earlier was stored after all
-                return
+                    await asyncio.sleep(PAUSE_S)  # what was sent earlier was stored after all
+                else:
+                    return
 
     async def advance(self, offered: Sequence[Stored] = ()) -> list[Applied]:
         """Apply messages that others have stored; return them, or none if there is none.
@@ -236,16 +238,12 @@ class JetStreamLog(ReadFromReplica):
     def _check_usable(self) -> None:
         self._check_sound()
         if not self.leads:
-            raise self._deposed()
-        if self._is_unsettled or self.replica_fault is not None:
+            raise DeposedError
+        if self.is_unsettled or self.replica_fault is not None:
             raise LogError(
                 f"{self.stream.address}: it is not known what became of the last batch; recover "
                 "before the next"
             )
-
-    def _deposed(self) -> DeposedError:
-        self._notes.clear()
-        return DeposedError()
 
     def _answered(self, upto: int) -> list[Answered]:
         """Return what a message up to this seq tells of forwarded commands."""
@@ -263,11 +261,7 @@ class JetStreamLog(ReadFromReplica):
         *,
         claims: bool = False,
     ) -> None:
-        """Have a message stored as the next. The caller has the turn.
-
-        `DeposedError` if another dispatcher's message is the next, `OutOfOrderError` if an earlier
-        one of this is, any other `ClusterError` if that is not known.
-        """
+        """Have a message stored as the next; see `Sending.send` for the errors."""
         message = Message(
             first=self.head + 1,
             term=self.term + 1 if claims else self.term,
@@ -278,58 +272,21 @@ class JetStreamLog(ReadFromReplica):
             answered=answered,
             claim=self.member if claims else None,
         )
-        headers, body = message.encode()
-        began_s = self._now_s()
-        self._is_unsettled = True  # also if this is cancelled
-        while True:
-            try:
-                self.position = await self._publish(message, headers, body)
-            except (OutOfOrderError, DeposedError):
-                self._is_unsettled = False
-                raise
-            except ClusterError as error:
-                if self._now_s() - began_s > self._patience_s:
-                    raise ClusterError(
-                        f"{error}; tried for {self._patience_s:g} s, so it is not known whether it "
-                        "was stored"
-                    ) from error
-                await asyncio.sleep(PAUSE_S)
-            else:
-                break
-        self._is_unsettled, self._confirmed_s = False, began_s
+        try:
+            self.position = await self._sending.send(message, self.position)
+        except DeposedError:
+            self._lose()
+            raise
         self.term = message.term
         if claims:
+            self._notes.clear()  # of what was decided in vain in an earlier term
             self.leads = True
-
-    async def _publish(self, message: Message, headers: dict[str, str], body: bytes) -> int:
-        """Send a message once; return its sequence if it is stored, now or by an earlier try.
-
-        `DeposedError` and `OutOfOrderError` as in `_send`; any other `ClusterError`: try again.
-        """
-        try:
-            return await self.stream.publish(headers, body, self.position)
-        except OutOfOrderError as error:
-            if error.last is not None and error.last < self.position:
-                raise ClusterError(
-                    f"{self.stream.address}: the stream has lost messages: it ends at "
-                    f"{error.last}, but here is its message {self.position}; see `dispatcher "
-                    "cluster status`, stop the node that is damaged, empty its JetStream folder "
-                    "and start it again"
-                ) from error
-        stored = await self.stream.read(self.position + 1)
-        if stored is None:
-            raise ClusterError(f"{self.stream.address}: a message is still on its way")
-        if stored.headers.get("Batch") == message.batch:
-            return stored.sequence
-        if stored.headers.get("By") == self.member:
-            raise OutOfOrderError(stored.sequence)
-        self._lose()
-        raise self._deposed()
 
     def _lose(self) -> None:
         """Take note that another dispatcher leads, or claims to."""
         self.leads = False
-        self._confirmed_s = float("-inf")
+        self._sending.forget()
+        self._notes.clear()
 
     async def _to_replica(self, entries: Sequence[LogEntry], growth: Growth) -> None:
         try:

@@ -157,8 +157,9 @@ class Member(Service):
     @property
     def fault(self) -> str | None:
         """Why writes are refused at the moment, or `None` if they are accepted."""
-        if self.corruption is not None or self._commits.fault is not None:
-            return self.corruption or self._commits.fault
+        fault = self.corruption or self._commits.fault
+        if fault not in {None, DEPOSED}:  # that is over in a moment
+            return fault
         is_long = self._now_s() - self._in_step_s > PATIENCE_S
         return self._sync_fault if is_long else None
 
@@ -320,6 +321,10 @@ class Member(Service):
 
     async def _lead(self) -> None:
         """Decide, from the claim that is this dispatcher's until a later one."""
+        if self._cluster.is_unsettled:  # the claim was stored after all, when it was given up
+            self._is_stale = True
+            await self._cluster.recover()
+            await self._start_over()
         term = self._cluster.term
         self._folded = term, self._cluster.position
         effects = self._core.restart(

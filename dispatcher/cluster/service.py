@@ -89,8 +89,8 @@ class ClusterService(Member):
         """Do something here if this dispatcher leads, or else there; again if it never happened."""
         while True:
             leads = self.is_leading
-            if not leads and (fault := self.fault) not in {None, DEPOSED}:
-                raise UnavailableError(str(fault))
+            if not leads and (fault := self.fault) is not None:
+                raise UnavailableError(fault)
             try:
                 return await (here() if leads else there())
             except UnavailableError as error:

@@ -270,7 +270,7 @@ async def test_a_deposed_leader_answers_nothing_from_what_it_knew(
 ) -> None:
     """Law 5: a refusal has no events, so a barrier must show first that its dispatcher leads."""
     (other,), first = following(pair), leading(pair)
-    first._cluster._confirmed_s = float("-inf")  # it has sent nothing for a while
+    first._cluster._sending.forget()  # it has sent nothing for a while
     assert await other._cluster.claim()
     await until(lambda: other.is_leading)
     await other.execute(submit("job"), TESTER, seqs)
@@ -284,7 +284,7 @@ async def test_an_answer_without_events_costs_a_barrier_only_after_a_while(
 ) -> None:
     monkeypatch.setattr("dispatcher.cluster.log.LEASE_S", 3_600.0)
     leader = leading(pair)
-    leader._cluster._confirmed_s = float("-inf")
+    leader._cluster._sending.forget()
     before = leader.place()[1]
     with pytest.raises(RefusedError):
         await leader.execute(CancelJob("nowhere"), TESTER, reply_of)
@@ -405,7 +405,7 @@ async def test_who_waits_is_told_nothing_while_the_leader_can_not_append(
         raise ClusterError("no answer within 1 s")
 
     with monkeypatch.context() as patched:
-        patched.setattr(first._cluster, "_patience_s", -1)
+        patched.setattr(first._cluster._sending, "_patience_s", -1)
         patched.setattr(first._cluster.stream, "publish", fails)
         with pytest.raises(UnavailableError, match="no answer within 1 s"):
             await first.execute(submit("job"), TESTER, seqs)

@@ -239,7 +239,7 @@ async def test_who_was_deposed_meanwhile_learns_it_from_the_recovery(
     first, second = pair
     await caught_up(second)
     way = unreliable(first, monkeypatch)
-    monkeypatch.setattr(first, "_patience_s", -1)
+    monkeypatch.setattr(first._sending, "_patience_s", -1)
     way.lost_messages = 1
     with pytest.raises(ClusterError, match="not known"):
         await first.append(events(1, 3), 0)
@@ -370,7 +370,7 @@ async def test_an_acknowledged_message_confirms_the_lead_for_a_while(
 ) -> None:
     leader, _ = pair
     now_s = 1_000.0
-    monkeypatch.setattr(leader, "_now_s", lambda: now_s)
+    monkeypatch.setattr(leader._sending, "_now_s", lambda: now_s)
     await leader.append(events(1, 1), 0)
     confirmed = []
     for _ in range(2):
