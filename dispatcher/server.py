@@ -112,7 +112,8 @@ async def serve(  # noqa: PLR0913
     listener = _listen(host, port)
     with listener, _on_signals(lambda: _reload(keys, recipes, say), signal.SIGHUP):
         migrating = ProgressLines(say, f"Bringing {db} up to its new schema")
-        creating = _allow if new else refuse_remains
+        refuse = partial(refuse_remains, is_replica=cluster is not None)
+        creating = _allow if new else refuse
         log: Log
         if cluster is None:
             log = replica = await SqliteLog.open(db, migrating, creating)

@@ -341,9 +341,10 @@ class JetStreamLog(ReadFromReplica):
                 f"message {sequence} of {self.stream.address} (by {stored.headers.get('By')}, from "
                 f"seq {stored.headers.get('First')}) does not follow seq {self.head} of "
                 f"{self.replica.path}: {confirmed}. If the other dispatchers are well, stop this "
-                "one, move its log away and start it again: it reads all from the stream. If they "
-                "say the same, a node of NATS is damaged (`dispatcher cluster status`): stop that "
-                "node, empty its JetStream folder and start it again"
+                "one, move its log away, with its segments, snapshots and index, and start it "
+                "again: it reads all from the stream. If they say the same, a node of NATS is "
+                "damaged (`dispatcher cluster status`): stop that node, empty its JetStream folder "
+                "and start it again. See docs/cluster.md"
             )
             raise self.corruption from confirmed
         logger.error(

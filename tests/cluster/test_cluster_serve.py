@@ -158,8 +158,22 @@ async def test_a_dispatcher_that_finds_corruption_answers_nothing_but_its_health
                 told = await client.get("/jobs/")
                 assert told.status_code == 503
                 assert told.text.startswith(f"Service Unavailable: message {last + 1} of {address}")
-                assert "move its log away and start it again" in told.text
+                assert "move its log away, with its segments, snapshots and index" in told.text
                 assert (await submit(client, "other")).status_code == 503
                 health = await client.get("/health")
                 assert health.status_code == 503
                 assert health.json()["fault"] in told.text
+
+
+async def test_a_new_machine_has_the_signing_key_beside_where_its_replica_will_be(
+    nats: Nats, tmp_path: Path
+) -> None:
+    address = nats.address()
+    async with children(address, tmp_path, 1) as (one,):
+        await ready(one)
+        key = (tmp_path / "farm.key").read_bytes()
+        copy = tmp_path / "new.db.key"
+        copy.touch(mode=0o600)
+        copy.write_bytes(key)
+        async with child(tmp_path / "new.db", "--log", str(address)) as new:
+            await ready(new)

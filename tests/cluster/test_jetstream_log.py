@@ -285,7 +285,7 @@ async def test_a_message_with_another_root_stops_whoever_reads_it(
         await follower.advance()
     text = str(told.value)
     assert text.startswith(f"message 3 of {leader.stream.address} ")
-    assert "move its log away and start it again" in text
+    assert "move its log away, with its segments, snapshots and index" in text
     assert "empty its JetStream folder" in text
     assert await entries_in(follower) == events(1, 2)
     with pytest.raises(CorruptionError):
