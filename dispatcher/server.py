@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
@@ -20,7 +20,8 @@ from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.errors import DispatcherError
 from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, Entrance, HttpLimits
 from dispatcher.http_protocol import LimitedProtocol
-from dispatcher.log.checkpoints import Signer
+from dispatcher.log import Log
+from dispatcher.log.checkpoints import CheckpointKeyError, Signer
 from dispatcher.log.segments import SEGMENT_EVENTS, SEGMENT_LEVEL
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.progress import ProgressLines
@@ -34,6 +35,9 @@ from dispatcher.serving.service import Service
 from dispatcher.state.remains import key_path, refuse_remains
 from dispatcher.state.snapshots import EVERY
 from dispatcher.store import DEFAULT_STORE_LIMITS, Store, StoreLimits
+
+if TYPE_CHECKING:  # NATS is imported only for a cluster
+    from dispatcher.cluster.address import Address
 
 __all__ = ["BODY_LIMIT_BYTES", "ListenError", "serve"]
 
@@ -86,6 +90,7 @@ async def serve(  # noqa: PLR0913
     segment_events: int = SEGMENT_EVENTS,
     segment_level: int = SEGMENT_LEVEL,
     signing_key: Path | None = None,
+    cluster: "Address | None" = None,
     new: bool = False,
     body_limit_bytes: int = BODY_LIMIT_BYTES,
     http_limits: HttpLimits = DEFAULT_HTTP_LIMITS,
@@ -99,7 +104,8 @@ async def serve(  # noqa: PLR0913
 
     SIGHUP reloads the keys file and the file of `recipes`. If `keys` is `None`, requests need no
     key. `say` is called with each line for the operator. `segment_events` is a power of two, or 0
-    to seal nothing. `signing_key` is by default next to the log. Where an older log has left
+    to seal nothing. `signing_key` is by default next to the log. With a `cluster`, the log is the
+    replicated one there, and `db` is this dispatcher's replica of it. Where an older log has left
     something, a new one is made only with `new`. `http_limits` bound what a client can use up
     before its key is checked, and `key_limits` what a key can; there are never more connections
     than open files permit. `store` is the folder for films, if there is to be one. `LogError`,
@@ -111,15 +117,21 @@ async def serve(  # noqa: PLR0913
     read_again = partial(_reload, keys, recipes, say)
     with listener, _on_signals(read_again, signal.SIGHUP):
         migrating = ProgressLines(say, f"Bringing {db} up to its new schema")
-        creating = _allow if new else refuse_remains
-        log = await SqliteLog.open(db, migrating, creating)
+        refuse = partial(refuse_remains, is_replica=cluster is not None)
+        creating = _allow if new else refuse
+        log: Log
+        if cluster is None:
+            log = replica = await SqliteLog.open(db, migrating, creating)
+        else:
+            log, replica = await _open_cluster(cluster, db, listener, signing_key, creating, say)
         try:
-            signer = _load_signer(signing_key or key_path(log.path), log, say)
+            signer = _load_signer(signing_key or key_path(replica.path), replica, say)
             quotas = Quotas(_within_connections(http_limits.connections, key_limits))
-            past = Past(log.path, snapshot_every, quotas.questions)
-            sealing = Sealing(log, segment_events, segment_level) if segment_events else None
+            past = Past(replica.path, snapshot_every, quotas.questions)
+            sealing = Sealing(replica, segment_events, segment_level) if segment_events else None
             async with _store_at(store, store_limits) as films:
-                service = Service(
+                kind, gate = (Service, _no_gate) if cluster is None else _clustered(_url(listener))
+                service = kind(
                     log,
                     policy,
                     past=past,
@@ -130,8 +142,11 @@ async def serve(  # noqa: PLR0913
                 )
                 await service.start(ProgressLines(say, f"Replaying {db}"))
                 try:
-                    app = create_app(
-                        service, keys, signer, read_again, body_limit_bytes=body_limit_bytes
+                    app = gate(
+                        create_app(
+                            service, keys, signer, read_again, body_limit_bytes=body_limit_bytes
+                        ),
+                        service,
                     )
                     server = _create_server(app, entrance)
 
@@ -141,7 +156,7 @@ async def serve(  # noqa: PLR0913
                         server.should_exit = True
 
                     with _tuned_interpreter(), _on_signals(stop, signal.SIGTERM, signal.SIGINT):
-                        say(_greeting(listener, log))
+                        say(_greeting(listener, str(cluster or replica.path), log))
                         await server.serve(sockets=[listener])
                 finally:
                     entrance.log_refusals()
@@ -182,6 +197,52 @@ def _tuned_interpreter() -> Iterator[None]:
         sys.setswitchinterval(interval_s)
         gc.set_threshold(*thresholds)
         gc.unfreeze()
+
+
+async def _open_cluster(  # noqa: PLR0913, PLR0917 - what a replica and a stream need
+    address: "Address",
+    db: Path,
+    listener: socket.socket,
+    signing_key: Path | None,
+    creating: Callable[[Path], None],
+    say: Callable[[str], None],
+) -> tuple[Log, SqliteLog]:
+    """Open a replicated log, and the replica of it at `db`."""
+    from dispatcher.cluster.log import JetStreamLog  # noqa: PLC0415 - imports NATS
+
+    path = signing_key or key_path(db.resolve())
+
+    def verifier(known: str | None) -> str:
+        if known is not None and not path.exists():
+            raise CheckpointKeyError(
+                f"{path}: is not there, but the dispatchers of {address} sign with the key of "
+                f"{known}; copy their signing key to it, or name it with --signing-key"
+            )
+        return Signer.load_or_create(path).verifier_key
+
+    log = await JetStreamLog.open(
+        address,
+        db,
+        name=f"{socket.gethostname()}:{listener.getsockname()[1]}",
+        verifier=verifier,
+        migrating=ProgressLines(say, f"Bringing {db} up to its new schema"),
+        creating=creating,
+        reading=ProgressLines(say, f"Reading {address}", "messages"),
+    )
+    return log, log.replica
+
+
+def _clustered(url: str) -> tuple[Any, Any]:
+    """Return what makes the service of a cluster, and the gate before its application."""
+    from dispatcher.cluster.gate import Gate  # noqa: PLC0415 - imports NATS
+    from dispatcher.cluster.service import ClusterService  # noqa: PLC0415
+
+    return partial(ClusterService, url=url), Gate
+
+
+def _no_gate(app: object, _service: Service) -> object:
+    """Let all requests pass."""
+    return app
 
 
 def _allow(_path: Path) -> None:
@@ -300,7 +361,11 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _greeting(listener: socket.socket, log: SqliteLog) -> str:
+def _greeting(listener: socket.socket, place: str, log: Log) -> str:
+    return f"Dispatcher ready on {_url(listener)}, log {place} at seq {log.head}."
+
+
+def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    return f"Dispatcher ready on http://{shown}:{port}, log {log.path} at seq {log.head}."
+    return f"http://{shown}:{port}"

@@ -17,6 +17,7 @@ from tests.support import fleets
 from tests.support.certificates import share_one_context
 from tests.support.farm import Farm
 from tests.support.leaks import ends_what_it_begins, leaked_threads
+from tests.support.nats import Nats, nats_cluster
 from tests.support.servers import KEY, Running, client_of, running
 from tests.support.watched_log import WatchedLog
 
@@ -125,6 +126,13 @@ async def farm(shared_server: Running, shared_client: httpx2.AsyncClient) -> Asy
     """The module's dispatcher with some jobs and an engine, to be refused things by."""
     async with httpx2.AsyncClient(base_url=shared_server.url, trust_env=False) as stranger:
         yield await Farm.settled(shared_server, shared_client, stranger)
+
+
+@pytest.fixture(scope="module")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
+    """Three nodes of NATS for a module, whose tests leave them well. Each uses a log of its own."""
+    with nats_cluster(tmp_path_factory.mktemp("nats")) as cluster:
+        yield cluster
 
 
 @pytest.fixture

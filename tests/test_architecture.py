@@ -4,6 +4,8 @@ docs/architecture.md has the picture; it is drawn from `ARROWS`.
 """
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -28,8 +30,9 @@ ARROWS: Final[dict[str, set[str]]] = {
     },
     "http_limits": set(),
     "http_protocol": {"http_limits"},
+    "cluster": {"core", "projections", "log", "index", "state", "serving", "store"},
     "server": {
-        *("core", "log", "state", "serving", "api", "store"),
+        *("core", "log", "state", "serving", "api", "cluster", "store"),
         *("http_limits", "http_protocol"),
     },
     "client": {"core", "projections", "log"},
@@ -38,7 +41,7 @@ ARROWS: Final[dict[str, set[str]]] = {
     "simulation": {"core", "projections", "state", "evidence"},
     "cli": {
         *("core", "projections", "log", "state", "serving", "store", "http_limits", "server"),
-        *("client", "engine", "evidence", "simulation"),
+        *("client", "cluster", "engine", "evidence", "simulation"),
     },
 }
 """What each package, or module of its own, may import. All may import the leaves."""
@@ -198,6 +201,30 @@ def test_no_module_imports_itself_through_others() -> None:
 
 def test_only_the_server_imports_the_api() -> None:
     assert {package for package, below in ARROWS.items() if "api" in below} == {"server"}
+
+
+def test_only_the_cluster_imports_nats() -> None:
+    found = {
+        package_of(name)
+        for name in modules()
+        if any(
+            it.split(".")[0] == "nats" for it in imports_of(ast.parse(source_of(name).read_text()))
+        )
+    }
+    assert found == {"cluster"}
+
+
+def test_who_asks_for_no_cluster_imports_neither_it_nor_nats() -> None:
+    """The extra need not be installed then."""
+    names = (name for name in modules() if package_of(name) not in {"cluster", "", "__main__"})
+    code = (
+        "import importlib, sys\n"
+        f"for name in {sorted(names)!r}: importlib.import_module(name)\n"
+        "print([it for it in sys.modules if it.split('.')[0] == 'nats' "
+        "or it.startswith('dispatcher.cluster')])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "[]\n"
 
 
 def test_the_core_reaches_nothing_but_itself() -> None:

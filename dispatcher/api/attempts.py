@@ -58,8 +58,11 @@ def complete_job(request: CommandRequest, body: bytes, job_id: str) -> Awaitable
 
 
 async def _complete_finished(request: CommandRequest, body: bytes, job_id: str) -> Answer:
-    if not await request.service.memory.is_known(job_id):
-        raise HttpError(404, Reason.JOB_NOT_FOUND.value)
+    service = request.service
+    if not await service.memory.is_known(job_id):
+        await service.catch_up()  # another dispatcher may know it
+        if not await service.memory.is_known(job_id):
+            raise HttpError(404, Reason.JOB_NOT_FOUND.value)
     return await _complete(request, body, job_id)
 
 

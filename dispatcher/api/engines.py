@@ -56,8 +56,17 @@ def benchmark_result(request: CommandRequest, body: bytes) -> Awaitable[Answer]:
     engine_id = bodies.engine_id_of(fields)
     check_engine(request, engine_id)
     if request.service.projections.engines.get(engine_id) is None:
-        raise HttpError(404, Reason.ENGINE_NOT_FOUND.value)
+        return _benchmark_of_unknown(request, fields, engine_id)
     return request.service.execute(bodies.benchmark(fields), request.caller, render)
+
+
+async def _benchmark_of_unknown(
+    request: CommandRequest, fields: dict[str, Any], engine_id: str
+) -> Answer:
+    await request.service.catch_up()  # another dispatcher may know it
+    if request.service.projections.engines.get(engine_id) is None:
+        raise HttpError(404, Reason.ENGINE_NOT_FOUND.value)
+    return await request.service.execute(bodies.benchmark(fields), request.caller, render)
 
 
 @command(delete, "/engines/{engine_id:str}", needs=Role.OPERATOR, answers={200: str, 404: str})

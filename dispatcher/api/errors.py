@@ -13,7 +13,7 @@ from litestar.types import ExceptionHandlersMap, HTTPScope
 from dispatcher.api.answers import Answer, text_answer
 from dispatcher.core.replies import Reason, Refused
 from dispatcher.index import IndexFaultError
-from dispatcher.log import LogError
+from dispatcher.log import LogError, TooLargeError
 from dispatcher.serving.catching_up import BehindError
 from dispatcher.serving.quotas import TooManyError
 from dispatcher.serving.tickets import RefusedError, UnavailableError, UndoneError
@@ -65,6 +65,8 @@ def answer_to(error: Exception, scope: HTTPScope) -> Answer:
         case UnavailableError():
             text = f"{error}. Nothing was acknowledged; try again."
             return _retry_later(503, text, is_undone=isinstance(error, UndoneError))
+        case TooLargeError():
+            return text_answer(413, f"Request Entity Too Large: {error}")
         case LogError() | IndexFaultError():
             return _retry_later(503, str(error))
         case BehindError():

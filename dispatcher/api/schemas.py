@@ -42,6 +42,7 @@ __all__ = [
     "LISTING",
     "OUTPUT",
     "PRIORITY",
+    "READY",
     "RECIPE",
     "SHOWN_WAITING",
     "SUBMISSION",
@@ -194,6 +195,13 @@ SHOWN_WAITING: Final = Parameter(
     "query",
     schema=Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=MOST_SHOWN, default=200),
     description="how many of the jobs that wait are shown",
+)
+READY: Final = Parameter(
+    "ready",
+    "query",
+    schema=_STRING,
+    allow_empty_value=True,
+    description="say whether a balancer should send requests here; with any value",
 )
 LISTING: Final = [
     Parameter(

@@ -45,6 +45,8 @@ _MODULES: Final = {
     "import": "transfer",
     "backup": "transfer",
     "archive": "archive",
+    "log": "log",
+    "cluster": "cluster",
     "simulate": "simulate",
     "key": "key",
     "reload": "reload",

@@ -10,6 +10,7 @@ import typer
 
 from dispatcher.cli.options import ApiKey, Db
 from dispatcher.cli.output import log_plainly, say
+from dispatcher.cli.replicated import replicated_log
 from dispatcher.client import is_sendable
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, HttpLimits
@@ -29,6 +30,13 @@ _MAX_S = _DAY_S * 365
 
 def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
     db: Db = Path("events.db"),
+    log: Annotated[
+        str | None,
+        typer.Option(
+            help="Share a replicated log: nats://HOST,HOST,HOST/NAME. --db is a replica then.",
+            show_default=False,
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535)
@@ -201,6 +209,7 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         segment_events=_power_of_two(segment_events),
         segment_level=segment_level,
         signing_key=signing_key,
+        cluster=None if log is None else replicated_log(log),
         new=new,
         body_limit_bytes=body_limit_bytes or server.BODY_LIMIT_BYTES,
         http_limits=HttpLimits(

@@ -20,11 +20,15 @@ from dispatcher.log import serialization
 from dispatcher.log.merkle import Frontier, Subtree
 from dispatcher.log.serialization import LogEntry
 
-__all__ = ["Log", "LogError", "WrongHeadError", "decoded"]
+__all__ = ["Log", "LogError", "TooLargeError", "WrongHeadError", "decoded"]
 
 
 class LogError(DispatcherError):
     """The log can't be opened, read or written; the text names it, the rule and the remedy."""
+
+
+class TooLargeError(LogError):
+    """A batch is larger than this kind of log takes at once. Nothing was appended."""
 
 
 class WrongHeadError(LogError):

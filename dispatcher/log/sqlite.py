@@ -16,8 +16,9 @@ Laws:
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Final, Self
 
@@ -41,7 +42,7 @@ from dispatcher.log.wal import WAL_LIMIT_BYTES, WalWatch
 from dispatcher.log.writing import NotInsertedError, check_rules, sync_wal, transact, use_wal
 from dispatcher.progress import Progress, silent
 
-__all__ = ["SqliteLog"]
+__all__ = ["SqliteLog", "growth_of"]
 
 HASHED: Final = 250
 """Events of a batch that are hashed at a time, which takes a millisecond."""
@@ -148,9 +149,18 @@ class SqliteLog(ReadableLog):
         async with self._turn:
             if expected_head != self.head:
                 raise WrongHeadError(expected_head, self.head)
-            growth = await _growth(self.tree, batch)
-            await self._transact(appending(batch, growth), len(batch) + len(growth.subtrees))
-            self.head, self._tree = expected_head + len(batch), growth.frontier
+            await self._append(batch, await growth_of(self.tree, map(serialization.line, batch)))
+
+    async def append_grown(self, batch: Sequence[LogEntry], growth: Growth) -> None:
+        """Append a batch that makes this of the tree, which the caller has found (`growth_of`)."""
+        async with self._turn:
+            if growth.frontier.size != self.head + len(batch):
+                raise WrongHeadError(growth.frontier.size - len(batch), self.head)
+            await self._append(batch, growth)
+
+    async def _append(self, batch: Sequence[LogEntry], growth: Growth) -> None:
+        await self._transact(appending(batch, growth), len(batch) + len(growth.subtrees))
+        self.head, self._tree = self.head + len(batch), growth.frontier
 
     def sealable_at(self, events: int) -> int:
         """Return the seq at which the next segment ends, if segments have so many events.
@@ -266,14 +276,15 @@ class SqliteLog(ReadableLog):
                     await writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-async def _growth(tree: Frontier, batch: Sequence[LogEntry]) -> Growth:
-    """Return what a batch makes of the tree. Others use the event loop while it is hashed."""
+async def growth_of(tree: Frontier, lines: Iterable[bytes]) -> Growth:
+    """Return what lines make of a tree. Others use the event loop while they are hashed."""
     leaf_hashes: list[bytes] = []
     subtrees: list[tuple[int, int, bytes]] = []
-    for first in range(0, len(batch), HASHED):
-        if first:
+    left = iter(lines)
+    while some := list(islice(left, HASHED)):
+        if leaf_hashes:
             await asyncio.sleep(0)
-        piece = grow(tree, serialization.lines(batch[first : first + HASHED]))
+        piece = grow(tree, some)
         tree = piece.frontier
         leaf_hashes += piece.leaf_hashes
         subtrees += piece.subtrees

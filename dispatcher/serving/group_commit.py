@@ -23,7 +23,7 @@ from dispatcher.log.serialization import LogEntry
 from dispatcher.serving.metrics import Metrics
 from dispatcher.serving.tickets import UnavailableError, ticket_of
 
-__all__ = ["GroupCommit"]
+__all__ = ["GroupCommit", "Item"]
 
 T = TypeVar("T")
 BATCH_EVENTS: Final = 1_000
@@ -56,14 +56,15 @@ class _Look(Generic[T]):
             self.found.set_exception(UnavailableError(why))
 
 
-_Item = Settle | _Look[Any]
+Item = Settle | _Look[Any]
+"""What waits for the disk: what was decided, or somebody who looks then."""
 
 
 class Together:
     """What is decided in one block, and goes into one commit. `fault` says why it never will."""
 
     def __init__(self) -> None:
-        self.items: list[_Item] = []
+        self.items: list[Item] = []
         self.fault: str | None = None
 
 
@@ -85,12 +86,12 @@ class GroupCommit:
         self._project = project
         self._recover = recover
         self._metrics = metrics
-        self._queue: list[_Item | Together] = []
+        self._queue: list[Item | Together] = []
         self._queued_events = 0
         self._together: Together | None = None
         self._work = asyncio.Event()
         self._committing = False
-        self._batch: list[_Item] = []
+        self._batch: list[Item] = []
         self.fault: str | None = None
         self.refusal: str | None = None  # why no command is accepted now
 
@@ -155,7 +156,7 @@ class GroupCommit:
     def _is_busy(self) -> bool:
         return bool(self._queue) or self._committing or self._together is not None
 
-    def _put(self, item: _Item) -> None:
+    def _put(self, item: Item) -> None:
         if self._together is not None:
             self._together.items.append(item)
         else:
@@ -203,7 +204,7 @@ class GroupCommit:
                 finally:
                     self._committing, self._batch = False, []
 
-    def _take_batch(self) -> list[_Item]:
+    def _take_batch(self) -> list[Item]:
         taken = events = 0
         for item in self._queue:
             events += _events_of(item)
@@ -216,7 +217,7 @@ class GroupCommit:
             self.refusal = None
         return batch
 
-    async def _commit(self, batch: list[_Item]) -> None:
+    async def _commit(self, batch: list[Item]) -> None:
         settles = (item for item in batch if isinstance(item, Settle))
         records = [recorded for settle in settles for recorded in settle.records]
         entries: list[LogEntry] = []
@@ -243,11 +244,11 @@ class GroupCommit:
                 await asyncio.sleep(0)
 
 
-def _flat(queue: Iterable[_Item | Together]) -> list[_Item]:
+def _flat(queue: Iterable[Item | Together]) -> list[Item]:
     return [item for one in queue for item in (one.items if isinstance(one, Together) else (one,))]
 
 
-def _events_of(item: _Item | Together) -> int:
+def _events_of(item: Item | Together) -> int:
     match item:
         case Settle(_, records):
             return len(records)
@@ -257,6 +258,6 @@ def _events_of(item: _Item | Together) -> int:
             return 0
 
 
-def _weight(item: _Item) -> int:
+def _weight(item: Item) -> int:
     """Return what an item counts of `QUEUED_EVENTS`."""
     return max(1, _events_of(item))

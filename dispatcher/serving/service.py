@@ -80,6 +80,7 @@ class Service:
         quotas: Quotas | None = None,
         recipes: Mapping[str, Recipe] | None = None,
         store: Store | None = None,
+        commits: type[GroupCommit] = GroupCommit,
     ) -> None:
         self.log = log
         self.recipes = {} if recipes is None else recipes
@@ -97,7 +98,7 @@ class Service:
         self.projections = Projections()
         self.metrics = Metrics()
         self.catching_up = CatchingUp(lambda: self.projections.seq)
-        self._commits = GroupCommit(log, self._show, self._recover, self.metrics)
+        self._commits = commits(log, self._show, self._recover, self.metrics)
         self.memory = Memory(
             log, lambda: self._core.fleet, lambda: self.projections, self._commits, past
         )
@@ -144,6 +145,11 @@ class Service:
     def fault(self) -> str | None:
         """Why writes are refused at the moment, or `None` if they are accepted."""
         return self._commits.fault
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a balancer should send requests here."""
+        return self.fault is None
 
     @property
     def warning(self) -> str | None:
@@ -250,6 +256,9 @@ class Service:
         await self._commits.durable()
         return found
 
+    async def catch_up(self) -> None:
+        """Return when the projections have all that anybody was told before; here, at once."""
+
     def status_of(self, job_id: str) -> str | None:
         """Return the status of a job that the next decision sees, which may not be durable yet."""
         job = self._core.fleet.jobs.get(job_id)
@@ -309,6 +318,10 @@ class Service:
         """Apply a newly durable event to the projections, and publish it."""
         self.projections.apply(recorded)
         self.metrics.happened(recorded, self.projections.jobs)
+        self._announce(recorded, entry)
+
+    def _announce(self, recorded: Recorded, entry: LogEntry) -> None:
+        """Tell all that wait for it of an event that the projections include now."""
         if self.catching_up.is_awaited:
             self.catching_up.notice(recorded.seq)
         if self.feed.streams:

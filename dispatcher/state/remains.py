@@ -24,9 +24,10 @@ def key_path(log_path: Path) -> Path:
     return log_path.with_name(log_path.name + ".key")
 
 
-def refuse_remains(log_path: Path) -> None:
+def refuse_remains(log_path: Path, *, is_replica: bool = False) -> None:
     """Raise `LogError` if there was a log at `log_path`, where a new one is about to be made.
 
+    Where a replica is about to be made, a key is no such sign: all dispatchers have the same one.
     An empty log leaves no sign but its key, and is itself still there when it is opened again.
     """
     key, snapshots = key_path(log_path), Snapshots(log_path)
@@ -40,7 +41,7 @@ def refuse_remains(log_path: Path) -> None:
             f"{log_path}: there is no log here, but there was one: {folder_of(log_path)} has its "
             f"older events. {_REMEDY}"
         )
-    if os.path.lexists(key):
+    if not is_replica and os.path.lexists(key):
         raise LogError(
             f"{log_path}: there is no log here, but there was one: {key} is the key that signed "
             f"its checkpoints. {_REMEDY}"

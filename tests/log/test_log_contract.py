@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 import pytest
 
+from dispatcher.cluster.log import JetStreamLog
 from dispatcher.core.events import EngineDrained, EngineReported, EngineSeen, Recorded
 from dispatcher.log import Log, LogError, WrongHeadError, decoded, serialization
 from dispatcher.log.merkle import EMPTY_ROOT, Subtree
@@ -19,6 +20,7 @@ from dispatcher.log.rows import PAGE
 from dispatcher.log.serialization import LogEntry
 from dispatcher.log.sqlite import SqliteLog
 from tests.support.log_contents import encoded, entries_in, naive_root, recorded_in
+from tests.support.nats import Nats
 from tests.support.sealing import seal_all
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +31,7 @@ Opener = Callable[[], Awaitable[Log]]
 START: Final = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-def sqlite_in(directory: Path) -> Opener:
+def sqlite_in(directory: Path, _nats: Nats) -> Opener:
     return lambda: SqliteLog.open(directory / "events.db")
 
 
@@ -41,17 +43,47 @@ class _SealingLog(SqliteLog):
         await seal_all(self)
 
 
-def sealing_in(directory: Path) -> Opener:
+def sealing_in(directory: Path, _nats: Nats) -> Opener:
     return lambda: _SealingLog.open(directory / "events.db")
 
 
-FACTORIES: Final[list[Callable[[Path], Opener]]] = [sqlite_in, sealing_in]
+class _SealingReplica(JetStreamLog):
+    """Seals what it can of its replica after each batch."""
+
+    async def append(self, batch: Sequence[LogEntry], expected_head: int) -> None:
+        await super().append(batch, expected_head)
+        await seal_all(self.replica)
+
+
+def jetstream_in(directory: Path, nats: Nats) -> Opener:
+    return _leading(JetStreamLog, directory, nats)
+
+
+def sealing_jetstream_in(directory: Path, nats: Nats) -> Opener:
+    return _leading(_SealingReplica, directory, nats)
+
+
+def _leading(kind: type[JetStreamLog], directory: Path, nats: Nats) -> Opener:
+    address = nats.address()
+
+    async def opened() -> Log:
+        log = await kind.open(address, directory / "replica.db")
+        assert await log.claim()
+        return log
+
+    return opened
+
+
+FACTORIES: Final[list[Callable[[Path, Nats], Opener]]] = [
+    *(sqlite_in, sealing_in),
+    *(jetstream_in, sealing_jetstream_in),
+]
 
 
 @pytest.fixture(params=FACTORIES)
-def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
-    factory: Callable[[Path], Opener] = request.param
-    return factory(tmp_path)
+def opener(request: pytest.FixtureRequest, tmp_path: Path, nats: Nats) -> Opener:
+    factory: Callable[[Path, Nats], Opener] = request.param
+    return factory(tmp_path, nats)
 
 
 @pytest.fixture
