@@ -57,6 +57,12 @@ def shown_jobs(settled: Settle, projections: Projections) -> list[str | None]:
     ]
 
 
+def shown_job(settled: Settle, projections: Projections) -> JobView:
+    """Answer with what is shown of the job that a reply names."""
+    assert isinstance(settled.reply, JobIs)
+    return job_in(projections, settled.reply.job_id)
+
+
 def job_in(projections: Projections, job_id: str) -> JobView:
     job = projections.jobs.get(job_id)
     assert job is not None
@@ -402,11 +408,13 @@ async def test_a_retry_of_a_job_that_only_the_index_has_is_shown_by_a_follower(
         await asyncio.gather(*(follower.execute(submit(it), TESTER, seqs) for it in many))
         await asyncio.gather(*(follower.execute(CancelJob(it), TESTER, reply_of) for it in many))
         await until(lambda: all(it.projections.jobs.get(old.job_id) is None for it in both))
-        again = await follower.execute(key, TESTER, reply_of)
-        assert again == JobIs(old.job_id, is_new=False)
-        assert follower.projections.jobs.get(old.job_id) is not None
+        again = await follower.execute(key, TESTER, shown_job)
+        assert (again.job_id, again.status) == (old.job_id, "cancelled")
         await follower.execute(RetryJob(old.job_id), TESTER, reply_of)
-        await same_everywhere(both)
+        await until(lambda: len({it.projections.seq for it in both}) == 1)
+        first_shown, second_shown = (job_in(it.projections, old.job_id) for it in both)
+        assert first_shown == second_shown
+        assert first_shown.status == "pending"
 
 
 async def test_a_leader_whose_disk_is_full_is_replaced_and_follows_when_it_can(
