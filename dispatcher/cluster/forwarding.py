@@ -49,11 +49,14 @@ from dispatcher.serving.memory import Memory
 from dispatcher.serving.tickets import Render, UnavailableError
 from projections import Projections
 
-__all__ = ["Forwarding"]
+__all__ = ["UNKNOWN", "Forwarding"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+UNKNOWN: Final = (
+    "no leading dispatcher has answered; only the log can tell whether this took effect"
+)
 ASKS: Final = 500
 """Commands in one request."""
 REQUEST_BYTES: Final = 1 << 20
@@ -99,6 +102,7 @@ class Forwarding:
         self._ids = 0
         self._requests = 0
         self._look_again_s = 0.0
+        self._lets_wait = True
         self._now_s = asyncio.get_running_loop().time
 
     async def execute(self, command: Command, caller: Caller, render: Render[T]) -> T:
@@ -141,19 +145,31 @@ class Forwarding:
         """Forward a request that may wait for work until a time; see `Service.wait_for_work`."""
         kind, fields = command_to(command)
         ask = Ask(self._next_id(), caller.name, caller.request_id, kind, fields)
-        pending = Pending(ask, command, render, until_s, self._now_s())
+        now_s = self._now_s()
+        pending = Pending(ask, command, render, until_s if self._lets_wait else now_s, now_s)
 
         async def hang_up_when_gone() -> None:
             await until_gone()
-            pending.until_s = self._now_s()
-            self._hangups.append(ask.id)
-            self._work.set()
+            self._end_wait(pending)
 
         watch = asyncio.create_task(hang_up_when_gone())
         try:
             return await self._answer(pending)
         finally:
             watch.cancel()
+
+    def end_waits(self) -> None:
+        """Let no command wait for work, now or later: the leader answers what it has."""
+        self._lets_wait = False
+        now_s = self._now_s()
+        for pending in self._pending.values():
+            if pending.until_s > now_s:
+                self._end_wait(pending)
+
+    def _end_wait(self, pending: Pending[Any]) -> None:
+        pending.until_s = self._now_s()
+        self._hangups.append(pending.ask.id)
+        self._work.set()
 
     async def catch_up(self) -> None:
         """Return when this dispatcher has all that was acknowledged anywhere before."""
@@ -287,12 +303,7 @@ class Forwarding:
         self._look_again_s = now_s + LOOK_S
         for pending in list(self._pending.values()):
             if now_s > pending.give_up_s:
-                pending.fail(
-                    UnavailableError(
-                        "no leading dispatcher answers; only the log can tell whether this took "
-                        "effect"
-                    )
-                )
+                pending.fail(UnavailableError(UNKNOWN))
                 self._unsent.pop(pending.ask.id, None)
             elif (
                 pending.sent_s is not None

@@ -13,7 +13,7 @@ Laws:
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -24,20 +24,22 @@ from dispatcher.cluster import DEPOSED, ClusterError, CorruptionError, DeposedEr
 from dispatcher.cluster.checked import Applied
 from dispatcher.cluster.commits import ConfirmedCommits
 from dispatcher.cluster.desk import Desk, Serves, inbox_of
-from dispatcher.cluster.forwarding import Forwarding
+from dispatcher.cluster.folding import Folding
+from dispatcher.cluster.forwarding import UNKNOWN, Forwarding
 from dispatcher.cluster.leadership import BEAT_S, Beat, Leadership
 from dispatcher.cluster.log import JetStreamLog
 from dispatcher.cluster.stream import NoLeaderError, Stored, stored_of
-from dispatcher.core.commands import SubmitJob
+from dispatcher.core.events import Recorded
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
-from dispatcher.log import LogError, decoded
+from dispatcher.log import LogError
+from dispatcher.log.serialization import LogEntry
 from dispatcher.progress import Progress, silent
 from dispatcher.recipes import Recipe
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.quotas import Quotas
 from dispatcher.serving.sealing import Sealing
 from dispatcher.serving.service import Service
-from dispatcher.serving.tickets import Ticket, UnavailableError
+from dispatcher.serving.tickets import Ticket
 from dispatcher.state.replay import State
 
 __all__ = ["Member"]
@@ -57,8 +59,6 @@ PATIENCE_S: Final = 10.0
 """How long a follower may fail to follow before it refuses commands."""
 OFFERED: Final = 2_000
 """Messages that are kept as they are republished."""
-PIECE_EVENTS: Final = 250
-"""Events that are folded at a time, which takes a millisecond or two."""
 
 
 class Member(Service):
@@ -109,6 +109,7 @@ class Member(Service):
             self.memory,
             self.leadership.gone,
         )
+        self._folding = Folding(self._state, self._announce_folded, self._forwarding, self.memory)
         self._desk = Desk(log.stream, self._serves())
 
     def _serves(self) -> Serves:
@@ -136,6 +137,11 @@ class Member(Service):
         if self._is_stale:
             self._core.seq = -1  # so that its state is not kept as that of the log
         await super().close()
+
+    def dismiss_waiters(self) -> None:
+        """Answer all callers that wait for work, now or later; see `Service.dismiss_waiters`."""
+        super().dismiss_waiters()
+        self._forwarding.end_waits()
 
     async def _stop_task(self, task: asyncio.Task[None]) -> None:
         """Cancel until it ends. `asyncio.wait_for` of Python 3.11, in NATS, may swallow it."""
@@ -242,7 +248,11 @@ class Member(Service):
         if applied:
             self.leadership.heard()
             self._is_stale = True  # until all is folded
-            await self._fold(applied)
+            try:
+                await self._fold(applied)
+            except BaseException:  # what was not folded may have answered some
+                self._forwarding.fail_all(UNKNOWN)
+                raise
             self._is_stale = False
         self._in_step()
         return bool(applied)
@@ -275,49 +285,19 @@ class Member(Service):
     async def _fold(self, applied: Sequence[Applied]) -> None:
         """Show what was applied, and answer those of ours that it answers."""
         for one in applied:
-            batches = self._forwarding.submissions_in(one.message)
-            if batches:
-                with suppress(UnavailableError):  # it concerns who asked for these jobs
-                    await self.memory.complete(*batches)
-            keys = frozenset(
-                it.idempotency_key
-                for it in batches
-                if isinstance(it, SubmitJob) and it.idempotency_key is not None
-            )
-            with self.memory.keeping(keys) if keys else nullcontext():
-                await self._fold_message(one)
+            await self._folding.fold(one)
             self._folded = one.message.term, one.sequence
             if one.message.claim is not None:
                 self._forwarding.begin_term()
         self._forwarding.settle_due()
 
-    async def _fold_message(self, one: Applied) -> None:
-        first = one.message.first
-        answered = sorted(one.message.answered, key=lambda it: it.upto)
-        records = decoded(one.entries)
-        known = len(one.message.lines) - len(records)
+    def _state(self) -> State:
         finished = None if self.past is None else self.past.index
-        state = State(self._core.fleet, self.projections, finished)
-        place = 0
+        return State(self._core.fleet, self.projections, finished)
 
-        def settle_upto(upto: int) -> None:
-            nonlocal place
-            while place < len(answered) and answered[place].upto <= upto:
-                it = answered[place]
-                self._forwarding.settle(
-                    it, records[max(it.upto - it.count - known, 0) : it.upto - known]
-                )
-                place += 1
-
-        settle_upto(known)
-        for number, (recorded, entry) in enumerate(zip(records, one.entries, strict=True), 1):
-            state.apply(recorded)
-            self._core.seq = recorded.seq
-            self._announce(recorded, entry)
-            if place < len(answered):
-                settle_upto(recorded.seq - first + 1)
-            if number % PIECE_EVENTS == 0:
-                await asyncio.sleep(0)
+    def _announce_folded(self, recorded: Recorded, entry: LogEntry) -> None:
+        self._core.seq = recorded.seq
+        self._announce(recorded, entry)
 
     async def _lead(self) -> None:
         """Decide, from the claim that is this dispatcher's until a later one."""

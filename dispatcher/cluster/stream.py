@@ -21,11 +21,10 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js.api import DiscardPolicy, RePublish, RetentionPolicy, StorageType, StreamConfig
 
 from dispatcher.cluster import ClusterError, UnreachableError
 from dispatcher.cluster.address import Address
-from dispatcher.cluster.messages import MESSAGE_BYTES
+from dispatcher.cluster.settings import check_settings, settings_of
 
 __all__ = ["NoLeaderError", "OutOfOrderError", "Stored", "Stream", "stored_of"]
 
@@ -35,7 +34,6 @@ CONNECT_S: Final = 20.0
 """How long a start tries to connect, and to find or make the stream."""
 BATCH: Final = 500
 """Messages that are asked for at once."""
-REPLICAS: Final = 3
 SILENT_REQUESTS: Final = 4
 """So many requests in a row without an answer, and the connection is made anew."""
 _WRONG_SEQUENCE: Final = frozenset({10071, 10070})
@@ -147,7 +145,7 @@ class Stream:
         stream has other settings than a log's must have.
         """
         name = self.address.name
-        config = _config(name, self.subject("events"), self.subject("stored"))
+        config = settings_of(name, self.subject("events"), self.subject("stored"))
         deadline = asyncio.get_running_loop().time() + CONNECT_S
         while True:
             try:
@@ -167,7 +165,7 @@ class Stream:
                     "nodes of the cluster run, with JetStream"
                 )
             await asyncio.sleep(0.2)
-        _check_config(self.address, info["config"], config)
+        check_settings(self.address, info["config"], config)
         known = (info["config"].get("metadata") or {}).get(_VERIFIER)
         if (own := verifier(known)) != known and own is not None:
             raise ClusterError(
@@ -312,41 +310,6 @@ def stored_of(message: Msg) -> Stored | None:
     headers: Mapping[str, str] = message.headers or {}
     sequence = headers.get("Nats-Sequence", "")
     return Stored(int(sequence), headers, message.data) if sequence.isdigit() else None
-
-
-def _config(name: str, events: str, stored: str) -> StreamConfig:
-    return StreamConfig(
-        name=name,
-        subjects=[events],
-        storage=StorageType.FILE,
-        num_replicas=REPLICAS,
-        retention=RetentionPolicy.LIMITS,
-        discard=DiscardPolicy.NEW,
-        deny_delete=True,
-        deny_purge=True,
-        allow_direct=True,
-        max_msg_size=MESSAGE_BYTES,
-        republish=RePublish(src=events, dest=stored),
-    )
-
-
-def _check_config(address: Address, found: Mapping[str, Any], wanted: StreamConfig) -> None:
-    """Raise `ClusterError` if a stream could lose what a log must keep."""
-    settings: dict[str, Any] = wanted.as_dict()
-    for setting in (
-        *("subjects", "storage", "num_replicas", "retention", "discard"),
-        *("deny_delete", "deny_purge", "allow_direct", "republish"),
-    ):
-        has, must = found.get(setting), settings[setting]
-        if has != must:
-            raise ClusterError(
-                f"{address}: there is a stream of this name, but its {setting} is {has!r}, where a "
-                f"log needs {must!r}; give another name, or remove that stream"
-            )
-    if any(found.get(limit, -1) not in {-1, 0} for limit in ("max_msgs", "max_bytes", "max_age")):
-        raise ClusterError(
-            f"{address}: the stream has a limit, so it would stop or forget; remove the limit"
-        )
 
 
 def _parse_headers(block: bytes) -> dict[str, str]:

@@ -17,7 +17,15 @@ from dispatcher.serving.batches import NoneSubmittedError
 from dispatcher.serving.tickets import RefusedError, UnavailableError
 from projections import Projections
 from projections.jobs import JobView
-from tests.support.dispatchers import following, leader_of, leading, member, members, until
+from tests.support.dispatchers import (
+    following,
+    leader_of,
+    leading,
+    member,
+    members,
+    take_lead,
+    until,
+)
 from tests.support.in_flight import TESTER, asking, seqs, submit
 from tests.support.nats import Nats
 
@@ -49,6 +57,12 @@ def shown_jobs(settled: Settle, projections: Projections) -> list[str | None]:
     ]
 
 
+def shown_job(settled: Settle, projections: Projections) -> JobView:
+    """Answer with what is shown of the job that a reply names."""
+    assert isinstance(settled.reply, JobIs)
+    return job_in(projections, settled.reply.job_id)
+
+
 def job_in(projections: Projections, job_id: str) -> JobView:
     job = projections.jobs.get(job_id)
     assert job is not None
@@ -72,7 +86,7 @@ async def test_one_of_them_leads_and_each_of_them_answers(trio: list[ClusterServ
     for number, service in enumerate(trio, 1):
         assert await service.execute(submit(f"job-{number}"), TESTER, seqs) == [number]
         assert service.projections.jobs.get(f"job-{number}") is not None  # he reads what he wrote
-    assert sum(it.is_leading for it in trio) == 1
+    await until(lambda: sum(it.is_leading for it in trio) == 1)
     await same_everywhere(trio)
 
 
@@ -181,6 +195,40 @@ async def test_who_hangs_up_at_a_follower_is_given_no_job(pair: list[ClusterServ
     assert leader._core.waiting() == []
 
 
+async def test_a_follower_that_stops_answers_those_who_wait_for_work(
+    pair: list[ClusterService],
+) -> None:
+    (follower,), leader = following(pair), leading(pair)
+
+    def ask() -> asyncio.Task[Any]:
+        return asyncio.create_task(
+            follower.wait_for_work(AssignJob(None), TESTER, reply_of, wait_s=60, until_gone=never)
+        )
+
+    waits = ask()
+    await until(lambda: bool(leader._core.waiting()))
+    follower.dismiss_waiters()
+    assert isinstance(await waits, NoWork)
+    assert isinstance(await ask(), NoWork)
+
+
+async def test_what_a_follower_could_not_fold_is_not_handed_in_again(
+    pair: list[ClusterService], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have happened: the message that was not folded may have answered it."""
+    (follower,) = following(pair)
+
+    async def fails(_one: object) -> None:
+        raise LogError("seq 1 can't be read")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(follower._folding, "fold", fails)
+        with pytest.raises(UnavailableError, match="only the log can tell"):
+            await follower.execute(submit("job"), TESTER, seqs)
+    assert await follower.execute(submit("other"), TESTER, seqs) == [2]
+    await same_everywhere(pair)
+
+
 async def test_the_asks_of_a_dispatcher_that_is_gone_are_given_no_job(
     nats: Nats, tmp_path: Path
 ) -> None:
@@ -221,8 +269,8 @@ async def test_when_the_leader_stops_another_leads_and_nobody_is_refused(
     await first.close()
     answers = await asyncio.gather(*asks)
     assert len({seq for found in answers for seq in found}) == 100
-    assert (await leader_of(others)).log.head == 100
     await same_everywhere(others)
+    assert {it.log.head for it in others} == {100}
 
 
 async def test_the_asks_that_wait_go_on_waiting_with_a_new_leader(
@@ -241,7 +289,7 @@ async def test_the_asks_that_wait_go_on_waiting_with_a_new_leader(
         for number, it in enumerate((asker, first))
     ]
     await until(lambda: len(first._core.waiting()) == 2)
-    assert await other._cluster.claim()
+    await take_lead(other)
     await until(lambda: other.is_leading and len(other._core.waiting()) == 2)
     await asker.execute(submit("one"), TESTER, seqs)
     await first.execute(submit("two"), TESTER, seqs)
@@ -255,7 +303,7 @@ async def test_what_a_deposed_leader_decided_in_vain_is_handed_in_again(
 ) -> None:
     """Law 3: a later claim comes before it, so it never happened, and its caller is not told."""
     (other,), first = following(pair), leading(pair)
-    assert await other._cluster.claim()  # the leader has not heard of it
+    await take_lead(other)  # the leader has not heard of it
     answers = await asyncio.gather(
         *(first.execute(submit(f"job-{number}"), TESTER, seqs) for number in range(20))
     )
@@ -271,7 +319,7 @@ async def test_a_deposed_leader_answers_nothing_from_what_it_knew(
     """Law 5: a refusal has no events, so a barrier must show first that its dispatcher leads."""
     (other,), first = following(pair), leading(pair)
     first._cluster._sending.forget()  # it has sent nothing for a while
-    assert await other._cluster.claim()
+    await take_lead(other)
     await until(lambda: other.is_leading)
     await other.execute(submit("job"), TESTER, seqs)
     first._cluster.leads = True  # it may not have heard of all this yet
@@ -300,7 +348,7 @@ async def test_leases_begin_anew_with_a_new_leader(pair: list[ClusterService]) -
     await first.execute(ReportHeartbeat("engine", {}), TESTER, seqs)
     await until(lambda: other.projections.seq == 1)
     assert other._core._deadlines._due == {}
-    assert await other._cluster.claim()
+    await take_lead(other)
     await until(lambda: other.is_leading)
     assert other._core._deadlines._due != {}
 
@@ -360,11 +408,13 @@ async def test_a_retry_of_a_job_that_only_the_index_has_is_shown_by_a_follower(
         await asyncio.gather(*(follower.execute(submit(it), TESTER, seqs) for it in many))
         await asyncio.gather(*(follower.execute(CancelJob(it), TESTER, reply_of) for it in many))
         await until(lambda: all(it.projections.jobs.get(old.job_id) is None for it in both))
-        again = await follower.execute(key, TESTER, reply_of)
-        assert again == JobIs(old.job_id, is_new=False)
-        assert follower.projections.jobs.get(old.job_id) is not None
+        again = await follower.execute(key, TESTER, shown_job)
+        assert (again.job_id, again.status) == (old.job_id, "cancelled")
         await follower.execute(RetryJob(old.job_id), TESTER, reply_of)
-        await same_everywhere(both)
+        await until(lambda: len({it.projections.seq for it in both}) == 1)
+        first_shown, second_shown = (job_in(it.projections, old.job_id) for it in both)
+        assert first_shown == second_shown
+        assert first_shown.status == "pending"
 
 
 async def test_a_leader_whose_disk_is_full_is_replaced_and_follows_when_it_can(

@@ -12,7 +12,16 @@ from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.serving.as_of import Past
 from tests.support.servers import Child, child
 
-__all__ = ["children", "following", "leader_of", "leading", "member", "members", "until"]
+__all__ = [
+    "children",
+    "following",
+    "leader_of",
+    "leading",
+    "member",
+    "members",
+    "take_lead",
+    "until",
+]
 
 
 @asynccontextmanager
@@ -66,6 +75,12 @@ async def leader_of(services: Sequence[ClusterService]) -> ClusterService:
     """Wait until one of them leads, and return it."""
     await until(lambda: any(it.is_leading for it in services))
     return leading(services)
+
+
+async def take_lead(service: ClusterService) -> None:
+    """Have a follower claim the lead, as soon as it has applied all that there is."""
+    while not await service._cluster.claim():  # noqa: ASYNC110 - no event tells of it
+        await asyncio.sleep(0.01)
 
 
 def leading(services: Sequence[ClusterService]) -> ClusterService:
