@@ -6,6 +6,8 @@ Laws:
   does not count.
 - The newest jobs count most: with each further one, those before it count 1/32 less.
 - Memory is bounded for ever, as that of `statistics`. A forgotten engine's speeds are forgotten.
+- Of the codecs that are counted together as others, none has a speed of its own: it is not known
+  whether one of them was ever completed.
 """
 
 from datetime import datetime
@@ -112,12 +114,12 @@ class Speeds:
         self._engines.pop(engine_id, None)
 
     def of_engine(self, engine_id: str, codec: str) -> Speed | None:
-        """Return how long jobs of a codec took on an engine, or `None` if it has completed none."""
-        return _of(self._engines.get(engine_id, {}), codec)
+        """Return how long jobs of a codec took on an engine, or `None` if that is not known."""
+        return self._engines.get(engine_id, {}).get(codec)
 
     def of_farm(self, codec: str) -> Speed | None:
-        """Return how long jobs of a codec took on the farm, or `None` if none is completed."""
-        return _of(self._codecs, codec)
+        """Return how long jobs of a codec took on the farm, or `None` if that is not known."""
+        return self._codecs.get(codec)
 
     def copied(self) -> Self:
         """Return the speeds as they are now, whatever comes later.
@@ -140,10 +142,6 @@ class Speeds:
     def restore(cls, snapshot: SpeedsSnapshot) -> Self:
         """Restore the speeds from a snapshot."""
         return cls(snapshot.codecs, snapshot.engines)
-
-
-def _of(codecs: dict[str, Speed], codec: str) -> Speed | None:
-    return codecs.get(codec) or codecs.get(OTHERS)
 
 
 def _shown(codecs: dict[str, Speed]) -> dict[str, SpeedShown]:

@@ -135,6 +135,15 @@ def test_memory_is_bounded_however_many_codecs_are_asked_for() -> None:
         assert (len(codecs), codecs[OTHERS].jobs) == (MOST_CODECS + 1, 9)
 
 
+def test_a_codec_beyond_those_that_are_counted_one_by_one_has_no_speed() -> None:
+    events = [*ENGINES[:1]]
+    for number in range(MOST_CODECS + 1):
+        events += done(f"job {number}", "x", number, number + 1, codec=f"codec {number}")
+    speeds = state_of(*events).projections.speeds
+    assert speeds.of_farm("never completed") is speeds.of_engine("x", "never completed") is None
+    assert speeds.of_farm("codec 0") is not None
+
+
 @given(st.lists(st.tuples(any_events, times), max_size=40))
 def test_any_log_has_speeds_and_a_forecast_that_json_can_hold(
     events: list[tuple[Event, datetime]],
