@@ -115,8 +115,9 @@ class Jobs:
         """Return the jobs submitted before the one of a number (`None`: all), the newest first."""
         self._put_in_order()
         count = len(self._jobs) if number is None else bisect_left(self._in_order(), number)
-        skipped = len(self._jobs) - count
-        return list(islice(reversed(self._jobs.values()), skipped, None))
+        jobs = list(islice(self._jobs.values(), count))
+        jobs.reverse()
+        return jobs
 
     @classmethod
     def restore(cls, jobs: Iterable[NumberedJob], submitted: int) -> Self:
