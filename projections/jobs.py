@@ -3,9 +3,10 @@
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Final, Self, assert_never
 
 import msgspec
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 
 from dispatcher.core import events
 from dispatcher.core.events import FINAL, OF_JOBS, Event, Recorded
+from projections.oldest import Numbered, Oldest
 
 __all__ = ["STATUSES", "JobView", "Jobs", "NumberedJob", "Turn", "as_submitted"]
 
@@ -67,6 +69,8 @@ class NumberedJob(msgspec.Struct, frozen=True, gc=False):
     view: JobView
 
 
+_number_of: Final = attrgetter("number")
+
 Turn = tuple[JobView | None, JobView]
 """A job before and after an event that gave it another status; `None` before its submission."""
 
@@ -86,6 +90,7 @@ class Jobs:
         self._jobs: dict[str, NumberedJob] = {}
         self._is_in_order = True
         self._numbers: array[int] | None = None  # of the jobs in order, made on demand
+        self._oldest = Oldest()
 
     def get(self, job_id: str) -> JobView | None:
         """Return one job, or `None` if it is not here."""
@@ -104,15 +109,13 @@ class Jobs:
         self._put_in_order()
         if number is None:
             return list(self._jobs.values())
-        if self._numbers is None:
-            self._numbers = array("Q", (job.number for job in self._jobs.values()))
-        return list(islice(self._jobs.values(), bisect_right(self._numbers, number), None))
+        return list(islice(self._jobs.values(), bisect_right(self._in_order(), number), None))
 
     def before(self, number: int | None) -> list[NumberedJob]:
         """Return the jobs submitted before the one of a number (`None`: all), the newest first."""
-        jobs = self.after(None)
-        if number is not None:
-            del jobs[bisect_left(jobs, number, key=lambda job: job.number) :]
+        self._put_in_order()
+        count = len(self._jobs) if number is None else bisect_left(self._in_order(), number)
+        jobs = list(islice(self._jobs.values(), count))
         jobs.reverse()
         return jobs
 
@@ -122,6 +125,7 @@ class Jobs:
         restored = cls()
         restored._jobs = {job.view.job_id: job for job in jobs}
         restored.submitted = submitted
+        restored._oldest = Oldest(upto=0)
         return restored
 
     def recall(self, job: NumberedJob, ended: int) -> None:
@@ -141,13 +145,9 @@ class Jobs:
         self.retried = {number: seq for number, seq in self.retried.items() if seq > upto}
 
     def oldest_waiting(self) -> JobView | None:
-        """Return the pending job that was submitted first, or `None`.
-
-        Those before it are looked at: they run, or are finished and not evicted yet.
-        """
-        self._put_in_order()
-        views = (job.view for job in self._jobs.values())
-        return next((view for view in views if view.status == "pending"), None)
+        """Return the pending job that was submitted first, or `None`."""
+        job_id = self._oldest.job_id(self._is_pending, self._pending_from)
+        return None if job_id is None else self.get(job_id)
 
     def apply(self, recorded: Recorded) -> Turn | None:
         """Fold one event. Return the job that it gives another status, if there is one."""
@@ -163,12 +163,15 @@ class Jobs:
                 return None
             if changed.final != view.final:
                 self._turned(job, recorded.seq)
+            if changed.status == "pending":
+                self._oldest.add(job.number, job_id)
             return view, changed
         if isinstance(event, events.JobSubmitted):
             view = _submitted(event, recorded.at)
             self._jobs[job_id] = NumberedJob(self.submitted, view)
             if self._numbers is not None:
                 self._numbers.append(self.submitted)
+            self._oldest.add(self.submitted, job_id)
             self.submitted += 1
             return None, view
         return None
@@ -177,6 +180,20 @@ class Jobs:
         if not self._is_in_order:
             self._jobs = dict(sorted(self._jobs.items(), key=lambda item: item[1].number))
             self._is_in_order = True
+
+    def _in_order(self) -> "array[int]":
+        """Return the numbers of the jobs, which are in order."""
+        if self._numbers is None:
+            self._numbers = array("Q", map(_number_of, self._jobs.values()))
+        return self._numbers
+
+    def _is_pending(self, job_id: str) -> bool:
+        job = self._jobs.get(job_id)
+        return job is not None and job.view.status == "pending"
+
+    def _pending_from(self, number: int) -> Iterator[Numbered]:
+        jobs = self.after(number - 1 if number else None)
+        return ((it.number, it.view.job_id) for it in jobs if it.view.status == "pending")
 
     def _turned(self, job: NumberedJob, seq: int) -> None:
         """Note that a job ended, or that an ended one lives again."""

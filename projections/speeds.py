@@ -6,13 +6,14 @@ Laws:
   does not count.
 - The newest jobs count most: with each further one, those before it count 1/32 less.
 - Memory is bounded for ever, as that of `statistics`. A forgotten engine's speeds are forgotten.
+- Of the codecs that are counted together as others, none has a speed of its own: it is not known
+  whether one of them was ever completed.
 """
 
 from datetime import datetime
 from typing import Final, Self
 
 import msgspec
-from msgspec.structs import replace
 
 from projections.jobs import JobView
 from projections.statistics import MOST_CODECS, OTHERS
@@ -28,7 +29,7 @@ LONGEST_S: Final = 1e9
 """What is expected of a job at most: 31 years."""
 
 
-class Speed(msgspec.Struct, array_like=True, gc=False):
+class Speed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """So many `jobs` took `seconds` in all, as `weight` jobs; those that had a size `sized_s`."""
 
     jobs: int = 0
@@ -37,20 +38,25 @@ class Speed(msgspec.Struct, array_like=True, gc=False):
     sized_s: float = 0.0
     sized_mb: float = 0.0
 
-    def add(self, seconds: float, size_mb: float) -> None:
-        """Count a further job."""
-        self.jobs += 1
-        self.weight = self.weight * KEPT + 1.0
-        self.seconds = self.seconds * KEPT + seconds
-        if LEAST_MB <= size_mb <= MOST_MB:
-            self.sized_s = self.sized_s * KEPT + seconds
-            self.sized_mb = self.sized_mb * KEPT + size_mb
+    def with_job(self, seconds: float, size_mb: float) -> "Speed":
+        """Return the speed with a further job."""
+        has_size = LEAST_MB <= size_mb <= MOST_MB
+        return Speed(
+            self.jobs + 1,
+            self.weight * KEPT + 1.0,
+            self.seconds * KEPT + seconds,
+            self.sized_s * KEPT + seconds if has_size else self.sized_s,
+            self.sized_mb * KEPT + size_mb if has_size else self.sized_mb,
+        )
 
     def seconds_of(self, size_mb: float) -> float:
         """Return how long a job of a size takes: by its size if that is known, else as the mean."""
         if self.sized_mb > 0 and LEAST_MB <= size_mb <= MOST_MB:
             return min(self.sized_s / self.sized_mb * size_mb, LONGEST_S)
         return min(self.seconds / self.weight, LONGEST_S)
+
+
+NO_JOBS: Final = Speed()
 
 
 class SpeedShown(msgspec.Struct, frozen=True):
@@ -100,26 +106,28 @@ class Speeds:
         if (codecs := self._engines.get(engine_id)) is None:
             codecs = self._engines[engine_id] = {}
         for speeds in (self._codecs, codecs):
-            if (speed := speeds.get(codec)) is None:
-                speed = _another(speeds, codec)
-            speed.add(seconds, size_mb)
+            name = codec if codec in speeds or len(speeds) < MOST_CODECS else OTHERS
+            speeds[name] = speeds.get(name, NO_JOBS).with_job(seconds, size_mb)
 
     def forget(self, engine_id: str) -> None:
         """Forget the speeds of an engine that was taken off the list."""
         self._engines.pop(engine_id, None)
 
     def of_engine(self, engine_id: str, codec: str) -> Speed | None:
-        """Return how long jobs of a codec took on an engine, or `None` if it has completed none."""
-        return _of(self._engines.get(engine_id, {}), codec)
+        """Return how long jobs of a codec took on an engine, or `None` if that is not known."""
+        return self._engines.get(engine_id, {}).get(codec)
 
     def of_farm(self, codec: str) -> Speed | None:
-        """Return how long jobs of a codec took on the farm, or `None` if none is completed."""
-        return _of(self._codecs, codec)
+        """Return how long jobs of a codec took on the farm, or `None` if that is not known."""
+        return self._codecs.get(codec)
 
     def copied(self) -> Self:
-        """Return the speeds as they are now, whatever comes later."""
-        engines = {engine_id: _copied(codecs) for engine_id, codecs in self._engines.items()}
-        return type(self)(_copied(self._codecs), engines)
+        """Return the speeds as they are now, whatever comes later.
+
+        A `Speed` never changes, so this copies a dict for each engine, and no more.
+        """
+        engines = {engine_id: codecs.copy() for engine_id, codecs in self._engines.items()}
+        return type(self)(self._codecs.copy(), engines)
 
     def shown(self, seq: int, time: datetime | None) -> SpeedsShown:
         """Return all speeds."""
@@ -134,18 +142,6 @@ class Speeds:
     def restore(cls, snapshot: SpeedsSnapshot) -> Self:
         """Restore the speeds from a snapshot."""
         return cls(snapshot.codecs, snapshot.engines)
-
-
-def _another(speeds: dict[str, Speed], codec: str) -> Speed:
-    return speeds.setdefault(codec if len(speeds) < MOST_CODECS else OTHERS, Speed())
-
-
-def _of(codecs: dict[str, Speed], codec: str) -> Speed | None:
-    return codecs.get(codec) or codecs.get(OTHERS)
-
-
-def _copied(speeds: dict[str, Speed]) -> dict[str, Speed]:
-    return {codec: replace(speed) for codec, speed in speeds.items()}
 
 
 def _shown(codecs: dict[str, Speed]) -> dict[str, SpeedShown]:

@@ -56,8 +56,8 @@ PURE: Final = (
     *(f"dispatcher.core.{it.stem}" for it in sorted((ROOT / "dispatcher/core").glob("[a-z]*.py"))),
     *("dispatcher.log.merkle", "dispatcher.log.segments.frames"),
     *("projections", "projections.engines", "projections.filters", "projections.forecast"),
-    *("projections.forecasting", "projections.history", "projections.jobs", "projections.series"),
-    *("projections.speeds", "projections.statistics"),
+    *("projections.forecasting", "projections.history", "projections.jobs", "projections.oldest"),
+    *("projections.series", "projections.speeds", "projections.statistics"),
 )
 ALLOWED: Final = {
     *(

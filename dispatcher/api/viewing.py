@@ -44,8 +44,6 @@ LISTING_BYTES: Final = 1 << 20
 lists made at once, each of which takes its time of the event loop."""
 REFERENCE_BYTES: Final = 8
 FEW_ENGINES: Final = 16
-MANY_WAIT: Final = 20_000
-"""If more jobs wait, a worker process forecasts, as it does for the past: it takes seconds."""
 OK: Final = 200
 
 PAUSE_S: Final = 0.001
@@ -69,7 +67,8 @@ async def answer_view(request: Request[Any, Any, Any], view: View) -> ASGIApp:
     elif isinstance(view, ExplainJob):
         seq, shown = await _explained(service, asker_of(request), view)
     elif isinstance(view, ForecastFarm):
-        seq, shown = await _forecast(service, asker_of(request), view)
+        made = await service.forecasts.newest()
+        seq, shown = made.seq, shown_forecast(made, view.limit)
     elif isinstance(view, ListJobs):
         return await _list(view, service, holding_of(request.scope), request.receive)
     else:
@@ -97,17 +96,6 @@ async def _explained(service: Service, asker: Asker, view: ExplainJob) -> tuple[
     if shown.status != OK and (found := await service.memory.job(view.job_id, seq)) is not None:
         shown = show(view, service.projections, Fleet({view.job_id: found.job}))
     return seq, shown
-
-
-async def _forecast(service: Service, asker: Asker, view: ForecastFarm) -> tuple[int, Shown]:
-    try:
-        if service.projections.statistics.waiting <= MANY_WAIT or service.past is None:
-            made = await service.forecasts.newest()
-            return made.seq, shown_forecast(made, view.limit)
-    except UnavailableError:  # as in `_explained`
-        pass
-    head = service.projections.seq
-    return await _past_of(service).show(asker, view, head, head)
 
 
 def _answer(shown: Shown, seq: int) -> Answer:

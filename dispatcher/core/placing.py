@@ -6,16 +6,19 @@ Laws:
   registered first asks first. Engines that are offline, drained or blocked, or that report that
   they are busy with something else, get nothing.
 - `Picture` is a copy: the fleet may go on while jobs are placed.
+- `picture_of` is one step. It is short if few jobs wait, and in few lines: a line, or a job in its
+  pause, takes far longer than a job of a line. Whoever asks on an event loop sees to that.
 - `place` works in steps, none of which takes long, however many jobs and engines there are: it
-  yields between them. With n jobs, m engines and k kinds of engines (those that may have the same
-  jobs), it takes O((n + m) log n) and, at worst, O(n k log n).
+  yields between them. In a step it looks at `STEP` lines, jobs or engines at most. With n jobs, m
+  engines and k kinds of engines (those that may have the same jobs), it takes O((n + m) log n) and,
+  at worst, O(n k log n).
 """
 
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from datetime import datetime
 from heapq import heapify, heappop, heappush, heapreplace, merge
-from itertools import islice
+from itertools import chain, islice
 from math import inf
 from operator import attrgetter
 from typing import Final, NamedTuple
@@ -238,14 +241,20 @@ def _stands_and_kinds(
     picture: Picture, ready: list[Engine]
 ) -> Generator[None, None, tuple[_Stands, list[_Kind]]]:
     """Return the stands, and the kind of each engine that is ready."""
-    lines: dict[QueueLine, Iterable[Waits]] = {it.line: () for it in picture.paused}
-    lines |= {line: zip(places, jobs, strict=True) for line, jobs, places in picture.lines}
+    lines: dict[QueueLine, Iterable[Waits]] = {}
     failed: dict[str, list[QueueLine]] = {}
-    for line in lines:
-        for engine_id in line.failed_by:
-            failed.setdefault(engine_id, []).append(line)
+    bounds: dict[QueueLine, set[float]] = {}
+    paused: Iterable[tuple[QueueLine, Iterable[Waits]]] = ((it.line, ()) for it in picture.paused)
+    in_line = ((line, zip(places, jobs, strict=True)) for line, jobs, places in picture.lines)
+    for number, (line, jobs) in enumerate(chain(paused, in_line), 1):
+        if line not in lines:
+            bounds[line] = set()
+            for engine_id in line.failed_by:
+                failed.setdefault(engine_id, []).append(line)
+        lines[line] = jobs
+        if number % STEP == 0:
+            yield
     fleet, found = Fleet(engines=picture.engines), dict[Hashable, _Kind]()
-    bounds: dict[QueueLine, set[float]] = {line: set() for line in lines}
     kinds = []
     for engine in ready:
         told = repr((engine.codecs, engine.report.get("abilities")))

@@ -126,6 +126,11 @@ class Queue:
         """Yield each line with its jobs, in order. They are the fleet's own."""
         yield from self._lines()
 
+    @property
+    def parts(self) -> int:
+        """How many lines there are, and jobs in their pause, which stand apart."""
+        return sum(map(len, self._codecs.values())) + len(self.paused)
+
     def __iter__(self) -> Iterator[str]:
         """Yield the id of every pending job once, line by line, then of those in their pause."""
         for _, jobs in self._lines():

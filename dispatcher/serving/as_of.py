@@ -21,6 +21,7 @@ from typing import Final, Protocol, TypeVar, TypeVarTuple
 
 from anyio import CapacityLimiter
 
+from dispatcher.core.placing import picture_of
 from dispatcher.index import IndexFaultError
 from dispatcher.index.file import index_path
 from dispatcher.index.reading import Index
@@ -35,6 +36,8 @@ from dispatcher.state.moments import seq_of
 from dispatcher.state.replay import State, replay
 from dispatcher.state.shortcuts import STEP_EVENTS, STEP_JOBS, Shortcuts, frontier, write_step
 from dispatcher.state.snapshots import EVERY, SnapshotError, Snapshots
+from projections.forecast import Forecast
+from projections.forecasting import at_once, forecast, outlook_of
 
 __all__ = ["Past"]
 
@@ -109,6 +112,13 @@ class Past:
         `TooManyError` if there are too many queries, `LogError` if the log can't be read.
         """
         return await self._query(asker, _show, self._log_path, self._every, view, moment, head)
+
+    async def forecast(self, head: int) -> Forecast:
+        """Return the forecast as of a durable seq. The caller asks for one at a time.
+
+        `LogError` if the log can't be read.
+        """
+        return await self._run(self._query_limiter, _forecast, self._log_path, self._every, head)
 
     async def seq_of(self, asker: Asker, moment: int | datetime, head: int) -> int:
         """Return the seq of a moment, at most `head`; raises the same errors as `show`."""
@@ -191,13 +201,22 @@ _last_state: tuple[Path, State] | None = None
 def _show(
     log_path: Path, every: int, view: View, moment: int | datetime, head: int
 ) -> tuple[int, Shown]:
-    global _last_state  # noqa: PLW0603 - each worker process has its own
     seq = _seq_of(log_path, moment, head)
+    state = _state_at(log_path, every, seq)
+    return seq, show(view, state.projections, state.fleet, state.finished)
+
+
+def _forecast(log_path: Path, every: int, seq: int) -> Forecast:
+    state = _state_at(log_path, every, seq)
+    return at_once(forecast(outlook_of(picture_of(state.fleet), state.projections)))
+
+
+def _state_at(log_path: Path, every: int, seq: int) -> State:
+    global _last_state  # noqa: PLW0603 - each worker process has its own
     if _last_state is None or _last_state[0] != log_path or _last_state[1].seq != seq:
         _forget_last_state()  # frees its memory before the replay
         _last_state = log_path, asyncio.run(_replay_to(log_path, every, seq))[0]
-    state = _last_state[1]
-    return seq, show(view, state.projections, state.fleet, state.finished)
+    return _last_state[1]
 
 
 def _seq_of(log_path: Path, moment: int | datetime, head: int) -> int:

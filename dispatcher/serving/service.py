@@ -41,7 +41,7 @@ from dispatcher.serving.as_of import Past
 from dispatcher.serving.batches import Batches
 from dispatcher.serving.catching_up import CatchingUp
 from dispatcher.serving.feed import Feed
-from dispatcher.serving.forecasts import Forecasts
+from dispatcher.serving.forecasts import Forecasts, Waiting
 from dispatcher.serving.group_commit import GroupCommit
 from dispatcher.serving.keeping import Keeping
 from dispatcher.serving.memory import Memory
@@ -103,7 +103,12 @@ class Service:
             log, lambda: self._core.fleet, lambda: self.projections, self._commits, past
         )
         self._batches = Batches(self._commits, self.memory, self._decide, lambda: self._core.fleet)
-        self.forecasts = Forecasts(self._outlook, lambda: self.projections.seq)
+        self.forecasts = Forecasts(
+            self._outlook,
+            lambda: self.projections.seq,
+            self._waiting,
+            None if past is None else past.forecast,
+        )
         self.feed = Feed(
             log, lambda: self.projections, trail=self.memory.trail, places=self.quotas.streams
         )
@@ -263,6 +268,9 @@ class Service:
         """Return the status of a job that the next decision sees, which may not be durable yet."""
         job = self._core.fleet.jobs.get(job_id)
         return None if job is None else job.status
+
+    def _waiting(self) -> Waiting:
+        return Waiting(self.projections.statistics.waiting, self._core.fleet.queue.parts)
 
     async def _outlook(self) -> Outlook:
         """Return what a forecast is made of: the fleet and what readers see, at one seq.

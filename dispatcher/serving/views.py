@@ -118,7 +118,7 @@ def show(
 ) -> Shown:
     """Answer a view. `ExplainJob` and `ForecastFarm` need `fleet`, which must be of the same seq.
 
-    `finished` has the jobs that were evicted from both.
+    `finished` has the jobs that were evicted from both. `TypeError` for a forecast without a fleet.
     """
     match view:
         case ListJobs():
@@ -139,7 +139,9 @@ def show(
         case CountFarm() | ShowSeries() | ShowSpeeds():
             return Shown(200, _encode(_numbers(view, projections)))
         case ForecastFarm(limit):
-            picture = picture_of(Fleet() if fleet is None else fleet)
+            if fleet is None:
+                raise TypeError("a forecast needs the fleet: pass `fleet`, of the same seq")
+            picture = picture_of(fleet)
             return shown_forecast(at_once(forecast(outlook_of(picture, projections))), limit)
         case _:
             assert_never(view)

@@ -1,8 +1,9 @@
 """Jobs are placed just as engines would get them that ask whenever they are free."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from datetime import timedelta
 from math import inf
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from dispatcher.core.commands import Command
 from dispatcher.core.events import EngineDrained, EngineLost, Event, JobReprioritized
 from dispatcher.core.fleet import Fleet, evolve
-from dispatcher.core.placing import Placed, in_order, picture_of, place
+from dispatcher.core.placing import STEP, Picture, Placed, in_order, picture_of, place
 from dispatcher.core.policy import Policy
 from dispatcher.core.scheduling import Obstacle, obstacle
 from tests.state.test_replay import histories, live
@@ -204,6 +205,28 @@ def test_a_picture_stays_as_it_was_whatever_becomes_of_the_fleet() -> None:
     evolve(fleet, EngineDrained("x"))
     assert made_by(making) == before
     assert [(number, it.job_id) for number, it in in_order(picture, 2)] == [(1, "a"), (2, "b")]
+
+
+def test_of_many_lines_few_are_looked_at_between_two_yields() -> None:
+    looked_at = 0
+
+    class Counted(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            nonlocal looked_at
+            for it in super().__iter__():
+                looked_at += 1
+                yield it
+
+    codecs = [f"codec {number}" for number in range(5 * STEP)]
+    jobs = [job(codec, codec=codec) for codec in codecs]
+    paused = [requeued(codec, None, not_before=NOW) for codec in codecs[: 2 * STEP]]
+    picture = picture_of(fleet_of(engine("x", supported_codecs=codecs), *jobs, *paused))
+    counted = Picture(picture.engines, Counted(picture.lines), picture.paused)
+    making, most, before = place(counted, NOW, lambda _: 5.0, ten_seconds), 0, 0
+    for _ in making:
+        most, before = max(most, looked_at - before), looked_at
+    assert looked_at >= 3 * STEP
+    assert most <= STEP
 
 
 def test_jobs_in_line_are_numbered_and_those_in_their_pause_come_last() -> None:

@@ -135,6 +135,15 @@ def test_memory_is_bounded_however_many_codecs_are_asked_for() -> None:
         assert (len(codecs), codecs[OTHERS].jobs) == (MOST_CODECS + 1, 9)
 
 
+def test_a_codec_beyond_those_that_are_counted_one_by_one_has_no_speed() -> None:
+    events = [*ENGINES[:1]]
+    for number in range(MOST_CODECS + 1):
+        events += done(f"job {number}", "x", number, number + 1, codec=f"codec {number}")
+    speeds = state_of(*events).projections.speeds
+    assert speeds.of_farm("never completed") is speeds.of_engine("x", "never completed") is None
+    assert speeds.of_farm("codec 0") is not None
+
+
 @given(st.lists(st.tuples(any_events, times), max_size=40))
 def test_any_log_has_speeds_and_a_forecast_that_json_can_hold(
     events: list[tuple[Event, datetime]],
@@ -145,6 +154,23 @@ def test_any_log_has_speeds_and_a_forecast_that_json_can_hold(
     for shown in (speeds_of(state), forecast_of(state)):
         again = msgspec.json.decode(msgspec.json.encode(shown), type=type(shown))
         assert again == shown
+
+
+def test_a_forecast_is_of_the_speeds_at_its_seq_whatever_is_completed_meanwhile() -> None:
+    waiting = (100.0, job("w"))
+    state = state_of(*ENGINES[:1], *done("a", "x", 0.0, 60.0), waiting)
+    outlook, before = outlook_of(picture_of(state.fleet), state.projections), forecast_of(state)
+    for seq, (second, event) in enumerate(done("b", "x", 100.0, 900.0), state.seq + 1):
+        state.apply(Recorded(seq, after(second), "tester", event))
+    assert at_once(forecast(outlook)) == before
+    assert forecast_of(state) != before
+
+
+def test_a_copy_of_the_speeds_shares_each_of_them() -> None:
+    speeds = state_of(*ENGINES, *done("a", "x", 0.0, 60.0)).projections.speeds
+    copy = speeds.copied()
+    assert copy.of_farm("h264") is speeds.of_farm("h264")
+    assert copy.of_engine("x", "h264") is speeds.of_engine("x", "h264")
 
 
 # When what runs and waits will be done

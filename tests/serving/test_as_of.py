@@ -12,15 +12,18 @@ import httpx2
 import pytest
 
 from dispatcher.core.events import EngineSeen, Recorded
+from dispatcher.core.placing import picture_of
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.serving import quotas
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.listing import ListJobs
 from dispatcher.serving.quotas import Asker, Quotas, TooManyError
 from dispatcher.serving.service import Service
-from dispatcher.serving.views import ExplainJob, ListEngines, View, show
+from dispatcher.serving.views import ExplainJob, ForecastFarm, ListEngines, View, show
 from dispatcher.state.replay import replay
 from dispatcher.state.snapshots import Snapshots
+from projections import Projections
+from projections.forecasting import at_once, forecast, outlook_of
 from tests.log.golden.make import told
 from tests.support.beside import kept_beside
 from tests.support.given import START
@@ -67,6 +70,19 @@ async def test_a_view_of_a_seq_is_what_a_replay_up_to_it_shows(log: SqliteLog, p
         for view in views:
             expected = show(view, then.projections, then.fleet)
             assert await past.show(ANNA, view, seq, HEAD) == (seq, expected)
+
+
+def test_a_forecast_without_a_fleet_is_an_error_not_an_empty_farm() -> None:
+    with pytest.raises(TypeError, match="needs the fleet"):
+        show(ForecastFarm(9), Projections())
+
+
+async def test_a_forecast_of_a_seq_is_what_a_replay_up_to_it_says(
+    log: SqliteLog, past: Past
+) -> None:
+    then = await replay(log, HEAD)
+    outlook = outlook_of(picture_of(then.fleet), then.projections)
+    assert await past.forecast(HEAD) == at_once(forecast(outlook))
 
 
 async def test_a_time_means_the_last_event_that_was_recorded_by_then(

@@ -7,8 +7,14 @@ import pytest
 from dispatcher.core.commands import AssignJob, ReportHeartbeat
 from dispatcher.core.placing import picture_of
 from dispatcher.log import LogError
-from dispatcher.serving import forecasts
-from dispatcher.serving.forecasts import Forecasts
+from dispatcher.serving.forecasts import (
+    MANY_PARTS,
+    MANY_WAIT,
+    REST,
+    SHORT_S,
+    Forecasts,
+    Waiting,
+)
 from dispatcher.serving.service import Service
 from dispatcher.serving.tickets import UnavailableError
 from dispatcher.state.replay import replay
@@ -73,7 +79,7 @@ async def test_those_who_ask_at_once_share_one(service: Service) -> None:
         picture = await service.explain(picture_of)
         return outlook_of(picture, service.projections)
 
-    made = Forecasts(outlook, lambda: service.projections.seq)
+    made = Forecasts(outlook, lambda: service.projections.seq, lambda: Waiting(2, 1))
     found = await asyncio.gather(*(made.newest() for _ in range(50)))
     assert len(asked) == 1
     assert all(it is found[0] for it in found)
@@ -82,14 +88,64 @@ async def test_those_who_ask_at_once_share_one(service: Service) -> None:
     assert len(asked) == 2
 
 
-async def test_one_that_takes_long_serves_for_a_while(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+class Watched:
+    """Forecasts of a service at a time that stands still, and how often each way was taken."""
+
+    def __init__(self, service: Service, waiting: Waiting) -> None:
+        self.now_s = 0.0
+        self.takes_s = 0.0
+        self.here = 0
+        self.elsewhere = 0
+        self._service = service
+        seq = lambda: service.projections.seq  # noqa: E731
+        clock = lambda: self.now_s  # noqa: E731
+        self.all = Forecasts(self._outlook, seq, lambda: waiting, self._forecast, clock)
+
+    async def _outlook(self) -> Outlook:
+        self.here += 1
+        return await self._look()
+
+    async def _forecast(self, seq: int) -> Forecast:
+        assert seq == self._service.projections.seq
+        self.elsewhere += 1
+        self.now_s += self.takes_s
+        await asyncio.sleep(0)
+        return at_once(forecast(await self._look()))
+
+    async def _look(self) -> Outlook:
+        picture = await self._service.explain(picture_of)
+        return outlook_of(picture, self._service.projections)
+
+
+async def test_one_that_takes_long_serves_for_a_while_and_no_longer(service: Service) -> None:
+    await a_farm_at_work(service)
+    watched = Watched(service, Waiting(MANY_WAIT + 1, 1))
+    watched.takes_s = SHORT_S + 1.0
+    first = await watched.all.newest()
+    await asking(service, submit("d"))
+    watched.now_s += REST - 0.1
+    assert await watched.all.newest() is first
+    watched.now_s += 0.2
+    second = await watched.all.newest()
+    assert [it.job_id for it in second.waiting] == ["b", "c", "d"]
+
+
+@pytest.mark.parametrize("waiting", [Waiting(MANY_WAIT + 1, 1), Waiting(9, MANY_PARTS + 1)])
+async def test_one_of_many_jobs_or_lines_is_made_elsewhere_and_shared(
+    service: Service, waiting: Waiting
 ) -> None:
     await a_farm_at_work(service)
-    monkeypatch.setattr(forecasts, "SHORT_S", -1e6)  # as if it had taken so long
-    first = await service.forecasts.newest()
-    await asking(service, submit("d"))
-    assert await service.forecasts.newest() is first
+    watched = Watched(service, waiting)
+    found = await asyncio.gather(*(watched.all.newest() for _ in range(50)))
+    assert all(it is found[0] for it in found)
+    assert (watched.here, watched.elsewhere) == (0, 1)
+
+
+async def test_one_of_few_is_made_here(service: Service) -> None:
+    await a_farm_at_work(service)
+    watched = Watched(service, Waiting(MANY_WAIT, MANY_PARTS))
+    await watched.all.newest()
+    assert (watched.here, watched.elsewhere) == (1, 0)
 
 
 async def test_while_the_log_can_not_be_written_there_is_none(
