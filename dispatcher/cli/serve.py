@@ -180,6 +180,11 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
     """Run the dispatcher until SIGTERM or Ctrl-C."""
     log_plainly("%(asctime)s %(levelname)s %(message)s", logging.WARNING)
     api_keys = _api_keys(api_key, keys, no_auth=no_auth)
+    if store is not None and log is not None:
+        raise typer.BadParameter(
+            "--store and --log contradict each other: a store is of one dispatcher, and the others "
+            "would not have its films; leave one of them out"
+        )
     named_recipes = NamedRecipes(recipes)
     stamina.instrumentation.set_on_retry_hooks([])  # the service logs its own retries
     # Litestar takes longer to load than most other commands take to run.

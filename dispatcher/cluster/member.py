@@ -41,6 +41,7 @@ from dispatcher.serving.sealing import Sealing
 from dispatcher.serving.service import Service
 from dispatcher.serving.tickets import Ticket
 from dispatcher.state.replay import State
+from dispatcher.store import Store
 
 __all__ = ["Member"]
 
@@ -77,6 +78,7 @@ class Member(Service):
         sealing: Sealing | None = None,
         quotas: Quotas | None = None,
         recipes: Mapping[str, Recipe] | None = None,
+        store: Store | None = None,
         url: str | None = None,
     ) -> None:
         super().__init__(
@@ -87,6 +89,7 @@ class Member(Service):
             sealing=sealing,
             quotas=quotas,
             recipes=recipes,
+            store=store,
             commits=ConfirmedCommits,
         )
         self._cluster = log

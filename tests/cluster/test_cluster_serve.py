@@ -16,6 +16,7 @@ from dispatcher.cluster.stream import Stream
 from dispatcher.log import serialization
 from dispatcher.log.merkle import EMPTY_ROOT
 from tests.log.test_log_contract import events
+from tests.support.commands import command
 from tests.support.dispatchers import children
 from tests.support.nats import Nats
 from tests.support.servers import Child, child, client_of
@@ -174,3 +175,11 @@ async def test_a_new_machine_has_the_signing_key_beside_where_its_replica_will_b
         copy.write_bytes(key)
         async with child(tmp_path / "new.db", "--log", str(address)) as new:
             await ready(new)
+
+
+async def test_several_dispatchers_have_no_store_yet(tmp_path: Path) -> None:
+    asked = ("serve", "--no-auth", "--log", "nats://127.0.0.1/farm", "--store", "films")
+    done = await command(tmp_path, *asked, key=None)
+    assert done.status == 2
+    assert "a store is of one dispatcher" in " ".join(done.err.replace("│", " ").split())
+    assert not (tmp_path / "films").exists()
