@@ -1,10 +1,11 @@
 """The page of an engine: its day, its failures, its speed, and what an operator may do."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
 from dispatcher.core.events import (
     EngineDrained,
@@ -90,6 +91,77 @@ async def test_its_day_at_a_moment_ends_there(page: Page) -> None:
     await expect(page.locator(".day-silent")).to_have_count(0)
     await expect(page.locator(".day-working")).to_have_count(1)
     await expect(page.locator(".actions button")).to_have_count(0)
+
+
+def last_band(page: Page) -> Any:
+    return page.locator(".day-plot g").last
+
+
+async def test_a_silent_engine_that_is_heard_again_is_seen_to_be(
+    browser: Browser, db: Path, faults: Faults
+) -> None:
+    await written_past(db, *DAY, (100, EngineLost("one", 1800.0)))
+    async with (
+        running(db) as server,
+        client_of(server) as client,
+        opened(browser, server.url) as context,
+    ):
+        page = await signed_in(context)
+        faults.watch(page)
+        await page.goto("/?view=engine&id=one")
+        await expect(last_band(page)).to_have_class("day-silent ")
+        await beat(client, "one", supported_codecs=["h264", "av1"], rack="4")
+        told = (await client.get("/engines/one/events")).json()
+        assert told[-1]["type"] == "engine_seen"
+        await expect(last_band(page)).to_have_class("day-idle ")
+    assert faults.unexpected == []
+
+
+async def test_what_happens_while_its_day_is_loaded_is_in_it(
+    context: BrowserContext, server: Running
+) -> None:
+    page = await signed_in(context)
+    answer = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        got = await route.fetch()
+        await answer.wait()
+        await route.fulfill(response=got)
+
+    async with client_of(server) as client:
+        await beat(client, "one")
+        await page.route("**/events?*type=engine_drained*", late)
+        await page.goto("/?view=engine&id=one")
+        async with page.expect_request("**/events?*type=engine_drained*") as asked:
+            pass
+        assert await asked.value
+        await client.post("/engines/one/drain")
+        await expect(page.locator(".reason")).to_contain_text("It is drained")
+        answer.set()
+        await expect(last_band(page)).to_have_class("day-drained ")
+
+
+async def test_its_day_is_loaded_again_after_an_error(
+    context: BrowserContext, server: Running, faults: Faults
+) -> None:
+    faults.expect("503")
+    page = await signed_in(context)
+    failures = 1
+
+    async def fail(route: Route) -> None:
+        nonlocal failures
+        failures -= 1
+        if failures < 0:
+            await route.continue_()
+        else:
+            await route.fulfill(status=503, body="not now")
+
+    async with client_of(server) as client:
+        await beat(client, "one")
+        await page.route("**/engines/?as_of=*", fail)
+        await page.goto("/?view=engine&id=one")
+        await expect(page.locator(".told")).to_contain_text("not now")
+        await expect(last_band(page)).to_have_class("day-idle ")
 
 
 async def test_an_operator_drains_resumes_and_forgets(

@@ -12,7 +12,9 @@ from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
 from dispatcher.serving.keys import ApiKeys, Key, Role
 from tests.support.browser import Faults, accessible, opened
 from tests.support.farm import beat, eventually, job_shown, submitted
-from tests.support.servers import KEY, client_of, running
+from tests.support.given import completed, failed, job
+from tests.support.past import written_past
+from tests.support.servers import KEY, Running, client_of, running
 
 pytestmark = pytest.mark.anyio
 
@@ -168,6 +170,43 @@ async def test_another_log_behind_the_address_is_loaded_anew(
         await expect(of_list(page, "Waiting")).to_contain_text("new.mp4")
         await expect(of_list(page, "Waiting")).not_to_contain_text("old 4.mp4")
         await context.__aexit__(None, None, None)
+    assert faults.unexpected == []
+
+
+MANY: Final = 900
+
+
+@pytest.fixture
+async def many_failed(db: Path) -> AsyncIterator[Running]:
+    """A farm on which more jobs have failed than a board loads."""
+    told = [(0.1, event) for n in range(MANY) for event in (job(f"j{n}"), failed(f"j{n}", None))]
+    await written_past(db, (0.1, job("done")), (0.1, completed("done", None)), *told)
+    async with running(db) as server:
+        yield server
+
+
+async def test_many_jobs_that_live_again_are_loaded_together(
+    browser: Browser, many_failed: Running, faults: Faults
+) -> None:
+    asked: list[str] = []
+    async with (
+        client_of(many_failed) as client,
+        opened(browser, many_failed.url, timezone_id="UTC") as made,
+    ):
+        await sign_in(made)
+        page = await made.new_page()
+        faults.watch(page)
+        page.on("request", lambda it: asked.append(it.url))
+        await page.goto("/")
+        failed_ones = of_list(page, "Failed today")
+        await expect(failed_ones.locator(".count")).to_have_text("the newest 500")
+        await expect(of_list(page, "Done today").locator(".count")).to_have_text("1")
+        retried = await client.post("/jobs/retry", params={"status": "failed_permanently"})
+        assert retried.json()["done"] == MANY
+        await expect(of_list(page, "Waiting").locator(".count")).to_have_text(str(MANY))
+        await expect(failed_ones).to_contain_text("Nothing failed today.")
+    single = [url for url in asked if re.search(r"/jobs/j\d+$", url)]
+    assert len(single) < MANY / 4
     assert faults.unexpected == []
 
 

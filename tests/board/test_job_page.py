@@ -271,3 +271,19 @@ async def test_what_the_role_may_not_do_is_not_offered(
     await page.goto(f"/?view=job&id={job}&as_of=1")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Waits for an engine")
     await expect(page.locator(".actions button")).to_have_count(0)
+
+
+async def test_a_hidden_tab_does_not_ask_why(page: Page, client: httpx2.AsyncClient) -> None:
+    job_id = await submitted(client)
+    await page.goto(f"/?view=job&id={job_id}")
+    await expect(page.locator(".reason")).not_to_be_empty()
+    asked: list[str] = []
+    page.on("request", lambda it: asked.append(it.url) if it.url.endswith("/why") else None)
+    hide = "(it) => Object.defineProperty(document, 'hidden', {value: it, configurable: true})"
+    await page.evaluate(hide, True)
+    await client.post(f"/jobs/{job_id}/priority", json={"priority": 7})
+    await expect(page.locator(".events tbody tr")).to_have_count(2)
+    assert asked == []
+    async with page.expect_request("**/why"):
+        await page.evaluate(hide, False)
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")

@@ -77,7 +77,75 @@ async def test_what_is_no_checkpoint_decides_nothing(
     await expect(page.locator("#seal .seal-red")).to_have_count(0)
 
 
-@pytest.mark.parametrize("events", [2, 5, 9], ids=["shorter", "as long", "longer"])
+@pytest.mark.parametrize("path", ["key", "checkpoint", "consistency*"])
+async def test_what_a_proxy_answers_instead_decides_nothing(
+    page: Page, client: httpx2.AsyncClient, path: str
+) -> None:
+    await submitted(client)
+    await page.goto("/?view=log")
+    await expect(page.locator(".verdict")).to_contain_text("remembers its 1 event")
+    await submitted(client, source_url="two.mkv")
+    await page.route(
+        f"**/log/{path}", lambda route: route.fulfill(body="<html>Please sign in.</html>")
+    )
+    verify = page.get_by_role("button", name="Verify", exact=True)
+    await verify.click()
+    await expect(page.locator(".verdict")).to_contain_text("could not be verified: ")
+    await expect(page.locator("#seal .seal-grey")).to_be_visible()
+    await page.unroute(f"**/log/{path}")
+    await verify.click()
+    await expect(page.locator(".verdict")).to_contain_text("by 1 event, since this browser saw 1")
+    await expect(page.locator("#seal .seal-accent")).to_be_visible()
+
+
+async def test_a_log_that_is_shorter_than_before_is_told_and_taken_after_a_question(
+    browser: Browser, tmp_path: Path, faults: Faults
+) -> None:
+    """A log was restored from its backup, with its key."""
+    db = tmp_path / "true.db"
+    async with running(db) as server, client_of(server) as client:
+        port = server.port
+        for number in range(2):
+            await submitted(client, source_url=f"{number}.mkv")
+    copyfile(db, tmp_path / "restored.db")
+    copyfile(tmp_path / "true.db.key", tmp_path / "restored.db.key")
+    (tmp_path / "restored.db.key").chmod(0o600)
+    async with (
+        running(db, port=port) as server,
+        client_of(server) as client,
+        opened(browser, server.url) as context,
+    ):
+        await submitted(client, source_url="lost.mkv")
+        page = await signed_in(context)
+        await page.goto("/?view=log")
+        await expect(page.locator(".verdict")).to_contain_text("remembers its 3 events")
+        kept = await context.storage_state()
+    async with (
+        running(tmp_path / "restored.db", port=port) as server,
+        client_of(server) as client,
+        opened(browser, server.url, storage_state=kept) as context,
+    ):
+        page = await signed_in(context)
+        faults.watch(page)
+        await page.goto("/?view=log")
+        verdict = page.locator(".verdict")
+        await expect(verdict).to_contain_text("has 2 events, fewer than the 3 that this browser")
+        await expect(page.locator("#seal .seal-grey")).to_be_visible()
+        begin = page.get_by_role("button", name="Begin with this log")
+        await begin.click()
+        await page.get_by_role("alertdialog").get_by_role("button", name="Keep").click()
+        await expect(verdict).to_contain_text("fewer than the 3")
+        await begin.click()
+        await page.get_by_role("button", name="Begin with 2 events").click()
+        await expect(verdict).to_contain_text("remembers the log as it is, with 2 events")
+        await expect(begin).to_be_hidden()
+        await submitted(client, source_url="after.mkv")
+        await page.reload()
+        await expect(verdict).to_contain_text("by 1 event, since this browser saw 2")
+    assert faults.unexpected == []
+
+
+@pytest.mark.parametrize("events", [5, 9], ids=["as long", "longer"])
 async def test_a_forged_log_is_red_with_both_roots_and_stays_so(
     browser: Browser, tmp_path: Path, faults: Faults, events: int
 ) -> None:
@@ -146,6 +214,24 @@ async def test_a_proof_that_was_tampered_with_on_the_way_is_red(
 
 
 # What happened last
+
+
+async def test_rows_that_gave_way_to_newer_ones_are_found_again(
+    page: Page, client: httpx2.AsyncClient
+) -> None:
+    for number in range(3):
+        await submitted(client, source_url=f"old-{number}.mkv")
+    await page.goto("/?view=log")
+    rows = page.locator(".events tbody tr")
+    await expect(rows).to_have_count(3)
+    jobs = [{"source_url": f"{number}.mkv", "target_codec": "h264"} for number in range(500)]
+    assert (await client.post("/jobs/batch", json=jobs)).is_success
+    await expect(rows).to_have_count(500)
+    await expect(page.get_by_text("Searched back to seq 4.")).to_be_visible()
+    await page.get_by_role("button", name="Look for older events").click()
+    await expect(rows).to_have_count(503)
+    seqs = await rows.locator("td:first-child").all_inner_texts()
+    assert [int(it) for it in seqs] == list(range(503, 0, -1))
 
 
 async def test_events_are_sentences_with_filters(page: Page, client: httpx2.AsyncClient) -> None:

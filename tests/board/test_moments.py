@@ -189,6 +189,20 @@ async def test_what_is_paused_is_what_the_dispatcher_shows_at_that_seq(
     )
 
 
+async def test_playing_asks_for_the_charts_once(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda it: asked.append(it.url) if "/statistics/series" in it.url else None)
+    await page.goto(f"/?as_of={happened_at(45)}")
+    await expect(page.locator(".chart-plot, .chart-frame svg").first).to_be_visible()
+    await page.get_by_label("Speed").select_option("600")
+    former = page.url
+    await page.get_by_role("button", name="Play").click()
+    await page.wait_for_function("(old) => location.href !== old", arg=former)
+    former = page.url
+    await page.wait_for_function("(old) => location.href !== old", arg=former)
+    assert len([url for url in asked if "as_of" in url]) == 1
+
+
 async def test_the_past_stays_as_it_was_while_the_farm_goes_on(page: Page, server: Running) -> None:
     await page.goto("/?view=log&as_of=3")
     rows = page.locator(".events tbody tr")

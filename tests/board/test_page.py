@@ -32,8 +32,8 @@ async def test_an_error_of_the_console_would_be_found(page: Page, faults: Faults
 
 async def test_an_error_of_a_script_would_be_found(page: Page, faults: Faults) -> None:
     await page.goto("/")
-    await page.evaluate("setTimeout(() => { throw new Error('lost') })")
-    await page.wait_for_event("pageerror")
+    async with page.expect_event("pageerror"):
+        await page.evaluate("setTimeout(() => { throw new Error('lost') })")
     assert "lost" in faults.unexpected[0]
     faults.expect("^script: .*lost")
 

@@ -91,7 +91,7 @@ async def test_no_proof_leads_to_a_log_that_was_changed_before(page: Page) -> No
         for proof in (LOG.proof(old, new), FORK.proof(old, new))
     ]
     found = await checked(page, *cases)
-    assert {it.partition(" lead")[0] for it in found} == {"NotProvedError: the proof does not"}
+    assert {it.partition(" lead")[0] for it in found} == {"ContradictionError: the proof does not"}
 
 
 async def test_a_proof_has_its_own_sizes_and_as_many_hashes_as_it_needs(page: Page) -> None:
@@ -113,7 +113,7 @@ async def test_a_proof_has_its_own_sizes_and_as_many_hashes_as_it_needs(page: Pa
     assert found == [
         "NotProvedError: the proof's path is too short",
         "NotProvedError: the proof's path is too long",
-        "NotProvedError: the proof does not lead from 5 events to 20",
+        "ContradictionError: the proof does not lead from 5 events to 20",
         "NotProvedError: the proof's path is too long",
         "NotProvedError: an element of the path is no hash of 32 bytes",
         "NotProvedError: an element of the path is no base64",

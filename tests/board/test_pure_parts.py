@@ -1,14 +1,30 @@
 """Charts, an engine's day and moments: functions of what they are given, tried in the browser."""
 
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any, Final
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Browser, Page
+
+from projections.filters import JobFilter, words_of
+from projections.jobs import JobView
+from tests.support.browser import Faults, opened
+from tests.support.servers import Running
 
 pytestmark = pytest.mark.anyio
 
 HOUR_MS: Final = 3_600_000
+
+
+@pytest.fixture
+async def page(browser: Browser, server: Running, faults: Faults) -> AsyncIterator[Page]:
+    """A page of a reader whose clock shows UTC: moments are those of the reader's clock."""
+    async with opened(browser, server.url, timezone_id="UTC") as context:
+        page = await context.new_page()
+        faults.watch(page)
+        yield page
+    assert faults.unexpected == []
 
 
 async def tried(page: Page, module: str, expression: str, **given: Any) -> Any:
@@ -83,6 +99,31 @@ async def test_a_silence_is_drawn_from_when_the_engine_was_last_heard(page: Page
         (5, "job_requeued", {"job_id": "a"}),
         (7, "engine_seen", {}),
     ) == [("working", 0, "a"), ("silent", 3, None), ("idle", 7, None)]
+
+
+async def test_a_day_can_begin_after_some_of_its_events(page: Page) -> None:
+    told = day(
+        (2, "job_assigned", {"job_id": "a"}),
+        (4, "engine_lost", {"silent_s": 60.0}),
+        (4, "job_requeued", {"job_id": "a"}),
+        (5, "engine_drained", {}),
+        (6, "engine_seen", {}),
+        (7, "job_assigned", {"job_id": "b"}),
+        (8, "engine_forgotten", {}),
+        (9, "engine_reported", {}),
+    )
+    after = await tried(
+        page,
+        "day.js",
+        "[0, 1, 3, 4, 5, 6, 7, 8].map((count) => it.engineAfter(given.events.slice(0, count), "
+        "given.before)).map((it) => it && [it.online, it.drained, it.current_job])",
+        events=told,
+        before=FREE,
+    )
+    assert after == [
+        *([True, False, None], [True, False, "a"], [False, False, None], [False, True, None]),
+        *([True, True, None], [True, True, "b"], None, [True, False, None]),
+    ]
 
 
 async def test_a_day_of_an_engine_that_was_not_there_begins_when_it_comes(page: Page) -> None:
@@ -206,3 +247,78 @@ async def test_an_error_belongs_to_the_field_that_it_names(
     page: Page, text: str, field: str | None
 ) -> None:
     assert await tried(page, "submit.js", "it.fieldIn(given.text)", text=text) == field
+
+
+# Addresses
+
+
+@pytest.mark.parametrize("search", ["?view=job", "?view=engine&id=", "?view=none&id=a", ""])
+async def test_an_address_that_names_nothing_is_that_of_the_farm(page: Page, search: str) -> None:
+    found = await tried(
+        page, "address.js", "(({view, id}) => [view, id])(it.read(given.search))", search=search
+    )
+    assert found == ["farm", None]
+
+
+# Searching jobs
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("http://media/100%/Ferien%20%C3%9Cbung.mp4", "Ferien Übung"),
+        ("http://media/100%/Ferien%20%C3%9Cbung.mp4", "100%"),
+        ("http://media/%zz%20a%C3.mp4", "%zz a\ufffd.mp4"),
+        ("http://media/%E2%82%20x.mp4", "\ufffd x"),
+        ("http://media/%EF%BB%BFx.mp4", "/\ufeffx"),
+        ("http://media/ü%C3%BC%", "üü%"),
+        ("http://media/%2525", "%25"),
+        ("http://media/%2525", "/%%"),
+    ],
+)
+async def test_a_url_is_searched_as_the_dispatcher_searches_it(
+    page: Page, url: str, text: str
+) -> None:
+    found = await tried(
+        page,
+        "job_filters.js",
+        "it.matcher({text: given.text})({job_id: 'j', source_url: given.url, output_url: null})",
+        url=url,
+        text=text,
+    )
+    assert found == JobFilter(words=words_of(text)).admits(
+        JobView("j", url, "h264", 0.0, "pending", None, None, 0, 3)
+    )
+
+
+# The feed
+
+FED: Final = """(async () => {
+  const told = [];
+  const line = (seq) => `data: ${JSON.stringify({seq})}\n\n`;
+  const api = {request: async (to, {headers}) => {
+    told.push(`after ${headers["Last-Event-ID"]}`);
+    return new Response(line(1) + line(2));
+  }};
+  return new Promise((resolve) => {
+    const feed = new it.Feed(api, 0, {
+      connected: () => {},
+      lost: () => told.push("lost"),
+      beyond: () => resolve([...told, "anew", feed.after]),
+      events: (events) => {
+        told.push(`given ${events.length}`);
+        throw new Error("the fold broke");
+      },
+    });
+    feed.run();
+  });
+})()"""
+
+
+async def test_an_error_of_what_takes_events_is_reported_and_all_is_loaded_anew(
+    page: Page, faults: Faults
+) -> None:
+    faults.expect("^script: .*the fold broke")
+    async with page.expect_event("pageerror"):
+        found = await tried(page, "feed.js", f"await {FED}")
+    assert found == ["after 0", "given 2", "anew", 0]

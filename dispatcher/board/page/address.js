@@ -7,14 +7,21 @@
  */
 
 export const VIEWS = ["farm", "jobs", "engines", "job", "engine", "log", "submit"];
+/** The views of one thing, which an address must name. */
+const OF_ONE = new Set(["job", "engine"]);
 const RESERVED = new Set(["view", "id", "as_of"]);
 
-/** Reads an address: `{view, id, filters: URLSearchParams, moment: null | string}`. */
+/**
+ * Reads an address: `{view, id, filters: URLSearchParams, moment: null | string}`. One that names no
+ * view, or a view of one thing without its id, is that of the farm.
+ */
 export function read(search = window.location.search) {
   const given = new URLSearchParams(search);
-  const view = VIEWS.includes(given.get("view")) ? given.get("view") : "farm";
+  const id = given.get("id");
+  const asked = given.get("view");
+  const view = VIEWS.includes(asked) && (id || !OF_ONE.has(asked)) ? asked : "farm";
   const filters = new URLSearchParams([...given].filter(([name]) => !RESERVED.has(name)));
-  return { view, id: given.get("id"), filters, moment: given.get("as_of") || null };
+  return { view, id: view === "farm" ? null : id, filters, moment: given.get("as_of") || null };
 }
 
 /** Writes an address as a link. What is left out of `address` has its default. */

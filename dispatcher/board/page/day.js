@@ -21,9 +21,7 @@ const ENDS = new Set(["job_completed", "job_requeued", "job_failed_permanently",
  * null if it was not there. A state is absent, silent, working, blocked, drained or idle.
  */
 export function bandsOf(events, { from, to, before }) {
-  const engine = before
-    ? { there: true, heard: before.online, blocked: Boolean(before.blocked), drained: before.drained, job: before.current_job }
-    : { there: false, heard: true, blocked: false, drained: false, job: null };
+  const engine = asFolded(before);
   const bands = [{ from, to: from, ...seenAs(engine) }];
   let at = from;
   for (const event of events) {
@@ -39,6 +37,22 @@ export function bandsOf(events, { from, to, before }) {
   return bands.filter((band) => band.to > band.from);
 }
 
+/**
+ * What an engine is after some events, as `before` has it; null if it is not there. All that is said
+ * of it is what bands are made of.
+ */
+export function engineAfter(events, before) {
+  const engine = asFolded(before);
+  for (const event of events) change(engine, event);
+  const { there, heard, blocked, drained, job } = engine;
+  return there ? { online: heard, blocked, drained, current_job: job } : null;
+}
+
+const asFolded = (engine) =>
+  engine
+    ? { there: true, heard: engine.online, blocked: Boolean(engine.blocked), drained: engine.drained, job: engine.current_job }
+    : { there: false, heard: true, blocked: false, drained: false, job: null };
+
 function change(engine, event) {
   if (!UNHEARD.has(event.type)) {
     engine.there = true;
@@ -51,7 +65,7 @@ function change(engine, event) {
   else if (event.type === "engine_unblocked") engine.blocked = false;
   else if (event.type === "engine_drained") engine.drained = true;
   else if (event.type === "engine_resumed") engine.blocked = engine.drained = false;
-  else if (event.type === "engine_forgotten") Object.assign(engine, { there: false, job: null });
+  else if (event.type === "engine_forgotten") Object.assign(engine, asFolded(null));
 }
 
 function seenAs({ there, heard, blocked, drained, job }) {

@@ -2,15 +2,17 @@
  * One engine: what it does, its day as a band, its last failures, its speed, and what it reports.
  *
  * Laws:
- * - The day is made of the engine's own events up to the seq that is shown; heartbeats are not asked
- *   for, since they change no band.
+ * - The day is made of the engine's own events up to the seq that is shown. Of heartbeats only those
+ *   count that come first after a silence, since no other changes a band.
+ * - The events that were loaded and those that are heard are kept together by seq. Those from before
+ *   the day are folded into what the engine was when it begins, and let go.
  */
 
 import { actOnEngines } from "./actions.js";
 import { link } from "./address.js";
 import { path, query } from "./api.js";
 import { px, tickText, timeTicks } from "./charts.js";
-import { bandsOf, shares } from "./day.js";
+import { bandsOf, engineAfter, shares } from "./day.js";
 import { el, fill, set, setText, svg } from "./dom.js";
 import { factsOf } from "./job.js";
 import { engineMark, engineState } from "./states.js";
@@ -21,6 +23,10 @@ const DAY_MS = 86_400_000;
 const HEIGHT = 40;
 const FAILURES = 10;
 const LOOKED_UP = 20;
+/** After a load that failed, until the next. */
+const AGAIN_MS = 5_000;
+/** So much older than the day events become before they are let go. */
+const LET_GO_MS = 3_600_000;
 /** What can change a band. Of the first sign of life after a silence see `#events`. */
 const TYPES = [
   "job_assigned", "job_completed", "job_requeued", "job_failed_permanently", "job_cancelled",
@@ -37,7 +43,9 @@ export class BoardEngine extends HTMLElement {
   #id = null;
   #moment = undefined;
   #round = 0;
-  #day = null; // {from, to, before, events}
+  #day = null; // {from, before, bySeq, isLoaded}; `before` is the engine as it was at `from`
+  #isStale = true; // what is drawn is of another state than the one that is shown
+  #failedAt = null; // when the last load failed
   #codecs = new Map(); // job → codec, null if it is not known
   #speeds = null;
   #unlisten = null;
@@ -47,7 +55,7 @@ export class BoardEngine extends HTMLElement {
   show({ id, moment }, store) {
     this.#store = store;
     if (id !== this.#id) this.#begin(id);
-    if (moment !== this.#moment) this.#day = null;
+    if (moment !== this.#moment) this.#isStale = true;
     this.#moment = moment;
     this.update({ all: true });
   }
@@ -55,9 +63,18 @@ export class BoardEngine extends HTMLElement {
   update(change) {
     if (this.#id === null) return;
     const isReady = !this.#store.loading && this.#store.state.time !== null;
-    if (this.#day === null && isReady) this.#load();
-    if (change.all || change.engines.has(this.#id)) this.#drawHead();
+    if (this.#store.loading) this.#isStale = true;
+    const isDue = this.#failedAt !== null && performance.now() - this.#failedAt > AGAIN_MS;
+    if (isReady && (this.#isStale || isDue)) this.#load();
+    if (!change.all && !change.tick && !this.#isOf(change)) return;
+    this.#drawHead();
+    if (change.tick) this.#lookUp();
     this.#drawDay();
+  }
+
+  /** Whether a change is of this engine, or of the job that it has. */
+  #isOf({ engines, jobs }) {
+    return engines.has(this.#id) || jobs.has(this.#engine?.current_job);
   }
 
   disconnectedCallback() {
@@ -71,6 +88,7 @@ export class BoardEngine extends HTMLElement {
     this.observer?.disconnect();
     this.#id = id;
     this.#day = this.#speeds = null;
+    this.#isStale = true;
     const made = (tag, name) => (this[name] = el(tag, { class: name }));
     this.band = el("div", { class: "day-band", tabindex: 0, role: "slider", "aria-label": "Its day; the arrows go from one state to the next", "aria-valuemin": 0, "aria-valuemax": 0, "aria-valuenow": 0, "aria-valuetext": "loading", onkeydown: (event) => this.#onBandKey(event), onfocus: () => this.#tell(this.#step ?? this.#bands.length - 1), onpointermove: (event) => this.#hover(event) });
     fill(
@@ -85,13 +103,7 @@ export class BoardEngine extends HTMLElement {
       ),
       el("section", { "aria-labelledby": "reports-title" }, el("h2", { id: "reports-title" }, "What it reports"), made("div", "reports")),
     );
-    this.#unlisten = this.#store.listen((events) => {
-      const own = events.filter((event) => event.engine_id === id && TYPES.includes(event.type));
-      const alive = events.some((event) => event.engine_id === id && event.type === "engine_reported");
-      if (own.length && this.#day) this.#day.events.push(...own.filter(({ seq }) => seq > (this.#day.events.at(-1)?.seq ?? 0)));
-      if (alive && this.#day && this.#bands.at(-1)?.state !== "working") this.#day.events.push(...events.filter((event) => event.engine_id === id && event.type === "engine_reported"));
-      if (own.length) this.#lookUp();
-    });
+    this.#unlisten = this.#store.listen((events) => this.#take(events));
     this.observer = new ResizeObserver(() => this.#drawDay());
     this.observer.observe(this.band);
   }
@@ -105,23 +117,59 @@ export class BoardEngine extends HTMLElement {
     const { api, state, moment } = this.#store;
     const to = moment === null ? this.#store.now() : Date.parse(state.time);
     const from = to - DAY_MS;
-    const day = { from, before: null, events: [], isLoaded: false };
+    const day = { from, before: null, bySeq: new Map(), isLoaded: false };
     this.#day = day;
+    this.#isStale = false;
+    this.#failedAt = null;
     const asOf = moment === null ? null : state.seq;
     try {
       const then = await api.page(query("/engines/", { as_of: new Date(from).toISOString() }));
       day.before = then.items.find((engine) => engine.engine_id === this.#id) ?? null;
-      day.events = await this.#events(then.seq, state.seq);
+      for (const event of await this.#events(then.seq, state.seq)) day.bySeq.set(event.seq, event);
       this.#speeds = await api.get(query("/statistics/speeds", { as_of: asOf })).catch(() => null);
     } catch (error) {
-      if (round === this.#round && this.isConnected) setText(this.told, error.text ?? error.message);
-      return;
+      if (round !== this.#round || !this.isConnected) return;
+      this.#failedAt = performance.now();
+      return void setText(this.told, error.text ?? error.message);
     }
     if (round !== this.#round || !this.isConnected) return;
     day.isLoaded = true;
     await this.#lookUp();
     this.#drawHead();
     this.#drawDay();
+  }
+
+  /** Take events that were heard or played, if they can change a band. */
+  #take(events) {
+    const day = this.#day;
+    if (day === null) return;
+    const own = events.filter((event) => event.engine_id === this.#id);
+    for (const event of own) {
+      // While the day is loaded nobody knows yet whether the engine is silent.
+      if (!day.isLoaded || TYPES.includes(event.type) || this.#isSilent()) day.bySeq.set(event.seq, event);
+    }
+    if (own.some(({ job_id: job }) => job !== undefined)) this.#lookUp();
+  }
+
+  /** The events of the day, oldest first. */
+  get #told() {
+    return [...(this.#day?.bySeq.values() ?? [])].sort((one, other) => one.seq - other.seq);
+  }
+
+  #isSilent() {
+    return !engineAfter(this.#told, this.#day.before)?.online;
+  }
+
+  /** Fold what is older than the day into what the engine was before it. */
+  #letGo(events, from) {
+    const day = this.#day;
+    if (!(Date.parse(events[0]?.time) < from - LET_GO_MS)) return events;
+    const first = events.findIndex(({ time }) => !(Date.parse(time) < from));
+    const gone = first < 0 ? events : events.slice(0, first);
+    day.before = engineAfter(gone, day.before);
+    day.from = from;
+    for (const { seq } of gone) day.bySeq.delete(seq);
+    return events.slice(gone.length);
   }
 
   /** The events after a seq, up to another, that can change a band. */
@@ -138,7 +186,7 @@ export class BoardEngine extends HTMLElement {
     };
     const lists = await Promise.all(TYPES.map((type) => pages({ after, type })));
     const found = lists.flat();
-    const ends = found.filter(({ type }) => type === "engine_lost" || type === "engine_forgotten").slice(-LOOKED_UP);
+    const ends = found.filter(({ type }) => type === "engine_lost" || type === "engine_forgotten").sort((one, other) => one.seq - other.seq).slice(-LOOKED_UP);
     const signs = await Promise.all([{ seq: after }, ...ends].map(({ seq }) => this.#store.api.get(query("/events", { engine: this.#id, after: seq, limit: 5 }))));
     const bySeq = new Map([...found, ...signs.flat()].map((event) => [event.seq, event]));
     return [...bySeq.values()].filter(({ seq }) => seq <= upto).sort((one, other) => one.seq - other.seq);
@@ -146,7 +194,8 @@ export class BoardEngine extends HTMLElement {
 
   /** Learn the codecs of the jobs that it had: of those in memory, and of some others. */
   async #lookUp() {
-    const jobs = new Set(this.#day?.events.map(({ job_id: job }) => job).filter(Boolean));
+    if (document.hidden) return; // it is looked up when somebody looks
+    const jobs = new Set(this.#told.map(({ job_id: job }) => job).filter(Boolean));
     if (this.#day?.before?.current_job) jobs.add(this.#day.before.current_job);
     const { state, api } = this.#store;
     for (const job of jobs) if (state.jobs.has(job)) this.#codecs.set(job, state.jobs.get(job).target_codec);
@@ -255,8 +304,9 @@ export class BoardEngine extends HTMLElement {
     if (!day?.isLoaded || width < 60) return;
     const { state, moment } = this.#store;
     const to = moment === null ? this.#store.now() : Date.parse(state.time);
-    const events = moment === null ? day.events : day.events.filter(({ seq }) => seq <= state.seq);
     const from = to - DAY_MS;
+    const shown = moment === null ? this.#told : this.#told.filter(({ seq }) => seq <= state.seq);
+    const events = this.#letGo(shown, from);
     const bands = bandsOf(events, { from: day.from, to, before: day.before });
     this.#bands = bands.filter((band) => band.to > from).map((band) => ({ ...band, from: Math.max(band.from, from) }));
     const key = JSON.stringify([this.#bands.map(({ state: it, job }) => [it, job, this.#codecs.get(job)]), width, Math.floor(to / 10_000)]);

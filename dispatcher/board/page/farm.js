@@ -254,12 +254,19 @@ class BoardFarm extends HTMLElement {
       completed: new Firsts(done.most, by("finished_at", -1)),
     };
     this.#oldest = null;
+    const isWhole = new Set(); // statuses of which jobs from before today are in memory
     for (const job of state.jobs.values()) {
-      if (job.finished_at !== null && job.finished_at < today) continue;
+      if (job.finished_at !== null && job.finished_at < today) {
+        isWhole.add(job.status);
+        continue;
+      }
       firsts[job.status]?.add(job);
       if (job.status === "pending" && !(this.#oldest?.submitted_at <= job.submitted_at)) this.#oldest = job;
     }
-    Object.values(firsts).forEach(({ items, count }, at) => this.#lists[at].take(items, count));
+    Object.entries(firsts).forEach(([status, { items, count }], at) => {
+      const isAll = isWhole.has(status) || !this.#store.isPartial(status);
+      this.#lists[at].take(items, count, { isAll });
+    });
   }
 
   #places = new Map();

@@ -4,6 +4,8 @@
  * Laws:
  * - Every event after `after` is given once and in order, wherever the stream was cut: a new one
  *   begins after the last event that was given.
+ * - An error of whoever takes the events is not one of the connection: it is reported, and everything
+ *   is loaded anew.
  * - A stream that is silent for longer than two pings is dead, and is begun again.
  * - It never gives up: it tries again after 1 s, then twice as long, up to 15 s, and at once when
  *   the browser says that it is online again.
@@ -14,6 +16,8 @@ import { ApiError } from "./api.js";
 const SILENCE_MS = 40_000; // the dispatcher pings every 15 s
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
+/** Before everything is loaded anew because of an error, which may come again. */
+const AFTER_ERROR_MS = 2_000;
 
 export class Feed {
   #api;
@@ -22,7 +26,7 @@ export class Feed {
 
   /**
    * `heard` has what is told: `events(list)`, `connected()`, `lost(error)`, and `beyond()` when the
-   * log ends before `after`: it is another log, and all must be loaded anew.
+   * log ends before `after`, and so is another one, or `events` has failed: all must be loaded anew.
    */
   constructor(api, after, heard) {
     this.#api = api;
@@ -42,6 +46,12 @@ export class Feed {
       } catch (error) {
         if (this.#stop.signal.aborted) return;
         if (error instanceof ApiError && error.status === 400) return void this.#heard.beyond();
+        if (!isOfConnection(error)) {
+          reportError(error);
+          await this.#rest(AFTER_ERROR_MS);
+          if (!this.#stop.signal.aborted) this.#heard.beyond();
+          return;
+        }
         this.#heard.lost(error);
         if (error instanceof ApiError && [401, 403].includes(error.status)) return;
       }
@@ -68,7 +78,7 @@ export class Feed {
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       let rest = "";
       for (;;) {
-        const { done, value } = await reader.read();
+        const { done, value } = await reader.read().catch(toCut);
         if (done) return;
         clearTimeout(timer);
         timer = setTimeout(() => silence.abort(), SILENCE_MS);
@@ -76,8 +86,8 @@ export class Feed {
         rest = left;
         const fresh = events.filter(({ seq }) => seq > this.after);
         if (fresh.length === 0) continue;
-        this.after = fresh[fresh.length - 1].seq;
         this.#heard.events(fresh);
+        this.after = fresh[fresh.length - 1].seq;
       }
     } finally {
       clearTimeout(timer);
@@ -97,6 +107,13 @@ export class Feed {
       this.#stop.signal.addEventListener("abort", end);
     });
   }
+}
+
+const isOfConnection = (error) => error instanceof ApiError || error.name === "AbortError";
+
+function toCut(error) {
+  if (error.name === "AbortError") throw error;
+  throw new ApiError(0, "The connection was cut.");
 }
 
 /** Splits a text of server-sent events: `{events, left}`, where `left` is the block not yet whole. */

@@ -38,9 +38,9 @@ export function emptyState() {
   };
 }
 
-/** What changed: ids of jobs and engines, or everything. */
+/** What changed: ids of jobs and engines, or everything; or time has passed (`tick`), and no more. */
 export function noChange() {
-  return { jobs: new Set(), engines: new Set(), all: false };
+  return { jobs: new Set(), engines: new Set(), all: false, tick: false };
 }
 
 /** Folds an event, as `GET /events/stream` gives it, and adds to `change` what it changed. */

@@ -3,7 +3,7 @@
  * order the waiting ones begin, and when all is done.
  *
  * It is asked for again when something has happened that changes it, and not more often than every
- * `LEAST_MS`; nothing is polled. Without an answer the board shows what it knows itself.
+ * `LEAST_MS`; nothing is polled, and a hidden tab asks for nothing. Without an answer the board shows what it knows itself.
  */
 
 import { query } from "./api.js";
@@ -34,7 +34,7 @@ export class Forecast {
   #changed;
   #timer = null;
   #asking = false;
-  #moment = undefined;
+  #round = null; // of the store, for which it was asked
   #expected = new Map();
   #unlisten;
 
@@ -53,10 +53,10 @@ export class Forecast {
     this.#store = null;
   }
 
-  /** Asks at once, if the moment is another one than before. */
+  /** Asks at once, if what is shown was loaded anew, or was due while nobody looked. */
   refresh() {
-    if (this.#store.loading || this.#moment === this.#store.moment) return;
-    this.#moment = this.#store.moment;
+    if (this.#store.loading || this.#round === this.#store.round) return;
+    this.#round = this.#store.round;
     this.#ask();
   }
 
@@ -68,7 +68,8 @@ export class Forecast {
   #soon() {
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
-      this.#ask();
+      if (document.hidden) this.#round = null;
+      else this.#ask();
     }, LEAST_MS);
   }
 

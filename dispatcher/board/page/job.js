@@ -20,7 +20,7 @@ import { sentenceOf } from "./sentences.js";
 import { timelineOf, withEngine } from "./timeline.js";
 import { decimal, duration, exactly, fileName, sentence, size, when } from "./words.js";
 
-const WHY_AGAIN_MS = 5_000;
+const WHY_AGAIN_MS = 4_500;
 /** As many events of an engine as are asked for, to show when it was heard during an attempt. */
 const HEARD = 1_000;
 /** As many of the newest attempts as are asked about. */
@@ -44,7 +44,7 @@ export class BoardJob extends HTMLElement {
 
   update(change) {
     if (change.all) this.#events?.catchUp();
-    this.#draw();
+    if (change.all || change.tick || change.jobs.has(this.#id)) this.#draw();
   }
 
   disconnectedCallback() {
@@ -194,8 +194,9 @@ export class BoardJob extends HTMLElement {
 
   /** Ask why, when the job has changed; while it waits also when the queue may have. */
   async #askWhy(job, seq) {
-    const { moment, api } = this.#store;
-    const key = JSON.stringify([job.status, job.attempt, job.not_before, job.priority, moment]);
+    if (document.hidden) return;
+    const { moment, round, api } = this.#store;
+    const key = JSON.stringify([job.status, job.attempt, job.not_before, job.priority, round]);
     const isStale = job.status === "pending" && moment === null && Date.now() - this.#whyAt > WHY_AGAIN_MS;
     if (key === this.#whyFor && !isStale) return;
     if (key !== this.#whyFor) this.#why = null;

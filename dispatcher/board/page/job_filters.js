@@ -58,13 +58,15 @@ function folded(text) {
   return text.normalize("NFC").toUpperCase().toLowerCase().replaceAll("ς", "σ").normalize("NFC");
 }
 
+const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
+
+/** A URL as a person reads it: each run of escapes decoded, and a "%" that is none left as it is. */
 function asRead(url) {
   if (!url.includes("%")) return "";
-  try {
-    return decodeURIComponent(url);
-  } catch {
-    return "";
-  }
+  return url.replace(/(?:%[0-9a-f]{2})+/gi, (escapes) => {
+    const bytes = escapes.slice(1).split("%").map((hex) => parseInt(hex, 16));
+    return utf8.decode(Uint8Array.from(bytes));
+  });
 }
 
 /** The row of filters above the jobs; `draw(filters, state)` shows which are set. */

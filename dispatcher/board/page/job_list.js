@@ -72,12 +72,15 @@ export class JobList {
     };
   }
 
-  /** Takes the first of the jobs that belong here now, in their order, and how many there are. */
-  take(jobs, count) {
+  /**
+   * Takes the first of the jobs that belong here now, in their order, and how many there are. If not
+   * `isAll`, that is how many of them are in memory, and there may be more.
+   */
+  take(jobs, count, { isAll = true } = {}) {
     const { filters } = this.#options;
     this.#wanted = jobs.map((job) => job.job_id);
-    setText(this.count, words.number(count));
-    setText(this.more, count > jobs.length ? `all ${words.number(count)}` : "all");
+    setText(this.count, isAll ? words.number(count) : `the newest ${words.number(count)}`);
+    setText(this.more, isAll && count > jobs.length ? `all ${words.number(count)}` : "all");
     set(this.more, "href", link({ view: "jobs", filters }));
     set(this.more, "aria-label", `All jobs of “${this.#options.title}”`);
     this.more.hidden = count === 0;

@@ -9,6 +9,7 @@
 
 import { refine } from "./address.js";
 import { query } from "./api.js";
+import { ask } from "./ask.js";
 import { el, fill, set, setText } from "./dom.js";
 import { EventTable } from "./events.js";
 import { factsOf } from "./job.js";
@@ -103,7 +104,7 @@ export class BoardLog extends HTMLElement {
       (this.verdict = el("p", { class: "verdict", role: "status" })),
       (this.contradiction = el("div", { role: "alert" })),
       (this.facts = el("div", {})),
-      el("p", {}, (this.verifyButton = el("button", { type: "button", class: "button primary", onclick: verify(false) }, "Verify"))),
+      el("p", {}, el("button", { type: "button", class: "button primary", onclick: verify(false) }, "Verify"), " ", (this.begin = el("button", { type: "button", class: "button", hidden: true, onclick: () => this.#begin() }, "Begin with this log"))),
       el(
         "details",
         {},
@@ -126,6 +127,17 @@ export class BoardLog extends HTMLElement {
     ];
   }
 
+  /** Asks whether a log that is shorter than the one that was seen takes its place. */
+  async #begin() {
+    const { old, now } = this.proof.state.behind;
+    const isMeant = await ask({
+      title: "Begin with this log?",
+      text: `This browser then forgets the checkpoint of ${number(old.size)} events, and verifies from the ${number(now.size)} of now on. Do it if you know why the log is shorter, such as a restored backup.`,
+      act: `Begin with ${number(now.size)} events`,
+    });
+    if (isMeant) this.proof.begin();
+  }
+
   #drawSize() {
     const { state } = this.#store;
     const past = this.#store.moment !== null;
@@ -137,6 +149,7 @@ export class BoardLog extends HTMLElement {
     const { state, colour } = this.proof;
     setText(this.verdict, sentenceOf(state));
     this.verdict.className = `verdict seal-${colour}`;
+    this.begin.hidden = !state.behind?.isRemembered;
     fill(this.contradiction, state.refuted ? contradictionOf(state.refuted) : null);
     const now = this.#store.now();
     const { key, now: newest, outcome, others } = state;
@@ -193,7 +206,7 @@ export class BoardLog extends HTMLElement {
   async #search() {
     const round = this.#round;
     const { type, job, engine } = this.#filters;
-    const found = this.#spare.reverse();
+    const found = [...this.#spare].reverse();
     const isNarrow = Boolean(job || engine || (type && type !== "all"));
     let stretch = STRETCH;
     set(this.older, "disabled", true);
@@ -239,8 +252,18 @@ export class BoardLog extends HTMLElement {
     const newest = this.#events[0]?.seq ?? 0;
     const wanted = events.filter((event) => event.seq > newest && this.#isWanted(event));
     if (!wanted.length) return;
-    this.#events = [...wanted.reverse(), ...this.#events].slice(0, LISTED);
+    this.#events = [...wanted.reverse(), ...this.#events];
+    if (this.#events.length > LISTED) this.#dropOldest();
     this.#draw();
+  }
+
+  /** Keep the newest of the events; those that go are found again by a search for older ones. */
+  #dropOldest() {
+    this.#events.length = LISTED;
+    this.#from = this.#events.at(-1).seq - 1;
+    this.#spare = [];
+    this.#round += 1; // what a search still finds would come after a gap
+    set(this.older, "disabled", false);
   }
 
   #draw() {

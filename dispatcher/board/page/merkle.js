@@ -4,7 +4,8 @@
  * Laws:
  * - Nothing that the dispatcher sends is taken as true: sizes, hashes and the length of a path are
  *   checked, and base64 has one spelling.
- * - A proof either leads to both roots, or `NotProvedError` says why it does not.
+ * - A proof leads to both roots, or it is malformed (`NotProvedError`), or it is whole and leads
+ *   elsewhere (`ContradictionError`). Only the last says anything of the log.
  */
 
 export const HASH_BYTES = 32;
@@ -15,6 +16,11 @@ const PATH_LIMIT = 130;
 /** What was shown does not prove it. The text says why, in one line. */
 export class NotProvedError extends Error {
   name = "NotProvedError";
+}
+
+/** Two notes that the log's key has signed can't both be of one log that only grew. */
+export class ContradictionError extends Error {
+  name = "ContradictionError";
 }
 
 /** The browser has no WebCrypto here: a page without TLS has it on the machine itself only. */
@@ -85,7 +91,8 @@ export function hashIn(text, called) {
 
 /**
  * Check that the log of `to` events with the root `newRoot` begins with the log of `from` events
- * with the root `oldRoot`. `proof` is an answer of `GET /log/consistency`.
+ * with the root `oldRoot`. `proof` is an answer of `GET /log/consistency`. Raises `NotProvedError`
+ * if it is none, and `ContradictionError` if it leads to other roots.
  */
 export async function checkConsistency({ from, to, oldRoot, newRoot }, proof) {
   if (!Number.isSafeInteger(from) || !Number.isSafeInteger(to)) {
@@ -103,7 +110,7 @@ export async function checkConsistency({ from, to, oldRoot, newRoot }, proof) {
   const path = proof.path.map((hash) => hashIn(hash, "an element of the path"));
   const [old, all] = await rootsOf(from, to, path, oldRoot);
   if (!sameBytes(old, oldRoot) || !sameBytes(all, newRoot)) {
-    throw new NotProvedError(`the proof does not lead from ${from} events to ${to}`);
+    throw new ContradictionError(`the proof does not lead from ${from} events to ${to}`);
   }
 }
 

@@ -4,30 +4,33 @@
  * Laws:
  * - What the browser remembers is the newest checkpoint that it has checked, for each key of a log
  *   that it met at this address, in localStorage. There is no secret in it.
- * - There are three outcomes. Verified: a proof led from the older root to the newer one. Refuted: the
- *   log's own signatures or proofs contradict each other. Anything else, such as a lost connection,
- *   decides nothing and is told as an error.
+ * - There are four outcomes. Verified: a proof led from the older root to the newer one. Refuted: of
+ *   two notes that the log's key has signed, either both are of the same size and have different
+ *   roots, or a whole proof from one to the other leads elsewhere. Behind: the log has fewer events
+ *   than before, as a replica or a restored log may. Anything else, such as a lost connection or the
+ *   answer of a proxy, decides nothing and is told as an error.
  * - A refutation stays, with both notes, also in other tabs and after a reload. The page has no
  *   button that takes it away.
  */
 
 import { parseKey, pastedNote, readNote, verifiedCheckpoint } from "./checkpoint.js";
-import { NoCryptoError, NotProvedError, checkConsistency, hashIn } from "./merkle.js";
+import { ContradictionError, NoCryptoError, checkConsistency, hashIn } from "./merkle.js";
 
 const KEPT = "board.log.";
 
 /**
- * The proof's state is `{key, logs, seen, now, outcome, refuted, error}`: the log's key, other logs
- * that were met at this address, the checkpoint that was remembered before and the newest one, and
- * the outcome of the last look: null, `{kind: "remembered" | "verified", from, to, at}`. `refuted` is
- * null or `{why, old, new, at}`, with both checkpoints.
+ * The proof's state is `{key, others, now, outcome, behind, refuted, error}`: the log's key, other
+ * logs that were met at this address, the newest checkpoint, and what the last look came to. That is
+ * one of `outcome`, `{kind: "remembered" | "verified" | "begun", from, to, at}`, `behind`,
+ * `{old, now, isRemembered}` with both checkpoints, and `error`, a text; the others are null.
+ * `refuted` is null or `{why, old, new, at}`, with both checkpoints.
  */
 export class Proof extends EventTarget {
   constructor(ask, storage = globalThis.localStorage) {
     super();
     this.ask = ask; // gives the text of a path of the API
     this.storage = storage;
-    this.state = { key: null, others: [], now: null, outcome: null, refuted: null, error: null };
+    this.state = { key: null, others: [], now: null, outcome: null, behind: null, refuted: null, error: null };
     this.pending = null;
   }
 
@@ -45,13 +48,13 @@ export class Proof extends EventTarget {
   }
 
   async #verify(pasted) {
-    const state = { ...this.state, error: null };
+    const state = { ...this.state, outcome: null, behind: null, error: null };
     try {
       const key = await parseKey(await this.ask("/log/key"));
       Object.assign(state, { key, others: this.#others(key), refuted: this.#kept(key).refuted ?? null });
       const older = await this.#older(key, pasted);
       const note = await this.ask("/log/checkpoint");
-      await this.#compare(state, older, note);
+      await this.#compare(state, older, note, pasted === null);
     } catch (error) {
       if (error instanceof NoCryptoError) state.now = said(await this.ask("/log/checkpoint"));
       state.error = error.text ?? error.message;
@@ -61,37 +64,50 @@ export class Proof extends EventTarget {
     return state;
   }
 
+  /** Take the log as it is, which is behind what was seen, as the one to compare with from now on. */
+  begin() {
+    const { key, behind } = this.state;
+    if (!behind?.isRemembered) return;
+    const at = new Date().toISOString();
+    const { note, size } = behind.now;
+    this.#keep(key, { seen: note, size, at });
+    this.state = { ...this.state, behind: null, outcome: { kind: "begun", from: 0, to: size, at } };
+    this.dispatchEvent(new Event("change"));
+  }
+
   async #older(key, pasted) {
     if (pasted !== null) return verifiedCheckpoint(pastedNote(pasted), key, "what was pasted");
     const { seen } = this.#kept(key);
     return seen ? verifiedCheckpoint(seen, key, "the checkpoint that was remembered") : null;
   }
 
-  async #compare(state, older, note) {
+  async #compare(state, older, note, isRemembered) {
     const { key } = state;
     const at = new Date().toISOString();
-    try {
-      const now = await verifiedCheckpoint(note, key);
-      state.now = now;
-      if (older?.size) await this.#grown(older, now);
-      const kind = older?.size ? "verified" : "remembered";
-      state.outcome = { kind, from: older?.size ?? 0, to: now.size, at };
-      this.#keep(key, { seen: note, size: now.size, at });
-    } catch (error) {
-      if (!(error instanceof NotProvedError)) throw error;
-      state.refuted ??= { why: error.message, old: older, new: said(note), at };
-      state.outcome = null;
-      this.#keep(key, { refuted: state.refuted });
+    const now = await verifiedCheckpoint(note, key);
+    state.now = now;
+    if (older !== null && older.size > now.size) {
+      state.behind = { old: older, now, isRemembered };
+      return;
     }
+    try {
+      if (older?.size) await this.#grown(older, now);
+    } catch (error) {
+      if (!(error instanceof ContradictionError)) throw error;
+      state.refuted ??= { why: error.message, old: older, new: now, at };
+      this.#keep(key, { refuted: state.refuted });
+      return;
+    }
+    const kind = older?.size ? "verified" : "remembered";
+    state.outcome = { kind, from: older?.size ?? 0, to: now.size, at };
+    // What was pasted says nothing of what was seen, so that stays what the next look begins from.
+    if (isRemembered || !this.#kept(key).seen) this.#keep(key, { seen: note, size: now.size, at });
   }
 
   async #grown(older, now) {
-    if (older.size > now.size) {
-      throw new NotProvedError(`the log has ${now.size} events, and had ${older.size} before`);
-    }
     if (older.size === now.size) {
       if (older.root === now.root) return;
-      throw new NotProvedError(`two different logs of ${now.size} events were signed`);
+      throw new ContradictionError(`two different logs of ${now.size} events were signed`);
     }
     const text = await this.ask(`/log/consistency?from=${older.size}&to=${now.size}`);
     await checkConsistency(

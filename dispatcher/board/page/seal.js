@@ -2,8 +2,9 @@
  * The seal beside the seq: whether this browser has verified that the log has only grown.
  *
  * Laws:
- * - Grey: not looked at, or nothing to compare with yet. Accent: verified. Red: the log contradicts
- *   itself; then both roots stand in the bar, and nothing on the page takes them away.
+ * - Grey: not looked at, nothing to compare with, or a look that decided nothing. Accent: verified.
+ *   Red: the log contradicts itself; then both roots stand in the bar, and nothing on the page takes
+ *   them away.
  * - It is looked at once when the farm is loaded, and when somebody asks. Nothing is polled.
  */
 
@@ -57,9 +58,17 @@ const SHAPES = {
 };
 
 /** What is known of the log, in a sentence. */
-export function sentenceOf({ outcome, refuted, error }) {
+export function sentenceOf({ outcome, behind, refuted, error }) {
   if (refuted) return `This browser has proof that the log was not only added to: ${refuted.why}.`;
   if (error) return `It could not be verified: ${error}`;
+  if (behind) {
+    const before = behind.isRemembered ? "this browser has seen" : "the checkpoint has";
+    return (
+      `The log has ${count(behind.now.size, "event")}, fewer than the ${number(behind.old.size)} that ${before}. ` +
+      "It may be a replica that is behind, or have been restored from a backup; whether it begins as the longer one did can’t be verified."
+    );
+  }
+  if (outcome?.kind === "begun") return `This browser remembers the log as it is, with ${count(outcome.to, "event")}.`;
   if (outcome?.kind === "remembered") {
     return outcome.to
       ? `This browser sees the log for the first time, and remembers its ${count(outcome.to, "event")}.`

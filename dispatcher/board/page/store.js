@@ -6,8 +6,10 @@
  * - The pages of a list are each of another seq. So each job has the seq at which it was loaded, and
  *   no event before that changes it; the feed begins at the oldest of these seqs. So nothing is
  *   missed and nothing is applied twice, although the farm goes on while the board loads.
- * - A job that an event speaks of and nobody has loaded, is loaded then; its events wait for it.
- * - All jobs that are alive are in memory, and the finished ones that ended last.
+ * - A job that an event speaks of and nobody has loaded, is loaded then; its events wait for it. If
+ *   there are many of them, everything is loaded anew.
+ * - All jobs that are alive are in memory, and the finished ones that ended last: of those that failed,
+ *   and of the others, so many each. `isPartial` says of which there are more.
  */
 
 import { ApiError, path, query } from "./api.js";
@@ -19,11 +21,13 @@ const PAGE = 2_500; // jobs of a page: some tenths of a second each
 const FINISHED_AT_FIRST = 500;
 const FINISHED_KEPT = 5_000;
 const FAR_BEHIND = 100_000; // events; from here on a new load is quicker than the feed
+const MOST_AWAITED = 50; // jobs; from here on a new load is quicker than asking for each
 const TICK_MS = 5_000;
 const NOT_FOR_ENGINES = (name) =>
   `The key “${name}” has the role “engine”. The board needs the key of a client or an operator: sign out, and sign in with one.`;
 const ALIVE = "pending,assigned";
-const ENDED = "completed,failed_permanently,cancelled";
+/** The finished jobs, in two lists, so that many that are done do not hide the few that failed. */
+const ENDED = ["completed,cancelled", "failed_permanently"];
 
 /** The events after which a job is alive, so that it must be in memory. */
 const OF_THE_LIVING = new Set([
@@ -35,6 +39,9 @@ const OF_THE_LIVING = new Set([
   "job_reprioritized",
 ]);
 
+const endedOf = (status, asOf = null) =>
+  query("/jobs/", { status, order: "newest", limit: FINISHED_AT_FIRST, as_of: asOf });
+
 export class Store {
   state = emptyState();
   who = null;
@@ -45,18 +52,21 @@ export class Store {
   lostSince = null;
   /** Whether the present state is still being loaded; what is there already can be drawn. */
   loading = true;
+  /** The number of the load that made the state; while the past is played, only `moment` changes. */
+  round = 0;
   /** Why the state could not be loaded (`ApiError`), or null. */
   fault = null;
 
+  #partial = new Set(); // statuses of which jobs that ended earlier are not in memory
   #subscribers = new Set();
   #listeners = new Set();
   #change = noChange();
   #frame = null;
   #feed = null;
-  #round = 0; // of loads: an answer of an older one is thrown away
   #jobSeqs = new Map(); // of jobs loaded at a seq that the feed has not reached
   #enginesSeq = 0;
   #awaited = new Map(); // job id → its events, until the job is loaded
+  #unasked = []; // those of them that nobody has asked for yet
   #ended = []; // ids of finished jobs, those that ended first at the front
 
   constructor(api) {
@@ -90,7 +100,7 @@ export class Store {
 
   /** Shows the farm as of a moment (`as_of`: a seq or a time), or now with null. */
   async at(moment) {
-    const round = (this.#round += 1);
+    const round = (this.round += 1);
     this.#feed?.stop();
     this.#feed = null;
     this.moment = moment;
@@ -100,15 +110,15 @@ export class Store {
     try {
       const load = moment === null ? this.#loadNow(round) : this.#loadPast(round, moment);
       await Promise.all([load, this.#askWho(round)]);
-      if (round === this.#round && moment === null) this.#follow();
+      if (round === this.round && moment === null) this.#follow();
     } catch (error) {
-      if (round !== this.#round || error.name === "AbortError") return;
+      if (round !== this.round || error.name === "AbortError") return;
       if (!(error instanceof ApiError)) throw error;
       this.fault = error;
       if (error.status === 0) this.#lost();
       if (error.status !== 401) this.#again(round, error);
     }
-    if (round === this.#round) {
+    if (round === this.round) {
       this.loading = false;
       this.#all();
     }
@@ -131,19 +141,20 @@ export class Store {
     const state = emptyState();
     this.#jobSeqs = new Map();
     this.#awaited = new Map();
+    this.#unasked = [];
     const seqs = [];
-    const isOld = () => round !== this.#round;
+    const isOld = () => round !== this.round;
     const show = () => {
       if (this.state !== state) this.state = state;
       this.#all();
     };
-    const jobs = async (to, onPage) => {
+    const jobs = async (to, onEnd = null) => {
       for (let next = to; next !== null; ) {
         const page = await this.api.page(next);
         if (isOld()) return;
         seqs.push(page.seq);
         for (const job of page.items) this.#load(state, job, page.seq);
-        next = onPage === null ? null : page.next;
+        next = onEnd === null ? page.next : onEnd(page);
         show();
       }
     };
@@ -154,11 +165,10 @@ export class Store {
       for (const engine of page.items) putEngine(state, engine);
       show();
     };
-    const ended = query("/jobs/", { status: ENDED, order: "newest", limit: FINISHED_AT_FIRST });
     await Promise.all([
       engines(),
-      jobs(query("/jobs/", { status: ALIVE, limit: PAGE }), true),
-      jobs(ended, null),
+      jobs(query("/jobs/", { status: ALIVE, limit: PAGE })),
+      ...ENDED.map((status) => jobs(endedOf(status), (page) => this.#noteRest(status, page))),
     ]);
     if (isOld()) return;
     this.#ended = [...state.jobs.values()]
@@ -172,7 +182,7 @@ export class Store {
 
   async #askWho(round) {
     const who = this.who ?? (await this.api.get("/key"));
-    if (round !== this.#round) return;
+    if (round !== this.round) return;
     this.who = who;
     if (who.role === "engine") throw new ApiError(403, NOT_FOR_ENGINES(who.name));
   }
@@ -185,15 +195,20 @@ export class Store {
     state.time = await this.#timeOf(seq, moment);
     const asked = [
       query("/jobs/", { status: ALIVE, limit: PAGE, as_of: seq }),
-      query("/jobs/", { status: ENDED, order: "newest", limit: FINISHED_AT_FIRST, as_of: seq }),
     ];
     for (let next = asked.shift(); next; next = asked.shift()) {
       const page = await this.api.page(next);
-      if (round !== this.#round) return;
+      if (round !== this.round) return;
       for (const job of page.items) putJob(state, job);
-      if (page.next !== null && asked.length > 0) asked.unshift(page.next);
+      if (page.next !== null) asked.unshift(page.next);
     }
-    if (round !== this.#round) return;
+    for (const status of ENDED) {
+      const page = await this.api.page(endedOf(status, seq));
+      if (round !== this.round) return;
+      for (const job of page.items) putJob(state, job);
+      this.#noteRest(status, page);
+    }
+    if (round !== this.round) return;
     this.state = state;
     this.#enginesSeq = seq;
     this.#jobSeqs = new Map();
@@ -204,6 +219,20 @@ export class Store {
     if (seq === 0) return null;
     const [event] = await this.api.get(query("/events", { after: seq - 1, limit: 1 }));
     return event?.time ?? null;
+  }
+
+  /** Whether jobs that ended so are in memory only in part: those that ended last. */
+  isPartial(status) {
+    return this.#partial.has(status);
+  }
+
+  /** Notes whether a list of finished jobs has more than its first page, which is all that is loaded. */
+  #noteRest(statuses, { next }) {
+    for (const status of statuses.split(",")) {
+      if (next === null) this.#partial.delete(status);
+      else this.#partial.add(status);
+    }
+    return null;
   }
 
   /** Takes a job as it was at a seq, unless a newer one is there. */
@@ -250,6 +279,8 @@ export class Store {
       this.state.seq = event.seq;
       this.state.time = event.time;
     }
+    if (this.#awaited.size > MOST_AWAITED) return void this.at(null);
+    for (const id of this.#unasked.splice(0)) this.#fetch(id);
     this.#evict();
     this.#tell(events);
   }
@@ -264,7 +295,7 @@ export class Store {
     if (this.#awaited.has(id)) return void this.#awaited.get(id).push(event);
     if (!this.state.jobs.has(id) && OF_THE_LIVING.has(event.type)) {
       this.#awaited.set(id, [event]);
-      this.#fetch(id);
+      this.#unasked.push(id);
     } else if (seq > (this.#jobSeqs.get(id) ?? 0)) {
       this.#jobSeqs.delete(id);
       this.#applyToJob(event);
@@ -278,9 +309,9 @@ export class Store {
   }
 
   async #fetch(id) {
-    const round = this.#round;
+    const round = this.round;
     const found = await this.api.page(path`/jobs/${id}`).catch(() => null);
-    if (round !== this.#round) return;
+    if (round !== this.round) return;
     const events = this.#awaited.get(id) ?? [];
     this.#awaited.delete(id);
     if (found === null) return;
@@ -299,6 +330,7 @@ export class Store {
       if (job === undefined || !FINAL.has(job.status) || kept.has(id)) continue;
       this.state.jobs.delete(id);
       this.state.counts[job.status] -= 1;
+      this.#partial.add(job.status);
       this.#change.jobs.add(id);
     }
   }
@@ -306,11 +338,13 @@ export class Store {
   async #again(round, { retryAfterS }) {
     await new Promise((resolve) => setTimeout(resolve, (retryAfterS ?? 3) * 1000));
     const isUseful = this.fault !== null && [0, 429, 502, 503, 504].includes(this.fault.status);
-    if (round === this.#round && isUseful) this.at(this.moment);
+    if (round === this.round && isUseful) this.at(this.moment);
   }
 
   #tick() {
-    if (this.#subscribers.size > 0 && !document.hidden) this.#changed();
+    if (this.#subscribers.size === 0 || document.hidden) return;
+    this.#change.tick = true;
+    this.#changed();
   }
 
   #all() {

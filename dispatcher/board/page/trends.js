@@ -75,12 +75,12 @@ export class BoardCharts extends HTMLElement {
 
   update(change) {
     if (this.#store === null || this.#store.loading || this.#store.state.seq === 0) return;
-    const jumped = this.#seq === null || this.#store.state.seq < this.#seq || (change.all && this.#store.moment !== this.#asked);
+    const jumped = this.#seq === null || this.#store.state.seq < this.#seq || (change.all && this.#store.round !== this.#asked);
     if (jumped) this.#load();
     else if (this.#series) this.#follow();
   }
 
-  #asked = undefined;
+  #asked = null; // round of the store that the series were asked for
 
   disconnectedCallback() {
     this.#unlisten?.();
@@ -145,22 +145,22 @@ export class BoardCharts extends HTMLElement {
   async #load() {
     if (this.#asking) return;
     this.#asking = true;
-    const { moment, state, api } = this.#store;
+    const { moment, round, state, api } = this.#store;
     const [hours, seq] = [this.#hours, state.seq];
     try {
       const series = await api.get(query("/statistics/series", { hours, as_of: moment === null ? null : seq }));
       this.#series = series;
       this.#seq = series.seq;
-      this.#asked = moment;
+      this.#asked = round;
     } catch (error) {
       this.#seq = seq;
-      this.#asked = moment;
+      this.#asked = round;
       if (this.isConnected) setText(this.readout, error.status === 404 ? "" : (error.text ?? error.message));
     }
     this.#asking = false;
     if (!this.isConnected) return;
     this.#draw();
-    if (hours !== this.#hours || moment !== this.#store.moment) {
+    if (hours !== this.#hours || round !== this.#store.round) {
       this.#seq = null;
       this.update({ all: true });
     }
