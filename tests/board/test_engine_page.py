@@ -121,10 +121,11 @@ async def test_what_happens_while_its_day_is_loaded_is_in_it(
     context: BrowserContext, server: Running
 ) -> None:
     page = await signed_in(context)
-    answer = asyncio.Event()
+    asked, answer = asyncio.Event(), asyncio.Event()
 
     async def late(route: Route) -> None:
         got = await route.fetch()
+        asked.set()
         await answer.wait()
         await route.fulfill(response=got)
 
@@ -132,9 +133,7 @@ async def test_what_happens_while_its_day_is_loaded_is_in_it(
         await beat(client, "one")
         await page.route("**/events?*type=engine_drained*", late)
         await page.goto("/?view=engine&id=one")
-        async with page.expect_request("**/events?*type=engine_drained*") as asked:
-            pass
-        assert await asked.value
+        await asked.wait()
         await client.post("/engines/one/drain")
         await expect(page.locator(".reason")).to_contain_text("It is drained")
         answer.set()

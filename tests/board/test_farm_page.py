@@ -162,6 +162,11 @@ async def test_another_log_behind_the_address_is_loaded_anew(
         faults.watch(page)
         await page.goto("/")
         await expect(of_list(page, "Waiting")).to_contain_text("old 4.mp4")
+        await expect(page.locator("#seal .seal-grey")).to_have_attribute(
+            "title", re.compile("remembers its 5 events")
+        )
+        await page.reload()
+        await expect(page.locator("#seal .seal-accent")).to_be_visible()
     async with (
         running(tmp_path / "b" / "events.db", port=port, new=True) as server,
         client_of(server) as client,
@@ -169,8 +174,31 @@ async def test_another_log_behind_the_address_is_loaded_anew(
         await submitted(client, source_url="http://media/new.mp4")
         await expect(of_list(page, "Waiting")).to_contain_text("new.mp4")
         await expect(of_list(page, "Waiting")).not_to_contain_text("old 4.mp4")
+        await expect(page.get_by_text("This is another log than a moment ago")).to_be_visible()
+        await expect(page.locator("#seal .seal-grey")).to_be_visible()
         await context.__aexit__(None, None, None)
     assert faults.unexpected == []
+
+
+async def test_a_hidden_tab_follows_no_feed_and_goes_on_when_it_is_shown(
+    board: Page, client: httpx2.AsyncClient
+) -> None:
+    streams: list[str] = []
+    board.on("request", lambda it: streams.append(it.url) if it.url.endswith("/stream") else None)
+    await submitted(client, source_url="http://media/before.mp4")
+    await board.goto("/")
+    await expect(of_list(board, "Waiting")).to_contain_text("before.mp4")
+    await expect(board.locator("html")).not_to_have_attribute("data-past", "")
+    turn = """(hidden) => {
+      Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    async with board.expect_event("requestfailed", lambda it: it.url.endswith("/stream")):
+        await board.evaluate(turn, True)
+    await submitted(client, source_url="http://media/meanwhile.mp4")
+    await board.evaluate(turn, False)
+    await expect(of_list(board, "Waiting")).to_contain_text("meanwhile.mp4")
+    assert len(streams) == 2
 
 
 MANY: Final = 900
@@ -353,6 +381,10 @@ async def test_a_link_with_a_token_signs_in_once(
     await expect(page.get_by_text("There are no jobs yet.")).to_be_visible()
     assert page.url.endswith("/?view=jobs")
     faults.expect(NOT_FOUND)
+    await page.goto("about:blank")
+    await page.goto(f"/?view=jobs#token={token}")  # which does not sign this tab out
+    await expect(page.get_by_text("This link was used already or is too old.")).to_be_visible()
+    await expect(page.get_by_text("There are no jobs yet.")).to_be_visible()
     await page.evaluate("sessionStorage.clear()")
     await page.goto("about:blank")
     await page.goto(f"/?view=jobs#token={token}")
@@ -435,6 +467,17 @@ async def test_hostile_texts_are_shown_as_texts(
     assert "1" not in (await board.title()).split(" · ")[0]
     assert await board.locator("main img, main script").count() == 0
     assert await board.locator('main a[href^="javascript"]').count() == 0
+
+
+async def test_marks_that_nobody_sees_forge_no_name(
+    board: Page, client: httpx2.AsyncClient
+) -> None:
+    await submitted(client, source_url="http://media/\u202egpj.exe\u202c.mov")
+    await submitted(client, source_url="http://media/a\nb%00%E2%80%8F.mov")
+    await board.goto("/")
+    waiting = of_list(board, "Waiting")
+    await expect(waiting).to_contain_text("[U+202E]gpj.exe[U+202C].mov")
+    await expect(waiting).to_contain_text("\u2400[U+200F].mov")
 
 
 # By keyboard

@@ -189,6 +189,14 @@ async def test_what_is_paused_is_what_the_dispatcher_shows_at_that_seq(
     )
 
 
+async def test_a_time_that_has_not_come_is_now(page: Page) -> None:
+    await page.goto("/?as_of=2999-01-01T00:00:00Z")
+    await expect(page.get_by_text("2999-01-01T00:00:00Z has not come yet")).to_be_visible()
+    await expect(page.get_by_role("region", name="Waiting")).to_contain_text("k.mp4")
+    await expect(page.locator("html")).not_to_have_attribute("data-past", "")
+    assert "as_of" not in page.url
+
+
 async def test_playing_asks_for_the_charts_once(page: Page) -> None:
     asked: list[str] = []
     page.on("request", lambda it: asked.append(it.url) if "/statistics/series" in it.url else None)

@@ -304,7 +304,7 @@ FED: Final = """(async () => {
     const feed = new it.Feed(api, 0, {
       connected: () => {},
       lost: () => told.push("lost"),
-      beyond: () => resolve([...told, "anew", feed.after]),
+      broken: () => resolve([...told, "anew", feed.after]),
       events: (events) => {
         told.push(`given ${events.length}`);
         throw new Error("the fold broke");

@@ -1,9 +1,23 @@
 /**
  * Makes elements. Everything that comes from outside becomes a text node or an attribute's value,
- * never markup: nothing in the board parses HTML.
+ * never markup: nothing in the board parses HTML. Characters that would be seen as nothing, or would
+ * change the order of others, are shown as signs, so that no name looks like another one.
  */
 
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]/g;
+
+/** A text as it is shown: controls but tab and line feed, and marks of direction, as signs. */
+export function visible(text) {
+  return String(text).replace(UNSEEN, (sign) => {
+    const code = sign.charCodeAt(0);
+    if (code < 0x20) return String.fromCharCode(0x2400 + code);
+    return code === 0x7f ? "\u2421" : `[U+${code.toString(16).toUpperCase().padStart(4, "0")}]`;
+  });
+}
+
 const SVG = "http://www.w3.org/2000/svg";
+/** Attributes that are texts for people. */
+const TOLD = new Set(["title", "aria-label", "aria-valuetext"]);
 const PROPERTIES = new Set(["value", "checked", "disabled", "selected", "indeterminate", "tabIndex"]);
 
 /**
@@ -38,7 +52,7 @@ export function set(node, name, value) {
   } else if (value === false || value === null || value === undefined) {
     if (node.hasAttribute(name)) node.removeAttribute(name);
   } else {
-    const text = value === true ? "" : String(value);
+    const text = value === true ? "" : TOLD.has(name) ? visible(value) : String(value);
     if (node.getAttribute(name) !== text) node.setAttribute(name, text);
   }
 }
@@ -47,13 +61,13 @@ function append(node, children) {
   for (const child of children) {
     if (Array.isArray(child)) append(node, child);
     else if (child instanceof Node) node.append(child);
-    else if (child !== null && child !== undefined && child !== false) node.append(String(child));
+    else if (child !== null && child !== undefined && child !== false) node.append(visible(child));
   }
 }
 
 /** Sets the text of a node, if it differs: a text that is set anew costs a layout. */
 export function setText(node, text) {
-  const wanted = text === null || text === undefined ? "" : String(text);
+  const wanted = text === null || text === undefined ? "" : visible(text);
   if (node.textContent !== wanted) node.textContent = wanted;
 }
 

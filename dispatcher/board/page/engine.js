@@ -13,7 +13,7 @@ import { link } from "./address.js";
 import { path, query } from "./api.js";
 import { px, tickText, timeTicks } from "./charts.js";
 import { bandsOf, engineAfter, shares } from "./day.js";
-import { el, fill, set, setText, svg } from "./dom.js";
+import { el, fill, set, setText, svg, visible } from "./dom.js";
 import { factsOf } from "./job.js";
 import { engineMark, engineState } from "./states.js";
 import { endOf } from "./telling.js";
@@ -223,7 +223,7 @@ export class BoardEngine extends HTMLElement {
     fill(this.crumb, engineMark(engineState(engine)), el("span", { class: "weak" }, engine.engine_type ? ` ${engine.engine_type}` : ""));
     setText(this.headline, this.#id);
     fill(this.reason, this.#doing(engine));
-    document.title = `${this.#id} – ${engineState(engine)}`;
+    document.title = visible(`${this.#id} – ${engineState(engine)}`);
     this.#drawActions(engine);
     this.#drawReports(engine);
     this.#drawSpeeds();

@@ -26,7 +26,8 @@ export class Feed {
 
   /**
    * `heard` has what is told: `events(list)`, `connected()`, `lost(error)`, and `beyond()` when the
-   * log ends before `after`, and so is another one, or `events` has failed: all must be loaded anew.
+   * log ends before `after`, and so is another one. After `broken()` all must be loaded anew, because
+   * `events` has failed.
    */
   constructor(api, after, heard) {
     this.#api = api;
@@ -49,7 +50,7 @@ export class Feed {
         if (!isOfConnection(error)) {
           reportError(error);
           await this.#rest(AFTER_ERROR_MS);
-          if (!this.#stop.signal.aborted) this.#heard.beyond();
+          if (!this.#stop.signal.aborted) this.#heard.broken();
           return;
         }
         this.#heard.lost(error);

@@ -10,7 +10,7 @@
 import { can, cancelJobs, prioritizeJobs, retryJobs } from "./actions.js";
 import { link } from "./address.js";
 import { path, query } from "./api.js";
-import { el, fill, outside, set, setText } from "./dom.js";
+import { el, fill, outside, set, setText, visible } from "./dom.js";
 import { Events } from "./events.js";
 import { applyToJobs, emptyState } from "./fold.js";
 import { Lanes } from "./lanes.js";
@@ -123,7 +123,7 @@ export class BoardJob extends HTMLElement {
       this.headline.dataset.key = key;
       fill(this.crumb, jobMark(job.status), " ", fileName(job.source_url), el("span", { class: "weak mono", title: job.job_id }, ` ${job.job_id}`));
       fill(this.headline, sentenceOf(parts, { jobs: false }));
-      document.title = `${plain(parts)} – ${fileName(job.source_url)}`;
+      document.title = visible(`${plain(parts)} – ${fileName(job.source_url)}`);
     }
     const because = this.#why?.because;
     setText(this.reason, because && !FINAL.has(job.status) ? sentence(because) : this.#ended(job));
@@ -283,7 +283,7 @@ function inOut(job, now) {
       ["Retries", `${job.retries} of ${job.max_retries} used`],
     ]),
     part("Out", [
-      ["Output", job.output_url === null ? el("span", { class: "weak" }, "none yet") : outside(job.output_url)],
+      ["Output", job.output_url === null ? el("span", { class: "weak" }, FINAL.has(job.status) ? "none" : "none yet") : outside(job.output_url)],
       ["Size", output?.size_bytes ? bytes(output.size_bytes) + share : null],
       ["Length", lengthOf(output)],
       ["VMAF", typeof result.vmaf === "number" ? decimal(result.vmaf) : null],

@@ -94,7 +94,7 @@ export class BoardLog extends HTMLElement {
   #proofParts() {
     const verify = (pasted) => async (event) => {
       event.preventDefault();
-      setText(this.verdict, "Verifying …");
+      setText(pasted ? this.pastedVerdict : this.verdict, "Verifying …");
       await this.proof.verify(pasted ? this.pasted.value : null);
       this.#drawProof();
     };
@@ -115,6 +115,7 @@ export class BoardLog extends HTMLElement {
           el("label", { for: "pasted" }, "The checkpoint, a signed note"),
           this.pasted,
           el("button", { type: "submit", class: "button" }, "Verify against this checkpoint"),
+          (this.pastedVerdict = el("p", { class: "verdict-of-pasted", role: "status" })),
         ),
       ),
       el(
@@ -149,6 +150,7 @@ export class BoardLog extends HTMLElement {
     const { state, colour } = this.proof;
     setText(this.verdict, sentenceOf(state));
     this.verdict.className = `verdict seal-${colour}`;
+    setText(this.pastedVerdict, state.pasted ? sentenceOf(state.pasted) : "");
     this.begin.hidden = !state.behind?.isRemembered;
     fill(this.contradiction, state.refuted ? contradictionOf(state.refuted) : null);
     const now = this.#store.now();

@@ -8,8 +8,9 @@
 
 import { go, href, read } from "./address.js";
 import { Api } from "./api.js";
-import { el, fill } from "./dom.js";
+import { el, fill, visible } from "./dom.js";
 import { Moments } from "./moment.js";
+import { say } from "./notice.js";
 import { showSeal } from "./seal.js";
 import { makeShell, nowHref } from "./shell.js";
 import { redeem, signInForm, storeKey, storedKey } from "./sign_in.js";
@@ -57,9 +58,12 @@ async function start() {
     if (!isAsking) view?.update?.(change);
   });
   const refused = await redeem(api);
-  if (refused !== null) return askForKey(refused);
+  if (refused !== null) {
+    if (api.key === null) return askForKey(refused);
+    say(refused, { bad: true }); // the tab was signed in, and stays so
+  }
   if (!(await isAdmitted())) return askForKey(api.key === null ? NEEDS_KEY : UNKNOWN_KEY);
-  store.at(address.moment);
+  store.at(hasNotCome(address.moment) ? null : address.moment);
   route();
 }
 
@@ -76,6 +80,10 @@ async function isAdmitted() {
 async function route() {
   const former = address;
   address = read();
+  if (hasNotCome(address.moment)) {
+    say(`${address.moment} has not come yet; this is now.`);
+    return go(href({ ...address, moment: null }), { replace: true });
+  }
   const wasPlaying = moments.stop();
   document.documentElement.toggleAttribute("data-wall", address.filters.has("wall"));
   if (address.moment !== store.moment || wasPlaying) store.at(address.moment);
@@ -83,7 +91,7 @@ async function route() {
   shell.draw(address, store);
   if (isAsking) return;
   const name = `board-${address.view}`;
-  document.title = `${address.id ?? TITLES[address.view]} · ${window.location.host}`;
+  document.title = visible(`${address.id ?? TITLES[address.view]} · ${window.location.host}`);
   if (customElements.get(name) === undefined) {
     const asked = address;
     await MODULES[address.view]();
@@ -99,6 +107,11 @@ async function route() {
     }
   }
   view.show(address, store);
+}
+
+/** Whether a moment is a time that is still to come. */
+function hasNotCome(moment) {
+  return moment !== null && !/^\d+$/.test(moment) && Date.parse(moment) > Date.now() + api.clockAheadMs;
 }
 
 /** Follows links within the board without loading it anew. */

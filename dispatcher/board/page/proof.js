@@ -22,7 +22,8 @@ const KEPT = "board.log.";
  * The proof's state is `{key, others, now, outcome, behind, refuted, error}`: the log's key, other
  * logs that were met at this address, the newest checkpoint, and what the last look came to. That is
  * one of `outcome`, `{kind: "remembered" | "verified" | "begun", from, to, at}`, `behind`,
- * `{old, now, isRemembered}` with both checkpoints, and `error`, a text; the others are null.
+ * `{old, now, isRemembered}` with both checkpoints, and `error`, a text; the others are null. What
+ * comparing with a pasted checkpoint came to is apart from that, in `pasted`, with the same three.
  * `refuted` is null or `{why, old, new, at}`, with both checkpoints.
  */
 export class Proof extends EventTarget {
@@ -30,7 +31,7 @@ export class Proof extends EventTarget {
     super();
     this.ask = ask; // gives the text of a path of the API
     this.storage = storage;
-    this.state = { key: null, others: [], now: null, outcome: null, behind: null, refuted: null, error: null };
+    this.state = { key: null, others: [], now: null, outcome: null, behind: null, refuted: null, error: null, pasted: null };
     this.pending = null;
   }
 
@@ -48,20 +49,29 @@ export class Proof extends EventTarget {
   }
 
   async #verify(pasted) {
-    const state = { ...this.state, outcome: null, behind: null, error: null };
+    const state = { ...this.state };
+    const found = { outcome: null, behind: null, error: null };
     try {
       const key = await parseKey(await this.ask("/log/key"));
       Object.assign(state, { key, others: this.#others(key), refuted: this.#kept(key).refuted ?? null });
       const older = await this.#older(key, pasted);
       const note = await this.ask("/log/checkpoint");
-      await this.#compare(state, older, note, pasted === null);
+      await this.#compare(state, found, older, note, pasted === null);
     } catch (error) {
       if (error instanceof NoCryptoError) state.now = said(await this.ask("/log/checkpoint"));
-      state.error = error.text ?? error.message;
+      found.error = error.text ?? error.message;
     }
+    if (pasted === null) Object.assign(state, found);
+    else state.pasted = found;
     this.state = state;
     this.dispatchEvent(new Event("change"));
     return state;
+  }
+
+  /** Forget what the last look came to: the log may be another one now. */
+  doubt() {
+    this.state = { ...this.state, outcome: null, behind: null, error: null, pasted: null };
+    this.dispatchEvent(new Event("change"));
   }
 
   /** Take the log as it is, which is behind what was seen, as the one to compare with from now on. */
@@ -81,13 +91,13 @@ export class Proof extends EventTarget {
     return seen ? verifiedCheckpoint(seen, key, "the checkpoint that was remembered") : null;
   }
 
-  async #compare(state, older, note, isRemembered) {
+  async #compare(state, found, older, note, isRemembered) {
     const { key } = state;
     const at = new Date().toISOString();
     const now = await verifiedCheckpoint(note, key);
     state.now = now;
     if (older !== null && older.size > now.size) {
-      state.behind = { old: older, now, isRemembered };
+      found.behind = { old: older, now, isRemembered };
       return;
     }
     try {
@@ -99,7 +109,7 @@ export class Proof extends EventTarget {
       return;
     }
     const kind = older?.size ? "verified" : "remembered";
-    state.outcome = { kind, from: older?.size ?? 0, to: now.size, at };
+    found.outcome = { kind, from: older?.size ?? 0, to: now.size, at, isPasted: !isRemembered };
     // What was pasted says nothing of what was seen, so that stays what the next look begins from.
     if (isRemembered || !this.#kept(key).seen) this.#keep(key, { seen: note, size: now.size, at });
   }

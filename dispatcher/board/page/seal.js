@@ -5,7 +5,8 @@
  * - Grey: not looked at, nothing to compare with, or a look that decided nothing. Accent: verified.
  *   Red: the log contradicts itself; then both roots stand in the bar, and nothing on the page takes
  *   them away.
- * - It is looked at once when the farm is loaded, and when somebody asks. Nothing is polled.
+ * - It is looked at when the farm is loaded, when the connection is there again after a loss, since
+ *   the log may be another one then, and when somebody asks. Nothing is polled.
  */
 
 import { link } from "./address.js";
@@ -27,9 +28,13 @@ export function showSeal(place, store) {
   const draw = () => fill(place, sealOf(proof));
   proof.addEventListener("change", draw);
   draw();
-  const end = store.subscribe(() => {
-    if (store.loading || store.who === null || store.fault !== null) return;
-    end();
+  let [looks, replacements] = [null, store.replacements];
+  store.subscribe(() => {
+    if (store.replacements !== replacements) proof.doubt();
+    replacements = store.replacements;
+    const wanted = store.returns + store.replacements;
+    if (store.loading || store.who === null || store.fault !== null || wanted === looks) return;
+    looks = wanted;
     proof.verify();
   });
 }
@@ -69,12 +74,17 @@ export function sentenceOf({ outcome, behind, refuted, error }) {
     );
   }
   if (outcome?.kind === "begun") return `This browser remembers the log as it is, with ${count(outcome.to, "event")}.`;
-  if (outcome?.kind === "remembered") {
+  if (outcome?.kind === "remembered" && !outcome.isPasted) {
     return outcome.to
       ? `This browser sees the log for the first time, and remembers its ${count(outcome.to, "event")}.`
       : "The log has no events yet.";
   }
-  if (outcome === null) return "The log was not looked at yet.";
+  if (!outcome) return "The log was not looked at yet.";
+  if (outcome.isPasted) {
+    return outcome.from
+      ? `The log has only grown, by ${count(outcome.to - outcome.from, "event")}, since the checkpoint of ${count(outcome.from, "event")}.`
+      : "A checkpoint of no events can’t be compared with.";
+  }
   const grown = outcome.to - outcome.from;
   return grown
     ? `The log has only grown, by ${count(grown, "event")}, since this browser saw ${number(outcome.from)}.`

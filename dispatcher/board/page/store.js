@@ -8,6 +8,8 @@
  *   missed and nothing is applied twice, although the farm goes on while the board loads.
  * - A job that an event speaks of and nobody has loaded, is loaded then; its events wait for it. If
  *   there are many of them, everything is loaded anew.
+ * - A hidden tab follows no feed, since a browser has few connections to one dispatcher. It goes on
+ *   from the same seq when it is shown.
  * - All jobs that are alive are in memory, and the finished ones that ended last: of those that failed,
  *   and of the others, so many each. `isPartial` says of which there are more.
  */
@@ -15,6 +17,7 @@
 import { ApiError, path, query } from "./api.js";
 import { Feed } from "./feed.js";
 import { apply, applyToEngines, applyToJobs, emptyState, noChange, putEngine, putJob } from "./fold.js";
+import { say } from "./notice.js";
 import { FINAL } from "./states.js";
 
 const PAGE = 2_500; // jobs of a page: some tenths of a second each
@@ -52,6 +55,9 @@ export class Store {
   lostSince = null;
   /** Whether the present state is still being loaded; what is there already can be drawn. */
   loading = true;
+  /** How often the connection came back, and how often the log was found to be another one then. */
+  returns = 0;
+  replacements = 0;
   /** The number of the load that made the state; while the past is played, only `moment` changes. */
   round = 0;
   /** Why the state could not be loaded (`ApiError`), or null. */
@@ -72,7 +78,7 @@ export class Store {
   constructor(api) {
     this.api = api;
     setInterval(() => this.#tick(), TICK_MS);
-    document.addEventListener("visibilitychange", () => document.hidden || this.#tick());
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.#unfollow() : this.#resume()));
   }
 
   /** Tells `fn(change)` of what changes, at most once a frame; returns what ends that. */
@@ -101,8 +107,7 @@ export class Store {
   /** Shows the farm as of a moment (`as_of`: a seq or a time), or now with null. */
   async at(moment) {
     const round = (this.round += 1);
-    this.#feed?.stop();
-    this.#feed = null;
+    this.#unfollow();
     this.moment = moment;
     this.loading = true;
     this.fault = null;
@@ -242,12 +247,28 @@ export class Store {
     putJob(state, job, this.#change);
   }
 
+  #unfollow() {
+    this.#feed?.stop();
+    this.#feed = null;
+  }
+
+  /** Goes on, when the tab is shown again. */
+  async #resume() {
+    this.#tick();
+    if (this.#feed !== null || this.loading || this.moment !== null) return;
+    if (this.fault !== null) return void ([401, 403].includes(this.fault.status) || this.at(null));
+    this.#follow();
+    await this.#hurry();
+  }
+
   #follow() {
+    if (document.hidden) return;
     const feed = new Feed(this.api, this.state.seq, {
       events: (events) => feed === this.#feed && this.#take(events),
       connected: () => feed === this.#feed && this.#connected(),
       lost: (error) => feed === this.#feed && this.#lost(error),
-      beyond: () => feed === this.#feed && this.at(null),
+      beyond: () => feed === this.#feed && this.#replaced(),
+      broken: () => feed === this.#feed && this.at(null),
     });
     this.#feed = feed;
     feed.run();
@@ -260,6 +281,19 @@ export class Store {
     this.fault = null;
     this.#all();
     if (!wasLost) return;
+    this.returns += 1;
+    await this.#hurry();
+  }
+
+  #replaced() {
+    this.replacements += 1;
+    this.lostSince = null; // so that its return is not counted as one more
+    say("This is another log than a moment ago, and shorter. Everything was loaded anew.", { bad: true });
+    this.at(null);
+  }
+
+  /** Loads everything anew, if that is quicker than the feed. */
+  async #hurry() {
     const { seq } = await this.api.get("/health").catch(() => ({ seq: 0 }));
     if (seq - this.state.seq > FAR_BEHIND && this.moment === null) this.at(null);
   }

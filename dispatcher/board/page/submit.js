@@ -56,7 +56,7 @@ export class BoardSubmit extends HTMLElement {
         this.codecs,
         field("recipe", "Recipe", input("recipe", { tag: "select", onchange: () => this.#drawOwn() })),
         field("priority", "Priority", input("priority", { type: "number", min: 0, max: 100, step: 1, value: "0" }), "0 to 100; more is sooner."),
-        field("output_name", "Output name", input("output", { placeholder: "{name}-{codec}" }), "A template; empty for the usual name."),
+        field("output_name", "Output name", input("output", { placeholder: "{stem}-{job_id}" }), "A template; empty for the usual name."),
       ),
       this.own,
       el(
