@@ -36,7 +36,7 @@ def test_it_gives_a_script_for_the_shell(shell: str) -> None:
     ("words", "found"),
     [
         ("dispatcher sub", ["submit"]),
-        ("dispatcher re", ["recipes", "replay", "resume", "retry"]),
+        ("dispatcher re", ["recipes", "reload", "replay", "resume", "retry"]),
         ("dispatcher submit --co", ["--codec", "--container"]),
         ("dispatcher key n", ["new"]),
         ("dispatcher export --format c", ["csv"]),
