@@ -43,6 +43,10 @@ __all__ = ["BODY_LIMIT_BYTES", "ListenError", "serve"]
 
 logger = logging.getLogger(__name__)
 
+SEND_BUFFER_BYTES: Final = 1 << 20
+"""What the kernel holds of an answer that is not read. Linux doubles it; by itself it would take
+4 MiB for each connection, and a key could have whole pages made that count as read."""
+
 FILES: Final = 4_096
 """A limit of open files below this is logged as a warning."""
 RESERVED_FILES: Final = 256
@@ -358,6 +362,7 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
     # asyncio sets this only on sockets that it creates. Without it, responses are 40 ms late.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     return listener
 
 

@@ -151,7 +151,9 @@ async def test_the_commands_of_the_page_for_auditors_work_as_they_stand(
     await lived(server, 20)
     root = Path(__file__).parents[2]
     page = (root / "docs" / "audit.md").read_text(encoding="utf-8")
-    key, earlier, *others = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    # What the page says of certificates needs a store, and is tried with one.
+    key, earlier, *others = (it for it in blocks if "certificate" not in it)
     (tmp_path / "scripts").symlink_to(root / "scripts")
     for block in (key, earlier):
         assert await pasted(tmp_path, server, block)
