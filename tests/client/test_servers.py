@@ -18,6 +18,7 @@ from dispatcher.client import (
     DispatcherAwayError,
     RequestRefusedError,
     Submission,
+    connection,
     servers,
 )
 from dispatcher.client.servers import server_urls
@@ -254,12 +255,14 @@ async def asked_of_both(
     call: Callable[[Client], Awaitable[object]],
     answer: Callable[[Asked], Awaitable[Answer | None]],
 ) -> tuple[Web, Web, DispatcherAwayError]:
-    """Make a call of two dispatchers which both fail it."""
-    async with web(answer) as first, web(answer) as second:
-        async with Client([first.url, second.url], KEY) as client:
-            with pytest.raises(DispatcherAwayError) as away:
-                await call(client)
-        return first, second, away.value
+    """Make a call of two dispatchers which both fail it, once they have taken the connection."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(connection, "CONNECT_S", 60.0)  # on a loaded machine it takes its time
+        async with web(answer) as first, web(answer) as second:
+            async with Client([first.url, second.url], KEY) as client:
+                with pytest.raises(DispatcherAwayError) as away:
+                    await call(client)
+            return first, second, away.value
 
 
 @pytest.mark.parametrize("lost", LOST)
