@@ -10,9 +10,11 @@ returns what the dispatcher answered.
 """
 
 from dispatcher.client.batches import Submission
-from dispatcher.client.client import Client, FailureCause, Matched
+from dispatcher.client.client import Client
 from dispatcher.client.connection import is_sendable
+from dispatcher.client.engines import FailureCause
 from dispatcher.client.errors import DispatcherAwayError, RequestRefusedError
+from dispatcher.client.jobs import Matched
 from dispatcher.client.keys import KeyView, SignIn
 from dispatcher.client.transfers import DamagedError, OutputInfo, StoreInfo, digest_of
 from dispatcher.core.replies import EngineAnswer, Explanation

@@ -9,10 +9,10 @@ Laws:
 """
 
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 
+from dispatcher.client.calls import quoted
 from dispatcher.client.connection import Connection, RequestRefusedError
 from dispatcher.store_urls import StoreUrl
 
@@ -40,7 +40,7 @@ async def certificate(connection: Connection, job_id: str) -> dict[str, Any]:
 
     Raises `RequestRefusedError` if the job is not completed.
     """
-    listed = await connection.call("GET", f"/jobs/{quote(job_id, safe='')}/events")
+    listed = await connection.call("GET", f"/jobs/{quoted(job_id)}/events")
     try:
         lines = [bytes(raw) for raw in msgspec.json.decode(listed.content, type=list[msgspec.Raw])]
         told = [(msgspec.json.decode(line, type=_Line), line) for line in lines]
