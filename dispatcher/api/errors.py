@@ -12,6 +12,7 @@ from litestar.types import ExceptionHandlersMap, HTTPScope
 
 from dispatcher.api.answers import Answer, text_answer
 from dispatcher.core.replies import Reason, Refused
+from dispatcher.headers import UNDONE_HEADER
 from dispatcher.index import IndexFaultError
 from dispatcher.log import LogError, TooLargeError
 from dispatcher.serving.catching_up import BehindError
@@ -22,8 +23,6 @@ __all__ = ["HANDLERS", "TOO_LARGE", "HttpError", "answer_to", "status_of"]
 
 logger = logging.getLogger(__name__)
 
-UNDONE_HEADER: Final = "X-Dispatcher-Undone"
-"""Tells that a request was certainly not carried out, so that it may be sent elsewhere."""
 TOO_LARGE: Final = "Request Entity Too Large: the body is over the server's limit"
 
 _STATUS: Final = {

@@ -23,8 +23,9 @@ from dispatcher.api.requests import asker_of, holding_of, service_of
 from dispatcher.api.routes import declared
 from dispatcher.api.schemas import AS_OF
 from dispatcher.api.streamed import Streamed
-from dispatcher.api.viewing import LISTING_BYTES, SEQ_HEADER, moment_of
+from dispatcher.api.viewing import LISTING_BYTES, moment_of
 from dispatcher.core.replies import Reason
+from dispatcher.headers import SEQ_HEADER
 from dispatcher.log import serialization
 from dispatcher.serving.keys import Role
 from dispatcher.serving.quotas import PAGE_BYTES

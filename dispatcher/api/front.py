@@ -31,8 +31,8 @@ from dispatcher.api.bodies import MAX_INTEGER
 from dispatcher.api.errors import TOO_LARGE, HttpError, answer_to
 from dispatcher.api.requests import CommandRequest
 from dispatcher.api.routes import CommandHandler
-from dispatcher.api.viewing import SEQ_HEADER
 from dispatcher.core.commands import Caller
+from dispatcher.headers import SEQ_HEADER
 from dispatcher.serving.catching_up import BehindError
 from dispatcher.serving.keys import ANONYMOUS, ApiKeys, Role
 from dispatcher.serving.quotas import Asker, Holding, TooManyError

@@ -19,7 +19,7 @@ from dispatcher.api.bodies import (
     MAX_URL,
     MAX_WAIT_S,
 )
-from dispatcher.api.queries import MAX_TEXT
+from dispatcher.api.queries import DEFAULT_HOURS, DEFAULT_SHOWN, MAX_TEXT
 from dispatcher.output_names import MAX_TEMPLATE, PLACEHOLDERS
 from dispatcher.recipes import Recipe
 from dispatcher.results import Result
@@ -187,13 +187,13 @@ AS_OF: Final = Parameter(
 HOURS: Final = Parameter(
     "hours",
     "query",
-    schema=Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=LONGEST_H, default=24),
+    schema=Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=LONGEST_H, default=DEFAULT_HOURS),
     description="how far back the series reaches",
 )
 SHOWN_WAITING: Final = Parameter(
     "limit",
     "query",
-    schema=Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=MOST_SHOWN, default=200),
+    schema=Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=MOST_SHOWN, default=DEFAULT_SHOWN),
     description="how many of the jobs that wait are shown",
 )
 READY: Final = Parameter(

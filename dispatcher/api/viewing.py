@@ -14,6 +14,7 @@ from dispatcher.api.errors import HttpError
 from dispatcher.api.requests import asker_of, holding_of, service_of, until_gone
 from dispatcher.api.streamed import Streamed
 from dispatcher.core.fleet import Fleet
+from dispatcher.headers import SEQ_HEADER
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.listing import SCAN, ListJobs, is_slow, next_piece, pieces, rest_of
 from dispatcher.serving.quotas import PIECE_BYTES, Asker, Holding
@@ -37,7 +38,7 @@ from dispatcher.state.moments import MomentError, check_reached, parse_moment
 from projections.engines import EngineView
 from projections.jobs import JobView
 
-__all__ = ["LISTING_BYTES", "SEQ_HEADER", "answer_view", "moment_of"]
+__all__ = ["LISTING_BYTES", "answer_view", "moment_of"]
 
 LISTING_BYTES: Final = 1 << 20
 """What a long list holds, at least, of its key's share of unread answers. So a key can't have many
@@ -51,9 +52,6 @@ PAUSE_S: Final = 0.001
 gets it soon only when the event loop is idle."""
 
 _encode = msgspec.json.Encoder().encode
-
-SEQ_HEADER: Final = "X-Dispatcher-Seq"
-"""The header with the seq of a response: that of the newest event that it can reflect."""
 
 
 async def answer_view(request: Request[Any, Any, Any], view: View) -> ASGIApp:

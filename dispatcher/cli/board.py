@@ -11,11 +11,9 @@ from dispatcher.cli.asking import ask
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, Server
 from dispatcher.cli.output import print_address, say
 from dispatcher.client import Client, RequestRefusedError
+from dispatcher.serving.keys import ANONYMOUS
 
 __all__ = ["board"]
-
-ANONYMOUS = "anonymous"
-"""Whose requests are those without a key, where none is needed."""
 
 
 def board(

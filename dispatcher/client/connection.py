@@ -23,12 +23,11 @@ from dispatcher.client.errors import DispatcherAwayError, RequestRefusedError
 from dispatcher.client.servers import (
     CONNECT_S,
     PATIENCE_S,
-    SEQ_HEADER,
-    UNDONE_HEADER,
     Servers,
     seq_of,
     server_urls,
 )
+from dispatcher.headers import SEQ_HEADER, UNDONE_HEADER
 from dispatcher.log.serialization import LogEntry, UndecodableError, parse_line
 from dispatcher.urls import masked
 

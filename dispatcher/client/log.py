@@ -7,8 +7,8 @@ import msgspec
 
 from dispatcher.client.calls import Calls, decode, given, no_dispatcher, quoted
 from dispatcher.client.certificates import certificate
-from dispatcher.client.servers import SEQ_HEADER
 from dispatcher.client.stream import follow
+from dispatcher.headers import SEQ_HEADER
 from dispatcher.log.serialization import LogEntry
 
 __all__ = ["LogCalls"]

@@ -44,9 +44,10 @@ from urllib.parse import urlsplit
 import httpx2
 
 from dispatcher.client.errors import DispatcherAwayError, RequestRefusedError
+from dispatcher.headers import SEQ_HEADER
 from dispatcher.urls import masked, web_url_fault
 
-__all__ = ["CONNECT_S", "PATIENCE_S", "SEQ_HEADER", "UNDONE_HEADER", "Servers", "server_urls"]
+__all__ = ["CONNECT_S", "PATIENCE_S", "Servers", "seq_of", "server_urls"]
 
 CONNECT_S: Final = 0.75
 """How long a dispatcher may take to accept a connection, if there are others."""
@@ -54,8 +55,6 @@ PATIENCE_S: Final = 5.0
 """How long an answer may take, beside its wait, if another dispatcher may be asked the same."""
 SPREAD_S: Final = 0.1
 """The longest pause before the next dispatcher is asked."""
-SEQ_HEADER: Final = "X-Dispatcher-Seq"
-UNDONE_HEADER: Final = "X-Dispatcher-Undone"
 _AWAY: Final = frozenset({502, 503, 504})
 
 # A comma may be part of a URL, such as of a password, unless another URL comes after it.

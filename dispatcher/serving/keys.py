@@ -11,14 +11,17 @@ can be guessed; a key made here is 256 random bits, and every value is equally l
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
 
-from dispatcher.serving.keys_file import Key, KeysError, Role, read_keys, require_distinct
+from dispatcher.serving.keys_file import (
+    ANONYMOUS,
+    Key,
+    KeysError,
+    Role,
+    read_keys,
+    require_distinct,
+)
 
 __all__ = ["ANONYMOUS", "ApiKeys", "Key", "KeysError", "Role"]
-
-ANONYMOUS: Final = "anonymous"
-"""The actor of every request when auth is off."""
 
 
 class ApiKeys:

@@ -39,11 +39,22 @@ from dispatcher import files
 from dispatcher.errors import DispatcherError
 from dispatcher.locks import turn
 
-__all__ = ["Key", "KeysError", "Role", "new_key", "read_keys", "require_distinct", "revoke_key"]
+__all__ = [
+    "ANONYMOUS",
+    "Key",
+    "KeysError",
+    "Role",
+    "new_key",
+    "read_keys",
+    "require_distinct",
+    "revoke_key",
+]
 
 logger = logging.getLogger(__name__)
 
-RESERVED: Final = frozenset({"anonymous", "dispatcher"})
+ANONYMOUS: Final = "anonymous"
+"""The actor of every request when auth is off."""
+RESERVED: Final = frozenset({ANONYMOUS, "dispatcher"})
 """Actors of events that no key has caused; keys can't have these names."""
 KEY_BYTES: Final = 32
 
