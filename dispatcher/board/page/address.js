@@ -6,7 +6,7 @@
  * All of it is in the address, so that a link shows what its sender saw.
  */
 
-export const VIEWS = ["farm", "jobs", "engines", "job", "engine", "log", "submit"];
+const VIEWS = ["farm", "jobs", "engines", "job", "engine", "log", "submit"];
 /** The views of one thing, which an address must name. */
 const OF_ONE = new Set(["job", "engine"]);
 const RESERVED = new Set(["view", "id", "as_of"]);

@@ -94,7 +94,7 @@ export class Api {
 }
 
 /** The seq of the state that a response shows, or null. */
-export function seqOf(response) {
+function seqOf(response) {
   const text = response.headers.get("X-Dispatcher-Seq");
   return text === null ? null : Number(text);
 }

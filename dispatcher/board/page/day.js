@@ -8,7 +8,7 @@
  */
 
 /** Events of an engine that it does not cause itself. */
-const UNHEARD = new Set([
+export const UNHEARD = new Set([
   "engine_lost", "engine_blamed", "engine_blocked", "engine_unblocked", "engine_drained",
   "engine_resumed", "engine_forgotten", "engine_fenced", "job_requeued", "job_failed_permanently",
   "job_cancelled", "answer_refused",

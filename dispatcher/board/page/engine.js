@@ -121,7 +121,7 @@ export class BoardEngine extends HTMLElement {
     this.#day = day;
     this.#isStale = false;
     this.#failedAt = null;
-    const asOf = moment === null ? null : state.seq;
+    const { asOf } = this.#store;
     try {
       const then = await api.page(query("/engines/", { as_of: new Date(from).toISOString() }));
       day.before = then.items.find((engine) => engine.engine_id === this.#id) ?? null;
@@ -428,7 +428,7 @@ function compared(speed, farm) {
 }
 
 /** One of a few tints for a codec; its name stands beside it. */
-export function codecClass(codec) {
+function codecClass(codec) {
   const known = ["h264", "hevc", "av1", "vp9", "vp8", "mpeg4"];
   return known.includes(codec) ? codec : "other";
 }

@@ -12,6 +12,7 @@ import { agoColumn, engineStateColumn, leftColumn, selectColumn, speedColumn } f
 import { el, fill, set, setText } from "./dom.js";
 import { Forecast } from "./forecast.js";
 import { barColumn } from "./progress.js";
+import { Selection } from "./selection.js";
 import { ENGINE_STATES, engineMark, engineState, shape } from "./states.js";
 import { Rows, textColumn } from "./table.js";
 import { engineReason, showWhy } from "./why.js";
@@ -30,7 +31,7 @@ class BoardEngines extends HTMLElement {
   #store = null;
   #address = null;
   #rows = null;
-  #selection = new Set();
+  #selection = new Selection(() => this.#drawSelection());
   #grouped = new Map(); // id → the state under which it is listed
   #told = null;
   #timer = null;
@@ -78,7 +79,7 @@ class BoardEngines extends HTMLElement {
 
   onKey(event) {
     if (event.key === "Escape" && this.#selection.size > 0) {
-      this.#selectNone();
+      this.#selection.none();
       return true;
     }
     return this.#rows.onKey(event);
@@ -103,7 +104,6 @@ class BoardEngines extends HTMLElement {
     this.find = el("input", { type: "search", placeholder: "Find an engine", "aria-label": "Find an engine", oninput: () => refine({ text: this.find.value.trim() }) });
     this.news = el("button", { class: "news", hidden: true, onclick: () => this.#arrange() });
     this.empty = el("p", { class: "empty", hidden: true });
-    this.all = el("input", { type: "checkbox", "aria-label": "Select all rows", onchange: () => this.#selectAll() });
     this.#rows = new Rows(this.#columns(), {
       label: "Engines",
       class: "of-engines",
@@ -114,6 +114,7 @@ class BoardEngines extends HTMLElement {
       onSelect: () => this.#drawSelection(),
       describe: (row, engine) => set(row, "data-state", engineState(engine)),
     });
+    this.#selection.of(this.#rows);
     this.selected = this.#makeSelected();
     const panel = el("section", { class: "panel", "aria-label": "Engines" }, this.news, this.#rows.element, this.empty);
     fill(
@@ -170,7 +171,7 @@ class BoardEngines extends HTMLElement {
       },
     };
     return [
-      selectColumn(this.all, (engine) => this.#selection.has(engine.engine_id), (engine) => engine.engine_id),
+      selectColumn(this.#selection.box, (engine) => this.#selection.has(engine.engine_id), (engine) => engine.engine_id),
       engineStateColumn(),
       name,
       textColumn("codecs", "Codecs", "minmax(4rem, 1fr)", (engine) => codecsOf(engine), "weak"),
@@ -194,13 +195,13 @@ class BoardEngines extends HTMLElement {
       button("Drain", "drain"),
       button("Resume", "resume"),
       button("Forget", "forget", "button danger"),
-      el("button", { class: "quiet", type: "button", onclick: () => this.#selectNone() }, "Select none"),
+      el("button", { class: "quiet", type: "button", onclick: () => this.#selection.none() }, "Select none"),
     );
   }
 
   async #act(act) {
     const engines = [...this.#selection].map((id) => this.#store.state.engines.get(id)).filter(Boolean);
-    if (await actOnEngines(this.#store, act, engines)) this.#selectNone();
+    if (await actOnEngines(this.#store, act, engines)) this.#selection.none();
   }
 
   /** Puts the engines in their groups, when nobody looks or somebody asks. */
@@ -281,22 +282,8 @@ class BoardEngines extends HTMLElement {
     const count = this.#selection.size;
     const all = this.#rows.ids.length;
     this.selected.hidden = count === 0 || !this.#store.may("operator");
-    set(this.all, "checked", count > 0 && count === all);
-    set(this.all, "indeterminate", count > 0 && count < all);
+    this.#selection.drawBox(count, all);
     setText(this.selectedText, `${words.number(count)} selected`);
-  }
-
-  #selectAll() {
-    if (this.all.checked) for (const id of this.#rows.ids) this.#selection.add(id);
-    else this.#selection.clear();
-    this.#rows.touch();
-    this.#drawSelection();
-  }
-
-  #selectNone() {
-    this.#selection.clear();
-    this.#rows.touch();
-    this.#drawSelection();
   }
 }
 

@@ -210,7 +210,7 @@ class BoardFarm extends HTMLElement {
       for (const { state: name, node, number } of this.states) {
         setText(number, words.number(counts[name]));
         set(node, "href", link({ view: "engines", filters: { state: name } }));
-        node.hidden = counts[name] === 0 && ENGINE_STATES[name].heeds === false && name === "draining";
+        node.hidden = counts[name] === 0 && name === "draining";
         node.toggleAttribute("data-none", counts[name] === 0);
       }
     }

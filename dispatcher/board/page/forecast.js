@@ -77,9 +77,9 @@ export class Forecast {
     if (this.#asking || this.#store === null) return;
     this.#asking = true;
     const store = this.#store;
-    const as_of = store.moment === null ? null : store.state.seq;
     try {
-      const found = await store.api.get(query("/statistics/forecast", { limit: LIMIT, as_of }));
+      const asked = { limit: LIMIT, as_of: store.asOf };
+      const found = await store.api.get(query("/statistics/forecast", asked));
       this.now = found;
       this.#expected = new Map(
         [...found.running, ...found.waiting].map((job) => [job.job_id, job.expected_at]),

@@ -13,6 +13,7 @@ import { el, fill, set, setText } from "./dom.js";
 import { jobColumns } from "./job_columns.js";
 import { filtersOf, isOfTheLiving, makeFilters, matcher } from "./job_filters.js";
 import { announce } from "./notice.js";
+import { Selection } from "./selection.js";
 import { Rows } from "./table.js";
 import { showWhy } from "./why.js";
 import * as words from "./words.js";
@@ -26,7 +27,7 @@ class BoardJobs extends HTMLElement {
   #told = null; // the filters and the moment that are shown
   #matches = () => true;
   #rows = null;
-  #selection = new Set();
+  #selection = new Selection(() => this.#drawSelection());
   #found = new Map(); // jobs that only the dispatcher's pages have
   #next = null; // the path of the next page
   #asking = null; // aborts the request under way
@@ -91,8 +92,7 @@ class BoardJobs extends HTMLElement {
     this.summary = el("p", { class: "summary weak" });
     this.news = el("button", { class: "news", hidden: true, onclick: () => this.#takeIn() });
     this.empty = el("p", { class: "empty", hidden: true });
-    this.all = el("input", { type: "checkbox", "aria-label": "Select all rows", onchange: () => this.#selectAll() });
-    this.#rows = new Rows(jobColumns(store, this.all, this.#selection), {
+    this.#rows = new Rows(jobColumns(store, this.#selection.box, this.#selection), {
       label: "Jobs",
       class: "of-jobs",
       get: (id) => this.#job(id),
@@ -103,6 +103,7 @@ class BoardJobs extends HTMLElement {
       onEnd: () => this.#more(),
       describe: (row, job) => set(row, "data-status", job.status),
     });
+    this.#selection.of(this.#rows);
     this.selected = this.#makeSelected();
     const panel = el("section", { class: "panel", "aria-label": "Jobs" }, this.news, this.#rows.element, this.empty);
     fill(
@@ -157,8 +158,7 @@ class BoardJobs extends HTMLElement {
     this.#isComplete = isOfTheLiving(filtersOf(this.#address)) || this.#store.state.seq === 0;
     this.#arrange();
     if (this.#isComplete || this.#store.loading) return;
-    const moment = this.#store.moment;
-    const as_of = moment === null ? null : this.#store.state.seq;
+    const as_of = this.#store.asOf;
     this.#ask(query("/jobs/", { ...filtersOf(this.#address), order: "newest", limit: PAGE, as_of }));
   }
 
@@ -265,8 +265,7 @@ class BoardJobs extends HTMLElement {
     const jobs = [...this.#selection].map((id) => this.#job(id)).filter((job) => job !== undefined);
     const may = this.#store.may("client");
     this.selected.hidden = jobs.length === 0 || !may;
-    set(this.all, "checked", jobs.length > 0 && jobs.length === this.#rows.length);
-    set(this.all, "indeterminate", jobs.length > 0 && jobs.length < this.#rows.length);
+    this.#selection.drawBox(jobs.length, this.#rows.length);
     if (jobs.length === 0) return;
     const fit = (test) => jobs.filter(test).length;
     setText(this.selectedText, `${words.number(jobs.length)} selected`);
@@ -278,17 +277,8 @@ class BoardJobs extends HTMLElement {
     this.wholeButtons.hidden = this.#isComplete || !isAll || Object.keys(filters).length === 0;
   }
 
-  #selectAll() {
-    if (this.all.checked) for (const id of this.#rows.ids) this.#selection.add(id);
-    else this.#selection.clear();
-    this.#rows.touch();
-    this.#drawSelection();
-  }
-
   #selectNone() {
-    this.#selection.clear();
-    this.#rows.touch();
-    this.#drawSelection();
+    this.#selection.none();
     if (this.selected.contains(document.activeElement) || document.activeElement === document.body) this.#rows.focus();
   }
 

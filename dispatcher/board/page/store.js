@@ -98,6 +98,11 @@ export class Store {
     return this.moment === null && this.who !== null && [role, "operator"].includes(this.who.role);
   }
 
+  /** What to ask with, for the state that is shown: its seq, or null for what is true now. */
+  get asOf() {
+    return this.moment === null ? null : this.state.seq;
+  }
+
   /** The time of the farm in milliseconds: now, or that of the moment shown. */
   now() {
     if (this.moment === null) return Date.now() + this.api.clockAheadMs;

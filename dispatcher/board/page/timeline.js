@@ -8,6 +8,7 @@
  * - Times are milliseconds since 1970.
  */
 
+import { UNHEARD } from "./day.js";
 import { endOf, plain, told } from "./telling.js";
 
 /**
@@ -115,7 +116,7 @@ export function withEngine(lane, events, { until = null } = {}) {
       const s = Number(event.silent_s) || 0;
       // The loss is recorded just before or after the end of the attempt that it causes.
       if (lane.end === "lost") silence = { from: Math.max(to - s * 1000, lane.from), to, s };
-    } else if (event.seq <= end && !UNHEARD.has(event.type)) {
+    } else if (event.seq <= end && !UNHEARD_IN_LANE.has(event.type)) {
       heard.push(time);
     }
   }
@@ -128,12 +129,8 @@ export function withEngine(lane, events, { until = null } = {}) {
 
 const NEAR = 8;
 
-/** Events of an engine that it does not cause itself. */
-const UNHEARD = new Set([
-  "engine_lost", "engine_blamed", "engine_blocked", "engine_unblocked", "engine_drained",
-  "engine_resumed", "engine_forgotten", "engine_fenced", "job_assigned", "job_requeued",
-  "job_failed_permanently", "job_cancelled", "answer_refused",
-]);
+/** Nor does an attempt's own beginning show that its engine was heard later. */
+const UNHEARD_IN_LANE = new Set([...UNHEARD, "job_assigned"]);
 
 /** The percent that an attempt had reached by a time; null before it told any. */
 export function progressAt(lane, time) {

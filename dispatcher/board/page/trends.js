@@ -145,10 +145,10 @@ export class BoardCharts extends HTMLElement {
   async #load() {
     if (this.#asking) return;
     this.#asking = true;
-    const { moment, round, state, api } = this.#store;
+    const { asOf, round, state, api } = this.#store;
     const [hours, seq] = [this.#hours, state.seq];
     try {
-      const series = await api.get(query("/statistics/series", { hours, as_of: moment === null ? null : seq }));
+      const series = await api.get(query("/statistics/series", { hours, as_of: asOf }));
       this.#series = series;
       this.#seq = series.seq;
       this.#asked = round;

@@ -92,8 +92,7 @@ function place(note, { left, top, bottom }) {
 }
 
 async function jobReason(id, store) {
-  const as_of = store.moment === null ? null : store.state.seq;
-  const { because } = await store.api.get(query(path`/jobs/${id}/why`, { as_of }));
+  const { because } = await store.api.get(query(path`/jobs/${id}/why`, { as_of: store.asOf }));
   const job = store.state.jobs.get(id);
   const error = job?.status === "pending" ? job.error_message : null;
   return error ? `${words.sentence(because)} The last attempt failed: ${error}` : because;
