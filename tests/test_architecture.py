@@ -47,7 +47,7 @@ ARROWS: Final[dict[str, set[str]]] = {
 """What each package, or module of its own, may import. All may import the leaves."""
 LEAVES: Final = {
     *("board", "errors", "files", "headers", "locks", "output_names", "progress", "recipes"),
-    *("results", "sse", "store_urls", "urls"),
+    *("results", "segments", "sse", "store_urls", "urls"),
 }
 """Modules that import nothing of the project but each other."""
 
