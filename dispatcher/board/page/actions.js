@@ -30,7 +30,7 @@ export async function cancelJobs(store, jobs) {
       : "Cancelled jobs can be retried.",
     act: `Cancel ${words.count(fit.length, "job")}`,
     keep: fit.length === 1 ? "Keep it" : "Keep them",
-    items: fit.map((job) => words.fileName(job.source_url)),
+    items: fit.map((job) => words.jobName(job)),
   });
   if (!sure) return false;
   await each(fit, "Cancelled", (job) => store.api.send("DELETE", path`/jobs/${job.job_id}`));

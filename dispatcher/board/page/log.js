@@ -104,7 +104,7 @@ export class BoardLog extends HTMLElement {
       (this.verdict = el("p", { class: "verdict", role: "status" })),
       (this.contradiction = el("div", { role: "alert" })),
       (this.facts = el("div", {})),
-      el("p", {}, el("button", { type: "button", class: "button primary", onclick: verify(false) }, "Verify"), " ", (this.begin = el("button", { type: "button", class: "button", hidden: true, onclick: () => this.#begin() }, "Begin with this log"))),
+      el("p", {}, el("button", { type: "button", class: "button primary", onclick: verify(false) }, "Verify"), " ", (this.begin = el("button", { type: "button", class: "button", hidden: true, onclick: () => this.#begin() }, "Begin with this log")), " ", (this.accept = el("button", { type: "button", class: "button", hidden: true, onclick: () => this.#accept() }, "Take this log as the right one"))),
       el(
         "details",
         {},
@@ -139,6 +139,17 @@ export class BoardLog extends HTMLElement {
     if (isMeant) this.proof.begin();
   }
 
+  /** Asks whether another log, with another key, is the right one at this address. */
+  async #accept() {
+    const { replaced, key } = this.proof.state;
+    const isMeant = await ask({
+      title: "Take this log as the right one?",
+      text: `This browser then expects the log ${key.text.split("+")[0]} here, and no longer ${replaced.name}. Do it if you know who began the new log, and why.`,
+      act: "Take this log",
+    });
+    if (isMeant) this.proof.accept();
+  }
+
   #drawSize() {
     const { state } = this.#store;
     const past = this.#store.moment !== null;
@@ -151,6 +162,7 @@ export class BoardLog extends HTMLElement {
     setText(this.verdict, sentenceOf(state));
     this.verdict.className = `verdict seal-${colour}`;
     setText(this.pastedVerdict, state.pasted ? sentenceOf(state.pasted) : "");
+    this.accept.hidden = !state.replaced;
     this.begin.hidden = !state.behind?.isRemembered;
     fill(this.contradiction, state.refuted ? contradictionOf(state.refuted) : null);
     const now = this.#store.now();
