@@ -32,7 +32,9 @@ class JobView(msgspec.Struct, frozen=True, gc=False):
     last that of its newest assignment. A job from another dispatcher may lack all but the first
     nine fields. `recipe` has the fields of a `recipes.Recipe`, `output_name` is a template (see
     `output_names`), and `result` has the fields of a `results.Result`; each is left out if there is
-    none.
+    none. So are `parent`, the job of the film of which this job makes a `part` (see `segments`);
+    `parts`, the jobs of the parts of a film that was split, in order; and `whole`, why a film is
+    encoded whole though its recipe has a `split_s`.
     """
 
     job_id: str
@@ -55,6 +57,10 @@ class JobView(msgspec.Struct, frozen=True, gc=False):
     output_name: str | UnsetType = UNSET
     result: dict[str, Any] | UnsetType = UNSET
     assigned_at: datetime | None = None
+    parent: str | UnsetType = UNSET
+    part: dict[str, Any] | UnsetType = UNSET
+    parts: tuple[str, ...] | UnsetType = UNSET
+    whole: str | UnsetType = UNSET
 
     @property
     def final(self) -> bool:
