@@ -29,6 +29,7 @@ __all__ = [
     "encoding_of",
     "joined_options",
     "rest_container",
+    "rest_later_s",
     "texts_to_cut",
 ]
 
@@ -186,6 +187,8 @@ def encoding_of(  # noqa: PLR0913, PLR0917 - all that decides
     left_out += _others_left_out(source, film, container)
     if is_rest:
         kept, changes = kept[1:], changes[len(picture.changes) :]
+        if later_s := rest_later_s(container):
+            options += ["-output_ts_offset", f"{later_s:g}"]
         container = rest_container(container)
     return Encoding(
         [*cut.input_options, *picture.input_options],
@@ -214,6 +217,15 @@ def rest_container(container: Container) -> Container:
     return CONTAINERS["mkv"] if container.muxer == "mpegts" else container
 
 
+def rest_later_s(container: Container) -> float:
+    """Return how much later the rest of a film is in its own file than in the film.
+
+    Sound may begin before zero: what its encoder needs to begin. Matroska has no such times, and
+    would have all of it later by who knows how much.
+    """
+    return 1.0 if rest_container(container).muxer in {"matroska", "webm"} else 0.0
+
+
 def joined_options(
     film: Stream, rest: Sequence[Stream], target: Target, time_base: str
 ) -> list[str]:
@@ -227,10 +239,15 @@ def joined_options(
     tag = target.codec.tag if container.muxer in _QUICKTIME else ""
     return [
         *("-map", "1:v:0", *(word for it in rest for word in ("-map", f"2:{it.index}"))),
-        # Sound may begin before zero: what an encoder needs to begin.
+        # Also what sound has before zero.
         *("-c", "copy", "-copypriorss", "1", *(("-tag:v", tag) if tag else ())),
         *("-map_metadata", "0", "-map_chapters", "0"),
-        *("-map_metadata:s:v:0", f"0:s:{film.index}", "-metadata:s:v:0", "alpha_mode="),
+        *("-map_metadata:s:0", f"0:s:{film.index}", "-metadata:s:v:0", "alpha_mode="),
+        *(
+            word
+            for place, it in enumerate(rest, start=1)
+            for word in (f"-map_metadata:s:{place}", f"2:s:{it.index}")
+        ),
         *_tags([film, *rest], container, NOTHING_CUT),
         *("-disposition:v:0", flags),
         *(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from dispatcher.engine.codecs import Target
-from dispatcher.engine.encoding import encoding_of, joined_options
+from dispatcher.engine.encoding import encoding_of, joined_options, rest_later_s
 from dispatcher.engine.ffmpeg import Ffmpeg, Input
 from dispatcher.engine.ffmpeg_errors import FfmpegError
 from dispatcher.engine.film_index import FilmIndex, digest_of_times
@@ -142,28 +142,26 @@ async def _joined(  # noqa: PLR0913, PLR0917 - all that makes an output
     listed.write_text(_list_of(made.segments))
     first, _ = made.segments[0]
     begins_s = float(first.begins * Fraction(first.time_base))
-    safely = ("-protocol_whitelist", "file", "-format_whitelist")
+    inputs = _input(begins_s, "concat,mov", ("-f", "concat", "-safe", "0"), listed)
+    if made.rest is not None:
+        inputs += _input(-rest_later_s(target.container), "mov,matroska", (), made.rest)
+    streams = [] if rest is None else rest.streams
+    # Without `-copyts` each input would begin at zero.
+    command = reading.opening("-copyts").command
+    options = joined_options(found.film, streams, target, first.time_base)
     await run(
         reading._replace(
-            command=[
-                # Sound and picture keep their times; each file would begin at zero without this.
-                *(*reading.command[:-2], "-copyts", "-start_at_zero", *reading.command[-2:]),
-                *("-itsoffset", f"{begins_s:.6f}", *safely, "concat,mov"),
-                *("-f", "concat", "-safe", "0"),
-                *("-i", f"file:{listed}"),
-                *(
-                    ()
-                    if made.rest is None
-                    else (*safely, "mov,matroska", "-i", f"file:{made.rest}")
-                ),
-                *joined_options(
-                    found.film, [] if rest is None else rest.streams, target, first.time_base
-                ),
-                *("-y", f"file:{output}"),
-            ],
-            output=output,
+            command=[*command, *inputs, *options, "-y", f"file:{output}"], output=output
         )
     )
+
+
+def _input(later_s: float, formats: str, options: Sequence[str], path: Path) -> list[str]:
+    """Return the arguments that open a file of this engine, of these formats."""
+    return [
+        *("-itsoffset", f"{later_s:.6f}", "-protocol_whitelist", "file"),
+        *("-format_whitelist", formats, *options, "-i", f"file:{path}"),
+    ]
 
 
 def _list_of(segments: Sequence[tuple[Segment, Path]]) -> str:

@@ -66,7 +66,7 @@ async def plan_for(ffmpeg: Ffmpeg, source: Input, codec: str, folder: Path, reci
     beginning = reading.opening("-copyts")
     await run(beginning._replace(scan=in_file, enough=lambda: in_file.first is not None))
     if index.first is None or in_file.first is None:
-        raise NotSplitError("it has no key frame")
+        raise NotSplitError(index.fault or "it has no key frame")
     offset = in_file.first - index.first
     segments = segments_of(index, offset, said, target, recipe.split_s)
     return Plan((*segments, *([Rest()] if len(encoding.kept) > 1 else [])), ffmpeg.alike)

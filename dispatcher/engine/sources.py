@@ -6,6 +6,7 @@ Laws:
 - Of files outside the roots nothing is told, not even whether they exist.
 - A file that changes while it is read is no source yet: it counts as away.
 - What comes from the web comes by `fetch` or through the checking proxy.
+- Of a file of the store all is fetched and checked by its SHA-256, unless only some is needed.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from dispatcher.engine.looking import is_playlist, look_at
 from dispatcher.engine.networks import DEFAULT_NETWORKS, SourceNetworks
 from dispatcher.engine.proxy import checking_proxy
 from dispatcher.engine.source_errors import SourceAwayError, SourceError, SourceRefusedError
+from dispatcher.engine.store_ranges import gives_some, served_from_store
 from dispatcher.engine.storing import fetch_from_store
 from dispatcher.store_urls import StoreUrl
 from dispatcher.urls import masked, path_of, web_url_fault
@@ -112,6 +114,10 @@ class Sources(NamedTuple):
                     await fetch(source_url, fetched, self.networks, self.bounds)
                 yield Input(f"file:{fetched}", FILE_PROTOCOLS)
             case "store" if (stored := StoreUrl.parse(source_url)) and self.dispatcher is not None:
+                if by_parts and streams and await gives_some(self.dispatcher, stored):
+                    async with served_from_store(self.dispatcher, stored, self.bounds) as served:
+                        yield Input(served.url, WEB_PROTOCOLS, served.port)
+                    return
                 fetched = folder / f"source{_suffix_of(stored.name)}"
                 await fetch_from_store(self.dispatcher, stored, fetched, self.bounds)
                 yield Input(f"file:{fetched}", FILE_PROTOCOLS)
