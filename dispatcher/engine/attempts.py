@@ -11,10 +11,8 @@ Laws:
 - A part goes to the dispatcher's store, wherever outputs go.
 """
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +22,8 @@ from msgspec import UNSET
 from dispatcher.client import digest_of
 from dispatcher.engine.containers import media_type_of
 from dispatcher.engine.delivery import Delivery, DeliveryError
-from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, Input, VerificationError
+from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, VerificationError
+from dispatcher.engine.hashing import hashed
 from dispatcher.engine.joining import JoinError
 from dispatcher.engine.journal import JournalEntry
 from dispatcher.engine.naming import DEFAULT_TEMPLATE, names_of
@@ -101,7 +100,7 @@ class Attempts(NamedTuple):
                 streams=self.ffmpeg.streams,
                 prefers_file=recipe.vmaf is not None,  # a search reads many parts of a source
             ) as source,
-            _digest_of(source) as digest,
+            hashed(source) as digest,
         ):
             if recipe.split_s is not None and why is None:
                 why = await split(self.ffmpeg, self.sources, source, work, offer)
@@ -164,22 +163,6 @@ class Attempts(NamedTuple):
                 cause="engine",
             )
         return recipe
-
-
-@asynccontextmanager
-async def _digest_of(source: Input) -> AsyncIterator[Awaitable[str | None]]:
-    """Hash a source that is a file while the block works; a stream has no bytes to come back to."""
-    if source.proxy_port is not None:
-        unknown: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        unknown.set_result(None)
-        yield unknown
-        return
-    hashing = asyncio.create_task(digest_of(Path(source.url.removeprefix("file:"))))
-    try:
-        yield hashing
-    finally:
-        hashing.cancel()
-        await asyncio.gather(hashing, return_exceptions=True)
 
 
 def _with_digests(result: Result, source: str | None, output: str) -> Result:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from dispatcher.engine.codecs import Target
 from dispatcher.engine.encoding import encoding_of, joined_options, rest_later_s
 from dispatcher.engine.ffmpeg import Ffmpeg, Input
-from dispatcher.engine.ffmpeg_errors import FfmpegError
+from dispatcher.engine.ffmpeg_errors import FfmpegError, FfmpegStalledError
 from dispatcher.engine.film_index import FilmIndex, digest_of_times
 from dispatcher.engine.inspection import Inspected, inspected
 from dispatcher.engine.parts import in_ticks
@@ -147,13 +147,15 @@ async def _joined(  # noqa: PLR0913, PLR0917 - all that makes an output
         inputs += _input(-rest_later_s(target.container), "mov,matroska", (), made.rest)
     streams = [] if rest is None else rest.streams
     # Without `-copyts` each input would begin at zero.
-    command = reading.opening("-copyts").command
+    command = list(reading.opening("-copyts").command)
     options = joined_options(found.film, streams, target, first.time_base)
-    await run(
-        reading._replace(
-            command=[*command, *inputs, *options, "-y", f"file:{output}"], output=output
-        )
-    )
+    command = [*command, *inputs, *options, "-y", f"file:{output}"]
+    try:
+        await run(reading._replace(command=command, output=output))
+    except FfmpegError as error:
+        if error.cause == "engine" or isinstance(error, FfmpegStalledError):
+            raise
+        raise JoinError(f"its parts can't be joined: {error}") from error
 
 
 def _input(later_s: float, formats: str, options: Sequence[str], path: Path) -> list[str]:
@@ -171,7 +173,8 @@ def _list_of(segments: Sequence[tuple[Segment, Path]]) -> str:
         begins, ends = segment.begins, segment.begins + segment.lasts
         tick = Fraction(segment.time_base)
         lasts_us = round(ends * tick * _US) - round(begins * tick * _US)
-        lines += [f"file 'file:{path}'", f"duration {lasts_us / _US:.6f}"]
+        quoted = str(path.absolute()).replace("'", r"'\''")
+        lines += [f"file 'file:{quoted}'", f"duration {lasts_us / _US:.6f}"]
     return "\n".join([*lines, ""])
 
 

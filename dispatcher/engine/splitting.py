@@ -16,6 +16,7 @@ from msgspec import UNSET
 from dispatcher.client import RequestRefusedError
 from dispatcher.engine.encoding import rest_container
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, Input
+from dispatcher.engine.hashing import hashed
 from dispatcher.engine.joining import JoinError, Made, join
 from dispatcher.engine.parts import plan_for, transcode_segment
 from dispatcher.engine.patience import retry_while_away
@@ -33,6 +34,7 @@ from projections.jobs import JobView
 __all__ = ["Offer", "Work", "joined", "made_part", "split"]
 
 _AT_ONCE: Final = 4
+_PART: Final = "part-"
 _FETCHED: Final = 60.0
 """The percentage of a join that is done when all parts have come."""
 
@@ -89,30 +91,37 @@ async def made_part(ffmpeg: Ffmpeg, sources: Sources, work: Work) -> tuple[Path,
     return output, result
 
 
-async def joined(ffmpeg: Ffmpeg, sources: Sources, work: Work) -> tuple[Path, Result]:
-    """Fetch the parts of a film and join them; gives the file, and what was done.
+async def joined(ffmpeg: Ffmpeg, sources: Sources, work: Work) -> tuple[Path, Result, str | None]:
+    """Fetch the parts of a film and join them.
 
-    Raises `JoinError` if they make no exact film, and `SourceError` if they or the source can't be
+    Gives the file, what was done, and the SHA-256 of the source, if that is known. Raises
+    `JoinError` if the parts make no exact film, and `SourceError` if they or the source can't be
     had now.
     """
     job, recipe, folder, progress = work
-    made = await _fetched(sources, job, folder, progress)
     output = folder / f"output{ffmpeg.target(job.target_codec, recipe).container.suffix}"
-    async with sources.opened(
-        job.source_url, job.job_size, folder, streams=ffmpeg.streams, by_parts=True
-    ) as source:
-        result = await join(
-            ffmpeg,
-            source,
-            job.target_codec,
-            made,
-            output,
-            lambda percent: progress(_FETCHED + (1 - _FETCHED / 100) * percent),
-            recipe,
-        )
-    for path in [*(path for _, path in made.segments), *([made.rest] if made.rest else [])]:
-        path.unlink(missing_ok=True)
-    return output, result
+    stored = StoreUrl.parse(job.source_url)
+    try:
+        made = await _fetched(sources, job, folder, progress)
+        async with (
+            sources.opened(
+                job.source_url, job.job_size, folder, streams=ffmpeg.streams, by_parts=True
+            ) as source,
+            hashed(source) as digest,
+        ):
+            result = await join(
+                ffmpeg,
+                source,
+                job.target_codec,
+                made,
+                output,
+                lambda percent: progress(_FETCHED + (1 - _FETCHED / 100) * percent),
+                recipe,
+            )
+            return output, result, await digest if stored is None else stored.sha256
+    finally:
+        for path in folder.glob(f"{_PART}*"):  # the output may need their room
+            path.unlink()
 
 
 async def _fetched(
@@ -160,7 +169,7 @@ async def _part_from_store(
     url = None if job.output_url is None else StoreUrl.parse(job.output_url)
     if url is None:
         raise JoinError(f"its part {job_id} is not in the dispatcher's store")
-    path = folder / f"part-{number}"
+    path = folder / f"{_PART}{number}"
     try:
         await fetch_from_store(client, url, path, sources.bounds)
     except SourceAwayError:
