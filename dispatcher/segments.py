@@ -21,6 +21,7 @@ __all__ = [
     "ABILITY",
     "MOST_NEEDS",
     "MOST_PARTS",
+    "NO_STORE",
     "Part",
     "Plan",
     "PlanError",
@@ -32,6 +33,11 @@ __all__ = [
 
 ABILITY: Final = "split"
 """What an engine tells (`abilities`) that can split films, transcode parts and join them."""
+NO_STORE: Final = (
+    "the parts of a film go through the dispatcher's store, and this one has none (`serve --store "
+    "DIR`)"
+)
+"""Why a film can't be split, whatever it is."""
 MOST_PARTS: Final = 1_000
 MOST_NEEDS: Final = 16
 

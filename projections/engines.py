@@ -160,7 +160,7 @@ class Engines:
                 self._release(recorded.event.job_id)
                 if recorded.event.blames_engine:
                     self._failed(recorded.event.engine_id, recorded.event.job_id)
-            case events.JobCancelled() | events.JobRetried():
+            case events.JobCancelled() | events.JobRetried() | events.JobSplit():
                 self._release(recorded.event.job_id)
             case events.EngineBlamed(engine_id, job_id):
                 self._failed(engine_id, job_id)
@@ -190,6 +190,7 @@ class Engines:
             case (
                 events.JobReleased()
                 | events.JobReprioritized()
+                | events.JobMadeWhole()
                 | events.AnswerRefused()
                 | events.EngineAsked()
             ):

@@ -21,6 +21,7 @@ from dispatcher.api import (
     recipes,
     reloading,
     sign_in,
+    splitting,
     statistics,
     store,
 )
@@ -69,6 +70,7 @@ def create_routes(
             *batches.HANDLERS,
             *matching.HANDLERS,
             *attempts.HANDLERS,
+            *splitting.HANDLERS,
             *engines.HANDLERS,
             recipes.list_recipes,
             reloading.reload_files,

@@ -26,7 +26,12 @@ from dispatcher.api.replies import error_line, render_each
 from dispatcher.api.requests import holding_of, service_of
 from dispatcher.api.routes import declared
 from dispatcher.api.schemas import ATOMIC, BATCH, BATCH_LINE
-from dispatcher.api.sources import is_sent_again, lacks_source, no_source
+from dispatcher.api.sources import (
+    is_sent_again,
+    lacks_source,
+    no_place_for_parts,
+    no_source,
+)
 from dispatcher.core.commands import SubmitJob
 from dispatcher.core.replies import Refused
 from dispatcher.core.submissions import refusals
@@ -34,6 +39,7 @@ from dispatcher.recipes import Recipe
 from dispatcher.serving.batches import NoneSubmittedError
 from dispatcher.serving.keys import Role
 from dispatcher.serving.quotas import PIECE_BYTES
+from dispatcher.serving.service import Service
 from projections.jobs import JobView
 
 __all__ = ["BODIES", "HANDLERS", "MAX_SUBMISSIONS", "BatchLine"]
@@ -116,14 +122,7 @@ async def submit_batch(request: Request[Any, Any, Any]) -> ASGIApp:
         if first:
             await asyncio.sleep(0)
         parsed += (_parsed(text, service.recipes) for text in texts[first : first + PART])
-    parsed = [
-        no_source(service, it)
-        if isinstance(it, SubmitJob)
-        and lacks_source(service, it)
-        and not await is_sent_again(service, it)
-        else it
-        for it in parsed
-    ]
+    parsed = [await _checked(service, it) for it in parsed]
     submissions = [it for it in parsed if isinstance(it, SubmitJob)]
     holding_of(request.scope).at_least(
         sum(map(len, texts)) + _answers_bytes(submissions, len(texts))
@@ -214,6 +213,15 @@ def _answers_bytes(submissions: list[SubmitJob], answers: int) -> int:
     """
     recipes = (it.recipe for it in submissions if it.recipe is not None)
     return ANSWER_BYTES * answers + sum(len(msgspec.json.encode(it)) for it in recipes)
+
+
+async def _checked(service: Service, it: SubmitJob | HttpError) -> SubmitJob | HttpError:
+    """Return a submission, or the error of one that lacks what it needs of the store."""
+    if isinstance(it, HttpError):
+        return it
+    if lacks_source(service, it) and not await is_sent_again(service, it):
+        return no_source(service, it)
+    return no_place_for_parts(service, it) or it
 
 
 def _parsed(text: bytes, recipes: Mapping[str, Recipe]) -> SubmitJob | HttpError:

@@ -26,9 +26,11 @@ from dispatcher.core.commands import (
 from dispatcher.output_names import template_fault
 from dispatcher.recipes import RECIPES, Recipe, RecipeError, check, recipe_of
 from dispatcher.results import ResultError, result_of
+from dispatcher.segments import Plan, PlanError, plan_of
 
 __all__ = [
     "CAUSES",
+    "MAX_AFTER",
     "MAX_INTEGER",
     "MAX_KEY",
     "MAX_NAME",
@@ -43,7 +45,9 @@ __all__ = [
     "failure",
     "heartbeat",
     "json_object",
+    "needs_of",
     "new_priority",
+    "plan",
     "sign_in_token",
     "submission",
     "submission_of_batch",
@@ -59,6 +63,8 @@ MAX_URL: Final = 65_536
 MAX_NAME: Final = 4_096
 """Characters of an engine's id or a codec."""
 MAX_PERCENT: Final = 100.0
+MAX_AFTER: Final = 100
+"""Jobs that one can wait for."""
 MAX_SHOWN: Final = 64
 """Characters of a text in an error."""
 NO_RECIPES: Final[Mapping[str, Recipe]] = {}
@@ -75,6 +81,7 @@ CAUSES: Final[dict[str, ReportedCause]] = {
     "source_bad": "source_bad",
     "source_away": "source_away",
     "engine": "engine_at_fault",
+    "inexact": "inexact",
     "unknown": "reported",
 }
 """What an engine can say of the cause of a failure, and the cause that is recorded."""
@@ -135,6 +142,7 @@ def _submission(
     priority = _priority(fields) if "priority" in fields else 0
     recipe = _recipe(fields, recipes) if "recipe" in fields else None
     output_name = _output_name(fields) if "output_name" in fields else None
+    after = _after(fields["after"]) if "after" in fields else ()
     return SubmitJob(
         job_id=None,
         source_url=fields["source_url"],
@@ -145,8 +153,20 @@ def _submission(
         idempotency_key=idempotency_key,
         recipe=None if recipe is None else recipe.wire(),
         output_name=output_name,
-        needs=_needs(recipe, output_name, is_stored=is_stored),
+        needs=needs_of(recipe, output_name, is_stored=is_stored),
+        after=after,
     )
+
+
+def _after(ids: object) -> tuple[str, ...]:
+    """Return the jobs that a job is to wait for, each once."""
+    if not isinstance(ids, list) or not all(isinstance(it, str) for it in ids):
+        _bad("'after' must be an array of strings, the ids of jobs.")
+    if len(ids) > MAX_AFTER:
+        _bad(f"'after' must have at most {MAX_AFTER} ids.")
+    for job_id in ids:
+        _limit(job_id, "after", MAX_NAME)
+    return tuple(dict.fromkeys(ids))
 
 
 def _recipe(fields: dict[str, Any], recipes: Mapping[str, Recipe]) -> Recipe | None:
@@ -182,7 +202,7 @@ def _output_name(fields: dict[str, Any]) -> str:
     return template
 
 
-def _needs(
+def needs_of(
     recipe: Recipe | None, output_name: str | None, *, is_stored: bool = False
 ) -> tuple[str, ...]:
     """Return what an engine must be able to do: one that knows recipes knows output names too."""
@@ -279,6 +299,18 @@ def _result(told: object) -> dict[str, Any] | None:
         return result_of(told).wire() or None
     except ResultError as error:
         _bad(str(error))
+
+
+def plan(body: bytes) -> tuple[Plan, str, int, str | None]:
+    """Parse the body of `POST /jobs/{id}/split`: the plan, the engine, its attempt and instance."""
+    fields = json_object(body)
+    engine_id, attempt = engine_id_of(fields), _integer(fields, "attempt")
+    _, _, instance = _sender(fields)
+    try:
+        made = plan_of({name: fields[name] for name in ("parts", "needs") if name in fields})
+    except PlanError as error:
+        _bad(f"{error}.")
+    return made, engine_id, attempt, instance
 
 
 def failure(body: bytes, job_id: str) -> FailJob:

@@ -53,6 +53,8 @@ def render(settled: Settle, projections: Projections) -> Answer:
             text = f"Job {job_id} failed permanently"
         case commands.CompleteJob(job_id), Done():
             text = f"Job {job_id} marked as completed"
+        case commands.SplitJob(job_id, parts), Done():
+            text = f"Job {job_id} split into {len(parts)} parts"
         case commands.CancelJob(job_id), Done():
             text = f"Job {job_id} cancelled"
         case commands.RetryJob(job_id), Done():

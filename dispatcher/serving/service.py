@@ -325,6 +325,8 @@ class Service:
     def _show(self, recorded: Recorded, entry: LogEntry) -> None:
         """Apply a newly durable event to the projections, and publish it."""
         self.projections.apply(recorded)
+        if self._keeping is not None:
+            self._keeping.notice(recorded.event)
         self.metrics.happened(recorded, self.projections.jobs)
         self._announce(recorded, entry)
 

@@ -40,6 +40,7 @@ ROUTES: Final[dict[tuple[str, str], Needs]] = {
     ("POST", "/jobs/priority"): CLIENT,
     ("POST", "/jobs/{job_id}/complete"): ENGINE,
     ("POST", "/jobs/{job_id}/fail"): ENGINE,
+    ("POST", "/jobs/{job_id}/split"): ENGINE,
     ("POST", "/assign_job"): ENGINE,
     ("POST", "/engines/heartbeat"): ENGINE,
     ("POST", "/engines/benchmark_result"): ENGINE,
