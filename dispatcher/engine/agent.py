@@ -8,6 +8,7 @@ Laws:
 - Heartbeats go on while ffmpeg works. Their responses carry the dispatcher's orders.
 - Each process is an instance with a name of its own. If another instance takes over the engine's
   id, this one stops its work and ends with the dispatcher's text.
+- A film whose plan the dispatcher has taken is not reported: its parts are jobs now.
 - A job that is stopped because the engine is stopped is given back at no cost.
 - No password or signature of a URL is in what it logs or reports.
 """
@@ -18,13 +19,12 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
-import stamina
 
 from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError
 from dispatcher.engine.attempts import Attempts
@@ -32,17 +32,17 @@ from dispatcher.engine.delivery import Delivery
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError
 from dispatcher.engine.journal import Journal, JournalEntry
 from dispatcher.engine.naming import DEFAULT_TEMPLATE
+from dispatcher.engine.patience import AWAY_S, retry_while_away
 from dispatcher.engine.sources import SourceError, Sources
 from dispatcher.engine.workspace import Workspace
 from dispatcher.errors import DispatcherError
 from dispatcher.results import Result
+from dispatcher.segments import Plan
 from dispatcher.urls import masked
 from projections.jobs import JobView
 
 __all__ = ["Agent", "EngineReplacedError", "Settings"]
 
-AWAY_S: Final = 10.0
-"""The longest pause between two attempts to reach a dispatcher that is away."""
 TAKEN_OVER: Final = "Conflict: instance "
 """How a refusal begins if another instance has taken over (docs/protocol.md)."""
 
@@ -86,7 +86,6 @@ class Agent:
         self._client = client
         self._ffmpeg = ffmpeg
         self._workspace = workspace
-        self._delivery = delivery
         self._settings = settings
         self._attempts = Attempts(
             workspace.engine_id,
@@ -155,8 +154,8 @@ class Agent:
     async def _register(self) -> None:
         logger.info("%s: measuring how fast this machine encodes", self._id)
         self._benchmark_time = taken_s = await self._ffmpeg.benchmark()
-        await _retry_while_away(lambda: self._client.heartbeat(self._id, self._report()))
-        await _retry_while_away(lambda: self._client.benchmark_result(self._id, taken_s))
+        await retry_while_away(lambda: self._client.heartbeat(self._id, self._report()))
+        await retry_while_away(lambda: self._client.benchmark_result(self._id, taken_s))
         codecs = ", ".join(self._ffmpeg.encoders)
         logger.info("%s: ready for %s; benchmark %.2f s", self._id, codecs, taken_s)
 
@@ -261,7 +260,10 @@ class Agent:
         except OSError as error:
             why = f"engine {self._id} has no room to work in: {error}"
             entry = JournalEntry(job, "failed", why, "engine")
-        if entry is None:
+        if entry is not None and entry.stage == "split":
+            logger.info("%s: job %s: is split", self._id, job.job_id)
+            self._journal.clear()
+        elif entry is None:
             logger.warning("%s: job %s: taken away by the dispatcher", self._id, job.job_id)
             self._journal.clear()
         else:
@@ -289,8 +291,22 @@ class Agent:
         return JournalEntry(job, "failed", why, given_back=True)
 
     async def _transcode_and_deliver(self, job: JobView, folder: Path) -> JournalEntry:
-        transcoded = await self._attempts.transcoded(job, folder, self._progressed)
+        attempts = self._attempts
+        transcoded = await attempts.transcoded(job, folder, self._progressed, self._offer)
+        if transcoded.stage == "split":
+            return transcoded
         return await self._attempts.delivered(self._record(transcoded))
+
+    async def _offer(self, job: JobView, plan: Plan) -> str | None:
+        """Give a plan to the dispatcher; gives why it does not take it."""
+        try:
+            await retry_while_away(
+                lambda: self._client.split(job.job_id, plan, **self._as_holder(job))
+            )
+        except RequestRefusedError as error:
+            logger.warning("%s: job %s: is not split: %s", self._id, job.job_id, error)
+            return f"the dispatcher does not split it: {error.text}"
+        return None
 
     def _progressed(self, percent: float) -> None:
         self._progress = max(self._progress, percent)  # reports of audio and video alternate
@@ -315,7 +331,7 @@ class Agent:
     async def _report_output(self, job: JobView, output_url: str, outcome: Result | None) -> None:
         try:
             told = masked(output_url)  # a journal of an earlier version may have the password
-            await _retry_while_away(
+            await retry_while_away(
                 lambda: self._client.complete(
                     job.job_id, told, result=outcome, **self._as_holder(job)
                 )
@@ -324,7 +340,7 @@ class Agent:
             if not _is_verdict(error):
                 raise
             logger.warning("%s: job %s: output not wanted: %s", self._id, job.job_id, error)
-            await self._delivery.discard(output_url)
+            await self._attempts.discard(job, output_url)
         else:
             logger.info("%s: job %s: completed, %s", self._id, job.job_id, told)
 
@@ -332,7 +348,7 @@ class Agent:
         job = entry.job
         reason = masked(entry.result, [job.source_url])
         try:
-            verdict = await _retry_while_away(
+            verdict = await retry_while_away(
                 lambda: self._client.fail(
                     job.job_id,
                     reason,
@@ -379,13 +395,3 @@ async def _until(event: asyncio.Event, work: Awaitable[T]) -> T | None:
             with suppress(asyncio.CancelledError):
                 await task
     return None if task.cancelled() else task.result()
-
-
-async def _retry_while_away(call: Callable[[], Awaitable[T]]) -> T:
-    """Call the dispatcher until it answers."""
-    async for attempt in stamina.retry_context(
-        on=DispatcherAwayError, attempts=None, timeout=None, wait_initial=0.2, wait_max=AWAY_S
-    ):
-        with attempt:
-            return await call()
-    raise AssertionError  # retry_context without limits does not end

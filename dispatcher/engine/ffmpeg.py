@@ -10,6 +10,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
@@ -33,6 +34,7 @@ from dispatcher.engine.verification import (
 )
 from dispatcher.engine.vmaf import can_score
 from dispatcher.recipes import Recipe
+from dispatcher.segments import ABILITY
 
 __all__ = [
     "Checks",
@@ -50,6 +52,7 @@ SILENCE_S: Final = 30
 """How long a network source may send nothing."""
 LISTED: Final = ("-v", "repeat+level+info")
 """So that ffmpeg says all that `messages` reads."""
+_BUILD_DIGITS: Final = 12
 _DEFAULT_LIMITS: Final = FfmpegLimits()
 """So that ffmpeg says all that `messages` reads."""
 
@@ -113,6 +116,8 @@ class Ffmpeg(NamedTuple):
     checks: Checks = _DEFAULT_CHECKS
     scores_vmaf: bool = False
     version: str | None = None
+    build: str = ""
+    """All that it says of itself: its version, how it was made, and its libraries."""
 
     @classmethod
     async def probe(
@@ -151,6 +156,7 @@ class Ffmpeg(NamedTuple):
             _abilities(filters, codecs),
             checks,
             version=version[0] if version else None,
+            build="\n".join(version),
         )
         # A line is " V....D libx264  H.264 / AVC".
         named = frozenset(f[1] for it in listed if len(f := it.split(maxsplit=2)) > 1)
@@ -168,6 +174,16 @@ class Ffmpeg(NamedTuple):
     def streams(self) -> bool:
         """Whether it can read from a web server by itself."""
         return "http" in self.protocols
+
+    @property
+    def alike(self) -> tuple[str, ...]:
+        """What an engine must have told that transcodes parts of a film that this one splits.
+
+        Of the same settings another build, or another encoder, makes other pictures.
+        """
+        encoders = sorted({encoder.name for _, encoder in self.encoders.values()})
+        digest = sha256("\n".join([self.build, *encoders]).encode()).hexdigest()
+        return ABILITY, f"build:{digest[:_BUILD_DIGITS]}"
 
     async def benchmark(self) -> float:
         """Time a short real encode with the first codec that works; gives seconds."""
