@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from dispatcher.core import events
 from dispatcher.core.events import FINAL, OF_JOBS, Event, Recorded
+from dispatcher.tags import split
 from projections.oldest import Numbered, Oldest
 
 __all__ = ["STATUSES", "JobView", "Jobs", "NumberedJob", "Turn", "as_submitted"]
@@ -32,7 +33,7 @@ class JobView(msgspec.Struct, frozen=True, gc=False):
     last that of its newest assignment. A job from another dispatcher may lack all but the first
     nine fields. `recipe` has the fields of a `recipes.Recipe`, `output_name` is a template (see
     `output_names`), and `result` has the fields of a `results.Result`; each is left out if there is
-    none.
+    none, as are its `tags`, which its engine must have, and its `callback_url`.
     """
 
     job_id: str
@@ -55,6 +56,8 @@ class JobView(msgspec.Struct, frozen=True, gc=False):
     output_name: str | UnsetType = UNSET
     result: dict[str, Any] | UnsetType = UNSET
     assigned_at: datetime | None = None
+    tags: list[str] | UnsetType = UNSET
+    callback_url: str | UnsetType = UNSET
 
     @property
     def final(self) -> bool:
@@ -220,6 +223,8 @@ def _submitted(event: events.JobSubmitted, at: datetime) -> JobView:
         submitted_at=at,
         recipe=event.recipe,
         output_name=event.output_name,
+        tags=UNSET if event.needs is UNSET else split(event.needs)[0] or UNSET,
+        callback_url=event.callback_url,
     )
 
 

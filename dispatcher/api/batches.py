@@ -32,6 +32,7 @@ from dispatcher.core.replies import Refused
 from dispatcher.core.submissions import refusals
 from dispatcher.recipes import Recipe
 from dispatcher.serving.batches import NoneSubmittedError
+from dispatcher.serving.callbacks import Callbacks
 from dispatcher.serving.keys import Role
 from dispatcher.serving.quotas import PIECE_BYTES
 from projections.jobs import JobView
@@ -115,7 +116,8 @@ async def submit_batch(request: Request[Any, Any, Any]) -> ASGIApp:
     for first in range(0, len(texts), PART):
         if first:
             await asyncio.sleep(0)
-        parsed += (_parsed(text, service.recipes) for text in texts[first : first + PART])
+        part = texts[first : first + PART]
+        parsed += (_parsed(text, service.recipes, service.callbacks) for text in part)
     parsed = [
         no_source(service, it)
         if isinstance(it, SubmitJob)
@@ -216,9 +218,11 @@ def _answers_bytes(submissions: list[SubmitJob], answers: int) -> int:
     return ANSWER_BYTES * answers + sum(len(msgspec.json.encode(it)) for it in recipes)
 
 
-def _parsed(text: bytes, recipes: Mapping[str, Recipe]) -> SubmitJob | HttpError:
+def _parsed(
+    text: bytes, recipes: Mapping[str, Recipe], callbacks: Callbacks | None
+) -> SubmitJob | HttpError:
     try:
-        return bodies.submission_of_batch(text, recipes)
+        return bodies.submission_of_batch(text, recipes, callbacks)
     except HttpError as error:
         return error
 

@@ -53,7 +53,8 @@ class SubmitJob(msgspec.Struct, frozen=True, gc=False):
     A job without a `job_id` is given one that is derived from the time. A second submission with
     the same `idempotency_key` stands for the first one. `recipe` has the fields of a
     `recipes.Recipe` as JSON has them, and `output_name` is a template (see `output_names`). `needs`
-    are the abilities that an engine must have told to be given the job, in order.
+    are the abilities that an engine must have told to be given the job, in order. `callback_url` is
+    where it is told that the job is over.
     """
 
     job_id: str | None
@@ -66,6 +67,7 @@ class SubmitJob(msgspec.Struct, frozen=True, gc=False):
     recipe: dict[str, Any] | None = None
     output_name: str | None = None
     needs: tuple[str, ...] = ()
+    callback_url: str | None = None
 
 
 class SubmitJobs(msgspec.Struct, frozen=True):

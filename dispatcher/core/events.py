@@ -88,7 +88,8 @@ class JobSubmitted(msgspec.Struct, frozen=True, gc=False):
     clock was set back. `waits_since` gives its place in the queue: `arrived_at`, moved back for its
     priority. `recipe` has the fields of a `recipes.Recipe`, and `output_name` is a template (see
     `output_names`). `needs` are the abilities that an engine must have told to be given the job.
-    These three are left out if there is none.
+    Who is told at `callback_url` when it is over, see `webhooks`. These four are left out if there
+    is none.
     """
 
     job_id: str
@@ -103,6 +104,7 @@ class JobSubmitted(msgspec.Struct, frozen=True, gc=False):
     recipe: dict[str, Any] | UnsetType = UNSET
     output_name: str | UnsetType = UNSET
     needs: tuple[str, ...] | UnsetType = UNSET
+    callback_url: str | UnsetType = UNSET
 
 
 class JobAssigned(msgspec.Struct, frozen=True, gc=False):

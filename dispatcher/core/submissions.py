@@ -15,6 +15,7 @@ from dispatcher.core.fleet import Fleet, micros_of
 from dispatcher.core.job import MadeId
 from dispatcher.core.policy import Policy
 from dispatcher.core.replies import Decision, JobIs, Reason, Refused, Submitted
+from dispatcher.tags import split
 
 __all__ = ["refusals", "submit", "submit_all"]
 
@@ -120,6 +121,7 @@ def _submission(
         recipe=UNSET if command.recipe is None else command.recipe,
         output_name=UNSET if command.output_name is None else command.output_name,
         needs=command.needs or UNSET,
+        callback_url=command.callback_url or UNSET,
     )
     return submitted, JobIs(job_id, is_new=True)
 
@@ -129,6 +131,8 @@ def _content(it: commands.SubmitJob | events.JobSubmitted) -> tuple[object, ...]
         *(it.source_url, it.target_codec, it.job_size, it.max_retries, it.priority),
         _recipe_asked_for(it),
         it.output_name or None,
+        split(it.needs or ())[0],  # the others follow from the recipe
+        it.callback_url or None,
     )
 
 
