@@ -35,14 +35,16 @@ from dispatcher.serving.service import Service
 from dispatcher.state.remains import key_path, refuse_remains
 from dispatcher.state.snapshots import EVERY
 from dispatcher.store import DEFAULT_STORE_LIMITS, Store, StoreLimits
+from dispatcher.webhooks.opening import WebhookSettings, opened
 
 if TYPE_CHECKING:  # NATS is imported only for a cluster
     from dispatcher.cluster.address import Address
 
-__all__ = ["BODY_LIMIT_BYTES", "ListenError", "serve"]
+__all__ = ["BODY_LIMIT_BYTES", "NO_WEBHOOKS", "ListenError", "serve"]
 
 logger = logging.getLogger(__name__)
 
+NO_WEBHOOKS: Final = WebhookSettings()
 SEND_BUFFER_BYTES: Final = 1 << 20
 """What the kernel holds of an answer that is not read. Linux doubles it; by itself it would take
 4 MiB for each connection, and a key could have whole pages made that count as read."""
@@ -102,6 +104,7 @@ async def serve(  # noqa: PLR0913
     recipes: NamedRecipes | None = None,
     store: Path | None = None,
     store_limits: StoreLimits = DEFAULT_STORE_LIMITS,
+    webhooks: WebhookSettings = NO_WEBHOOKS,
     say: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then answer the requests under way and close the log.
@@ -113,7 +116,8 @@ async def serve(  # noqa: PLR0913
     something, a new one is made only with `new`. `http_limits` bound what a client can use up
     before its key is checked, and `key_limits` what a key can; there are never more connections
     than open files permit. `store` is the folder for films, if there is to be one. `LogError`,
-    `StoreFaultError`, `ListenError` and `CheckpointKeyError` say why the dispatcher can't start.
+    `StoreFaultError`, `ListenError`, `CheckpointKeyError`, `OutboxError` and `SecretError` say why
+    the dispatcher can't start.
     """
     http_limits = _within(_raise_file_limit(), http_limits)
     entrance = Entrance(http_limits)
@@ -143,25 +147,29 @@ async def serve(  # noqa: PLR0913
                     quotas=quotas,
                     recipes=recipes,
                     store=films,
+                    callbacks=webhooks.callbacks,
                 )
                 await service.start(ProgressLines(say, f"Replaying {db}"))
                 try:
-                    app = gate(
-                        create_app(
-                            service, keys, signer, read_again, body_limit_bytes=body_limit_bytes
-                        ),
-                        service,
-                    )
-                    server = _create_server(app, entrance)
+                    async with opened(service, replica.path, webhooks) as hooks:
+                        app = create_app(
+                            service,
+                            keys,
+                            signer,
+                            read_again,
+                            body_limit_bytes=body_limit_bytes,
+                            hooks=hooks,
+                        )
+                        server = _create_server(gate(app, service), entrance)
 
-                    def stop() -> None:
-                        service.dismiss_waiters()
-                        service.feed.end()
-                        server.should_exit = True
+                        def stop() -> None:
+                            service.dismiss_waiters()
+                            service.feed.end()
+                            server.should_exit = True
 
-                    with _tuned_interpreter(), _on_signals(stop, signal.SIGTERM, signal.SIGINT):
-                        say(_greeting(listener, str(cluster or replica.path), log))
-                        await server.serve(sockets=[listener])
+                        with _tuned_interpreter(), _on_signals(stop, signal.SIGTERM, signal.SIGINT):
+                            say(_greeting(listener, str(cluster or replica.path), log))
+                            await server.serve(sockets=[listener])
                 finally:
                     entrance.log_refusals()
                     await service.close()

@@ -25,15 +25,16 @@ ARROWS: Final[dict[str, set[str]]] = {
     "store": set(),
     "serving": {"core", "projections", "log", "index", "state", "store"},
     "api": {
-        *("core", "projections", "log", "index", "state", "serving", "store"),
+        *("core", "projections", "log", "index", "state", "serving", "store", "webhooks"),
         "http_limits",
     },
+    "webhooks": {"log", "projections", "serving"},
     "http_limits": set(),
     "http_protocol": {"http_limits"},
     "cluster": {"core", "projections", "log", "index", "state", "serving", "store"},
     "server": {
         *("core", "log", "state", "serving", "api", "cluster", "store"),
-        *("http_limits", "http_protocol"),
+        *("http_limits", "http_protocol", "webhooks"),
     },
     "client": {"core", "projections", "log"},
     "engine": {"client", "projections"},
@@ -41,20 +42,21 @@ ARROWS: Final[dict[str, set[str]]] = {
     "simulation": {"core", "projections", "state", "evidence"},
     "cli": {
         *("core", "projections", "log", "state", "serving", "store", "http_limits", "server"),
-        *("client", "cluster", "engine", "evidence", "simulation"),
+        *("client", "cluster", "engine", "evidence", "simulation", "webhooks"),
     },
 }
 """What each package, or module of its own, may import. All may import the leaves."""
 LEAVES: Final = {
-    *("board", "errors", "files", "headers", "locks", "output_names", "progress", "recipes"),
-    *("results", "segments", "sse", "store_urls", "urls"),
+    *("board", "errors", "files", "headers", "locks", "networks", "output_names", "progress"),
+    "recipes",
+    *("results", "segments", "sse", "store_urls", "tags", "urls"),
 }
 """Modules that import nothing of the project but each other."""
 
 PURE: Final = (
     "dispatcher.core",
     *(f"dispatcher.core.{it.stem}" for it in sorted((ROOT / "dispatcher/core").glob("[a-z]*.py"))),
-    *("dispatcher.log.merkle", "dispatcher.log.segments.frames"),
+    *("dispatcher.log.merkle", "dispatcher.log.segments.frames", "dispatcher.tags"),
     *("projections", "projections.engines", "projections.filters", "projections.forecast"),
     *("projections.forecasting", "projections.history", "projections.jobs", "projections.oldest"),
     *("projections.series", "projections.speeds", "projections.statistics"),

@@ -12,9 +12,11 @@ Laws:
 import asyncio
 import hashlib
 import os
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import unquote
@@ -29,12 +31,14 @@ __all__ = [
     "PATIENCE_S",
     "DamagedError",
     "OutputInfo",
+    "Some",
     "StoreInfo",
     "Told",
     "digest_of",
     "download",
     "ignored",
     "output_info",
+    "some_of",
     "store_info",
     "upload",
 ]
@@ -53,6 +57,7 @@ BUSY_S: Final = 1.0
 _NOT_FOUND: Final = 404
 _WHOLE, _PARTIAL, _CONFLICT, _TOO_LARGE, _BEYOND, _FULL = 200, 206, 409, 413, 416, 507
 _OFFSET: Final = "Upload-Offset"
+_SOME: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
 class DamagedError(DispatcherError):
@@ -264,6 +269,37 @@ async def download(  # noqa: PLR0913 - all that a download is about
                 f"{connection.server}{path}: arrived with the SHA-256 {arriving.sha256}, not "
                 f"{sha256}, twice; nothing of it was kept"
             )
+
+
+class Some(msgspec.Struct, frozen=True):
+    """Some bytes of a file: from which to which, of how many, and as they come."""
+
+    first: int
+    last: int
+    total: int
+    pieces: AsyncIterator[bytes]
+
+
+@asynccontextmanager
+async def some_of(
+    connection: Connection, path: str, sha256: str, first: int, last: int | None
+) -> AsyncIterator[Some]:
+    """Ask for some bytes of a file of the store, which a route sends. See `FilmCalls.some_of`."""
+    wanted = f"bytes={first}-{'' if last is None else last}"
+    headers = {"Accept-Encoding": "identity", "Range": wanted, "If-Range": f'"{sha256}"'}
+    async with connection.streamed("GET", path, headers) as response:
+        found = _SOME.fullmatch(response.headers.get("Content-Range", ""))
+        told = response.headers.get("ETag", "").strip('"')
+        if response.status_code != _PARTIAL or found is None or told != sha256:
+            raise RequestRefusedError(
+                response.status_code, f"{connection.server}{path} does not send a part of it"
+            )
+        begins, ends, total = (int(it) for it in found.groups())
+        if begins != first:
+            raise RequestRefusedError(
+                response.status_code, f"{connection.server}{path} sends another part of it"
+            )
+        yield Some(begins, ends, total, response.aiter_raw(_CHUNK_BYTES))
 
 
 class _Arriving:

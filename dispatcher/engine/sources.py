@@ -6,6 +6,7 @@ Laws:
 - Of files outside the roots nothing is told, not even whether they exist.
 - A file that changes while it is read is no source yet: it counts as away.
 - What comes from the web comes by `fetch` or through the checking proxy.
+- Of a file of the store all is fetched and checked by its SHA-256, unless only some is needed.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from dispatcher.engine.looking import is_playlist, look_at
 from dispatcher.engine.networks import DEFAULT_NETWORKS, SourceNetworks
 from dispatcher.engine.proxy import checking_proxy
 from dispatcher.engine.source_errors import SourceAwayError, SourceError, SourceRefusedError
+from dispatcher.engine.store_ranges import gives_some, served_from_store
 from dispatcher.engine.storing import fetch_from_store
 from dispatcher.store_urls import StoreUrl
 from dispatcher.urls import masked, path_of, web_url_fault
@@ -58,7 +60,7 @@ class Sources(NamedTuple):
     """Whose store the sources with `store:` URLs are in."""
 
     @asynccontextmanager
-    async def opened(
+    async def opened(  # noqa: PLR0913 - a source has as many ways
         self,
         source_url: str,
         size_mb: float,
@@ -66,12 +68,14 @@ class Sources(NamedTuple):
         *,
         streams: bool,
         prefers_file: bool = False,
+        by_parts: bool = False,
     ) -> AsyncIterator[Input]:
         """Give an input for ffmpeg, fetching `source_url` into `folder` if necessary.
 
         A file is read in place. If `streams` is true, a web source is streamed if it is large and
         its server can do that, or if it is a playlist, which is useless without its server; with
-        `prefers_file` only a playlist is. Other web sources are fetched first. Raises
+        `prefers_file` only a playlist is. Other web sources are fetched first. With `by_parts` only
+        some of the source is needed: a server that gives out parts is asked for these. Raises
         `SourceError`, also at the end or in the middle of the block: as soon as a streamed source
         breaks a rule, or if a file was written to meanwhile.
         """
@@ -97,8 +101,11 @@ class Sources(NamedTuple):
                 if (fault := web_url_fault(source_url)) is not None:
                     raise SourceError(f"{masked(source_url)!r} {fault}")
                 fetched = folder / f"source{_suffix_of(url.path)}"
-                if streams and await self._is_to_be_streamed(
-                    source_url, 0 if prefers_file else size_mb, fetched
+                if streams and (
+                    (by_parts and await self.gives_parts(source_url))
+                    or await self._is_to_be_streamed(
+                        source_url, 0 if prefers_file else size_mb, fetched
+                    )
                 ):
                     async with self._streamed(source_url) as source:
                         yield source
@@ -107,6 +114,10 @@ class Sources(NamedTuple):
                     await fetch(source_url, fetched, self.networks, self.bounds)
                 yield Input(f"file:{fetched}", FILE_PROTOCOLS)
             case "store" if (stored := StoreUrl.parse(source_url)) and self.dispatcher is not None:
+                if by_parts and streams and await gives_some(self.dispatcher, stored):
+                    async with served_from_store(self.dispatcher, stored, self.bounds) as served:
+                        yield Input(served.url, WEB_PROTOCOLS, served.port)
+                    return
                 fetched = folder / f"source{_suffix_of(stored.name)}"
                 await fetch_from_store(self.dispatcher, stored, fetched, self.bounds)
                 yield Input(f"file:{fetched}", FILE_PROTOCOLS)
@@ -115,6 +126,13 @@ class Sources(NamedTuple):
                     f"{masked(source_url)!r}: sources are http://, https://, file:// or store: "
                     "URLs, nothing else"
                 )
+
+    async def gives_parts(self, source_url: str) -> bool:
+        """Whether some of a source can be had without all of it."""
+        if not source_url.lower().startswith(("http:", "https:")):
+            return True
+        look = await look_at(source_url, self.networks)
+        return look is not None and look.has_parts and look.must_be_fetched is None
 
     async def _is_to_be_streamed(self, url: str, size_mb: float, fetched: Path) -> bool:
         """Whether ffmpeg shall read a web source from its server.

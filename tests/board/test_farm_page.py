@@ -203,7 +203,7 @@ async def test_another_log_behind_the_address_is_loaded_anew(
         faults.watch(page)
         await page.goto("/")
         await expect(of_list(page, "Waiting")).to_contain_text("old 4.mp4")
-        await expect(page.locator("#seal .seal-red")).to_have_attribute(
+        await expect(page.locator("#seal .seal-grey")).to_have_attribute(
             "title", re.compile("remembers its 5 events")
         )
         await page.reload()

@@ -18,11 +18,12 @@ import httpx2
 from dispatcher.api.app import BODY_LIMIT_BYTES
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, HttpLimits
-from dispatcher.server import serve
+from dispatcher.server import NO_WEBHOOKS, serve
 from dispatcher.serving.keys import ApiKeys, Key, Role
 from dispatcher.serving.named_recipes import NamedRecipes
 from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits
 from dispatcher.store import DEFAULT_STORE_LIMITS, StoreLimits
+from dispatcher.webhooks.opening import WebhookSettings
 
 __all__ = ["ACTOR", "KEY", "Child", "Running", "child", "client_of", "events_in", "running"]
 
@@ -73,6 +74,7 @@ async def running(
     recipes: NamedRecipes | None = None,
     store: Path | None = None,
     store_limits: StoreLimits = DEFAULT_STORE_LIMITS,
+    webhooks: WebhookSettings = NO_WEBHOOKS,
 ) -> AsyncIterator[Running]:
     """Serve until the block ends, then stop as an operator would: with SIGTERM.
 
@@ -101,6 +103,7 @@ async def running(
             recipes=recipes,
             store=store,
             store_limits=store_limits,
+            webhooks=webhooks,
             say=say,
         )
     )

@@ -29,7 +29,7 @@ const AGAIN_MS = 5_000;
 const LET_GO_MS = 3_600_000;
 /** What can change a band. Of the first sign of life after a silence see `#events`. */
 const TYPES = [
-  "job_assigned", "job_completed", "job_requeued", "job_failed_permanently", "job_cancelled",
+  "job_assigned", "job_completed", "job_requeued", "job_failed_permanently", "job_cancelled", "job_split",
   "engine_lost", "engine_blocked", "engine_unblocked", "engine_drained", "engine_resumed",
   "engine_forgotten",
 ];
@@ -243,6 +243,7 @@ export class BoardEngine extends HTMLElement {
       case "blocked":
         return [...has, `It is blocked: ${sentence(engine.blocked)} `, engine.blocked_until ? `It may try again at ${when(engine.blocked_until, now)}.` : "It gets no jobs until somebody resumes it."];
       case "draining":
+        if (!engine.drained) return [...has, `It takes no new jobs now: ${sentence(engine.resting)}`];
         return engine.current_job ? [...has, "It is drained: it finishes this job and gets no more."] : ["It is drained and gets no jobs until somebody resumes it."];
       default:
         return engine.current_job ? [...has, "Last heard at ", seen, "."] : ["It is free. Last heard at ", seen, "."];

@@ -3,7 +3,7 @@
 import { noChange, onWire, putJob } from "./fold_state.js";
 
 /** The fields that a job has only if its submission gave them. */
-const GIVEN = ["recipe", "output_name", "parent", "part", "after"];
+const GIVEN = ["recipe", "output_name", "parent", "part", "after", "callback_url"];
 
 /** Folds what an event says of its job. */
 export function applyToJobs(state, event, change = noChange()) {
@@ -15,6 +15,12 @@ export function applyToJobs(state, event, change = noChange()) {
   if (job === undefined) return;
   const changed = changedJob(job, event);
   if (changed !== null) putJob(state, changed, change);
+}
+
+/** The tags among abilities, by their names alone. */
+function tagsOf(abilities) {
+  const told = Array.isArray(abilities) ? abilities.map(String) : [];
+  return told.filter((it) => it.startsWith("tag:")).map((it) => it.slice(4));
 }
 
 function submitted(event) {
@@ -38,6 +44,8 @@ function submitted(event) {
     assigned_at: null,
   };
   for (const name of GIVEN) if (event[name] !== undefined) job[name] = event[name];
+  const tags = tagsOf(event.needs);
+  if (tags.length) job.tags = tags;
   return job;
 }
 

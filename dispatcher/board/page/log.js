@@ -29,6 +29,7 @@ const LISTED = 500;
 export const TYPES = [
   "job_submitted", "job_assigned", "job_progressed", "job_completed", "job_requeued",
   "job_failed_permanently", "job_released", "job_cancelled", "job_retried", "job_reprioritized",
+  "job_split", "job_made_whole",
   "answer_refused", "engine_reported", "engine_replaced", "engine_fenced", "engine_asked",
   "engine_seen", "engine_benchmarked", "engine_lost", "engine_blamed", "engine_blocked",
   "engine_unblocked", "engine_drained", "engine_resumed", "engine_forgotten",
