@@ -11,6 +11,7 @@ from typing import Annotated
 import stamina
 import typer
 
+from dispatcher.buckets import SCHEMES, Bucket, ObjectUrl, has_credentials
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, Server
 from dispatcher.cli.output import log_plainly, say
 from dispatcher.client import Client
@@ -23,6 +24,7 @@ from dispatcher.engine.fetching import Bounds
 from dispatcher.engine.ffmpeg import Checks, Ffmpeg, find_ffmpeg
 from dispatcher.engine.hardware import HwAccel
 from dispatcher.engine.networks import DEFAULT_NETWORKS, SourceNetworks
+from dispatcher.engine.objects import BucketDelivery
 from dispatcher.engine.sandbox import FfmpegLimits
 from dispatcher.engine.sources import Sources
 from dispatcher.engine.storing import TARGET, StoreDelivery
@@ -53,8 +55,8 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     output: Annotated[
         str,
         typer.Option(
-            help="Where outputs go: a directory, a base URL to PUT to, or store: for the "
-            "dispatcher's store."
+            help="Where outputs go: a directory, a base URL to PUT to, store: for the "
+            "dispatcher's store, or s3://BUCKET/PREFIX, gs://… or az://…."
         ),
     ] = "outputs",
     ffmpeg: Annotated[
@@ -72,8 +74,11 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
         float, typer.Option(help="Pause between two heartbeats.", min=0.1)
     ] = _DEFAULTS.heartbeat_s,
     source_root: Annotated[
-        list[Path] | None,
-        typer.Option(help="A directory below which files may be sources; may be repeated."),
+        list[str] | None,
+        typer.Option(
+            help="A directory below which files may be sources, or s3://BUCKET/PREFIX below which "
+            "objects may; may be repeated."
+        ),
     ] = None,
     source_networks: Annotated[
         str,
@@ -145,12 +150,18 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     if (fault := template_fault(name_template)) is not None:
         raise DispatcherError(f"--name-template {name_template!r} {fault}")
     client = Client(server, api_key)
-    delivery = StoreDelivery(client) if output == TARGET else delivery_to(output)
+    delivery = _delivery_to(output, client)
+    buckets = [ObjectUrl.parse_prefix(root) for root in source_root or []]
     sources = Sources(
-        [root.absolute() for root in source_root or []],
+        [
+            Path(root).absolute()
+            for root, bucket in zip(source_root or [], buckets, strict=True)
+            if bucket is None
+        ],
         SourceNetworks.parse(source_networks, *server_urls(server)),
         Bounds(max_mb=max_source_mb, timeout_s=source_timeout_s),
         client,
+        [it for it in buckets if it is not None],
     )
     limits = FfmpegLimits(max_memory_mb, max_cpu_hours, max_megapixels)
     workspace = Workspace.claim(work_dir or default_work_dir(), id_)
@@ -175,6 +186,14 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
         raise typer.Exit(1) from None
     finally:
         workspace.release()
+
+
+def _delivery_to(output: str, client: Client) -> Delivery:
+    if output == TARGET:
+        return StoreDelivery(client)
+    if (url := ObjectUrl.parse_prefix(output)) is not None:
+        return BucketDelivery(Bucket(url))
+    return delivery_to(output)
 
 
 async def _run(  # noqa: PLR0913, PLR0917 - all that an agent is made of
@@ -266,6 +285,16 @@ def _tell_of_sources(sources: Sources, engine_id: str) -> None:
     for root in sources.roots:
         if not root.is_dir():
             logger.warning("%s: --source-root %s is no directory at present", engine_id, root)
+    for bucket in sources.buckets:
+        Bucket(bucket)  # says so if it can't be opened
+    narrowed = {it.scheme for it in sources.buckets}
+    of_all = [it for it in SCHEMES if has_credentials(it)]
+    if not_narrowed := [it for it in of_all if it not in narrowed]:
+        logger.info(
+            "%s: sources may be all that the credentials in the environment permit at %s; "
+            "--source-root narrows it",
+            *(engine_id, ", ".join(f"{it}://" for it in not_narrowed)),
+        )
     set_here = [name for name in os.environ if name.lower() in _PROXIES]
     if set_here:
         logger.warning(
