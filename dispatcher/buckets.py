@@ -23,6 +23,7 @@ from dispatcher.errors import DispatcherError
 from dispatcher.urls import masked
 
 if TYPE_CHECKING:
+    from obstore import GetOptions
     from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
 
 __all__ = [
@@ -67,6 +68,7 @@ _ENDPOINTS: Final = (
     *("GOOGLE_BASE_URL", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
 )
 _SECRET: Final = re.compile(r"(?:AWS|AZURE|GOOGLE)_.*(?:KEY|SECRET|TOKEN|SAS|PASSWORD)")
+_NO_BUCKET: Final = re.compile("NoSuchBucket|ContainerNotFound|specified bucket does not exist")
 _SHORTEST: Final = 4
 _LONGEST_REASON: Final = 300
 
@@ -185,14 +187,10 @@ class Bucket:
             before = first
             try:
                 with self._translated(key):
-                    got = await self._obstore.get_async(
-                        self._store,
-                        key,
-                        options={
-                            "range": (first, min(end, first + READ_BYTES)),
-                            "if_match": etag,
-                        },
-                    )
+                    part: GetOptions = {"range": (first, min(end, first + READ_BYTES))}
+                    if etag is not None:
+                        part["if_match"] = etag
+                    got = await self._obstore.get_async(self._store, key, options=part)
                     async for piece in got.stream(MIB):
                         first += len(piece)
                         yield bytes(piece)
@@ -255,7 +253,7 @@ class Bucket:
         try:
             yield
         except FileNotFoundError as error:
-            what = "bucket" if re.search("NoSuchBucket|ContainerNotFound", str(error)) else "object"
+            what = "bucket" if _NO_BUCKET.search(str(error)) else "object"
             raise ObjectMissingError(f"{told}: there is no such {what}") from None
         except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
             raise BucketRefusedError(f"{told}: {_why(error)}") from None
@@ -264,6 +262,8 @@ class Bucket:
         except exceptions.AlreadyExistsError as error:
             raise _ExistsError(f"{told}: is there already") from error
         except exceptions.GenericError as error:
+            if _NO_BUCKET.search(str(error)):
+                raise ObjectMissingError(f"{told}: there is no such bucket") from None
             raise BucketAwayError(f"{told}: {_why(error)}") from None
         except (exceptions.BaseError, ValueError, TypeError) as error:
             raise BucketError(f"{told}: {_why(error)}") from None

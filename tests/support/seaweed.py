@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from obstore.store import S3Store
 
 __all__ = ["ACCESS_KEY", "SECRET_KEY", "Seaweed", "pointed_at", "seaweed_server"]
 
@@ -42,8 +43,19 @@ class Seaweed:
         return f"http://{HOST}:{self.ports[-2]}"
 
     def bucket(self) -> str:
-        """Name a bucket that nobody has used. It is made by the first object in it."""
-        return f"films-{os.getpid()}-{next(_names)}"
+        """Make a bucket that nobody has used; gives its name."""
+        name = f"films-{os.getpid()}-{next(_names)}"
+        store = S3Store(
+            name,
+            endpoint=self.url,
+            region="us-east-1",
+            access_key_id=ACCESS_KEY,
+            secret_access_key=SECRET_KEY,
+            client_options={"allow_http": True},
+        )
+        store.put("first", b"")  # makes the bucket
+        store.delete("first")
+        return name
 
     def environment(self, **others: str) -> dict[str, str]:
         """Return the variables by which a client finds this server."""
