@@ -47,9 +47,8 @@ ARROWS: Final[dict[str, set[str]]] = {
 }
 """What each package, or module of its own, may import. All may import the leaves."""
 LEAVES: Final = {
-    *("board", "errors", "files", "headers", "locks", "networks", "output_names", "progress"),
-    "recipes",
-    *("results", "segments", "sse", "store_urls", "tags", "urls"),
+    *("board", "buckets", "errors", "files", "headers", "locks", "networks", "output_names"),
+    *("progress", "recipes", "results", "segments", "sse", "store_urls", "tags", "urls"),
 }
 """Modules that import nothing of the project but each other."""
 
@@ -227,6 +226,22 @@ def test_who_asks_for_no_cluster_imports_neither_it_nor_nats() -> None:
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "[]\n"
+
+
+def test_obstore_is_imported_by_one_module_when_a_bucket_is_opened() -> None:
+    """The extra need not be installed by who has no bucket."""
+    found = {
+        name
+        for name in modules()
+        if any(
+            it.split(".")[0] == "obstore"
+            for it in imports_of(ast.parse(source_of(name).read_text()))
+        )
+    }
+    assert found == {"dispatcher.buckets"}
+    code = "import sys, dispatcher.cli, dispatcher.buckets\nprint('obstore' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "False\n"
 
 
 def test_the_core_reaches_nothing_but_itself() -> None:

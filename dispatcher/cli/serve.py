@@ -8,6 +8,7 @@ from typing import Annotated
 import stamina
 import typer
 
+from dispatcher.buckets import ObjectUrl
 from dispatcher.cli.options import ApiKey, Db
 from dispatcher.cli.output import log_plainly, say
 from dispatcher.cli.replicated import replicated_log
@@ -155,10 +156,11 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         ),
     ] = None,
     store: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="A folder for films that clients upload and engines deliver; made if it is not "
-            "there. Without it the dispatcher takes no files.",
+            help="A folder for films that clients upload and engines deliver, made if it is not "
+            "there, or s3://BUCKET/PREFIX, gs://… or az://…. Without it the dispatcher takes no "
+            "files.",
             show_default=False,
         ),
     ] = None,
@@ -256,7 +258,7 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             unread_mib=max_unread_mib_per_key,
         ),
         recipes=named_recipes,
-        store=store,
+        store=None if store is None else ObjectUrl.parse_prefix(store) or Path(store),
         store_limits=StoreLimits(
             max_bytes=int(store_max_gb * _GB),
             max_file_bytes=int(store_max_file_gb * _GB),

@@ -16,6 +16,7 @@ from typing import Any, Final
 import httpx2
 
 from dispatcher.api.app import BODY_LIMIT_BYTES
+from dispatcher.buckets import ObjectUrl
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, HttpLimits
 from dispatcher.server import NO_WEBHOOKS, serve
@@ -72,7 +73,7 @@ async def running(
     http_limits: HttpLimits = DEFAULT_HTTP_LIMITS,
     key_limits: KeyLimits = DEFAULT_KEY_LIMITS,
     recipes: NamedRecipes | None = None,
-    store: Path | None = None,
+    store: Path | ObjectUrl | None = None,
     store_limits: StoreLimits = DEFAULT_STORE_LIMITS,
     webhooks: WebhookSettings = NO_WEBHOOKS,
 ) -> AsyncIterator[Running]:
