@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from email import message_from_bytes
 from email.message import Message
@@ -15,14 +16,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
-import tomllib
 
 from dispatcher import __version__
 from tests.support.leaks import ends_what_it_begins
 
 ROOT: Final = Path(__file__).parent.parent
 PACKAGES: Final = ("dispatcher", "projections")
-GIVEN_OUT: Final = (*PACKAGES, "tests", "scripts", "docs")
+GIVEN_OUT: Final = (*PACKAGES, "tests", "scripts", "docs", "deploy")
 TIMEOUT_S: Final = 250
 
 
@@ -95,7 +95,9 @@ def test_the_version_is_the_same_everywhere_and_stands_in_one_place(built: Built
     assert all(path.name.startswith(f"transcoding_dispatcher-{__version__}") for path in built)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert "version" not in project
-    released = re.findall(r"^## \[(\d[^]]*)\] - (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    released = re.findall(
+        r"^## \[(\d[^]]*)\] - (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
     assert released[0][0] == __version__, "the newest section of the changelog is another version"
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", day) for _, day in released)
 

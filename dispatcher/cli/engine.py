@@ -11,7 +11,7 @@ from typing import Annotated
 import stamina
 import typer
 
-from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, Server
+from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, Server, authorities
 from dispatcher.cli.output import log_plainly, say
 from dispatcher.client import Client
 from dispatcher.client.servers import server_urls
@@ -144,7 +144,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     stamina.instrumentation.set_on_retry_hooks([_tell_of_a_pause])
     if (fault := template_fault(name_template)) is not None:
         raise DispatcherError(f"--name-template {name_template!r} {fault}")
-    client = Client(server, api_key)
+    client = Client(server, api_key, ca=authorities())
     delivery = StoreDelivery(client) if output == TARGET else delivery_to(output)
     sources = Sources(
         [root.absolute() for root in source_root or []],

@@ -20,6 +20,7 @@ from dispatcher.serving.named_recipes import NamedRecipes
 from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits
 from dispatcher.state.snapshots import EVERY
 from dispatcher.store import DEFAULT_STORE_LIMITS, StoreLimits
+from dispatcher.tls import Certificate
 
 __all__ = ["serve"]
 
@@ -46,6 +47,21 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         Path | None,
         typer.Option(
             help="The file of named keys, see `dispatcher key`; read again at SIGHUP.",
+            show_default=False,
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            help="Speak TLS with this certificate (PEM, with those of its authorities after it); "
+            "read again when it is renewed.",
+            show_default=False,
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="Its private key (PEM, without a password); by default in the same file.",
             show_default=False,
         ),
     ] = None,
@@ -186,6 +202,7 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             "would not have its films; leave one of them out"
         )
     named_recipes = NamedRecipes(recipes)
+    certificate = _certificate(tls_cert, tls_key)
     stamina.instrumentation.set_on_retry_hooks([])  # the service logs its own retries
     # Litestar takes longer to load than most other commands take to run.
     import uvloop  # noqa: PLC0415
@@ -234,10 +251,19 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             max_file_bytes=int(store_max_file_gb * _GB),
             keep_s=store_keep_days * _DAY_S,
         ),
+        certificate=certificate,
         say=say,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serving)
+
+
+def _certificate(path: Path | None, key: Path | None) -> Certificate | None:
+    if path is None:
+        if key is not None:
+            raise typer.BadParameter("--tls-key needs the certificate of the key, with --tls-cert")
+        return None
+    return Certificate(path, key or path)
 
 
 def _power_of_two(events: int) -> int:

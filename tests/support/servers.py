@@ -23,6 +23,7 @@ from dispatcher.serving.keys import ApiKeys, Key, Role
 from dispatcher.serving.named_recipes import NamedRecipes
 from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits
 from dispatcher.store import DEFAULT_STORE_LIMITS, StoreLimits
+from dispatcher.tls import Certificate
 
 __all__ = ["ACTOR", "KEY", "Child", "Running", "child", "client_of", "events_in", "running"]
 
@@ -31,7 +32,7 @@ ACTOR: Final = "tester"
 HOST: Final = "127.0.0.1"
 STOP_S: Final = 30
 
-_GREETING = re.compile(r"Dispatcher ready on (http://\S+), log")
+_GREETING = re.compile(r"Dispatcher ready on (https?://\S+), log")
 
 
 @dataclass
@@ -73,6 +74,7 @@ async def running(
     recipes: NamedRecipes | None = None,
     store: Path | None = None,
     store_limits: StoreLimits = DEFAULT_STORE_LIMITS,
+    certificate: Certificate | None = None,
 ) -> AsyncIterator[Running]:
     """Serve until the block ends, then stop as an operator would: with SIGTERM.
 
@@ -101,6 +103,7 @@ async def running(
             recipes=recipes,
             store=store,
             store_limits=store_limits,
+            certificate=certificate,
             say=say,
         )
     )
