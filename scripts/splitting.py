@@ -117,7 +117,9 @@ async def measure(ffmpeg: Ffmpeg, folder: Path, codec: str, name: str, kind: Kin
         ffmpeg.path,
         *(*kind.late, "-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=3.2"),
         *("-f", "lavfi", "-i", "sine=d=3.2", "-pix_fmt", "yuv420p"),
-        *(*kind.picture, *kind.sound, film),
+        *kind.picture,
+        *kind.sound,
+        film,
     )
     source, recipe = Input(f"file:{film}", FILE_PROTOCOLS), recipe_of({"split_s": 1}, codec)
     plain = replace(recipe, split_s=None)

@@ -11,8 +11,9 @@ import msgspec
 import stamina
 import typer
 
+from dispatcher.buckets import Bucket, ObjectUrl
 from dispatcher.cli.engine_notices import tell_of_checks, tell_of_hardware, tell_of_sources
-from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, Server
+from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, Server, authorities
 from dispatcher.cli.output import log_plainly, say
 from dispatcher.client import Client
 from dispatcher.client.servers import server_urls
@@ -25,6 +26,7 @@ from dispatcher.engine.ffmpeg import Checks, Ffmpeg, find_ffmpeg
 from dispatcher.engine.hardware import HwAccel
 from dispatcher.engine.hours import Hours
 from dispatcher.engine.networks import DEFAULT_NETWORKS, SourceNetworks
+from dispatcher.engine.objects import BucketDelivery
 from dispatcher.engine.presence import Presence
 from dispatcher.engine.resting import Resting
 from dispatcher.engine.sandbox import FfmpegLimits
@@ -59,8 +61,8 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     output: Annotated[
         str,
         typer.Option(
-            help="Where outputs go: a directory, a base URL to PUT to, or store: for the "
-            "dispatcher's store."
+            help="Where outputs go: a directory, a base URL to PUT to, store: for the "
+            "dispatcher's store, or s3://BUCKET/PREFIX, gs://… or az://…."
         ),
     ] = "outputs",
     ffmpeg: Annotated[
@@ -78,8 +80,11 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
         float, typer.Option(help="Pause between two heartbeats.", min=0.1)
     ] = _DEFAULTS.heartbeat_s,
     source_root: Annotated[
-        list[Path] | None,
-        typer.Option(help="A directory below which files may be sources; may be repeated."),
+        list[str] | None,
+        typer.Option(
+            help="A directory below which files may be sources, or s3://BUCKET/PREFIX below which "
+            "objects may; may be repeated."
+        ),
     ] = None,
     source_networks: Annotated[
         str,
@@ -189,13 +194,19 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     if (fault := tag_fault([*tags])) is not None:
         raise DispatcherError(f"--tag {fault}")
     resting = Resting(Hours.parse(hours) if hours else None, idle_min=when_idle or 0.0)
-    client = Client(server, api_key)
-    delivery = StoreDelivery(client) if output == TARGET else delivery_to(output)
+    client = Client(server, api_key, ca=authorities())
+    delivery = _delivery_to(output, client)
+    buckets = [ObjectUrl.parse_prefix(root) for root in source_root or []]
     sources = Sources(
-        [root.absolute() for root in source_root or []],
+        [
+            Path(root).absolute()
+            for root, bucket in zip(source_root or [], buckets, strict=True)
+            if bucket is None
+        ],
         SourceNetworks.parse(source_networks, *server_urls(server)),
         Bounds(max_mb=max_source_mb, timeout_s=source_timeout_s),
         client,
+        [it for it in buckets if it is not None],
     )
     limits = FfmpegLimits(
         max_memory_mb or max(LEAST_MB, _LIMITS.memory_mb // jobs),
@@ -229,6 +240,14 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     finally:
         for workspace in workspaces:
             workspace.release()
+
+
+def _delivery_to(output: str, client: Client) -> Delivery:
+    if output == TARGET:
+        return StoreDelivery(client)
+    if (url := ObjectUrl.parse_prefix(output)) is not None:
+        return BucketDelivery(Bucket(url))
+    return delivery_to(output)
 
 
 async def _run(  # noqa: PLR0913, PLR0917 - all that an agent is made of

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
+from dispatcher.buckets import SCHEMES, Bucket, has_credentials
 from dispatcher.engine.codecs import Codec, Encoder
 from dispatcher.engine.ffmpeg import Checks
 from dispatcher.engine.hardware import HwAccel
@@ -63,6 +64,16 @@ def tell_of_sources(sources: Sources, engine_id: str) -> None:
     for root in sources.roots:
         if not root.is_dir():
             logger.warning("%s: --source-root %s is no directory at present", engine_id, root)
+    for bucket in sources.buckets:
+        Bucket(bucket)  # says so if it can't be opened
+    narrowed = {it.scheme for it in sources.buckets}
+    of_all = [it for it in SCHEMES if has_credentials(it)]
+    if not_narrowed := [it for it in of_all if it not in narrowed]:
+        logger.info(
+            "%s: sources may be all that the credentials in the environment permit at %s; "
+            "--source-root narrows it",
+            *(engine_id, ", ".join(f"{it}://" for it in not_narrowed)),
+        )
     set_here = [name for name in os.environ if name.lower() in _PROXIES]
     if set_here:
         logger.warning(

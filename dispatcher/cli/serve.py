@@ -8,6 +8,7 @@ from typing import Annotated
 import stamina
 import typer
 
+from dispatcher.buckets import ObjectUrl
 from dispatcher.cli.options import ApiKey, Db
 from dispatcher.cli.output import log_plainly, say
 from dispatcher.cli.replicated import replicated_log
@@ -21,6 +22,7 @@ from dispatcher.serving.named_recipes import NamedRecipes
 from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits
 from dispatcher.state.snapshots import EVERY
 from dispatcher.store import DEFAULT_STORE_LIMITS, StoreLimits
+from dispatcher.tls import Certificate
 from dispatcher.webhooks.opening import WebhookSettings
 from dispatcher.webhooks.settings import read_webhooks
 
@@ -49,6 +51,21 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         Path | None,
         typer.Option(
             help="The file of named keys, see `dispatcher key`; read again at SIGHUP.",
+            show_default=False,
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            help="Speak TLS with this certificate (PEM, with those of its authorities after it); "
+            "read again when it is renewed.",
+            show_default=False,
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="Its private key (PEM, without a password); by default in the same file.",
             show_default=False,
         ),
     ] = None,
@@ -155,10 +172,11 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         ),
     ] = None,
     store: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="A folder for films that clients upload and engines deliver; made if it is not "
-            "there. Without it the dispatcher takes no files.",
+            help="A folder for films that clients upload and engines deliver, made if it is not "
+            "there, or s3://BUCKET/PREFIX, gs://… or az://…. Without it the dispatcher takes no "
+            "files.",
             show_default=False,
         ),
     ] = None,
@@ -214,6 +232,7 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         None if callback_allow is None else Callbacks.parse(callback_allow),
     )
     named_recipes = NamedRecipes(recipes)
+    certificate = _certificate(tls_cert, tls_key)
     stamina.instrumentation.set_on_retry_hooks([])  # the service logs its own retries
     # Litestar takes longer to load than most other commands take to run.
     import uvloop  # noqa: PLC0415
@@ -256,17 +275,26 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             unread_mib=max_unread_mib_per_key,
         ),
         recipes=named_recipes,
-        store=store,
+        store=None if store is None else ObjectUrl.parse_prefix(store) or Path(store),
         store_limits=StoreLimits(
             max_bytes=int(store_max_gb * _GB),
             max_file_bytes=int(store_max_file_gb * _GB),
             keep_s=store_keep_days * _DAY_S,
         ),
         webhooks=hooks,
+        certificate=certificate,
         say=say,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serving)
+
+
+def _certificate(path: Path | None, key: Path | None) -> Certificate | None:
+    if path is None:
+        if key is not None:
+            raise typer.BadParameter("--tls-key needs the certificate of the key, with --tls-cert")
+        return None
+    return Certificate(path, key or path)
 
 
 def _power_of_two(events: int) -> int:

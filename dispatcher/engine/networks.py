@@ -55,6 +55,11 @@ class SourceNetworks(NamedTuple):
         found = (_host_and_port(url) for url in dispatcher_urls)
         return cls(frozenset(names), tuple(networks), tuple(it for it in found if it is not None))
 
+    def with_server(self, url: str) -> Self:
+        """Return these networks and the server of a URL, as if it were a dispatcher's."""
+        found = _host_and_port(url)
+        return self if found is None else self._replace(dispatchers=(*self.dispatchers, found))
+
     def permits(self, address: Address) -> bool:
         """Whether a source may be at this address. No dispatcher is looked at here."""
         return permits(address, self.names, self.networks)
