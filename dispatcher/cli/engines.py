@@ -6,25 +6,27 @@ import typer
 
 from dispatcher.cli.asking import ask
 from dispatcher.cli.columns import ENGINES
-from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server, Wide
+from dispatcher.cli.moments import as_of_wire
+from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, AsOf, Server, Utc, Wide
 from dispatcher.cli.output import print_json, print_text
 from dispatcher.cli.tables import print_rows
-from dispatcher.client import Client
-from projections.engines import EngineView
 
 __all__ = ["drain", "engines", "forget", "resume"]
 
 EngineId = Annotated[str, typer.Argument(metavar="ENGINE")]
 
 
-def engines(
+def engines(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = None,
     as_json: AsJson = False,
     wide: Wide = False,
+    as_of: AsOf = None,
+    utc: Utc = False,
 ) -> None:
     """List all engines."""
-    found: list[EngineView] = ask(server, api_key, Client.engines)
+    moment = as_of_wire(as_of, utc=utc)
+    found = ask(server, api_key, lambda client: client.engines(as_of=moment))
     if as_json:
         print_json([engine.wire() for engine in found])
     else:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-__all__ = ["DEFAULT_SERVER", "ApiKey", "AsJson", "Db", "Server", "Utc", "Wide"]
+__all__ = ["DEFAULT_SERVER", "ApiKey", "AsJson", "AsOf", "Db", "Server", "Utc", "Wide"]
 
 _API_KEY: Final = "DISPATCHER_API_KEY"
 
@@ -39,7 +39,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")
 Wide = Annotated[
     bool, typer.Option("--wide", help="Show all columns, however wide the terminal is.")
 ]
-Utc = Annotated[bool, typer.Option("--utc", help="Show times in UTC, not in the local time zone.")]
+Utc = Annotated[
+    bool, typer.Option("--utc", help="Show and read times in UTC, not in the local time zone.")
+]
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of",
+        metavar="SEQ|TIME",
+        help="As it was after this event, or at this time: 'yesterday 14:00', '5 minutes ago', …",
+        show_default=False,
+    ),
+]
 Db = Annotated[Path, typer.Option(help="The log.")]
 
 DEFAULT_SERVER: Final = ["http://127.0.0.1:8080"]

@@ -198,7 +198,10 @@ async def test_a_dispatcher_that_can_not_write_exits_with_3(tmp_path: Path) -> N
 async def test_a_refusal_exits_with_4(server: Running, tmp_path: Path) -> None:
     done = await command(tmp_path, "job", "no-such-job", server=server.url)
     assert (done.status, done.out) == (4, "")
-    assert done.err == "dispatcher: Job not found (HTTP 404)\n"
+    assert done.err == (
+        "dispatcher: Job not found: 'no-such-job' is no job's id, nor the beginning of one "
+        "(HTTP 404)\n"
+    )
 
 
 async def test_a_wrong_key_exits_with_4(server: Running, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ async def test_many_jobs_are_not_changed_without_an_answer_to_the_question(
     await dispatcher.submit(SOURCE, "h264")
     done = await command(tmp_path, "cancel", "--status", "pending", server=server.url)
     assert (done.status, done.out.strip()) == (1, "")
-    assert "Cancel 1 jobs?" in done.err
+    assert "Cancel 1 job?" in done.err
     assert [job.status for job in await dispatcher.jobs()] == ["pending"]
 
 
