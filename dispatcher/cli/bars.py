@@ -3,10 +3,12 @@
 What is shown is plain, as `output` has it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from rich.cells import cell_len
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -22,7 +24,8 @@ __all__ = ["Expected", "bars", "expected", "left", "name_of"]
 Expected = Mapping[str, RunningJob | WaitingJob]
 """What a forecast says of each job."""
 
-_STYLES = {"completed": "green", "failed_permanently": "red", "cancelled": "red"}
+_GAP: Final = 2
+_STYLES: Final = {"completed": "green", "failed_permanently": "red", "cancelled": "red"}
 
 
 async def expected(client: Client, limit: int = 200) -> Expected:
@@ -36,19 +39,23 @@ async def expected(client: Client, limit: int = 200) -> Expected:
     return known
 
 
-def bars(jobs: Iterable[JobView], known: Expected, width: int) -> Table:
-    """Return a line for each job, none longer than `width`."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(10, width // 4))
-    table.add_column(no_wrap=True, width=max(8, width // 6))
-    table.add_column(no_wrap=True, justify="right", width=5)
-    table.add_column(no_wrap=True, overflow="ellipsis")
-    for job in jobs:
+def bars(jobs: Sequence[JobView], known: Expected, width: int) -> Table:
+    """Return a line for each job, none longer than `width`; an id is never cut."""
+    names = [plain(name_of(job)) for job in jobs]
+    id_width = max((cell_len(plain(job.job_id)) for job in jobs), default=0)
+    name_width = min(max(map(cell_len, names), default=0), width // 5)
+    bar_width, percent_width = width // 10, 5
+    taken = id_width + name_width + bar_width + percent_width + 4 * _GAP
+    table = Table.grid(padding=(0, _GAP, 0, 0))
+    for column_width in (id_width, name_width, bar_width):
+        table.add_column(no_wrap=True, width=column_width, overflow="ellipsis")
+    table.add_column(no_wrap=True, width=percent_width, justify="right")
+    table.add_column(no_wrap=True, overflow="ellipsis", width=max(1, width - taken - _GAP))
+    for job, name in zip(jobs, names, strict=True):
         done = 100.0 if job.status == "completed" else (job.progress or 0.0)
         table.add_row(
             Text(plain(job.job_id)),
-            Text(plain(name_of(job))),
+            Text(name),
             ProgressBar(total=100, completed=done),
             f"{done:.0f} %" if job.status in {"assigned", "completed"} else "",
             Text(plain(_told(job, known)), _STYLES.get(job.status, "")),
@@ -82,19 +89,27 @@ def _told(job: JobView, known: Expected) -> str:
     it = known.get(job.job_id)
     match job.status:
         case "assigned":
-            rest = left(None if it is None else it.expected_at)
-            on = f"on {job.assigned_engine}"
-            return on if rest is None else f"{rest} left, {on}"
+            rest, speed = left(None if it is None else it.expected_at), _speed(job)
+            told = (None if rest is None else f"{rest} left", f"on {job.assigned_engine}", speed)
+            return ", ".join(part for part in told if part is not None)
         case "pending":
             if not isinstance(it, WaitingJob):
                 return "waits"
             if it.how == "unplaced":
-                return f"waits, no engine takes it now: dispatcher why {job.job_id}"
-            place = "pauses after a failure" if it.place is None else f"waits, place {it.place}"
+                return "waits: no engine takes it now"
+            place = "pauses after a failure" if it.place is None else f"place {it.place}"
             rest = left(it.expected_at)
-            return place if rest is None else f"{place}, done in {rest}"
+            return f"waits, {place}" if rest is None else f"done in {rest}, {place}"
         case "failed_permanently":
             lines = (job.error_message or "").splitlines()
             return f"failed: {masked(lines[-1])}" if lines else "failed"
         case _:
             return job.status
+
+
+def _speed(job: JobView) -> str | None:
+    """Return how fast an attempt has gone so far; `None` if there is nothing to tell yet."""
+    if not job.progress or job.assigned_at is None:
+        return None
+    took_min = (datetime.now(UTC) - job.assigned_at).total_seconds() / 60
+    return f"{job.progress / took_min:.3g} %/min" if took_min > 0 else None

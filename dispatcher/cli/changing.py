@@ -66,10 +66,11 @@ class _Change(NamedTuple):
     matching: Callable[..., Awaitable[Matched]]
     question: str
     done: str
+    done_to_many: str
 
 
-_CANCEL = _Change(Client.cancel, Client.cancel_matching, "Cancel {}?", "cancelled")
-_RETRY = _Change(Client.retry, Client.retry_matching, "Put {} back?", "re-queued")
+_CANCEL = _Change(Client.cancel, Client.cancel_matching, "Cancel {}?", "cancelled", "cancelled")
+_RETRY = _Change(Client.retry, Client.retry_matching, "Put {} back?", "re-queued", "re-queued")
 
 
 def cancel(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
@@ -143,7 +144,11 @@ def priority(  # noqa: PLR0913, PLR0917 - a command has as many parameters as op
         return await client.prioritize_matching(number, **asked)
 
     change = _Change(
-        prioritize, matching, f"Give {{}} the priority {number}?", f"has priority {number}"
+        prioritize,
+        matching,
+        f"Give {{}} the priority {number}?",
+        f"has priority {number}",
+        f"given priority {number}",
     )
     filters = _filters(status, codec, engine, text, since, until, utc=utc)
     ask(server, api_key, lambda client: _change(client, change, named, filters, yes=yes))
@@ -192,11 +197,9 @@ async def _change_named(client: Client, change: _Change, named: Sequence[str]) -
         try:
             await change.one(client, job_id)
         except RequestRefusedError as error:
-            if len(job_ids) == 1:
-                raise
-            raise RequestRefusedError(
-                error.status, f"job {job_id}: {error.text} ({done} of {len(job_ids)} are done)"
-            ) from error
+            many = f" ({done} of {len(job_ids)} are done)" if len(job_ids) > 1 else ""
+            text = f"job {job_id}: {error.text}{many}"
+            raise RequestRefusedError(error.status, text) from error
         print_text(f"Job {job_id} {change.done}")
 
 
@@ -209,7 +212,7 @@ async def _change_matching(client: Client, change: _Change, filters: Filters, *,
         jobs = "1 job" if count == 1 else f"{count:,} jobs"
         typer.confirm(change.question.format(jobs), abort=True, err=True)
     matched = await change.matching(client, **filters)
-    print_text(f"{matched.done:,} of {matched.count:,} jobs {change.done}")
+    print_text(f"{matched.done:,} of {matched.count:,} jobs {change.done_to_many}")
     for reason, number in matched.reasons.items():
         print_text(f"  {number:,}: {reason}")
     if matched.not_done:

@@ -137,9 +137,11 @@ async def test_what_is_not_there_exits_with_4(server: Running, tmp_path: Path) -
         done = await command(tmp_path, name, "nothing", server=server.url)
         assert (done.status, done.out, done.err) == (4, "", f"dispatcher: {refusal} (HTTP 404)\n")
 
+    no_job = "Job not found: 'nothing' is no job's id, nor the beginning of one"
+    no_engine = "Engine not found: 'nothing'; `dispatcher engines` lists them"
     await asyncio.gather(
-        *(refused(name, "Job not found") for name in ("why", "cancel", "retry")),
-        *(refused(name, "Engine not found") for name in ("drain", "resume", "forget")),
+        *(refused(name, no_job) for name in ("why", "cancel", "retry")),
+        *(refused(name, no_engine) for name in ("drain", "resume", "forget")),
     )
 
 
