@@ -8,7 +8,8 @@ Laws:
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any, NamedTuple
+from functools import partial
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 
 import typer
 
@@ -23,6 +24,8 @@ from dispatcher.client.jobs import Filters
 __all__ = ["cancel", "priority", "retry"]
 
 MOST_PRIORITY = 100
+
+T = TypeVar("T")
 
 JobsOrNone = Annotated[
     list[str] | None,
@@ -69,6 +72,12 @@ class _Change(NamedTuple):
     done_to_many: str
 
 
+class _Asked(Protocol):
+    """`ask`, with the dispatcher and the key given."""
+
+    def __call__(self, work: Callable[[Client], Awaitable[T]], /) -> T: ...
+
+
 _CANCEL = _Change(Client.cancel, Client.cancel_matching, "Cancel {}?", "cancelled", "cancelled")
 _RETRY = _Change(Client.retry, Client.retry_matching, "Put {} back?", "re-queued", "re-queued")
 
@@ -88,7 +97,7 @@ def cancel(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
 ) -> None:
     """Give up jobs by their ids, or all that match the filters; the engines that run them stop."""
     filters = _filters(status, codec, engine, text, since, until, utc=utc)
-    ask(server, api_key, lambda client: _change(client, _CANCEL, job_ids or (), filters, yes=yes))
+    _change(partial(ask, server, api_key), _CANCEL, job_ids or (), filters, yes=yes)
 
 
 def retry(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
@@ -106,7 +115,7 @@ def retry(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
 ) -> None:
     """Put failed or cancelled jobs back, by ids or all that match the filters, with all retries."""
     filters = _filters(status, codec, engine, text, since, until, utc=utc)
-    ask(server, api_key, lambda client: _change(client, _RETRY, job_ids or (), filters, yes=yes))
+    _change(partial(ask, server, api_key), _RETRY, job_ids or (), filters, yes=yes)
 
 
 def priority(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
@@ -151,7 +160,7 @@ def priority(  # noqa: PLR0913, PLR0917 - a command has as many parameters as op
         f"given priority {number}",
     )
     filters = _filters(status, codec, engine, text, since, until, utc=utc)
-    ask(server, api_key, lambda client: _change(client, change, named, filters, yes=yes))
+    _change(partial(ask, server, api_key), change, named, filters, yes=yes)
 
 
 def _filters(  # noqa: PLR0913, PLR0917 - there are as many filters
@@ -174,17 +183,17 @@ def _filters(  # noqa: PLR0913, PLR0917 - there are as many filters
     }
 
 
-async def _change(
-    client: Client, change: _Change, named: Sequence[str], filters: Filters, *, yes: bool
+def _change(
+    asked: _Asked, change: _Change, named: Sequence[str], filters: Filters, *, yes: bool
 ) -> None:
     """Change the jobs that are named, or that match once somebody has agreed."""
     is_filtered = any(it is not None for it in filters.values())
     if named and is_filtered:
         raise typer.BadParameter("an ID and filters contradict each other; give one or the other")
     if named:
-        await _change_named(client, change, named)
+        asked(lambda client: _change_named(client, change, named))
     elif is_filtered:
-        await _change_matching(client, change, filters, yes=yes)
+        _change_matching(asked, change, filters, yes=yes)
     else:
         raise typer.BadParameter(
             "it needs an ID, or a filter: --status, --codec, --engine, --text, --since or --until"
@@ -203,15 +212,16 @@ async def _change_named(client: Client, change: _Change, named: Sequence[str]) -
         print_text(f"Job {job_id} {change.done}")
 
 
-async def _change_matching(client: Client, change: _Change, filters: Filters, *, yes: bool) -> None:
-    count = (await change.matching(client, dry_run=True, **filters)).count
+def _change_matching(asked: _Asked, change: _Change, filters: Filters, *, yes: bool) -> None:
+    # The question is asked between two sessions: within one, Ctrl-C would wait for an answer.
+    count = asked(lambda client: change.matching(client, dry_run=True, **filters)).count
     if not count:
         print_text("No job matches; nothing was changed")
         return
     if not yes:
         jobs = "1 job" if count == 1 else f"{count:,} jobs"
         typer.confirm(change.question.format(jobs), abort=True, err=True)
-    matched = await change.matching(client, **filters)
+    matched = asked(lambda client: change.matching(client, **filters))
     print_text(f"{matched.done:,} of {matched.count:,} jobs {change.done_to_many}")
     for reason, number in matched.reasons.items():
         print_text(f"  {number:,}: {reason}")

@@ -203,7 +203,10 @@ async def _keys(screen: _Screen) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
 
     def read() -> None:
-        data = os.read(fd, 64).decode(errors="replace")
+        try:
+            data = os.read(fd, 64).decode(errors="replace")
+        except OSError:
+            data = ""
         if not data:  # the terminal is gone
             screen.is_over.set()
             screen.pressed.set()

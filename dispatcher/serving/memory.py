@@ -257,5 +257,5 @@ def _answers(index: Index | None, questions: list[_Question]) -> list[Finished |
 
 def _ids(index: Index | None, here: list[str], prefix: str, limit: int) -> list[str]:
     indexed = [] if index is None else index.job_ids(prefix, limit)
-    found = {job_id for job_id in here if job_id.startswith(prefix)}
-    return nsmallest(limit, found.union(indexed))
+    found = nsmallest(limit, (job_id for job_id in here if job_id.startswith(prefix)))
+    return nsmallest(limit, {*found, *indexed})

@@ -158,6 +158,7 @@ def steady(text: str, server: Running, ids: dict[str, str]) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", text).replace("python -m pytest.dispatcher", "dispatcher")
     for number, job_id in enumerate(ids.values(), 1):
         text = text.replace(job_id, f"{number}".join(("179000000000000", "_0")))
+    text = re.sub(r"/\S+/(nothing|copy|new)\b", r"/srv/\1", text)
     port = server.url.rpartition(":")[2]
     text = text.replace(server.url, f"http://127.0.0.1:{'8' * len(port)}")
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?", _zeroed, text)
