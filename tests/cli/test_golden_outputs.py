@@ -130,7 +130,7 @@ async def said(
     patched: pytest.MonkeyPatch, arguments: list[str], **variables: str
 ) -> tuple[int, str, str]:
     """Run a command in this process; gives its exit code and what it prints where."""
-    for name in ("DISPATCHER_SERVER", "DISPATCHER_API_KEY", "FORCE_COLOR", "NO_COLOR", "COLUMNS"):
+    for name in ("DISPATCHER_CONTEXT", "FORCE_COLOR", "NO_COLOR", "COLUMNS"):
         patched.delenv(name, raising=False)
     for name, value in variables.items():
         patched.setenv(name, value)
