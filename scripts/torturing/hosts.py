@@ -222,6 +222,7 @@ def _namespaces(stack: ExitStack) -> list[Place]:
         "ip link set switch up",
     ):
         _run(*command.split())
+    stack.callback(_run, "ip", "link", "del", "switch")
     places = []
     for number in (1, 2, 3):
         holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
@@ -232,6 +233,7 @@ def _namespaces(stack: ExitStack) -> list[Place]:
         enter = ("nsenter", "--target", str(holder.pid), "--net")
         port = ("link", "add", f"port{number}", "type", "veth", "peer", "name", "eth0")
         _run("ip", *port, "netns", str(holder.pid))
+        stack.callback(_run, "ip", "link", "del", f"port{number}")
         _run("ip", "link", "set", f"port{number}", "master", "switch", "up")
         for command in (
             "ip link set lo up",
