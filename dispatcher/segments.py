@@ -8,7 +8,8 @@ Laws:
 - A segment says exactly which pictures are in it, and when each is shown: whoever has transcoded it
   can tell whether it is whole, without the rest of the film.
 - The segments of a plan follow on each other without a gap, in order.
-- Times are integers, in ticks of the film's time base. Seconds are used only to seek.
+- Times are integers, in ticks of the film's time base, since the first of the streams begins that
+  are transcoded. Seconds are used only to seek and to tell segments apart.
 """
 
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ __all__ = [
     "ABILITY",
     "MOST_NEEDS",
     "MOST_PARTS",
+    "NO_STORE",
     "Part",
     "Plan",
     "PlanError",
@@ -31,6 +33,11 @@ __all__ = [
 
 ABILITY: Final = "split"
 """What an engine tells (`abilities`) that can split films, transcode parts and join them."""
+NO_STORE: Final = (
+    "the parts of a film go through the dispatcher's store, and this one has none (`serve --store "
+    "DIR`)"
+)
+"""Why a film can't be split, whatever it is."""
 MOST_PARTS: Final = 1_000
 MOST_NEEDS: Final = 16
 
@@ -42,10 +49,11 @@ class Segment(msgspec.Struct, frozen=True, tag="segment", tag_field="kind", omit
     """A segment: the `frames` pictures from the key frame at `begins`, up to the next segment.
 
     `time_base` is the length of a tick in seconds, such as `1/90000`. `seek_s` is where an engine
-    looks for the key frame; `None` for the first. Pictures before `from_s` and from `to_s` on are
-    of other segments; both are halfway between two pictures. `times_sha256` is the SHA-256 of the
-    pictures' times, in ticks since `begins`, in order, each a signed integer of eight bytes, the
-    most significant first. `lasts` is how long the segment is shown, in ticks.
+    looks for the key frame; `None` for the start of the file. Pictures before `from_s` and from
+    `to_s` on are of other segments; both are halfway between two pictures. `times_sha256` is the
+    SHA-256 of the pictures' times, in ticks since `begins`, in order, each a signed integer of
+    eight bytes, the most significant first. `lasts` is how long the segment is shown, in ticks.
+    `offset` is how much more the times are that stand in the file, in ticks.
     """
 
     number: Annotated[int, msgspec.Meta(ge=0, lt=MOST_PARTS)]
@@ -57,6 +65,7 @@ class Segment(msgspec.Struct, frozen=True, tag="segment", tag_field="kind", omit
     seek_s: _Seconds | None = None
     from_s: _Seconds | None = None
     to_s: _Seconds | None = None
+    offset: _Ticks = 0
 
 
 class Rest(msgspec.Struct, frozen=True, tag="rest", tag_field="kind"):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 
 from dispatcher.api.app import BODY_LIMIT_BYTES, create_app
+from dispatcher.buckets import ObjectUrl
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.errors import DispatcherError
 from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, Entrance, HttpLimits
@@ -35,14 +36,16 @@ from dispatcher.serving.service import Service
 from dispatcher.state.remains import key_path, refuse_remains
 from dispatcher.state.snapshots import EVERY
 from dispatcher.store import DEFAULT_STORE_LIMITS, Store, StoreLimits
+from dispatcher.webhooks.opening import WebhookSettings, opened
 
 if TYPE_CHECKING:  # NATS is imported only for a cluster
     from dispatcher.cluster.address import Address
 
-__all__ = ["BODY_LIMIT_BYTES", "ListenError", "serve"]
+__all__ = ["BODY_LIMIT_BYTES", "NO_WEBHOOKS", "ListenError", "serve"]
 
 logger = logging.getLogger(__name__)
 
+NO_WEBHOOKS: Final = WebhookSettings()
 SEND_BUFFER_BYTES: Final = 1 << 20
 """What the kernel holds of an answer that is not read. Linux doubles it; by itself it would take
 4 MiB for each connection, and a key could have whole pages made that count as read."""
@@ -100,8 +103,9 @@ async def serve(  # noqa: PLR0913
     http_limits: HttpLimits = DEFAULT_HTTP_LIMITS,
     key_limits: KeyLimits = DEFAULT_KEY_LIMITS,
     recipes: NamedRecipes | None = None,
-    store: Path | None = None,
+    store: Path | ObjectUrl | None = None,
     store_limits: StoreLimits = DEFAULT_STORE_LIMITS,
+    webhooks: WebhookSettings = NO_WEBHOOKS,
     say: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then answer the requests under way and close the log.
@@ -112,8 +116,9 @@ async def serve(  # noqa: PLR0913
     replicated one there, and `db` is this dispatcher's replica of it. Where an older log has left
     something, a new one is made only with `new`. `http_limits` bound what a client can use up
     before its key is checked, and `key_limits` what a key can; there are never more connections
-    than open files permit. `store` is the folder for films, if there is to be one. `LogError`,
-    `StoreFaultError`, `ListenError` and `CheckpointKeyError` say why the dispatcher can't start.
+    than open files permit. `store` is the folder or the bucket for films, if there is to be one.
+    `LogError`, `StoreFaultError`, `ListenError`, `CheckpointKeyError`, `OutboxError` and
+    `SecretError` say why the dispatcher can't start.
     """
     http_limits = _within(_raise_file_limit(), http_limits)
     entrance = Entrance(http_limits)
@@ -133,7 +138,7 @@ async def serve(  # noqa: PLR0913
             quotas = Quotas(_within_connections(http_limits.connections, key_limits))
             past = Past(replica.path, snapshot_every, quotas.questions)
             sealing = Sealing(replica, segment_events, segment_level) if segment_events else None
-            async with _store_at(store, store_limits) as films:
+            async with _store_at(store, db, store_limits) as films:
                 kind, gate = (Service, _no_gate) if cluster is None else _clustered(_url(listener))
                 service = kind(
                     log,
@@ -143,25 +148,29 @@ async def serve(  # noqa: PLR0913
                     quotas=quotas,
                     recipes=recipes,
                     store=films,
+                    callbacks=webhooks.callbacks,
                 )
                 await service.start(ProgressLines(say, f"Replaying {db}"))
                 try:
-                    app = gate(
-                        create_app(
-                            service, keys, signer, read_again, body_limit_bytes=body_limit_bytes
-                        ),
-                        service,
-                    )
-                    server = _create_server(app, entrance)
+                    async with opened(service, replica.path, webhooks) as hooks:
+                        app = create_app(
+                            service,
+                            keys,
+                            signer,
+                            read_again,
+                            body_limit_bytes=body_limit_bytes,
+                            hooks=hooks,
+                        )
+                        server = _create_server(gate(app, service), entrance)
 
-                    def stop() -> None:
-                        service.dismiss_waiters()
-                        service.feed.end()
-                        server.should_exit = True
+                        def stop() -> None:
+                            service.dismiss_waiters()
+                            service.feed.end()
+                            server.should_exit = True
 
-                    with _tuned_interpreter(), _on_signals(stop, signal.SIGTERM, signal.SIGINT):
-                        say(_greeting(listener, str(cluster or replica.path), log))
-                        await server.serve(sockets=[listener])
+                        with _tuned_interpreter(), _on_signals(stop, signal.SIGTERM, signal.SIGINT):
+                            say(_greeting(listener, str(cluster or replica.path), log))
+                            await server.serve(sockets=[listener])
                 finally:
                     entrance.log_refusals()
                     await service.close()
@@ -171,12 +180,18 @@ async def serve(  # noqa: PLR0913
 
 
 @contextlib.asynccontextmanager
-async def _store_at(folder: Path | None, limits: StoreLimits) -> AsyncIterator[Store | None]:
-    """Open the store in a folder until the block ends; without one there is none."""
-    if folder is None:
-        yield None
-        return
-    store = await Store.open(folder, limits)
+async def _store_at(
+    place: Path | ObjectUrl | None, db: Path, limits: StoreLimits
+) -> AsyncIterator[Store | None]:
+    """Open a store until the block ends, if there is to be one; uploads to a bucket are by `db`."""
+    match place:
+        case None:
+            yield None
+            return
+        case Path():
+            store = await Store.open(place, limits)
+        case ObjectUrl():
+            store = await Store.open(db.with_name(f"{db.name}.store"), limits, bucket=place)
     try:
         yield store
     finally:

@@ -13,11 +13,12 @@ from datetime import datetime
 from typing import Any, Self
 
 import msgspec
+from msgspec import UNSET
 
 from dispatcher.core.events import OF_JOBS, EngineForgotten, Recorded
 from projections.engines import Engines, EnginesSnapshot
 from projections.history import History
-from projections.jobs import Jobs, NumberedJob
+from projections.jobs import Jobs, JobView, NumberedJob
 from projections.speeds import Speeds, SpeedsSnapshot
 from projections.statistics import Statistics, StatisticsSnapshot
 
@@ -34,6 +35,11 @@ class ProjectionsSnapshot(msgspec.Struct, frozen=True):
     engines: EnginesSnapshot
     statistics: StatisticsSnapshot
     speeds: SpeedsSnapshot
+
+
+def _is_encoded(job: JobView) -> bool:
+    """Whether an engine has encoded a film in an attempt: not one that it joined, or its sound."""
+    return not job.parts and (job.part is UNSET or job.part.get("kind") == "segment")
 
 
 class Projections:
@@ -56,7 +62,7 @@ class Projections:
         if type(event) in OF_JOBS and (turn := self.jobs.apply(recorded)) is not None:
             before, after = turn
             statistics.count(before, after)
-            if before is not None and after.status == "completed":
+            if before is not None and after.status == "completed" and _is_encoded(before):
                 self.speeds.count(before, at)
         elif type(event) is EngineForgotten:
             self.speeds.forget(event.engine_id)

@@ -19,6 +19,7 @@ class JobFilter(msgspec.Struct, frozen=True):
     It must have one of the `statuses`, and each of the `words` (see `words_of`) in one of its
     texts: its id, its source, its output, the name for that, its error, its engine. `since` and
     `until` are about when it was finished, or if it is not, submitted: then or later, and earlier.
+    `parent` is the film that it is a part of; "" for jobs that are no parts.
     """
 
     statuses: frozenset[str] = frozenset()
@@ -27,6 +28,7 @@ class JobFilter(msgspec.Struct, frozen=True):
     words: tuple[str, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
+    parent: str | None = None
 
     @property
     def final_statuses(self) -> frozenset[str]:
@@ -39,6 +41,7 @@ class JobFilter(msgspec.Struct, frozen=True):
             (not self.statuses or job.status in self.statuses)
             and self.codec in {None, job.target_codec}
             and self.engine in {None, job.assigned_engine}
+            and (self.parent is None or self.parent == (job.parent or ""))
             and ((self.since is None and self.until is None) or self._admits_time(job))
             and (not self.words or self._admits_texts(job))
         )

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from dispatcher.core import events
 from dispatcher.core.events import FINAL, OF_JOBS, Event, Recorded
+from dispatcher.tags import split
 from projections.oldest import Numbered, Oldest
 
 __all__ = ["STATUSES", "JobView", "Jobs", "NumberedJob", "Turn", "as_submitted"]
@@ -31,8 +32,12 @@ class JobView(msgspec.Struct, frozen=True, gc=False):
     before `not_before`. `submitted_at`, `finished_at` and `assigned_at` are event times (UTC), the
     last that of its newest assignment. A job from another dispatcher may lack all but the first
     nine fields. `recipe` has the fields of a `recipes.Recipe`, `output_name` is a template (see
-    `output_names`), and `result` has the fields of a `results.Result`; each is left out if there is
-    none.
+    `output_names`), and `result` has the fields of a `results.Result`. The job waits until all of
+    `after` are completed. A part of a film has that film's job as its `parent`, and in `part` the
+    fields of a `segments.Part`. A film that was split has the jobs of its `parts`, and while it
+    waits for them, how many of them are completed as its `progress`. `whole` says why a film is not
+    to be split. Its engine must have its `tags`. Each of these, and its `callback_url`, is left out
+    if there is none.
     """
 
     job_id: str
@@ -55,6 +60,13 @@ class JobView(msgspec.Struct, frozen=True, gc=False):
     output_name: str | UnsetType = UNSET
     result: dict[str, Any] | UnsetType = UNSET
     assigned_at: datetime | None = None
+    parent: str | UnsetType = UNSET
+    part: dict[str, Any] | UnsetType = UNSET
+    parts: tuple[str, ...] | UnsetType = UNSET
+    whole: str | UnsetType = UNSET
+    after: tuple[str, ...] | UnsetType = UNSET
+    tags: list[str] | UnsetType = UNSET
+    callback_url: str | UnsetType = UNSET
 
     @property
     def final(self) -> bool:
@@ -159,6 +171,8 @@ class Jobs:
             view = job.view
             changed = _changed(view, event, recorded.at)
             self._jobs[job_id] = NumberedJob(job.number, changed)
+            if view.parent is not UNSET and type(event) is events.JobCompleted:
+                self._part_completed(view.parent)
             if changed.status == view.status:
                 return None
             if changed.final != view.final:
@@ -175,6 +189,16 @@ class Jobs:
             self.submitted += 1
             return None, view
         return None
+
+    def _part_completed(self, film_id: str) -> None:
+        """Count a part that is completed in the progress of its film."""
+        film = self._jobs.get(film_id)
+        if film is None or not film.view.parts or film.view.status != "pending":
+            return
+        parts, progress = len(film.view.parts), film.view.progress or 0.0
+        done = min(parts, round(progress / 100 * parts) + 1)
+        view = replace(film.view, progress=_percent(done, parts))
+        self._jobs[film_id] = NumberedJob(film.number, view)
 
     def _put_in_order(self) -> None:
         if not self._is_in_order:
@@ -220,7 +244,16 @@ def _submitted(event: events.JobSubmitted, at: datetime) -> JobView:
         submitted_at=at,
         recipe=event.recipe,
         output_name=event.output_name,
+        parent=event.parent,
+        part=event.part,
+        after=event.after,
+        tags=UNSET if event.needs is UNSET else split(event.needs)[0] or UNSET,
+        callback_url=event.callback_url,
     )
+
+
+def _percent(done: int, parts: int) -> float:
+    return round(100 * done / parts, 2)
 
 
 # Hot in a replay: patterns that capture, and calls with **, would take twice as long.
@@ -270,9 +303,16 @@ def _changed(view: JobView, event: Event, at: datetime) -> JobView:
                 retries=0,
                 finished_at=None,
                 result=UNSET,
+                progress=_progress_of_parts(view, event.waits_for or ()),
             )
         case events.JobReprioritized():
             return replace(view, priority=event.priority)
+        case events.JobSplit():
+            return replace(
+                view, status="pending", assigned_engine=None, progress=0.0, parts=event.parts
+            )
+        case events.JobMadeWhole():
+            return replace(view, progress=None, parts=UNSET, whole=event.reason)
         case events.JobFailedPermanently():
             return replace(
                 view,
@@ -307,6 +347,13 @@ def _changed(view: JobView, event: Event, at: datetime) -> JobView:
             assert_never(event)
 
 
+def _progress_of_parts(view: JobView, waits_for: tuple[str, ...]) -> float | None:
+    """Return the progress of a film that waits for some of its parts again."""
+    if not view.parts or not waits_for:
+        return None
+    return _percent(len(view.parts) - len({*waits_for} & {*view.parts}), len(view.parts))
+
+
 def as_submitted(job: JobView, priority: int) -> JobView:
     """Return a job as it was just after it was submitted, with its priority then."""
     return replace(
@@ -323,4 +370,6 @@ def as_submitted(job: JobView, priority: int) -> JobView:
         finished_at=None,
         result=UNSET,
         assigned_at=None,
+        parts=UNSET,
+        whole=UNSET,
     )

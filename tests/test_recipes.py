@@ -28,7 +28,7 @@ LONGEST: Final = 400
 CODECS: Final = sorted({*RATES, "prores", "unheard of"})
 KNOWN: Final = (
     "quality, crf, bitrate, vmaf, speed, max_width, max_height, fps, container, audio, subtitles, "
-    "deinterlace, hdr, clip, ffmpeg_args"
+    "deinterlace, hdr, clip, split_s, ffmpeg_args"
 )
 languages = st.lists(st.sampled_from(["de", "deu", "eng"]), max_size=3)
 sayings: Final[dict[str, st.SearchStrategy[Any]]] = {
@@ -53,6 +53,7 @@ sayings: Final[dict[str, st.SearchStrategy[Any]]] = {
     "clip": st.fixed_dictionaries(
         {}, optional={"from": st.sampled_from([0, 1.5, "0:10"]), "to": st.floats(20, 90)}
     ),
+    "split_s": st.floats(1, 3_600) | st.integers(1, 3_600),
     "ffmpeg_args": st.lists(st.text(st.characters(codec="utf-8"), max_size=9), max_size=3),
 }
 anything: st.SearchStrategy[Any] = st.recursive(
@@ -109,7 +110,7 @@ def test_what_is_accepted_survives_the_wire_and_needs_to_be_known(
     again = stored_recipe(wire)
     assert again == recipe
     assert again.wire() == wire
-    assert {"recipes"} <= again.needs <= {"recipes", "vmaf", "raw_args"}
+    assert {"recipes"} <= again.needs <= {"recipes", "vmaf", "raw_args", "split"}
     check(again, codec)
 
 
@@ -309,6 +310,27 @@ def test_rates_are_told_in_bits_and_frames() -> None:
         (
             {"container": "webm", "audio": "aac"},
             "'recipe.audio.codec': webm takes opus, vorbis, not aac",
+        ),
+        (
+            {"split_s": 0.5},
+            "'recipe.split_s' must be seconds from 1 to 3600, not 0.5",
+        ),
+        *(
+            (
+                {"split_s": 10, name: value},
+                (
+                    f"'recipe.split_s' and 'recipe.{name}' contradict each other: a film that is "
+                    "split is encoded by quality or CRF, with every picture of the source"
+                ),
+            )
+            for name, value in [
+                ("bitrate", "4M"),
+                ("vmaf", 90),
+                ("fps", 25),
+                ("clip", {"to": 9}),
+                ("ffmpeg_args", ["-x"]),
+                ("deinterlace", "always"),
+            ]
         ),
         (
             {"subtitles": {"keep": False, "languages": ["de"]}},

@@ -26,14 +26,21 @@ from dispatcher.api.replies import error_line, render_each
 from dispatcher.api.requests import holding_of, service_of
 from dispatcher.api.routes import declared
 from dispatcher.api.schemas import ATOMIC, BATCH, BATCH_LINE
-from dispatcher.api.sources import is_sent_again, lacks_source, no_source
+from dispatcher.api.sources import (
+    is_sent_again,
+    lacks_source,
+    no_place_for_parts,
+    no_source,
+)
 from dispatcher.core.commands import SubmitJob
 from dispatcher.core.replies import Refused
 from dispatcher.core.submissions import refusals
 from dispatcher.recipes import Recipe
 from dispatcher.serving.batches import NoneSubmittedError
+from dispatcher.serving.callbacks import Callbacks
 from dispatcher.serving.keys import Role
 from dispatcher.serving.quotas import PIECE_BYTES
+from dispatcher.serving.service import Service
 from projections.jobs import JobView
 
 __all__ = ["BODIES", "HANDLERS", "MAX_SUBMISSIONS", "BatchLine"]
@@ -115,15 +122,9 @@ async def submit_batch(request: Request[Any, Any, Any]) -> ASGIApp:
     for first in range(0, len(texts), PART):
         if first:
             await asyncio.sleep(0)
-        parsed += (_parsed(text, service.recipes) for text in texts[first : first + PART])
-    parsed = [
-        no_source(service, it)
-        if isinstance(it, SubmitJob)
-        and lacks_source(service, it)
-        and not await is_sent_again(service, it)
-        else it
-        for it in parsed
-    ]
+        part = texts[first : first + PART]
+        parsed += (_parsed(text, service.recipes, service.callbacks) for text in part)
+    parsed = [await _checked(service, it) for it in parsed]
     submissions = [it for it in parsed if isinstance(it, SubmitJob)]
     holding_of(request.scope).at_least(
         sum(map(len, texts)) + _answers_bytes(submissions, len(texts))
@@ -216,9 +217,20 @@ def _answers_bytes(submissions: list[SubmitJob], answers: int) -> int:
     return ANSWER_BYTES * answers + sum(len(msgspec.json.encode(it)) for it in recipes)
 
 
-def _parsed(text: bytes, recipes: Mapping[str, Recipe]) -> SubmitJob | HttpError:
+async def _checked(service: Service, it: SubmitJob | HttpError) -> SubmitJob | HttpError:
+    """Return a submission, or the error of one that lacks what it needs of the store."""
+    if isinstance(it, HttpError):
+        return it
+    if lacks_source(service, it) and not await is_sent_again(service, it):
+        return no_source(service, it)
+    return no_place_for_parts(service, it) or it
+
+
+def _parsed(
+    text: bytes, recipes: Mapping[str, Recipe], callbacks: Callbacks | None
+) -> SubmitJob | HttpError:
     try:
-        return bodies.submission_of_batch(text, recipes)
+        return bodies.submission_of_batch(text, recipes, callbacks)
     except HttpError as error:
         return error
 

@@ -36,6 +36,9 @@ _STATUS: Final = {
     Reason.KEY_REUSED: 409,
     Reason.NOT_THE_HOLDER: 409,
     Reason.INSTANCE_REPLACED: 409,
+    Reason.NOT_TO_BE_SPLIT: 409,
+    Reason.NO_PREREQUISITE: 400,
+    Reason.LOST_PREREQUISITE: 409,
     Reason.NOT_ITS_ENGINE: 403,
 }
 

@@ -14,7 +14,12 @@ from dispatcher.api.replies import render
 from dispatcher.api.requests import CommandRequest
 from dispatcher.api.routes import command, declared
 from dispatcher.api.schemas import AS_OF, IDEMPOTENCY_KEY, LISTING, PRIORITY, SUBMISSION
-from dispatcher.api.sources import is_sent_again, lacks_source, no_source
+from dispatcher.api.sources import (
+    is_sent_again,
+    lacks_source,
+    no_place_for_parts,
+    no_source,
+)
 from dispatcher.api.viewing import answer_view
 from dispatcher.core.commands import CancelJob, PrioritizeJob, RetryJob, SubmitJob
 from dispatcher.core.replies import Explanation
@@ -37,7 +42,9 @@ __all__ = ["HANDLERS"]
 def submit_job(request: CommandRequest, body: bytes) -> Awaitable[Answer]:
     """Submit a transcoding job. With the same Idempotency-Key and body, the first answer again."""
     key, recipes = request.headers.get(b"idempotency-key"), request.service.recipes
-    submission = bodies.submission(body, key, recipes)
+    submission = bodies.submission(body, key, recipes, request.service.callbacks)
+    if (fault := no_place_for_parts(request.service, submission)) is not None:
+        raise fault
     if submission.source_url.startswith(PREFIX) and lacks_source(request.service, submission):
         return _submit_again(request, submission)
     return request.service.execute(submission, request.caller, render)

@@ -49,7 +49,7 @@ MAX_TEXT: Final = 200
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _TYPES: Final = frozenset(NAMES.values())
-_FILTERS: Final = frozenset({"status", "codec", "engine", "text", "since", "until"})
+_FILTERS: Final = frozenset({"status", "codec", "engine", "text", "since", "until", "parent"})
 
 
 class Slice(msgspec.Struct, frozen=True):
@@ -70,6 +70,7 @@ def listing(query: Mapping[str, str]) -> ListJobs:
         _words(query.get("text", "")),
         _time(query, "since"),
         _time(query, "until"),
+        query.get("parent"),
     )
     if (order := query.get("order", "oldest")) not in {"oldest", "newest"}:
         _bad("'order' must be 'oldest' or 'newest'.")

@@ -11,6 +11,7 @@ from litestar.openapi.spec import OpenAPIFormat, OpenAPIType, Parameter, Referen
 
 from dispatcher.api.bodies import (
     CAUSES,
+    MAX_AFTER,
     MAX_INTEGER,
     MAX_KEY,
     MAX_NAME,
@@ -23,6 +24,7 @@ from dispatcher.api.queries import DEFAULT_HOURS, DEFAULT_SHOWN, MAX_TEXT
 from dispatcher.output_names import MAX_TEMPLATE, PLACEHOLDERS
 from dispatcher.recipes import Recipe
 from dispatcher.results import Result
+from dispatcher.tags import MAX_TAGS, PATTERN
 from projections.forecast import MOST_SHOWN
 from projections.jobs import STATUSES
 from projections.series import LONGEST_H
@@ -41,6 +43,7 @@ __all__ = [
     "IDEMPOTENCY_KEY",
     "LISTING",
     "OUTPUT",
+    "PLAN",
     "PRIORITY",
     "READY",
     "RECIPE",
@@ -121,6 +124,21 @@ SUBMISSION: Final = _body(
         max_length=MAX_TEMPLATE,
         description=f"a template with {', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}",
     ),
+    after=Schema(
+        type=OpenAPIType.ARRAY,
+        items=_NAME,
+        max_items=MAX_AFTER,
+        description="the ids of jobs that have to be completed first",
+    ),
+    tags=Schema(
+        type=OpenAPIType.ARRAY,
+        items=Schema(type=OpenAPIType.STRING, pattern=PATTERN),
+        max_items=MAX_TAGS,
+        description="its engine must have all of them",
+    ),
+    callback_url=Schema(
+        type=OpenAPIType.STRING, max_length=MAX_URL, description="where its end is told"
+    ),
 )
 BATCH_LINE: Final = _body(
     ["source_url", "target_codec"],
@@ -148,6 +166,12 @@ HEARTBEAT: Final = _body(
 BENCHMARK: Final = _body(["engine_id", "benchmark_time"], engine_id=_NAME, benchmark_time=_AMOUNT)
 _SENDER: Final = {"engine_id": _NAME, "attempt": _count(), "instance": _NAME}
 OUTPUT: Final = _body(["output_url"], output_url=_URL, **_SENDER, result=_schema_of(Result))
+PLAN: Final = _body(
+    ["engine_id", "attempt", "parts"],
+    **_SENDER,
+    parts=Schema(type=OpenAPIType.ARRAY, items=Schema(type=OpenAPIType.OBJECT)),
+    needs=Schema(type=OpenAPIType.ARRAY, items=_NAME),
+)
 FAILURE: Final = _body(
     ["error_message"],
     error_message=_STRING,
@@ -217,6 +241,13 @@ LISTING: Final = [
     ),
     Parameter("codec", "query", schema=_STRING),
     Parameter("engine", "query", schema=_STRING),
+    Parameter(
+        "parent",
+        "query",
+        schema=_STRING,
+        allow_empty_value=True,
+        description="the film that they are parts of; empty for jobs that are no parts",
+    ),
     Parameter(
         "text",
         "query",

@@ -1,15 +1,16 @@
-"""Whether the source of a submission is in the store, as its URL says.
+"""Whether a submission has what it needs of the store: its source, and room for parts of a film.
 
 Law: a submission that is accepted keeps its source there: to ask is to use it (see `store`). One
 that was accepted before is answered as then, though its source may have been swept.
 """
 
+from dispatcher import segments
 from dispatcher.api.errors import HttpError
 from dispatcher.core.commands import SubmitJob
 from dispatcher.serving.service import Service
 from dispatcher.store_urls import StoreUrl
 
-__all__ = ["is_sent_again", "lacks_source", "no_source"]
+__all__ = ["is_sent_again", "lacks_source", "no_place_for_parts", "no_source"]
 
 
 def lacks_source(service: Service, submission: SubmitJob) -> bool:
@@ -25,6 +26,13 @@ async def is_sent_again(service: Service, submission: SubmitJob) -> bool:
         return False
     await service.memory.complete(submission)
     return await service.explain(lambda fleet: key in fleet.idempotent)
+
+
+def no_place_for_parts(service: Service, submission: SubmitJob) -> HttpError | None:
+    """Make the error of a film that is to be split, and whose parts can go nowhere."""
+    if service.store is not None or segments.ABILITY not in submission.needs:
+        return None
+    return HttpError(400, f"Bad Request: 'recipe.split_s': {segments.NO_STORE}.")
 
 
 def no_source(service: Service, submission: SubmitJob) -> HttpError:

@@ -50,6 +50,7 @@ _MODULES: Final = {
     "simulate": "simulate",
     "key": "key",
     "reload": "reload",
+    "webhooks": "webhooks",
 }
 """The module of each command, in the order in which they are listed."""
 _FUNCTIONS: Final = {"import": "import_log"}  # `import` is a reserved word

@@ -16,11 +16,12 @@ from dispatcher.client.jobs import JobCalls
 from dispatcher.client.keys import KeyView, SignIn
 from dispatcher.client.log import LogCalls
 from dispatcher.client.statistics import StatisticsCalls
+from dispatcher.client.webhooks import WebhookCalls
 
 __all__ = ["Client"]
 
 
-class Client(JobCalls, EngineCalls, StatisticsCalls, FilmCalls, LogCalls):
+class Client(JobCalls, EngineCalls, StatisticsCalls, FilmCalls, LogCalls, WebhookCalls):
     """A client of a dispatcher. Every method may raise the two errors of `errors`.
 
     `server` is its URL. Of several dispatchers of one log the client may know all, as a list or as

@@ -160,6 +160,20 @@ class Connection:
                     _checked(url, response)
                 yield response
 
+    @asynccontextmanager
+    async def elsewhere(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx2.Response]:
+        """Ask a server that a dispatcher has named, without the API key, and follow it no further.
+
+        The response may be of any status. `DispatcherAwayError` if the server can't be reached.
+        """
+        limits = httpx2.Timeout(self._timeout_s)
+        with _translated_errors(url):
+            async with (
+                httpx2.AsyncClient(timeout=limits) as http,
+                http.stream("GET", url, headers=headers) as response,
+            ):
+                yield response
+
     @contextmanager
     def _left_if_away(self) -> Iterator[str]:
         """Ask the first dispatcher, whose URL this yields, and not first again if it is away."""

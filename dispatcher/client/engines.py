@@ -8,14 +8,15 @@ import msgspec
 
 from dispatcher.client.calls import Calls, decode, given, no_dispatcher, quoted
 from dispatcher.results import Result
+from dispatcher.segments import Plan
 from projections.engines import EngineView
 from projections.jobs import JobView
 
 __all__ = ["EngineCalls", "FailureCause"]
 
-FailureCause = Literal["source_bad", "source_away", "engine", "unknown"]
+FailureCause = Literal["source_bad", "source_away", "engine", "inexact", "unknown"]
 """What an engine can say of the cause of a failure: a source that no retry makes better, one that
-can't be had now, or the engine itself."""
+can't be had now, the engine itself, or that a part of a film can't be made exactly."""
 
 
 class EngineCalls(Calls):
@@ -129,3 +130,21 @@ class EngineCalls(Calls):
             body["given_back"] = True
         again = attempt is not None
         return (await self._connection.call("POST", path, body, repeatable=again)).text
+
+    async def split(
+        self,
+        job_id: str,
+        plan: Plan,
+        *,
+        engine_id: str | None = None,
+        attempt: int | None = None,
+        instance: str | None = None,
+    ) -> str:
+        """Give the plan by which a film is split; its attempt is over then, at no cost.
+
+        The parts of the plan become jobs. When all are done, the film's job comes back, to be
+        joined. Returns the text of the answer. Refused as `fail` is, and if there is no store.
+        """
+        path = f"/jobs/{quoted(job_id)}/split"
+        body = plan.wire() | given(engine_id=engine_id, attempt=attempt, instance=instance)
+        return (await self._connection.call("POST", path, body, repeatable=True)).text

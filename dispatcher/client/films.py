@@ -1,17 +1,21 @@
 """Calls that move films: to the dispatcher's store, and from there."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from dispatcher.client.calls import Calls, quoted
 from dispatcher.client.transfers import (
     PATIENCE_S,
     OutputInfo,
+    Some,
     StoreInfo,
     Told,
     digest_of,
     download,
     ignored,
     output_info,
+    some_of,
     store_info,
     upload,
 )
@@ -69,6 +73,16 @@ class FilmCalls(Calls):
             max_bytes=max_bytes,
             patience_s=patience_s,
         )
+
+    @asynccontextmanager
+    async def some_of(self, sha256: str, first: int, last: int | None) -> AsyncIterator[Some]:
+        """Yield the bytes of a file of the store from `first` to `last`, or to its end.
+
+        They can't be checked by the SHA-256. `RequestRefusedError` if there is no such file, or not
+        so much of it.
+        """
+        async with some_of(self._connection, f"/store/{sha256}", sha256, first, last) as found:
+            yield found
 
     async def output_info(self, job_id: str) -> OutputInfo:
         """Say what the output of a job is called, how large it is, and its SHA-256.

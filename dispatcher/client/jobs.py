@@ -40,7 +40,7 @@ class Filters(TypedDict, total=False):
 
     `status` may be several with commas between them. Each word of `text` is in one of a job's
     texts. `since` and `until` are about when a job was finished, or if it is not, submitted, and
-    have a time zone.
+    have a time zone. `parent` is the film that it is a part of; "" for jobs that are no parts.
     """
 
     status: str | None
@@ -49,6 +49,7 @@ class Filters(TypedDict, total=False):
     text: str | None
     since: datetime | None
     until: datetime | None
+    parent: str | None
 
 
 class JobCalls(Calls):
@@ -65,14 +66,20 @@ class JobCalls(Calls):
         idempotency_key: str | None = None,
         recipe: Mapping[str, Any] | str | None = None,
         output_name: str | None = None,
+        after: Iterable[str] = (),
+        tags: Iterable[str] = (),
+        callback_url: str | None = None,
         on_warning: Callable[[str], None] | None = None,
     ) -> JobView:
         """Submit a job (protocol.md 1.1). `job_size` is in MB, `priority` 0 to 100.
 
         Submitting again with the same `idempotency_key` returns the first answer again. `recipe`
         has the fields of a recipe, or is the name of one that the dispatcher has. `output_name` is
-        a template such as `{stem}-{codec}`. `on_warning` is called with what the dispatcher warns
-        of, such as that no engine encodes the codec.
+        a template such as `{stem}-{codec}`. The job waits until those of `after` are completed.
+        Only engines with all of the `tags` may have it. That it is over is posted to
+        `callback_url`, if the dispatcher permits that.
+        `on_warning` is called with what the dispatcher warns of, such as that no engine encodes the
+        codec.
         """
         body: dict[str, Any] = {
             "source_url": source_url,
@@ -85,6 +92,12 @@ class JobCalls(Calls):
             body["recipe"] = recipe
         if output_name is not None:
             body["output_name"] = output_name
+        if needed := [*after]:
+            body["after"] = needed
+        if callback_url is not None:
+            body["callback_url"] = callback_url
+        if listed := [*tags]:
+            body["tags"] = listed
         key = idempotency_key
         if key is None and self._connection.asks_several:
             key = new_key()

@@ -49,6 +49,7 @@ COMMANDS: Final[dict[str, type[Command]]] = {
         commands.AssignJob,
         commands.CompleteJob,
         commands.FailJob,
+        commands.SplitJob,
         commands.CancelJob,
         commands.RetryJob,
         commands.PrioritizeJob,

@@ -5,7 +5,8 @@ Laws:
   loss of an engine uses up one of `max_losses`, so that a job that kills engines also comes to an
   end. A source that can't be had uses up `source_patience_s`. The decisions of operators, and an
   engine that is stopped, cost it nothing.
-- A source that is bad fails its job at once: no retry makes it better.
+- A source that is bad fails its job at once: no retry makes it better. So does a part of a film
+  that can't be cut exactly, and then the film is done whole (`dependencies`).
 - A failure counts against the engine if the engine says that it is at fault. Without a word on it,
   it does only if no other engine was tried before. Otherwise the job is the likelier cause, and
   bad jobs must not block a farm of good engines.
@@ -20,6 +21,7 @@ import zlib
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+from dispatcher.core.dependencies import ended_with, made_whole
 from dispatcher.core.engine import Engine
 from dispatcher.core.events import (
     Cause,
@@ -30,7 +32,7 @@ from dispatcher.core.events import (
     JobRequeued,
 )
 from dispatcher.core.fleet import Fleet
-from dispatcher.core.job import Job
+from dispatcher.core.job import NO_TIES, Job
 from dispatcher.core.policy import Policy
 from dispatcher.core.scheduling import is_free_elsewhere
 
@@ -104,7 +106,11 @@ def attempt_ended(  # noqa: PLR0913, PLR0917 - the rules need all of it
             source_tries=cost.source_tries,
             source_waited_s=waited_s + (pause_s if is_for_source else 0.0),
         )
-    return [ended, *(_blocked(engine, job, at, policy) if engine and blames_engine else ())]
+    happened = [ended, *(_blocked(engine, job, at, policy) if engine and blames_engine else ())]
+    if cost.is_last and job.ties is not NO_TIES:
+        whole = made_whole(fleet, job, message) if cause == "inexact" else []
+        happened += whole or ended_with(fleet, job, "failed", message)
+    return happened
 
 
 def is_blamed(job: Job, cause: Cause) -> bool:
@@ -128,7 +134,9 @@ def cost_of(job: Job, cause: Cause, policy: Policy) -> Cost:
     if cause == "source_away":
         is_last = policy.source_patience_s - setbacks.source_waited_s < _SHORTEST_PAUSE_S
         return Cost(retries, setbacks.losses, setbacks.source_tries + 1, is_last)
-    is_last = cause == "source_bad" or retries + 1 >= job.max_retries
+    if cause == "prerequisite_failed":
+        return Cost(retries, setbacks.losses, 0, is_last=True)
+    is_last = cause in {"source_bad", "inexact"} or retries + 1 >= job.max_retries
     return Cost(retries + 1, setbacks.losses, 0, is_last)
 
 
@@ -171,7 +179,7 @@ def _blocked(engine: Engine, job: Job, at: datetime, policy: Policy) -> list[Eve
 
 def _pause_s(fleet: Fleet, job: Job, cause: Cause, cost: Cost, policy: Policy) -> float:
     """Return how long the job pauses. It doubles each time; jitter spreads the jobs out."""
-    if cause in FREE:
+    if cause in FREE or job.ties.waits_for:
         return 0.0
     if cause == "source_away":
         if cost.source_tries == 1 and is_free_elsewhere(fleet, job):

@@ -29,6 +29,7 @@ __all__ = [
     "ReportedCause",
     "ResumeEngine",
     "RetryJob",
+    "SplitJob",
     "SubmitJob",
     "SubmitJobs",
     "TakeBackJob",
@@ -36,7 +37,9 @@ __all__ = [
     "UnblockEngine",
 ]
 
-ReportedCause = Literal["reported", "engine_at_fault", "source_bad", "source_away", "given_back"]
+ReportedCause = Literal[
+    "reported", "engine_at_fault", "source_bad", "source_away", "given_back", "inexact"
+]
 """The causes that an engine can report; see `events.Cause`."""
 
 
@@ -53,7 +56,9 @@ class SubmitJob(msgspec.Struct, frozen=True, gc=False):
     A job without a `job_id` is given one that is derived from the time. A second submission with
     the same `idempotency_key` stands for the first one. `recipe` has the fields of a
     `recipes.Recipe` as JSON has them, and `output_name` is a template (see `output_names`). `needs`
-    are the abilities that an engine must have told to be given the job, in order.
+    are the abilities that an engine must have told to be given the job, in order. It waits until
+    the jobs of `after` are completed. `part` has the fields of a `segments.Part`. `callback_url` is
+    where it is told that the job is over.
     """
 
     job_id: str | None
@@ -66,6 +71,9 @@ class SubmitJob(msgspec.Struct, frozen=True, gc=False):
     recipe: dict[str, Any] | None = None
     output_name: str | None = None
     needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    part: dict[str, Any] | None = None
+    callback_url: str | None = None
 
 
 class SubmitJobs(msgspec.Struct, frozen=True):
@@ -126,6 +134,21 @@ class FailJob(msgspec.Struct, frozen=True):
     attempt: int | None = None
     instance: str | None = None
     cause: ReportedCause = "reported"
+    speaks_for: str | None = None
+
+
+class SplitJob(msgspec.Struct, frozen=True):
+    """Submit the `parts` of a film, and let its job wait for them.
+
+    `parts` are in the order of the engine's plan. Their priorities, and places in the queue, are
+    those of the film. See `CompleteJob` for the other fields.
+    """
+
+    job_id: str
+    parts: tuple[SubmitJob, ...]
+    engine_id: str
+    attempt: int
+    instance: str | None = None
     speaks_for: str | None = None
 
 
@@ -237,6 +260,7 @@ Command = (
     | ReportBenchmark
     | CompleteJob
     | FailJob
+    | SplitJob
     | AssignJob
     | CancelJob
     | RetryJob

@@ -40,6 +40,7 @@ TIMED: Final[frozenset[type[Event]]] = frozenset(
         events.JobCancelled,
         events.JobRequeued,
         events.JobProgressed,
+        events.JobSplit,
         events.EngineReported,
         events.EngineSeen,
         events.EngineBenchmarked,
@@ -108,6 +109,7 @@ class Deadlines:
                 events.JobCompleted(job_id)
                 | events.JobFailedPermanently(job_id)
                 | events.JobCancelled(job_id)
+                | events.JobSplit(job_id)
             ):
                 self._attempt_ended(job_id, recorded.seq)
                 self._due.pop(_pause(job_id), None)

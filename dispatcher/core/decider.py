@@ -3,7 +3,8 @@
 `decide(fleet, command, at, policy)` returns what follows from a command: the resulting events, if
 any, and the reply to the caller. It changes nothing and reads no clock: `at` is the time of the
 command. `fleet.evolve` applies the events. Submissions are in `submissions`, how attempts end is in
-`attempts`, heartbeats are in `heartbeats`, and what the passing of time brings about is in `due`.
+`attempts`, what jobs have to do with each other is in `dependencies`, how films are split is in
+`splitting`, heartbeats are in `heartbeats`, and what the passing of time brings about is in `due`.
 """
 
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from msgspec import UNSET
 from dispatcher.core import commands, events
 from dispatcher.core.attempts import attempt_ended, blame_for_source
 from dispatcher.core.commands import Command
+from dispatcher.core.dependencies import ended_with, released_by, retried
 from dispatcher.core.due import end_held_job, when_due
 from dispatcher.core.engine import Engine
 from dispatcher.core.events import Event
@@ -21,7 +23,7 @@ from dispatcher.core.fleet import EPOCH, Fleet
 from dispatcher.core.heartbeats import heartbeat
 from dispatcher.core.holders import foreign_answer, late_answer
 from dispatcher.core.instances import refusal
-from dispatcher.core.job import NO_SETBACKS, Job
+from dispatcher.core.job import NO_SETBACKS, NO_TIES, Job
 from dispatcher.core.lifecycles import MAY_HAPPEN_TO
 from dispatcher.core.policy import Policy
 from dispatcher.core.replies import (
@@ -35,6 +37,7 @@ from dispatcher.core.replies import (
     Requeued,
 )
 from dispatcher.core.scheduling import choose_any, choose_for
+from dispatcher.core.splitting import split
 from dispatcher.core.submissions import submit, submit_all
 from dispatcher.core.texts import bounded, shortened
 
@@ -58,6 +61,7 @@ def decide(fleet: Fleet, command: Command, at: datetime, policy: Policy) -> Deci
             | commands.CancelJob()
             | commands.RetryJob()
             | commands.PrioritizeJob()
+            | commands.SplitJob()
         ):
             job = fleet.jobs.get(command.job_id)
             if job is None:
@@ -123,7 +127,8 @@ def _about_a_job(
     | commands.FailJob
     | commands.CancelJob
     | commands.RetryJob
-    | commands.PrioritizeJob,
+    | commands.PrioritizeJob
+    | commands.SplitJob,
     at: datetime,
     policy: Policy,
 ) -> Decision:
@@ -139,32 +144,42 @@ def _about_a_job(
                 return Decision((), DONE)
             if job.final:
                 return _refused(Reason.JOB_IS_FINAL)
-            return Decision((events.JobCancelled(job.job_id, job.holder, job.attempt),), DONE)
+            cancelled = events.JobCancelled(job.job_id, job.holder, job.attempt)
+            return Decision((cancelled, *ended_with(fleet, job, "cancelled")), DONE)
         case commands.RetryJob():
             if job.status not in MAY_HAPPEN_TO[events.JobRetried]:
                 return _refused(Reason.JOB_NOT_RETRYABLE)
-            return Decision((events.JobRetried(job.job_id),), DONE)
+            return Decision(retried(fleet, job), DONE)
         case commands.PrioritizeJob(_, priority):
-            return _prioritize(job, priority, policy)
+            return _prioritize(fleet, job, priority, policy)
+        case commands.SplitJob():
+            return _forbidden(fleet, job, command) or split(fleet, job, command, at)
         case _:
             assert_never(command)
 
 
-def _prioritize(job: Job, priority: int, policy: Policy) -> Decision:
-    """Give a waiting job the place that it would have if it had been submitted like this."""
+def _prioritize(fleet: Fleet, job: Job, priority: int, policy: Policy) -> Decision:
+    """Give a waiting job the place that it would have if it had been submitted like this.
+
+    The parts of a film get it too.
+    """
     if job.status != "pending":
         status = job.status.replace("_", " ")
         why = f"Conflict: job {job.job_id} is {status}, and only one that waits has a priority."
         return Decision((), Refused(Reason.JOB_NOT_WAITING, why))
-    if job.priority == priority:
-        return Decision((), DONE)
-    arrived_at = EPOCH + timedelta(microseconds=job.place.waits_since_us + job.early_us)
-    waits_since = arrived_at - timedelta(seconds=priority * policy.priority_point_s)
-    return Decision((events.JobReprioritized(job.job_id, priority, waits_since),), DONE)
+    found = (fleet.jobs.get(it) for it in job.ties.parts)
+    waiting = [job, *(it for it in found if it is not None and it.status == "pending")]
+    happened = []
+    for it in waiting:
+        if it.priority != priority:
+            arrived_at = EPOCH + timedelta(microseconds=it.place.waits_since_us + it.early_us)
+            waits_since = arrived_at - timedelta(seconds=priority * policy.priority_point_s)
+            happened.append(events.JobReprioritized(it.job_id, priority, waits_since))
+    return Decision(happened, DONE)
 
 
 def _forbidden(
-    fleet: Fleet, job: Job, command: commands.CompleteJob | commands.FailJob
+    fleet: Fleet, job: Job, command: commands.CompleteJob | commands.FailJob | commands.SplitJob
 ) -> Decision | None:
     """Refuse an answer by its sender, whatever it says; `None` if the sender may give it."""
     if (why := foreign_answer(job, command)) is not None:
@@ -187,9 +202,10 @@ def _complete(
         return _refused(Reason.JOB_IS_FINAL)
     result = UNSET if command.result is None else bounded(command.result)
     completed = events.JobCompleted(job.job_id, job.holder, job.attempt, command.output_url, result)
-    if job.setbacks is NO_SETBACKS:  # as most jobs complete
+    if job.setbacks is NO_SETBACKS and job.ties is NO_TIES:  # as most jobs complete
         return Decision((completed,), DONE)
-    return Decision((completed, *blame_for_source(fleet, job, at, policy)), DONE)
+    blamed = blame_for_source(fleet, job, at, policy)
+    return Decision((completed, *blamed, *released_by(fleet, job)), DONE)
 
 
 def _fail(
@@ -204,7 +220,11 @@ def _fail(
     if job.final:
         return _refused(Reason.JOB_IS_FINAL)
     is_holders = job.holder is not None and command.engine_id == job.holder
-    cause = "reported" if command.cause == "given_back" and not is_holders else command.cause
+    cause = command.cause
+    if (cause == "given_back" and not is_holders) or (
+        cause == "inexact" and (job.ties.parent is None or job.holder is None)
+    ):
+        cause = "reported"
     message = shortened(command.error_message)
     happened = attempt_ended(fleet, job, cause, message, at, policy)
     is_requeued = isinstance(happened[0], events.JobRequeued)

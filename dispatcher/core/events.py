@@ -40,11 +40,13 @@ __all__ = [
     "JobCancelled",
     "JobCompleted",
     "JobFailedPermanently",
+    "JobMadeWhole",
     "JobProgressed",
     "JobReleased",
     "JobReprioritized",
     "JobRequeued",
     "JobRetried",
+    "JobSplit",
     "JobSubmitted",
     "Recorded",
     "engine_of",
@@ -62,12 +64,16 @@ Cause = Literal[
     "engine_restarted",
     "engine_asked",
     "engine_forgotten",
+    "inexact",
+    "prerequisite_failed",
 ]
 """Why an attempt ended.
 
 The first five are reports of an engine: a failure of which it did not say more, one of its own, a
 source that no retry makes better, a source that can't be had now, or a stop of the engine. The
-others the dispatcher observed; `engine_asked`: the engine kept asking for other work.
+others the dispatcher observed; `engine_asked`: the engine kept asking for other work. `inexact` is
+an engine's report too: the film can't be cut exactly where this part of it begins or ends. A job
+that waits for others fails without an attempt when one of them does: `prerequisite_failed`.
 """
 
 
@@ -88,7 +94,10 @@ class JobSubmitted(msgspec.Struct, frozen=True, gc=False):
     clock was set back. `waits_since` gives its place in the queue: `arrived_at`, moved back for its
     priority. `recipe` has the fields of a `recipes.Recipe`, and `output_name` is a template (see
     `output_names`). `needs` are the abilities that an engine must have told to be given the job.
-    These three are left out if there is none.
+    It is not assigned before all jobs of `after` are completed; `waits_for` are those of them that
+    were not yet. The job of a part of a film has that film's job as its `parent`, and in `part` the
+    fields of a `segments.Part`. Who is told at `callback_url` when it is over, see `webhooks`. Of
+    these, what there is not is left out.
     """
 
     job_id: str
@@ -103,6 +112,11 @@ class JobSubmitted(msgspec.Struct, frozen=True, gc=False):
     recipe: dict[str, Any] | UnsetType = UNSET
     output_name: str | UnsetType = UNSET
     needs: tuple[str, ...] | UnsetType = UNSET
+    after: tuple[str, ...] | UnsetType = UNSET
+    waits_for: tuple[str, ...] | UnsetType = UNSET
+    parent: str | UnsetType = UNSET
+    part: dict[str, Any] | UnsetType = UNSET
+    callback_url: str | UnsetType = UNSET
 
 
 class JobAssigned(msgspec.Struct, frozen=True, gc=False):
@@ -168,7 +182,10 @@ class JobFailedPermanently(msgspec.Struct, frozen=True, gc=False):
 
 
 class JobReleased(msgspec.Struct, frozen=True, gc=False):
-    """The pause of a re-queued job is over, and it may be assigned again."""
+    """What a waiting job was kept for is over, and it may be assigned.
+
+    That is its pause after a failure, or the last of the jobs that it waits for is completed.
+    """
 
     job_id: str
 
@@ -183,17 +200,28 @@ class JobProgressed(msgspec.Struct, frozen=True, gc=False):
 
 
 class JobCancelled(msgspec.Struct, frozen=True, gc=False):
-    """A client cancelled the job. `engine_id` is the engine that held it, if one did."""
+    """A client cancelled the job. `engine_id` is the engine that held it, if one did.
+
+    With `because_of`, the client cancelled that job, or it failed or was made whole, and this one
+    was of no use without it.
+    """
 
     job_id: str
     engine_id: str | None
     attempt: int
+    because_of: str | UnsetType = UNSET
 
 
 class JobRetried(msgspec.Struct, frozen=True, gc=False):
-    """A client put a failed or cancelled job back in the queue, with all its retries."""
+    """A client put a failed or cancelled job back in the queue, with all its retries.
+
+    `waits_for` are the jobs that it waits for again; it is left out if there are none. With
+    `because_of`, the client retried that job, which this one waits for or is needed by.
+    """
 
     job_id: str
+    waits_for: tuple[str, ...] | UnsetType = UNSET
+    because_of: str | UnsetType = UNSET
 
 
 class JobReprioritized(msgspec.Struct, frozen=True, gc=False):
@@ -208,6 +236,29 @@ class JobReprioritized(msgspec.Struct, frozen=True, gc=False):
     waits_since: datetime
 
 
+class JobSplit(msgspec.Struct, frozen=True, gc=False):
+    """The engine that held a film's job made a plan by which it is split, and holds it no more.
+
+    `parts` are the jobs of the parts, in the order of the plan, which are submitted next. The
+    film's job waits for them. Then its next attempt joins their outputs.
+    """
+
+    job_id: str
+    engine_id: str
+    attempt: int
+    parts: tuple[str, ...]
+
+
+class JobMadeWhole(msgspec.Struct, frozen=True, gc=False):
+    """A film that was split can't be cut exactly: its job is done in one piece, without its parts.
+
+    `reason` is what the engine reported that found it out.
+    """
+
+    job_id: str
+    reason: str
+
+
 class AnswerRefused(msgspec.Struct, frozen=True, gc=False):
     """An engine's answer came too late and changed nothing.
 
@@ -218,7 +269,7 @@ class AnswerRefused(msgspec.Struct, frozen=True, gc=False):
     job_id: str
     engine_id: str | None
     attempt: int | None
-    answer: Literal["complete", "fail"]
+    answer: Literal["complete", "fail", "split"]
     reason: str
 
 
@@ -346,6 +397,8 @@ Event = (
     | JobCancelled
     | JobRetried
     | JobReprioritized
+    | JobSplit
+    | JobMadeWhole
     | AnswerRefused
     | EngineReported
     | EngineReplaced

@@ -23,7 +23,16 @@ from msgspec.structs import replace
 from dispatcher.core import events
 from dispatcher.core.engine import Engine, Takeover
 from dispatcher.core.events import MOST_REPLACED, Event
-from dispatcher.core.job import NO_ENGINES, NO_SETBACKS, Job, MadeId, Place, Setbacks
+from dispatcher.core.job import (
+    NO_ENGINES,
+    NO_SETBACKS,
+    NO_TIES,
+    Job,
+    MadeId,
+    Place,
+    Setbacks,
+    Ties,
+)
 from dispatcher.core.lifecycles import STATUS_AFTER
 from dispatcher.core.queue import Queue
 
@@ -82,21 +91,24 @@ def evolve(fleet: Fleet, event: Event) -> None:
         case events.JobRequeued() | events.JobFailedPermanently():
             _attempt_failed(fleet, event)
         case events.JobReleased(job_id):
-            if job_id in fleet.queue.paused:
-                job = fleet.jobs[job_id]
-                fleet.queue.remove(job)
-                fleet.queue.add(job)
-        case events.JobCancelled(job_id):
+            if job_id in fleet.queue.paused or job_id in fleet.queue.blocked:
+                _queue_anew(fleet, fleet.jobs[job_id])
+        case events.JobCancelled(job_id, because_of=because_of):
             if job := _released(fleet, job_id):
                 job.status = STATUS_AFTER[events.JobCancelled]
-        case events.JobRetried(job_id):
-            if job := _released(fleet, job_id):
-                job.status = STATUS_AFTER[events.JobRetried]
-                job.retries, job.failed_by, job.setbacks = 0, NO_ENGINES, NO_SETBACKS
-                job.output_url = None
-                fleet.queue.add(job)
+                _waits_no_more(job, with_other=because_of is not UNSET)
+        case events.JobRetried():
+            _retried(fleet, event)
         case events.JobReprioritized():
             _reprioritized(fleet, event)
+        case events.JobSplit(job_id, _, _, parts):
+            if job := _released(fleet, job_id):
+                job.status = STATUS_AFTER[events.JobSplit]
+                job.ties = replace(job.ties, parts=parts, waits_for=parts)
+                fleet.queue.add(job)
+        case events.JobMadeWhole(job_id):
+            if (job := fleet.jobs.get(job_id)) is not None and job.status == "pending":
+                _queue_anew(fleet, job, replace(job.ties, parts=(), is_whole=True))
         case events.AnswerRefused():
             pass
         case (
@@ -225,6 +237,8 @@ def _submitted(fleet: Fleet, event: events.JobSubmitted) -> None:
         job.priority = event.priority
         if event.arrived_at is not None and event.waits_since is not None:
             job.early_us = (event.arrived_at - event.waits_since) // MICROSECOND
+    if event.after is not UNSET or event.parent is not UNSET:
+        _tie(fleet, job, event)
     fleet.jobs[job.job_id] = job
     fleet.submitted += 1
     if (made := MadeId.of(event.job_id)) is not None and made > fleet.last_id:
@@ -234,6 +248,47 @@ def _submitted(fleet: Fleet, event: events.JobSubmitted) -> None:
         fleet.newest = event.arrived_at
     if key is not None:
         fleet.idempotent.setdefault(key, event)
+
+
+def _tie(fleet: Fleet, job: Job, event: events.JobSubmitted) -> None:
+    """Tie a job to those that it waits for, and to the film that it is a part of."""
+    if event.parent is not UNSET:
+        job.ties = Ties(parent=event.parent, followers=(event.parent,))
+        if (film := fleet.jobs.get(event.parent)) is not None:
+            job.early_us = film.early_us
+        return
+    waits_for = event.waits_for or ()
+    job.ties = Ties(after=event.after or (), waits_for=waits_for)
+    for name in waits_for:
+        if (other := fleet.jobs.get(name)) is not None:
+            followers = (*other.ties.followers, job.job_id)
+            other.ties = replace(other.ties, followers=followers)
+
+
+def _queue_anew(fleet: Fleet, job: Job, ties: Ties | None = None) -> None:
+    """Put a pending job that was kept from its line into it, with no more to wait for."""
+    fleet.queue.remove(job)
+    if ties is not None or job.ties.waits_for:
+        job.ties = replace(ties or job.ties, waits_for=())
+    fleet.queue.add(job)
+
+
+def _waits_no_more(job: Job, *, with_other: bool) -> None:
+    """Note that a job waits for no others, and whether it ended since one of them did."""
+    if job.ties is not NO_TIES and (job.ties.waits_for or with_other):
+        job.ties = replace(job.ties, waits_for=(), ended_with_other=with_other)
+
+
+def _retried(fleet: Fleet, event: events.JobRetried) -> None:
+    if (job := _released(fleet, event.job_id)) is None:
+        return
+    job.status = STATUS_AFTER[events.JobRetried]
+    job.retries, job.failed_by, job.setbacks = 0, NO_ENGINES, NO_SETBACKS
+    job.output_url = None
+    if job.ties is not NO_TIES or event.waits_for:
+        waits_for = event.waits_for or ()
+        job.ties = replace(job.ties, waits_for=waits_for, ended_with_other=False)
+    fleet.queue.add(job)
 
 
 def _reprioritized(fleet: Fleet, event: events.JobReprioritized) -> None:
@@ -255,6 +310,8 @@ def _assigned(fleet: Fleet, event: events.JobAssigned) -> None:
     if job is None or engine is None or engine.holds is not None:
         return
     _released(fleet, job.job_id)
+    if job.ties.waits_for:
+        _waits_no_more(job, with_other=False)
     job.status = STATUS_AFTER[events.JobAssigned]
     job.holder, job.attempt = engine.engine_id, event.attempt
     job.last_holder, job.rule, job.considered = engine.engine_id, event.rule, event.considered
@@ -265,6 +322,7 @@ def _completed(fleet: Fleet, event: events.JobCompleted) -> None:
     if (job := _released(fleet, event.job_id)) is None:
         return
     job.status, job.output_url = STATUS_AFTER[events.JobCompleted], event.output_url
+    _waits_no_more(job, with_other=False)
     if event.engine_id is not None and (engine := fleet.engines.get(event.engine_id)) is not None:
         engine.failures, engine.blocks = [], 0
         engine.successes += 1
@@ -289,6 +347,8 @@ def _attempt_failed(fleet: Fleet, event: events.JobRequeued | events.JobFailedPe
     job.status = STATUS_AFTER[type(event)]
     if isinstance(event, events.JobRequeued):
         fleet.queue.add(job, event.not_before)
+    else:
+        _waits_no_more(job, with_other=event.cause == "prerequisite_failed")
 
 
 def _setbacks_after(

@@ -1,4 +1,4 @@
-"""Who may answer for a job, that is, report an attempt as completed or failed.
+"""Who may answer for a job, that is, report an attempt as completed or failed, or split it.
 
 Laws:
 - An answer that names its engine or attempt is accepted only from the present holder.
@@ -6,13 +6,13 @@ Laws:
   engine, the job's newest attempt must be that engine's.
 """
 
-from dispatcher.core.commands import CompleteJob, FailJob
+from dispatcher.core.commands import CompleteJob, FailJob, SplitJob
 from dispatcher.core.job import Job
 
 __all__ = ["foreign_answer", "late_answer"]
 
 
-def late_answer(job: Job, answer: CompleteJob | FailJob) -> str | None:
+def late_answer(job: Job, answer: CompleteJob | FailJob | SplitJob) -> str | None:
     """Return why an answer does not come from the present holder.
 
     `None` if it does, or if it names neither an engine nor an attempt.
@@ -31,7 +31,7 @@ def late_answer(job: Job, answer: CompleteJob | FailJob) -> str | None:
     return f"Conflict: this answer to job {job.job_id} comes too late: {now}."
 
 
-def foreign_answer(job: Job, answer: CompleteJob | FailJob) -> str | None:
+def foreign_answer(job: Job, answer: CompleteJob | FailJob | SplitJob) -> str | None:
     """Return why a caller that speaks for one engine may not give an answer; `None` if it may."""
     engine_id = answer.speaks_for
     if engine_id is None or engine_id == answer.engine_id:  # `late_answer` looks at the latter

@@ -68,6 +68,11 @@ def check_decided(fleet: Fleet) -> None:
     """Check the fleet and its jobs, and that no offline engine still holds a job."""
     check_fleet(fleet)
     check_jobs(fleet)
+    for job_id in fleet.queue.blocked:
+        job = fleet.jobs[job_id]
+        found = (fleet.jobs.get(it) for it in job.ties.waits_for)
+        if not any(it is not None and not it.final for it in found):
+            raise ViolationError(f"job {job_id} waits for nothing that is to come", job_id)
     for engine in fleet.engines.values():
         if engine.holds is not None and not engine.online:
             what = f"engine {engine.engine_id} is offline and holds a job"
@@ -105,6 +110,7 @@ def check_same(live: Fleet, rebuilt: Fleet) -> None:
         or list(live.engines) != list(rebuilt.engines)
         or list(live.queue) != list(rebuilt.queue)
         or live.queue.paused != rebuilt.queue.paused
+        or live.queue.blocked.keys() != rebuilt.queue.blocked.keys()
         or live.newest != rebuilt.newest
         or live.idempotent != rebuilt.idempotent
     ):
@@ -116,6 +122,9 @@ def _differing(live: Mapping[str, object], rebuilt: Mapping[str, object]) -> str
 
 
 def _check_queue(fleet: Fleet) -> None:
+    blocked = sorted(it.job_id for it in fleet.jobs.values() if it.ties.waits_for)
+    if blocked != sorted(fleet.queue.blocked):
+        raise ViolationError("what is blocked is not what waits for others", *blocked[:1])
     queued = sorted(fleet.queue)
     pending = sorted(job.job_id for job in fleet.jobs.values() if job.status == "pending")
     if queued != pending or len(fleet.queue) != len(pending):
@@ -132,7 +141,8 @@ def _check_queue(fleet: Fleet) -> None:
 
 
 def _in_line(fleet: Fleet) -> list[Job]:
-    """Return the pending jobs that are not in a pause, in order."""
+    """Return the pending jobs that are not in a pause and wait for no others, in order."""
     jobs = (job for job in fleet.jobs.values() if job.status == "pending")
-    in_line = (job for job in jobs if job.job_id not in fleet.queue.paused)
+    free = (job for job in jobs if not job.ties.waits_for)
+    in_line = (job for job in free if job.job_id not in fleet.queue.paused)
     return sorted(in_line, key=lambda job: job.place)

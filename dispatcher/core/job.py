@@ -12,7 +12,17 @@ import msgspec
 
 from dispatcher.core.events import FINAL, Cause
 
-__all__ = ["NO_ENGINES", "NO_SETBACKS", "Job", "JobStatus", "MadeId", "Place", "Setbacks"]
+__all__ = [
+    "NO_ENGINES",
+    "NO_SETBACKS",
+    "NO_TIES",
+    "Job",
+    "JobStatus",
+    "MadeId",
+    "Place",
+    "Setbacks",
+    "Ties",
+]
 
 JobStatus = Literal["pending", "assigned", "completed", "failed_permanently", "cancelled"]
 
@@ -67,6 +77,33 @@ class Setbacks(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 NO_SETBACKS: Final = Setbacks()
 
 
+class Ties(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a job has to do with others; see `dependencies`.
+
+    It is not assigned before `after` are completed, nor, if it is a film that was split, before its
+    `parts` are. Those of them that were not when it began to wait are in `waits_for`, which is
+    empty when it does not wait. `followers` are the jobs that wait, or waited, for this one, and
+    `parent` is the film that it is a part of. `is_whole` says of a film that it is not to be split.
+    `ended_with_other` says that the job ended since another one did, and not for itself.
+    """
+
+    after: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    waits_for: tuple[str, ...] = ()
+    followers: tuple[str, ...] = ()
+    parent: str | None = None
+    is_whole: bool = False
+    ended_with_other: bool = False
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The jobs that have to be completed before this one is assigned."""
+        return self.after + self.parts
+
+
+NO_TIES: Final = Ties()
+
+
 class Job(msgspec.Struct, gc=False, omit_defaults=True):
     """A job as the rules see it: what decides who may have it, and its progress.
 
@@ -75,7 +112,7 @@ class Job(msgspec.Struct, gc=False, omit_defaults=True):
     which it did not succeed since it was submitted or retried: it failed, they were lost with it,
     or they lacked its source and others are to be tried first. `needs` are the abilities that an
     engine must have told to be given it, in order. It arrived `early_us` after the time in its
-    place: so much earlier its `priority` makes it seem to be.
+    place: so much earlier its `priority` makes it seem to be. `ties` are those to other jobs.
     """
 
     job_id: str
@@ -99,6 +136,7 @@ class Job(msgspec.Struct, gc=False, omit_defaults=True):
     needs: tuple[str, ...] = ()
     priority: int = 0
     early_us: int = 0
+    ties: Ties = NO_TIES
 
     @property
     def final(self) -> bool:

@@ -10,10 +10,12 @@ Laws:
 - Rules that can be called (`scheduling`, `attempts`) are called, and not written again.
 """
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 import msgspec
+from msgspec import UNSET
 
 from dispatcher.core import events
 from dispatcher.core.attempts import (
@@ -25,9 +27,10 @@ from dispatcher.core.attempts import (
     is_failure,
 )
 from dispatcher.core.commands import FailJob
+from dispatcher.core.dependencies import lost_one_of
 from dispatcher.core.engine import Engine
 from dispatcher.core.events import ASKED_BY_NAME, Cause, Event
-from dispatcher.core.fleet import EPOCH, Fleet
+from dispatcher.core.fleet import EPOCH, Fleet, micros_of
 from dispatcher.core.holders import late_answer
 from dispatcher.core.job import Job
 from dispatcher.core.lifecycles import MAY_HAPPEN_TO
@@ -68,6 +71,8 @@ def breach(fleet: Fleet, event: Event) -> str | None:
             events.JobReleased()
             | events.JobRetried()
             | events.JobReprioritized()
+            | events.JobSplit()
+            | events.JobMadeWhole()
             | events.AnswerRefused()
         ):
             job = fleet.jobs.get(event.job_id)
@@ -107,11 +112,41 @@ def _submitted(fleet: Fleet, event: events.JobSubmitted) -> str | None:
         return None
     if arrived_at < fleet.newest:
         return f"{what} arrives at {arrived_at}, before an earlier one, of {fleet.newest}"
+    if (found := _ties(fleet, event)) is not None or event.parent is not UNSET:
+        return None if found is None else f"{what} {found}"
     early_s = (arrived_at - event.waits_since).total_seconds()
     if early_s < 0 or (early_s > 0 and event.priority == 0):
         since = f"waits since {event.waits_since}, but arrived at {arrived_at}"
         return f"{what} {since} with priority {event.priority}"
     return None
+
+
+def _ties(fleet: Fleet, event: events.JobSubmitted) -> str | None:
+    """Describe what is wrong with the jobs that one waits for, or the film that it is a part of."""
+    if event.parent is not UNSET:
+        film = fleet.jobs.get(event.parent)
+        if film is None or event.job_id not in film.ties.waits_for:
+            return f"is a part of job {event.parent}, which was not split into it"
+        if event.waits_since is not None and micros_of(event.waits_since) != (
+            film.place.waits_since_us
+        ):
+            return f"waits since {event.waits_since}, and not since its film does"
+        return None
+    unfinished = tuple(_not_completed(fleet, event.after or ()))
+    if (event.waits_for or ()) != unfinished:
+        told = ", ".join(event.waits_for or ()) or "none"
+        return f"waits for {told}, but should for {', '.join(unfinished) or 'none'}"
+    if (lost := lost_one_of(fleet, unfinished)) is not None:
+        return f"is to wait for job {lost.job_id}, which is {_status(lost)}"
+    return None
+
+
+def _not_completed(fleet: Fleet, job_ids: Iterable[str]) -> Iterator[str]:
+    """Yield those of these jobs that are not completed. One that is not here was, and evicted."""
+    for name in job_ids:
+        job = fleet.jobs.get(name)
+        if job is not None and job.status != "completed":
+            yield name
 
 
 def _assigned(fleet: Fleet, event: events.JobAssigned) -> str | None:
@@ -196,8 +231,13 @@ def _ended(fleet: Fleet, event: _Ended, verb: str) -> str | None:
 
 def _not_the_cause(fleet: Fleet, job: Job, cause: Cause) -> str | None:
     """Describe why an attempt can't have ended by this cause."""
+    if cause == "prerequisite_failed":
+        lost = lost_one_of(fleet, job.ties.waits_for)
+        return None if lost is not None else "none that it waits for has"
     if job.holder is None:
         return None if cause in _OF_ANYBODY else "no engine holds it"
+    if cause == "inexact" and job.ties.parent is None:
+        return "it is no part of a film"
     engine, holder = fleet.engines[job.holder], _engine_or_none(job.holder)
     match cause:
         case "engine_silent" if engine.online:
@@ -212,10 +252,21 @@ def _not_the_cause(fleet: Fleet, job: Job, cause: Cause) -> str | None:
 
 def _of_a_job(fleet: Fleet, job: Job, event: Event) -> str | None:
     match event:
+        case events.JobReleased() if job.job_id in fleet.queue.blocked:
+            if (waits_for := next(_not_completed(fleet, job.ties.waits_for), None)) is not None:
+                return f"job {job.job_id} is released, but waits for job {waits_for}"
         case events.JobReleased() if job.job_id not in fleet.queue.paused:
             return f"job {job.job_id} is released, but is in no pause"
         case events.JobRetried() if job.status not in MAY_HAPPEN_TO[events.JobRetried]:
             return f"job {job.job_id} is retried, but is {_status(job)}"
+        case events.JobRetried(_, waits_for):
+            unfinished = tuple(_not_completed(fleet, job.ties.needed))
+            if (waits_for or ()) != unfinished:
+                return f"job {job.job_id} is retried, but waits for {', '.join(unfinished)}"
+        case events.JobSplit():
+            return _split(fleet, job, event)
+        case events.JobMadeWhole() if job.job_id not in fleet.queue.blocked or not job.ties.parts:
+            return f"job {job.job_id} is made whole, but does not wait for its parts"
         case events.JobReprioritized(_, priority, waits_since):
             return _reprioritized(job, priority, waits_since)
         case events.AnswerRefused(_, engine_id, attempt):
@@ -223,6 +274,20 @@ def _of_a_job(fleet: Fleet, job: Job, event: Event) -> str | None:
                 return f"an answer to job {job.job_id} is refused as late, but is not"
         case _:
             pass
+    return None
+
+
+def _split(fleet: Fleet, job: Job, event: events.JobSplit) -> str | None:
+    what = f"job {job.job_id} is split by engine {event.engine_id}"
+    if event.engine_id != job.holder:
+        return f"{what}, but {_engine_or_none(job.holder)} holds it"
+    if event.attempt != job.attempt:
+        return f"{what} in attempt {event.attempt}, but is at {job.attempt}"
+    if job.ties.parent is not None or job.ties.parts or job.ties.is_whole:
+        return f"{what}, but is a part itself, or was split before"
+    known = next((it for it in event.parts if it in fleet.jobs), None)
+    if known is not None or not event.parts or len({*event.parts}) != len(event.parts):
+        return f"{what}, but its parts are not new jobs: {known or 'none, or one twice'}"
     return None
 
 

@@ -26,8 +26,9 @@ __all__ = [
     "diagram",
 ]
 
-JobState = JobStatus | Literal["paused"]
-"""A job's status, or `paused`: pending, but in its pause after a failure."""
+JobState = JobStatus | Literal["paused", "blocked"]
+"""A job's status, or more of one that is pending: `paused`, in its pause after a failure, or
+`blocked`, since it waits for other jobs."""
 EngineState = Literal["online", "offline", "trusted", "drained", "blocked", "drained and blocked"]
 
 
@@ -39,19 +40,23 @@ class Step(NamedTuple):
     after: tuple[JobState | EngineState, ...]
 
 
-_OPEN: Final = ("pending", "paused", "assigned")
+_OPEN: Final = ("pending", "paused", "blocked", "assigned")
 
 JOB_LIFE: Final = (
-    Step(events.JobSubmitted, (), ("pending",)),
+    Step(events.JobSubmitted, (), ("pending", "blocked")),
     Step(events.JobAssigned, ("pending",), ("assigned",)),
     Step(events.JobProgressed, ("assigned",), ("assigned",)),
     Step(events.JobCompleted, _OPEN, ("completed",)),
-    Step(events.JobRequeued, _OPEN, ("pending", "paused")),
-    Step(events.JobReleased, ("paused",), ("pending",)),
+    Step(events.JobRequeued, ("blocked",), ("blocked",)),
+    Step(events.JobRequeued, ("pending", "paused", "assigned"), ("pending", "paused")),
+    Step(events.JobReleased, ("paused", "blocked"), ("pending",)),
+    Step(events.JobSplit, ("assigned",), ("blocked",)),
+    Step(events.JobMadeWhole, ("blocked",), ("pending",)),
     Step(events.JobFailedPermanently, _OPEN, ("failed_permanently",)),
     Step(events.JobCancelled, _OPEN, ("cancelled",)),
-    Step(events.JobRetried, ("failed_permanently", "cancelled"), ("pending",)),
+    Step(events.JobRetried, ("failed_permanently", "cancelled"), ("pending", "blocked")),
     Step(events.JobReprioritized, ("paused",), ("paused",)),
+    Step(events.JobReprioritized, ("blocked",), ("blocked",)),
     Step(events.JobReprioritized, ("pending",), ("pending",)),
 )
 
@@ -78,8 +83,11 @@ STANDING: Final = (
     Step(events.EngineForgotten, ("trusted", "drained", "blocked", "drained and blocked"), ()),
 )
 
-STATUS_AFTER: Final = {step.event: cast("JobStatus", step.after[0]) for step in JOB_LIFE}
-"""The status that each event gives its job: the first state of `after` in its last row."""
+STATUS_AFTER: Final = {
+    step.event: cast("JobStatus", {"blocked": "pending"}.get(step.after[0], step.after[0]))
+    for step in JOB_LIFE
+}
+"""The status that each event gives its job: that of the first state of `after` in its last row."""
 
 MAY_HAPPEN_TO: Final = {
     event: frozenset(state for step in JOB_LIFE if step.event is event for state in step.before)

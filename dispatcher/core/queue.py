@@ -12,7 +12,7 @@ Laws:
   the codecs asked for. There is one exception, for an engine that cannot stream: in the one line
   whose sizes lie on both sides of its storage, jobs are scanned one by one, up to the first that
   fits.
-- A job in its pause after a failure is here, but in no line.
+- A job in its pause after a failure, or that waits for other jobs, is here, but in no line.
 """
 
 import math
@@ -51,16 +51,23 @@ class Sizes(msgspec.Struct, frozen=True):
 class Queue:
     """Pending jobs, in order, in lines.
 
-    `paused` maps the jobs that are in their pause to its end. Only `add` and `remove` change it.
+    `paused` maps the jobs that are in their pause to its end, and `blocked` has those that wait for
+    other jobs. Only `add` and `remove` change them.
     """
 
     def __init__(self) -> None:
         self._codecs: dict[str, dict[QueueLine, SortedKeyList[Job, Place]]] = {}
         self.paused: dict[str, datetime] = {}
+        self.blocked: dict[str, None] = {}
 
     def add(self, job: Job, not_before: datetime | None = None) -> None:
-        """Put a job in its place. With `not_before`, it is in its pause until it is added again."""
-        if not_before is not None:
+        """Put a job in its place. With `not_before`, it is in its pause until it is added again.
+
+        One that waits for other jobs does so first, whatever its pause.
+        """
+        if job.ties.waits_for:
+            self.blocked[job.job_id] = None
+        elif not_before is not None:
             self.paused[job.job_id] = not_before
         else:
             line = line_of(job)
@@ -76,7 +83,8 @@ class Queue:
         queue = cls()
         lines: dict[QueueLine, list[Job]] = {}
         for job in waiting:
-            if (not_before := paused.get(job.job_id)) is not None:
+            not_before = paused.get(job.job_id)
+            if not_before is not None or job.ties.waits_for:
                 queue.add(job, not_before)
             else:
                 lines.setdefault(line_of(job), []).append(job)
@@ -87,6 +95,9 @@ class Queue:
     def remove(self, job: Job) -> None:
         """Remove a job, which must be here and unchanged since it was added."""
         if self.paused.pop(job.job_id, None) is not None:
+            return
+        if job.job_id in self.blocked:
+            del self.blocked[job.job_id]
             return
         line, lines = line_of(job), self._codecs[job.codec]
         jobs = lines[line]
@@ -132,14 +143,16 @@ class Queue:
         return sum(map(len, self._codecs.values())) + len(self.paused)
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the id of every pending job once, line by line, then of those in their pause."""
+        """Yield the id of every pending job once: line by line, then of those in no line."""
         for _, jobs in self._lines():
             for job in jobs:
                 yield job.job_id
         yield from self.paused
+        yield from self.blocked
 
     def __len__(self) -> int:
-        return sum(len(jobs) for _, jobs in self._lines()) + len(self.paused)
+        in_line = sum(len(jobs) for _, jobs in self._lines())
+        return in_line + len(self.paused) + len(self.blocked)
 
     def _lines(
         self, codecs: Iterable[str] | None = None

@@ -43,6 +43,9 @@ class Reason(Enum):
     KEY_REUSED = "Conflict: this Idempotency-Key was used for another job."
     REPORT_TOO_LARGE = "Bad Request: all fields of an engine together must be at most 65536 bytes."
     NOT_THE_HOLDER = "Conflict: this answer comes too late."
+    NOT_TO_BE_SPLIT = "Conflict: this job can't be split."
+    NO_PREREQUISITE = "Bad Request: 'after' names a job that is not known."
+    LOST_PREREQUISITE = "Conflict: a job in 'after' has ended without an output."
     INSTANCE_REPLACED = "Conflict: another instance speaks for this engine now."
     NOT_ITS_ENGINE = "Forbidden: this key speaks for another engine."
 
@@ -134,9 +137,9 @@ class Explanation(msgspec.Struct, frozen=True):
     """Why a job is in its present state.
 
     `because` explains it in a sentence. For a pending job, `place` is its place in the queue from 1
-    (null in its pause after a failure), `waiting` is the number of pending jobs, and `engines` has
-    an entry for each engine. For a job that was assigned, `rule` is the rule that chose `engine_id`
-    from those `considered`.
+    (null in its pause after a failure, or while it waits for other jobs), `waiting` is the number
+    of pending jobs, and `engines` has an entry for each engine. For a job that was assigned, `rule`
+    is the rule that chose `engine_id` from those `considered`.
     """
 
     job_id: str

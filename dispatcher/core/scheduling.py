@@ -49,6 +49,7 @@ class Obstacle(Enum):
     """What can keep an engine from being given a job, and the text that explains it."""
 
     BACKOFF = "the job is in its pause after a failure"
+    WAITS = "the job waits for other jobs"
     CODEC = "it does not encode the job's codec"
     ABILITY = "it lacks an ability that the job needs"
     STORAGE = "its storage can't hold the source, and it can't stream"
@@ -114,6 +115,8 @@ def obstacle(fleet: Fleet, engine: Engine, job: Job, *, is_asking: bool = True) 
         found = Obstacle.FAILED_IT
     elif not is_asking and not engine.online:
         found = Obstacle.OFFLINE
+    elif job.ties.waits_for:
+        found = Obstacle.WAITS
     elif job.job_id in fleet.queue.paused:
         found = Obstacle.BACKOFF
     elif not engine.idle:

@@ -1,22 +1,25 @@
-"""What follows from a submission, or from many (protocol.md 1.1).
+"""What follows from a submission, or from many (protocol.md 1.1), and how parts are submitted.
 
 Laws:
 - Many submissions are decided as if each had come alone, one after the other.
 - `refusals` says beforehand which of them would be refused.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from dispatcher.core import commands, events
-from dispatcher.core.fleet import Fleet, micros_of
-from dispatcher.core.job import MadeId
+from dispatcher.core.dependencies import lost_one_of
+from dispatcher.core.fleet import EPOCH, Fleet, micros_of
+from dispatcher.core.job import Job, MadeId
 from dispatcher.core.policy import Policy
 from dispatcher.core.replies import Decision, JobIs, Reason, Refused, Submitted
+from dispatcher.tags import split
 
-__all__ = ["refusals", "submit", "submit_all"]
+__all__ = ["refusals", "submit", "submit_all", "submitted_parts"]
 
 
 def refusals(fleet: Fleet, submissions: Iterable[commands.SubmitJob]) -> list[Refused | None]:
@@ -26,18 +29,37 @@ def refusals(fleet: Fleet, submissions: Iterable[commands.SubmitJob]) -> list[Re
     for submission in submissions:
         job_id, key = submission.job_id, submission.idempotency_key
         first = None if key is None else fleet.idempotent.get(key) or keys.get(key)
-        reason: Reason | None = None
+        refused: Refused | None = None
         if job_id is not None and (job_id in fleet.jobs or job_id in ids):
-            reason = Reason.JOB_ID_TAKEN
+            refused = Refused(Reason.JOB_ID_TAKEN)
         elif first is not None and _content(submission) != _content(first):
-            reason = Reason.KEY_REUSED
-        elif first is None:
+            refused = Refused(Reason.KEY_REUSED)
+        elif first is None and (refused := _unmet(fleet, submission, ids)) is None:
             if job_id is not None:
                 ids.add(job_id)
             if key is not None:
                 keys[key] = submission
-        found.append(None if reason is None else Refused(reason))
+        found.append(refused)
     return found
+
+
+def _unmet(
+    fleet: Fleet, command: commands.SubmitJob, others: Collection[str] = ()
+) -> Refused | None:
+    """Refuse a job that would wait for ever: for one that is not known, or has ended in vain."""
+    for name in command.after:
+        if name not in fleet.jobs and name not in others:
+            return Refused(
+                Reason.NO_PREREQUISITE,
+                f"Bad Request: 'after' names job {name}, which is not known.",
+            )
+    if (lost := lost_one_of(fleet, command.after)) is not None:
+        status = lost.status.replace("_", " ")
+        return Refused(
+            Reason.LOST_PREREQUISITE,
+            f"Conflict: 'after' names job {lost.job_id}, which is {status}; retry that first.",
+        )
+    return None
 
 
 def submit_all(
@@ -84,6 +106,17 @@ class _Submissions:
     def with_key(self, key: str) -> events.JobSubmitted | None:
         return self._fleet.idempotent.get(key) or self._with_key.get(key)
 
+    def refusal_of(self, command: commands.SubmitJob) -> Refused | None:
+        return _unmet(self._fleet, command, self.happened)
+
+    def unfinished(self, command: commands.SubmitJob) -> tuple[str, ...] | UnsetType:
+        """Return the jobs that the new one waits for, if any are not completed yet."""
+        jobs = self._fleet.jobs
+        waits_for = tuple(
+            it for it in command.after if it not in jobs or jobs[it].status != "completed"
+        )
+        return waits_for or UNSET
+
     def add(self, submitted: events.JobSubmitted) -> None:
         self.happened[submitted.job_id] = submitted
         self._last_id = max(self._last_id, MadeId.of(submitted.job_id) or self._last_id)
@@ -104,24 +137,57 @@ def _submission(
         if _content(command) != _content(first):
             return None, Refused(Reason.KEY_REUSED)
         return None, JobIs(first.job_id, is_new=False)
+    if command.after and (refused := before.refusal_of(command)) is not None:
+        return None, refused
     early_s = command.priority * policy.priority_point_s
-    submitted = events.JobSubmitted(
+    arrived_at = before.arrived_at
+    waits_since = arrived_at - timedelta(seconds=early_s) if early_s else arrived_at
+    submitted = _submitted(job_id, command, command.priority, arrived_at, waits_since)
+    if command.after:
+        submitted = replace(submitted, after=command.after, waits_for=before.unfinished(command))
+    return submitted, JobIs(job_id, is_new=True)
+
+
+def submitted_parts(
+    fleet: Fleet, film: Job, parts: Iterable[commands.SubmitJob], at: datetime
+) -> list[events.JobSubmitted]:
+    """Submit the parts of a film: where it stood in the queue, and with its priority."""
+    before, happened = _Submissions(fleet, at), list[events.JobSubmitted]()
+    waits_since = EPOCH + timedelta(microseconds=film.place.waits_since_us)
+    for part in parts:
+        submitted = _submitted(
+            before.free_id(), part, film.priority, before.arrived_at, waits_since
+        )
+        submitted = replace(
+            submitted, parent=film.job_id, part=UNSET if part.part is None else part.part
+        )
+        before.add(submitted)
+        happened.append(submitted)
+    return happened
+
+
+def _submitted(
+    job_id: str,
+    command: commands.SubmitJob,
+    priority: int,
+    arrived_at: datetime,
+    waits_since: datetime,
+) -> events.JobSubmitted:
+    return events.JobSubmitted(
         job_id=job_id,
         source_url=command.source_url,
         target_codec=command.target_codec,
         job_size=command.job_size,
         max_retries=command.max_retries,
-        priority=command.priority,
-        waits_since=before.arrived_at - timedelta(seconds=early_s)
-        if early_s
-        else before.arrived_at,
-        idempotency_key=key,
-        arrived_at=before.arrived_at,
+        priority=priority,
+        waits_since=waits_since,
+        idempotency_key=command.idempotency_key,
+        arrived_at=arrived_at,
         recipe=UNSET if command.recipe is None else command.recipe,
         output_name=UNSET if command.output_name is None else command.output_name,
         needs=command.needs or UNSET,
+        callback_url=command.callback_url or UNSET,
     )
-    return submitted, JobIs(job_id, is_new=True)
 
 
 def _content(it: commands.SubmitJob | events.JobSubmitted) -> tuple[object, ...]:
@@ -129,6 +195,9 @@ def _content(it: commands.SubmitJob | events.JobSubmitted) -> tuple[object, ...]
         *(it.source_url, it.target_codec, it.job_size, it.max_retries, it.priority),
         _recipe_asked_for(it),
         it.output_name or None,
+        it.after or (),
+        split(it.needs or ())[0],  # the others follow from the recipe
+        it.callback_url or None,
     )
 
 

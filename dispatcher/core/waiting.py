@@ -89,7 +89,10 @@ class Waiting:
         """
         match event:
             case (
-                events.JobSubmitted(job_id) | events.JobReleased(job_id) | events.JobRetried(job_id)
+                events.JobSubmitted(job_id)
+                | events.JobReleased(job_id)
+                | events.JobRetried(job_id)
+                | events.JobMadeWhole(job_id)
             ):
                 yield from self._eligible(fleet, job_id)
             case events.JobRequeued(job_id, engine_id):
@@ -99,6 +102,7 @@ class Waiting:
                 events.JobCompleted(engine_id=engine_id)
                 | events.JobCancelled(engine_id=engine_id)
                 | events.JobFailedPermanently(engine_id=engine_id)
+                | events.JobSplit(engine_id=engine_id)
                 | events.EngineSeen(engine_id=engine_id)
                 | events.EngineBenchmarked(engine_id=engine_id)
                 | events.EngineResumed(engine_id=engine_id)

@@ -1,14 +1,18 @@
 """One attempt at a job: transcode its source, and deliver the output.
 
+A film whose recipe says so is split (see `segments`): its attempt ends with a plan, of which the
+dispatcher makes jobs. When those are done, another attempt joins the parts.
+
 Laws:
 - No password or signature of a URL is in the result that is told.
 - The result has the SHA-256 of the output, and of a source that is a file: of what was read.
+- A film that can't be split or joined exactly is encoded whole, in the same attempt, and the result
+  says why.
+- A part goes to the dispatcher's store, wherever outputs go.
 """
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +22,14 @@ from msgspec import UNSET
 from dispatcher.client import digest_of
 from dispatcher.engine.containers import media_type_of
 from dispatcher.engine.delivery import Delivery, DeliveryError
-from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, Input
+from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError, VerificationError
+from dispatcher.engine.hashing import hashed
+from dispatcher.engine.joining import JoinError
 from dispatcher.engine.journal import JournalEntry
 from dispatcher.engine.naming import DEFAULT_TEMPLATE, names_of
 from dispatcher.engine.sources import Sources
+from dispatcher.engine.splitting import Offer, Work, joined, made_part, split
+from dispatcher.engine.storing import StoreDelivery
 from dispatcher.engine.transcoding import transcode
 from dispatcher.recipes import RECIPES, Recipe, RecipeError, stored_recipe
 from dispatcher.results import Extent, Result
@@ -53,15 +61,15 @@ class Attempts(NamedTuple):
         """What this engine can do that not every engine can; recipes ask for it."""
         return [
             RECIPES,
-            *([ABILITY] if self.sources.dispatcher is not None else []),
+            *([ABILITY, *self.ffmpeg.alike] if self.sources.dispatcher is not None else []),
             *(["vmaf"] if self.ffmpeg.scores_vmaf else []),
             *(["raw_args"] if self.allows_raw_args else []),
         ]
 
     async def transcoded(
-        self, job: JobView, folder: Path, progress: Callable[[float], None]
+        self, job: JobView, folder: Path, progress: Callable[[float], None], offer: Offer
     ) -> JournalEntry:
-        """Transcode a job's source into a file in `folder`.
+        """Transcode a job's source, or the part of it, into a file in `folder`; or split it.
 
         Raises `FfmpegError` or `SourceError` if that fails, with the cause.
         """
@@ -69,9 +77,21 @@ class Attempts(NamedTuple):
             raise FfmpegError(
                 f"engine {self.engine_id} can't encode {job.target_codec}", cause="engine"
             )
-        recipe = self._recipe(job)
-        target = self.ffmpeg.target(job.target_codec, recipe)
-        output = folder / f"output{target.container.suffix}"
+        work = Work(job, self._recipe(job), folder, progress)
+        if job.part is not UNSET:
+            return await self._told(job, *await made_part(self.ffmpeg, self.sources, work))
+        why = None if job.whole is UNSET else job.whole
+        if job.parts is not UNSET and why is None:
+            try:
+                return await self._told(job, *await joined(self.ffmpeg, self.sources, work))
+            except (JoinError, VerificationError) as error:
+                why = str(error)
+        return await self._whole(work, why, offer)
+
+    async def _whole(self, work: Work, why: str | None, offer: Offer) -> JournalEntry:
+        """Transcode a film, unless its recipe wants it to be split and no reason says not to."""
+        job, recipe, folder, progress = work
+        output = folder / f"output{self.ffmpeg.target(job.target_codec, recipe).container.suffix}"
         async with (
             self.sources.opened(
                 job.source_url,
@@ -80,12 +100,26 @@ class Attempts(NamedTuple):
                 streams=self.ffmpeg.streams,
                 prefers_file=recipe.vmaf is not None,  # a search reads many parts of a source
             ) as source,
-            _digest_of(source) as digest,
+            hashed(source) as digest,
         ):
+            if recipe.split_s is not None and why is None:
+                why = await split(self.ffmpeg, self.sources, source, work, offer)
+                if why is None:
+                    return JournalEntry(job, "split")
             result = await transcode(
                 self.ffmpeg, source, job.target_codec, output, progress, recipe
             )
-            result = _with_digests(result, await digest, await digest_of(output))
+            if recipe.split_s is not None:
+                result = msgspec.structs.replace(
+                    result, warnings=(f"encoded whole: {why}", *result.warnings)
+                )
+            return await self._told(job, output, result, await digest)
+
+    async def _told(
+        self, job: JobView, output: Path, result: Result, source: str | None = None
+    ) -> JournalEntry:
+        """Return the entry for an output that is made; `source` is the SHA-256 of what it is of."""
+        result = _with_digests(result, source, await digest_of(output))
         if remarks := [*result.warnings, *(f"left out: {it}" for it in result.left_out)]:
             told = masked("; ".join(remarks), [job.source_url])
             logger.info("%s: job %s is transcoded; of note: %s", self.engine_id, job.job_id, told)
@@ -96,7 +130,7 @@ class Attempts(NamedTuple):
         job, output = entry.job, Path(entry.result)
         names = names_of(job, self.name_template, output.suffix)
         try:
-            url = await self.delivery.deliver(
+            url = await self._delivery_of(job).deliver(
                 output, names.own, media_type_of(output.suffix), names.wished
             )
         except DeliveryError as error:
@@ -104,6 +138,15 @@ class Attempts(NamedTuple):
         except OSError as error:
             return JournalEntry(job, "failed", str(error), "engine")
         return JournalEntry(job, "delivered", url, outcome=entry.outcome)
+
+    async def discard(self, job: JobView, output_url: str) -> None:
+        """Remove an output that the dispatcher does not want."""
+        await self._delivery_of(job).discard(output_url)
+
+    def _delivery_of(self, job: JobView) -> Delivery:
+        if job.part is UNSET or self.sources.dispatcher is None:
+            return self.delivery
+        return StoreDelivery(self.sources.dispatcher)
 
     def _recipe(self, job: JobView) -> Recipe:
         """Return the recipe of a job. Raises `FfmpegError` if this engine may not follow it."""
@@ -120,22 +163,6 @@ class Attempts(NamedTuple):
                 cause="engine",
             )
         return recipe
-
-
-@asynccontextmanager
-async def _digest_of(source: Input) -> AsyncIterator[Awaitable[str | None]]:
-    """Hash a source that is a file while the block works; a stream has no bytes to come back to."""
-    if source.proxy_port is not None:
-        unknown: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        unknown.set_result(None)
-        yield unknown
-        return
-    hashing = asyncio.create_task(digest_of(Path(source.url.removeprefix("file:"))))
-    try:
-        yield hashing
-    finally:
-        hashing.cancel()
-        await asyncio.gather(hashing, return_exceptions=True)
 
 
 def _with_digests(result: Result, source: str | None, output: str) -> Result:

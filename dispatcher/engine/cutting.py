@@ -1,5 +1,7 @@
 """A part of a source, for a recipe's clip: what ffmpeg reads of it, and what it leaves away.
 
+Or a segment of a film that is split, in which each picture keeps its exact time.
+
 ffmpeg begins to read at the key frame before the part, and throws away what it decodes before its
 first frame. Where a format has no index, ffmpeg may land after that key frame. Of such a source it
 is told to begin earlier, and filters cut off the rest.
@@ -9,14 +11,16 @@ Law: where the part ends is for filters to tell, by the times of frames and samp
 reading, which it never does too early.
 """
 
+from fractions import Fraction
 from math import inf
 from typing import Final, NamedTuple
 
 from dispatcher.engine.ffmpeg_errors import FfmpegError
 from dispatcher.engine.streams import Source
 from dispatcher.recipes import Clip
+from dispatcher.segments import Segment
 
-__all__ = ["WHOLE", "Cut", "cut_of", "no_picture_in"]
+__all__ = ["WHOLE", "Cut", "Piece", "cut_of", "no_picture_in"]
 
 _INDEXED: Final = frozenset({"mov", "matroska", "avi", "ogg"})
 _RUN_UP_S: Final = 30.0
@@ -81,6 +85,45 @@ class Cut(NamedTuple):
 
 
 WHOLE: Final = Cut()
+
+
+class Piece(NamedTuple):
+    """A segment of a film, decoded from `preroll_s` earlier than need be.
+
+    ffmpeg takes times as they stand in the file. It would count them from the start of the streams
+    that it reads, which are not those of the film here.
+    """
+
+    segment: Segment
+    preroll_s: float = 0.0
+
+    @property
+    def input_options(self) -> list[str]:
+        """The options before the input."""
+        seek_s = (self.segment.seek_s or 0.0) - self.preroll_s
+        return [
+            *("-copyts", "-noaccurate_seek"),
+            *(["-ss", _text(seek_s)] if seek_s > 0 else []),
+        ]
+
+    @property
+    def picture_filters(self) -> list[str]:
+        """The filters that leave away what is of other segments. The first picture is at zero."""
+        segment = self.segment
+        later_s = float(segment.offset * Fraction(segment.time_base))
+        begins = [] if segment.from_s is None else [f"start={_text(segment.from_s + later_s)}"]
+        ends = [] if segment.to_s is None else [f"end={_text(segment.to_s + later_s)}"]
+        return [
+            f"settb={segment.time_base}",
+            *([f"trim={':'.join([*begins, *ends])}"] if begins or ends else []),
+            f"setpts=PTS-({segment.begins + segment.offset})",
+        ]
+
+    @property
+    def timing(self) -> list[str]:
+        """The options by which each frame keeps its time."""
+        ticks = self.segment.time_base.replace("/", ":")
+        return ["-fps_mode", "passthrough", "-enc_time_base", ticks]
 
 
 def cut_of(clip: Clip, source: Source, *, from_start: bool = False) -> Cut:

@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
 from dispatcher.engine.codecs import Target
-from dispatcher.engine.containers import Container
+from dispatcher.engine.containers import CONTAINERS, Container
 from dispatcher.engine.cutting import WHOLE, Cut
 from dispatcher.engine.ffmpeg_errors import FfmpegError
 from dispatcher.engine.hdr import Light
@@ -22,7 +22,16 @@ from dispatcher.engine.raw_arguments import raw_of
 from dispatcher.engine.sound import sound_of, wanted_sounds
 from dispatcher.engine.streams import Source, Stream
 
-__all__ = ["Abilities", "Encoding", "NoFilmError", "encoding_of", "texts_to_cut"]
+__all__ = [
+    "Abilities",
+    "Encoding",
+    "NoFilmError",
+    "encoding_of",
+    "joined_options",
+    "rest_container",
+    "rest_later_s",
+    "texts_to_cut",
+]
 
 NOTHING_CUT: Final[Mapping[int, int]] = {}
 
@@ -119,11 +128,13 @@ def encoding_of(  # noqa: PLR0913, PLR0917 - all that decides
     light: Light | None = None,
     cut: Cut = WHOLE,
     texts_cut: Mapping[int, int] = NOTHING_CUT,
+    *,
+    is_rest: bool = False,
 ) -> Encoding:
     """Return the arguments for one of a source's video streams and all that goes with it.
 
     All of it is cut as `cut` tells. Streams of `texts_cut` have been cut before: each is an input
-    of its own, of that number.
+    of its own, of that number. With `is_rest` they are for all that goes with it alone.
 
     Raises `NoFilmError` if there is no such stream, and `FfmpegError` if it can't be encoded.
     """
@@ -138,7 +149,7 @@ def encoding_of(  # noqa: PLR0913, PLR0917 - all that decides
     picture = picture_of(film, target, abilities.filters, light or Light(), raw, cut)
     container, changes = target.container, [*picture.changes]
     kept, left_out = [film], list[str]()
-    options = [*picture.options]
+    options = [] if is_rest else [*picture.options]
     sounds = [it for it in source.of_kind("audio") if _is_decodable(it, abilities)]
     wanted = wanted_sounds(sounds, target)
     for stream in source.of_kind("audio"):
@@ -174,6 +185,11 @@ def encoding_of(  # noqa: PLR0913, PLR0917 - all that decides
             why = f"{container.name} has no attachments of its kind"
             left_out.append(_left_out(stream, why))
     left_out += _others_left_out(source, film, container)
+    if is_rest:
+        kept, changes = kept[1:], changes[len(picture.changes) :]
+        if later_s := rest_later_s(container):
+            options += ["-output_ts_offset", f"{later_s:g}"]
+        container = rest_container(container)
     return Encoding(
         [*cut.input_options, *picture.input_options],
         [
@@ -191,6 +207,56 @@ def encoding_of(  # noqa: PLR0913, PLR0917 - all that decides
         picture.filters,
         [*picture.encoder, *raw.options],
     )
+
+
+def rest_container(container: Container) -> Container:
+    """Return the kind of file in which the rest of a film is, if the film shall be in this kind.
+
+    A transport stream can't tell when its first sound begins.
+    """
+    return CONTAINERS["mkv"] if container.muxer == "mpegts" else container
+
+
+def rest_later_s(container: Container) -> float:
+    """Return how much later the rest of a film is in its own file than in the film.
+
+    Sound may begin before zero: what its encoder needs to begin. Matroska has no such times, and
+    would have all of it later by who knows how much.
+    """
+    return 1.0 if rest_container(container).muxer in {"matroska", "webm"} else 0.0
+
+
+def joined_options(
+    film: Stream, rest: Sequence[Stream], target: Target, time_base: str
+) -> list[str]:
+    """Return the options of the output for a film that is joined.
+
+    The first input is its source, the second its picture, and the third, if there is one, the rest,
+    of which these streams are taken.
+    """
+    container = target.container
+    flags = "+".join(sorted(it.replace(" ", "_") for it in film.dispositions)) or "default"
+    tag = target.codec.tag if container.muxer in _QUICKTIME else ""
+    return [
+        *("-map", "1:v:0", *(word for it in rest for word in ("-map", f"2:{it.index}"))),
+        # Also what sound has before zero.
+        *("-c", "copy", "-copypriorss", "1", *(("-tag:v", tag) if tag else ())),
+        *("-map_metadata", "0", "-map_chapters", "0"),
+        *("-map_metadata:s:0", f"0:s:{film.index}", "-metadata:s:v:0", "alpha_mode="),
+        *(
+            word
+            for place, it in enumerate(rest, start=1)
+            for word in (f"-map_metadata:s:{place}", f"2:s:{it.index}")
+        ),
+        *_tags([film, *rest], container, NOTHING_CUT),
+        *("-disposition:v:0", flags),
+        *(
+            ("-video_track_timescale", time_base.partition("/")[2])
+            if container.muxer in _QUICKTIME
+            else ()
+        ),
+        *("-max_muxing_queue_size", "4096", *container.options, "-f", container.muxer),
+    ]
 
 
 def texts_to_cut(source: Source, target: Target, abilities: Abilities, cut: Cut) -> list[Stream]:

@@ -10,9 +10,12 @@ import asyncio
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from dispatcher.engine.codecs import Codec, Encoder, Target
 from dispatcher.engine.demuxers import media_demuxers
@@ -33,6 +36,7 @@ from dispatcher.engine.verification import (
 )
 from dispatcher.engine.vmaf import can_score
 from dispatcher.recipes import Recipe
+from dispatcher.segments import ABILITY
 
 __all__ = [
     "Checks",
@@ -50,6 +54,7 @@ SILENCE_S: Final = 30
 """How long a network source may send nothing."""
 LISTED: Final = ("-v", "repeat+level+info")
 """So that ffmpeg says all that `messages` reads."""
+_BUILD_DIGITS: Final = 12
 _DEFAULT_LIMITS: Final = FfmpegLimits()
 """So that ffmpeg says all that `messages` reads."""
 
@@ -113,6 +118,8 @@ class Ffmpeg(NamedTuple):
     checks: Checks = _DEFAULT_CHECKS
     scores_vmaf: bool = False
     version: str | None = None
+    build: str = ""
+    """All that it says of itself: its version, how it was made, and its libraries."""
 
     @classmethod
     async def probe(
@@ -151,6 +158,7 @@ class Ffmpeg(NamedTuple):
             _abilities(filters, codecs),
             checks,
             version=version[0] if version else None,
+            build="\n".join(version),
         )
         # A line is " V....D libx264  H.264 / AVC".
         named = frozenset(f[1] for it in listed if len(f := it.split(maxsplit=2)) > 1)
@@ -162,12 +170,25 @@ class Ffmpeg(NamedTuple):
     def target(self, codec: str, recipe: Recipe | None = None) -> Target:
         """Return what is to be made for a job: `codec` is one of `encoders`."""
         row, encoder = self.encoders[codec]
+        if threads := self.sandbox.limits.threads:
+            encoders = tuple(it.with_threads(threads) for it in row.encoders)
+            row, encoder = replace(row, encoders=encoders), encoder.with_threads(threads)
         return Target(row, encoder, recipe or Recipe())
 
     @property
     def streams(self) -> bool:
         """Whether it can read from a web server by itself."""
         return "http" in self.protocols
+
+    @property
+    def alike(self) -> tuple[str, ...]:
+        """What an engine must have told that transcodes parts of a film that this one splits.
+
+        Of the same settings another build, or another encoder, makes other pictures.
+        """
+        encoders = sorted({encoder.name for _, encoder in self.encoders.values()})
+        digest = sha256("\n".join([self.build, *encoders]).encode()).hexdigest()
+        return ABILITY, f"build:{digest[:_BUILD_DIGITS]}"
 
     async def benchmark(self) -> float:
         """Time a short real encode with the first codec that works; gives seconds."""
@@ -188,6 +209,7 @@ class Ffmpeg(NamedTuple):
             *("-protocol_whitelist", ",".join(source.protocols)),
             *("-format_whitelist", ",".join(media_demuxers(self.demuxers, playlists=is_web))),
             *("-max_pixels", str(round(self.sandbox.limits.megapixels * 1_000_000))),
+            *(("-threads", str(threads)) if (threads := self.sandbox.limits.threads) else ()),
             *(("-rw_timeout", str(SILENCE_S * 1_000_000)) if is_web else ()),
             *("-i", source.url),
         ]

@@ -22,7 +22,7 @@ from projections.jobs import JobView
 
 __all__ = ["JOB_FOLDER", "Journal", "JournalEntry", "Stage"]
 
-Stage = Literal["working", "transcoded", "delivered", "failed"]
+Stage = Literal["working", "transcoded", "delivered", "failed", "split"]
 JOB_FOLDER = "job-"
 """With this the name of a job's folder begins."""
 
@@ -32,7 +32,8 @@ logger = logging.getLogger(__name__)
 class JournalEntry(msgspec.Struct, frozen=True):
     """The current job. `result` depends on the stage: the output's path, its URL, or the error.
 
-    `outcome` tells what was done, once there is an output. For the stage `failed`: its `cause`, and
+    `outcome` tells what was done, once there is an output. A job that is `split` has become other
+    jobs, and is never written down. For the stage `failed`: its `cause`, and
     whether the job is `given_back` because the engine was stopped.
     """
 

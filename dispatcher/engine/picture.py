@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from dispatcher.engine.codecs import Encoder, Target
-from dispatcher.engine.cutting import WHOLE, Cut
+from dispatcher.engine.cutting import WHOLE, Cut, Piece
 from dispatcher.engine.ffmpeg_errors import FfmpegError
 from dispatcher.engine.hdr import (
     TONE_MAPPERS,
@@ -73,7 +73,7 @@ def picture_of(  # noqa: PLR0913, PLR0917 - all that decides
     filters: AbstractSet[str],
     light: Light,
     raw: Raw = NO_RAW,
-    cut: Cut = WHOLE,
+    cut: Cut | Piece = WHOLE,
 ) -> Picture:
     """Return how a film is encoded, by an ffmpeg that has these filters.
 
@@ -117,9 +117,10 @@ def picture_of(  # noqa: PLR0913, PLR0917 - all that decides
         options += ["-metadata:s:v:0", "alpha_mode="]
     if target.codec.tag and target.container.muxer in _TAGGED:
         options += ["-tag:v", target.codec.tag]
+    times = cut.timing if isinstance(cut, Piece) else timing(film, target, rate)
     return Picture(
         _decoder(film) if keeps_alpha else [],
-        [*encoder.device.options, "-c:v:0", encoder.name, *options, *timing(film, target, rate)],
+        [*encoder.device.options, "-c:v:0", encoder.name, *options, *times],
         made.changes,
         spent.number,
         made.chain,

@@ -18,14 +18,36 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
-__all__ = ["PacketScan", "Track"]
+__all__ = ["NO_TIME", "Packet", "PacketScan", "Track", "packet_of"]
 
 WHOLE_S: Final = (-inf, inf)
-_NO_TIME: Final = -(1 << 62)
-_CORRUPT, _DISCARDED = 2, 4
+NO_TIME: Final = -(1 << 62)
+"""A packet whose time is not above this has none."""
+_KEY, _CORRUPT, _DISCARDED = 1, 2, 4
 _FLAGS: Final = re.compile(r", F=0x([0-9A-Fa-f]+)")
+
+
+class Packet(NamedTuple):
+    """A packet: of which stream of the scan, its times in ticks, and its flags."""
+
+    stream: int
+    dts: int
+    pts: int
+    duration: int
+    flags: int
+
+
+def packet_of(line: str) -> Packet | None:
+    """Read a line of framecrc; `None` if it is not one of a packet."""
+    try:
+        stream, dts, pts, duration, _ = line.split(",", 4)
+        found = _FLAGS.search(line)
+        flags = int(found[1], 16) if found else _KEY
+        return Packet(int(stream), int(dts), int(pts), int(duration), flags)
+    except ValueError:
+        return None
 
 
 @dataclass
@@ -54,15 +76,15 @@ class Track:
 
     def add(self, dts: int, pts: int, duration: int, flags: int) -> None:
         """Count a packet. Of one that is not to be shown only the place in the file counts."""
-        if dts <= _NO_TIME:
+        if dts <= NO_TIME:
             dts = pts
-        if pts <= _NO_TIME:
+        if pts <= NO_TIME:
             pts = dts
         self.packets += 1
         is_corrupt = bool(flags & _CORRUPT)
         self.corrupt += is_corrupt
         self.since_corrupt = 0 if is_corrupt else self.since_corrupt + 1
-        if pts <= _NO_TIME:
+        if pts <= NO_TIME:
             return
         duration_s = max(duration, 0) * self.tick_s
         if self._until is not None:
@@ -104,11 +126,8 @@ class PacketScan:
         try:
             if line.startswith("#"):
                 self._declare(*line[1:].split(maxsplit=2))
-            else:
-                stream, dts, pts, duration, _ = line.split(",", 4)
-                found = _FLAGS.search(line)
-                flags = int(found[1], 16) if found else 0
-                self._track(int(stream)).add(int(dts), int(pts), int(duration), flags)
+            elif (packet := packet_of(line)) is not None:
+                self._track(packet.stream).add(*packet[1:])
         except (ValueError, TypeError, ZeroDivisionError):
             return
 

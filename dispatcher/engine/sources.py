@@ -5,7 +5,9 @@ Laws:
   what was judged, though the path may lead elsewhere by then.
 - Of files outside the roots nothing is told, not even whether they exist.
 - A file that changes while it is read is no source yet: it counts as away.
-- What comes from the web comes by `fetch` or through the checking proxy.
+- What comes from the web comes by `fetch` or through the checking proxy. So does a source in a
+  bucket that is streamed, by a signed URL.
+- Of a file of the store all is fetched and checked by its SHA-256, unless only some is needed.
 """
 
 import asyncio
@@ -19,13 +21,16 @@ from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from dispatcher.buckets import ObjectUrl
 from dispatcher.client import Client
 from dispatcher.engine.fetching import Bounds, fetch
 from dispatcher.engine.ffmpeg import FfmpegError, Input
 from dispatcher.engine.looking import is_playlist, look_at
 from dispatcher.engine.networks import DEFAULT_NETWORKS, SourceNetworks
+from dispatcher.engine.objects import SourceObject
 from dispatcher.engine.proxy import checking_proxy
 from dispatcher.engine.source_errors import SourceAwayError, SourceError, SourceRefusedError
+from dispatcher.engine.store_ranges import gives_some, served_from_store
 from dispatcher.engine.storing import fetch_from_store
 from dispatcher.store_urls import StoreUrl
 from dispatcher.urls import masked, path_of, web_url_fault
@@ -56,9 +61,11 @@ class Sources(NamedTuple):
     bounds: Bounds = Bounds()
     dispatcher: Client | None = None
     """Whose store the sources with `store:` URLs are in."""
+    buckets: Sequence[ObjectUrl] = ()
+    """What is read of buckets; of a cloud that is not named, all that the credentials permit."""
 
     @asynccontextmanager
-    async def opened(
+    async def opened(  # noqa: PLR0913 - a source has as many ways
         self,
         source_url: str,
         size_mb: float,
@@ -66,12 +73,14 @@ class Sources(NamedTuple):
         *,
         streams: bool,
         prefers_file: bool = False,
+        by_parts: bool = False,
     ) -> AsyncIterator[Input]:
         """Give an input for ffmpeg, fetching `source_url` into `folder` if necessary.
 
         A file is read in place. If `streams` is true, a web source is streamed if it is large and
         its server can do that, or if it is a playlist, which is useless without its server; with
-        `prefers_file` only a playlist is. Other web sources are fetched first. Raises
+        `prefers_file` only a playlist is. Other web sources are fetched first. With `by_parts` only
+        some of the source is needed: a server that gives out parts is asked for these. Raises
         `SourceError`, also at the end or in the middle of the block: as soon as a streamed source
         breaks a rule, or if a file was written to meanwhile.
         """
@@ -97,24 +106,59 @@ class Sources(NamedTuple):
                 if (fault := web_url_fault(source_url)) is not None:
                     raise SourceError(f"{masked(source_url)!r} {fault}")
                 fetched = folder / f"source{_suffix_of(url.path)}"
-                if streams and await self._is_to_be_streamed(
-                    source_url, 0 if prefers_file else size_mb, fetched
+                if streams and (
+                    (by_parts and await self.gives_parts(source_url))
+                    or await self._is_to_be_streamed(
+                        source_url, 0 if prefers_file else size_mb, fetched
+                    )
                 ):
-                    async with self._streamed(source_url) as source:
+                    async with self._streamed(
+                        source_url, self.networks, masked(source_url)
+                    ) as source:
                         yield source
                     return
                 if not fetched.exists():
                     await fetch(source_url, fetched, self.networks, self.bounds)
                 yield Input(f"file:{fetched}", FILE_PROTOCOLS)
             case "store" if (stored := StoreUrl.parse(source_url)) and self.dispatcher is not None:
+                if by_parts and streams and await gives_some(self.dispatcher, stored):
+                    async with served_from_store(self.dispatcher, stored, self.bounds) as served:
+                        yield Input(served.url, WEB_PROTOCOLS, served.port)
+                    return
                 fetched = folder / f"source{_suffix_of(stored.name)}"
                 await fetch_from_store(self.dispatcher, stored, fetched, self.bounds)
                 yield Input(f"file:{fetched}", FILE_PROTOCOLS)
+            case "s3" | "gs" | "az":
+                there = await SourceObject.at(source_url, self.buckets, self.bounds)
+                fetched = folder / f"source{_suffix_of(there.url.key)}"
+                is_large = not prefers_file and there.size_mb >= STREAM_FROM_MB
+                if streams and (by_parts or is_large):
+                    async with self._streamed_from(there) as source:
+                        yield source
+                    return
+                await there.fetch(fetched, self.bounds)
+                yield Input(f"file:{fetched}", FILE_PROTOCOLS)
             case _:
                 raise SourceError(
-                    f"{masked(source_url)!r}: sources are http://, https://, file:// or store: "
-                    "URLs, nothing else"
+                    f"{masked(source_url)!r}: sources are http://, https://, file://, store:, "
+                    "s3://, gs:// or az:// URLs, nothing else"
                 )
+
+    async def gives_parts(self, source_url: str) -> bool:
+        """Whether some of a source can be had without all of it."""
+        if not source_url.lower().startswith(("http:", "https:")):
+            return True
+        look = await look_at(source_url, self.networks)
+        return look is not None and look.has_parts and look.must_be_fetched is None
+
+    @asynccontextmanager
+    async def _streamed_from(self, there: SourceObject) -> AsyncIterator[Input]:
+        """Stream an object. Its server is where the operator's endpoint is, so it is permitted."""
+        link = await there.link()
+        networks = self.networks.with_server(link)
+        async with self._streamed(link, networks, str(there.url)) as source:
+            yield source
+        await there.require_unchanged()
 
     async def _is_to_be_streamed(self, url: str, size_mb: float, fetched: Path) -> bool:
         """Whether ffmpeg shall read a web source from its server.
@@ -136,7 +180,10 @@ class Sources(NamedTuple):
         return why is None
 
     @asynccontextmanager
-    async def _streamed(self, url: str) -> AsyncIterator[Input]:
+    async def _streamed(
+        self, url: str, networks: SourceNetworks, told: str
+    ) -> AsyncIterator[Input]:
+        """Stream a URL, which is `told` in errors."""
         faults: list[SourceError] = []
 
         def end(fault: SourceError) -> None:
@@ -147,14 +194,14 @@ class Sources(NamedTuple):
         try:
             async with (
                 asyncio.timeout(None) as over,
-                checking_proxy(self.networks, self.bounds, end) as port,
+                checking_proxy(networks, self.bounds, end) as port,
             ):
                 yield Input(url, WEB_PROTOCOLS, port)
         except (TimeoutError, FfmpegError):
             if not faults:
                 raise
         if faults:
-            raise type(faults[0])(f"{masked(url)}: {faults[0]}") from faults[0]
+            raise type(faults[0])(f"{told}: {faults[0]}") from faults[0]
 
 
 def open_beneath(roots: Sequence[Path], path: Path) -> int:

@@ -40,7 +40,7 @@ from dispatcher.engine.vmaf import Found, film_of, part_of, search
 from dispatcher.recipes import Clip, Recipe
 from dispatcher.results import Extent, Result
 
-__all__ = ["transcode"]
+__all__ = ["check_end", "fitted", "read_back", "transcode"]
 
 _SEARCHING: Final = 0.25
 """The part of the progress that is the search for a score, if there is one."""
@@ -53,6 +53,7 @@ class _Work(NamedTuple):
     found: Inspected
     cut: Cut
     progress: Callable[[float], None]
+    is_rest: bool = False
 
 
 class _Done(NamedTuple):
@@ -74,8 +75,12 @@ async def transcode(  # noqa: PLR0913, PLR0917 - all that makes an output
     output: Path,
     progress: Callable[[float], None] = lambda _: None,
     recipe: Recipe | None = None,
+    *,
+    is_rest: bool = False,
 ) -> Result:
     """Transcode into a new file; gives what was done.
+
+    With `is_rest` all but the film's picture, for a film that is split.
 
     Raises `FfmpegError` if that fails, as `NoFilmError` if there is no film in the source, and
     as `VerificationError` if the source or the output is not whole. Takes the first video
@@ -86,21 +91,17 @@ async def transcode(  # noqa: PLR0913, PLR0917 - all that makes an output
     is_web = source.proxy_port is not None
     reading = ffmpeg.reading(source, output)
     found = await inspected(reading, tries_sound=not is_web)
-    if found.film is not None:
-        proven, film = target.encoder, turned_upright(found.film)
-        size = scaled(film, target.recipe, pads=proven.even) or Size(film.width, film.height)
-        fitting = target.codec.encoder_for(*size, proven)
-        target = msgspec.structs.replace(target, encoder=fitting)
+    target = fitted(target, found)
     cut = cut_of(target.recipe.clip, found.source)
     verifies = ffmpeg.checks.verify != "none"
     if verifies and not is_web and cut.length_s is None:
-        await _check_end(ffmpeg, source, reading, found.said)
+        await check_end(ffmpeg, source, reading, found.said)
     searched: Found | None = None
     if target.recipe.vmaf is not None:
         searched = await _searched(ffmpeg, target, reading, found, progress)
         target = msgspec.structs.replace(target, number=searched.number)
         progress = _after(progress, _SEARCHING)
-    work = _Work(target, found, cut, progress)
+    work = _Work(target, found, cut, progress, is_rest)
     done = await _encoded(ffmpeg, work, reading, output)
     if cut.seek_s and verifies and not done.begins_in_time:
         # The source has no key frame where the part begins, or ffmpeg did not find it.
@@ -110,7 +111,7 @@ async def transcode(  # noqa: PLR0913, PLR0917 - all that makes an output
     if verifies:
         if work.cut.length_s is not None and not reaches_end(done.scan, work.cut):
             if not is_web:
-                await _check_end(ffmpeg, source, reading, found.said)
+                await check_end(ffmpeg, source, reading, found.said)
             told.append(f"the clip ends with the source, at {done.ends_s:g} s")
         check_source(done.said, done.scan, is_web=is_web, cut=work.cut)
     if not done.frames.encoded and _leaves_out(target.recipe):
@@ -118,7 +119,7 @@ async def transcode(  # noqa: PLR0913, PLR0917 - all that makes an output
     if not is_written(output):
         raise FfmpegError("ffmpeg ended well but wrote no output")
     if verifies:
-        length_s = await _check_output(ffmpeg, done.said, done.scan, output, work.cut)
+        length_s = await _check_output(ffmpeg, done, output, work)
     rate, encoding = target.encoder.rate, done.encoding
     return Result(
         encoder=target.encoder.name,
@@ -137,6 +138,15 @@ async def transcode(  # noqa: PLR0913, PLR0917 - all that makes an output
         ffmpeg=ffmpeg.version,
         arguments=(*encoding.input_options, *encoding.options),
     )
+
+
+def fitted(target: Target, found: Inspected) -> Target:
+    """Return a target with an encoder that takes films of the size of the one that was found."""
+    if found.film is None:
+        return target
+    proven, film = target.encoder, turned_upright(found.film)
+    size = scaled(film, target.recipe, pads=proven.even) or Size(film.width, film.height)
+    return msgspec.structs.replace(target, encoder=target.codec.encoder_for(*size, proven))
 
 
 async def _searched(
@@ -180,6 +190,7 @@ async def _encoded(ffmpeg: Ffmpeg, work: _Work, reading: Run, output: Path) -> _
         found.light,
         cut,
         {stream: number for number, stream in enumerate(texts, start=1)},
+        is_rest=work.is_rest,
     )
     whole_s = found.said.duration_s
     length_s = cut.length_s or (whole_s and whole_s - cut.seek_s - cut.run_up_s)
@@ -261,7 +272,7 @@ async def _cut_texts(ffmpeg: Ffmpeg, work: _Work, reading: Run, output: Path) ->
     return texts
 
 
-async def _check_end(ffmpeg: Ffmpeg, source: Input, reading: Run, listed: Messages) -> None:
+async def check_end(ffmpeg: Ffmpeg, source: Input, reading: Run, listed: Messages) -> None:
     """Raise `VerificationError` if a file was cut off, as far as its end tells."""
     why = await cut_off(
         source.url.removeprefix("file:"),
@@ -282,22 +293,32 @@ async def _check_end(ffmpeg: Ffmpeg, source: Input, reading: Run, listed: Messag
         )
 
 
-async def _check_output(
-    ffmpeg: Ffmpeg, said: Messages, scan: PacketScan, output: Path, cut: Cut
-) -> float:
+async def _check_output(ffmpeg: Ffmpeg, done: _Done, output: Path, work: _Work) -> float:
     """Read the output, and return its length in seconds.
 
     Raises `VerificationError` if not all of the source, or of the part, is in it.
     """
     found = PacketScan(["0:v?", "0:a?"])
+    of = await read_back(ffmpeg, output, found)
+    check_output(done.said, done.scan, of, found, work.cut, has_film=not work.is_rest)
+    return round(found.length_s, 3)
+
+
+async def read_back(
+    ffmpeg: Ffmpeg, output: Path, scan: PacketScan, *, decodes: bool = True
+) -> Messages:
+    """Scan a file that was made here, and decode it if outputs are to be fully verified.
+
+    Raises `VerificationError` if it can't be read.
+    """
     command = [
         *(str(ffmpeg.path), "-hide_banner", "-nostdin", *LISTED, "-nostats"),
         *("-protocol_whitelist", "file", "-i", f"file:{output}"),
     ]
-    if decodes := ffmpeg.checks.verify == "full":
+    if decodes := decodes and ffmpeg.checks.verify == "full":
         command += ["-progress", "pipe:1", "-map", "0:V?", "-map", "0:a?", "-f", "null", "-"]
     access = Access(folder=output.absolute().parent)
-    work = Run(command, ffmpeg.sandbox, access, scan=found, stall_s=ffmpeg.checks.stall_s)
+    work = Run(command, ffmpeg.sandbox, access, scan=scan, stall_s=ffmpeg.checks.stall_s)
     try:
         of = (await run(work)).said
     except FfmpegStalledError:
@@ -306,8 +327,7 @@ async def _check_output(
         raise VerificationError(f"the output can't be read: {error}", cause="engine") from error
     if decodes and of.errors:
         raise VerificationError(f"the output can't be decoded: {of.first_error}", cause="engine")
-    check_output(said, scan, of, found, cut)
-    return round(found.length_s, 3)
+    return of
 
 
 def _after(progress: Callable[[float], None], part: float) -> Callable[[float], None]:

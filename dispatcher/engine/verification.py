@@ -124,19 +124,28 @@ def begins_in_time(said: Messages, scan: PacketScan, film: int, cut: Cut) -> boo
     )
 
 
-def check_output(
-    said: Messages, scan: PacketScan, of: Messages, output: PacketScan, cut: Cut = WHOLE
+def check_output(  # noqa: PLR0913 - all that decides
+    said: Messages,
+    scan: PacketScan,
+    of: Messages,
+    output: PacketScan,
+    cut: Cut = WHOLE,
+    *,
+    has_film: bool = True,
 ) -> None:
     """Raise `VerificationError` if a stream of the output ends before that which it was made of.
 
     It is also raised if one goes on after the end of a part that was wanted.
 
     `said` and `scan` are of the source, `of` and `output` of the output when it was read.
+    `has_film` is false of the rest of a film that is split.
     """
     if (fault := of.fault) is not None:
         raise VerificationError(f"the output is not whole: {fault.text}", cause="engine")
     pairs = list(_pairs(said, scan, of, output))
-    if not any(track.kind == "video" for _, track in pairs):
+    if not pairs and not has_film:
+        return
+    if has_film and not any(track.kind == "video" for _, track in pairs):
         raise VerificationError("the output has no video that can be read", cause="engine")
     # The muxer may have moved all times: what begins first in both is taken to be the same moment.
     begins = min((max(track.first_s, 0) for track, _ in pairs if track.first_s is not None))

@@ -85,10 +85,13 @@ class Statistics:
                 self._end(job_id, "cancelled", at)
             case events.JobRetried(job_id):
                 self._outcomes[job_id] = "pending"
+            case events.JobSplit(job_id):
+                self._end(job_id, "pending", at)
             case events.AnswerRefused():
                 self._refused += 1
             case (
                 events.JobReleased()
+                | events.JobMadeWhole()
                 | events.JobReprioritized()
                 | events.JobProgressed()
                 | events.EngineReported()

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final, NamedTuple, assert_never, get_args
 
 import msgspec
+from msgspec import UNSET
 
 from dispatcher.core import events
 from dispatcher.core.commands import ReportedCause
@@ -207,14 +208,20 @@ def _on(engine_id: str | None) -> str:
     return "" if engine_id is None else f" on {engine_id}"
 
 
+def _jobs(job_ids: tuple[str, ...]) -> str:
+    return f"job {job_ids[0]}" if len(job_ids) == 1 else f"{len(job_ids)} jobs"
+
+
 def _description(event: Event) -> str:
     match event:
         case events.JobSubmitted():
-            urgency = f", priority {event.priority}" if event.priority else ""
-            return (
-                f"submitted: {event.source_url} to {event.target_codec}, "
-                f"{event.job_size:g} MB{urgency}"
-            )
+            more = f", priority {event.priority}" if event.priority else ""
+            if event.waits_for:
+                more += f"; it waits for {_jobs(event.waits_for)}"
+            if event.parent is not UNSET:
+                more += f"; a part of job {event.parent}"
+            what = f"{event.source_url} to {event.target_codec}, {event.job_size:g} MB"
+            return f"submitted: {what}{more}"
         case events.JobAssigned(_, engine_id, attempt, rule):
             how = "it asked for work" if rule == ASKED_BY_NAME else f"by the rule '{rule}'"
             return f"assigned to {engine_id}, attempt {attempt}: {how}"
@@ -227,13 +234,20 @@ def _description(event: Event) -> str:
             how = _failure(cause, error)
             return f"attempt {attempt}{_on(engine_id)} {how}; failed for good, failures: {retries}"
         case events.JobReleased():
-            return "its pause is over"
+            return "may be assigned: its pause is over, or what it waited for is completed"
         case events.JobProgressed(_, engine_id, attempt, progress):
             return f"attempt {attempt}{_on(engine_id)} is at {progress:g} %"
-        case events.JobCancelled(_, engine_id):
-            return "cancelled" + ("" if engine_id is None else f", while{_on(engine_id)}")
-        case events.JobRetried():
-            return "put back with all its retries"
+        case events.JobCancelled(_, engine_id, because_of=because_of):
+            with_other = "" if because_of is UNSET else f" with job {because_of}"
+            return f"cancelled{with_other}" + (f", while{_on(engine_id)}" if engine_id else "")
+        case events.JobRetried(_, waits_for, because_of):
+            with_other = "" if because_of is UNSET else f", with job {because_of}"
+            until = f"; it waits for {_jobs(waits_for)}" if waits_for else ""
+            return f"put back with all its retries{with_other}{until}"
+        case events.JobSplit(_, engine_id, _, parts):
+            return f"split by {engine_id} into {_jobs(parts)}"
+        case events.JobMadeWhole(_, reason):
+            return f"to be done whole, since it can't be cut exactly: {reason}"
         case events.JobReprioritized(priority=priority):
             return f"given priority {priority}"
         case events.AnswerRefused(_, engine_id, attempt, answer, reason):

@@ -49,6 +49,8 @@ NAMES: Final[dict[type[Event], str]] = {
     events.JobCancelled: "job_cancelled",
     events.JobRetried: "job_retried",
     events.JobReprioritized: "job_reprioritized",
+    events.JobSplit: "job_split",
+    events.JobMadeWhole: "job_made_whole",
     events.AnswerRefused: "answer_refused",
     events.EngineReported: "engine_reported",
     events.EngineReplaced: "engine_replaced",

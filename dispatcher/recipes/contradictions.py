@@ -49,6 +49,11 @@ def _contradictions(recipe: Recipe, codec: str | None) -> Iterator[str]:
                 f"'recipe.ffmpeg_args' and 'recipe.{bounds[0]}' contradict each other: the filter "
                 f"'{found[1]}' changes the size after it was bounded"
             )
+    if recipe.split_s is not None and (what := _not_in_segments(recipe)) is not None:
+        yield (
+            f"'recipe.split_s' and 'recipe.{what}' contradict each other: a film that is split is "
+            "encoded by quality or CRF, with every picture of the source"
+        )
     yield from _contradictions_of_sound(recipe.audio, recipe.container)
     if not recipe.subtitles.keep and recipe.subtitles.languages:
         yield "'recipe.subtitles.languages' contradicts 'recipe.subtitles.keep': false"
@@ -56,6 +61,13 @@ def _contradictions(recipe: Recipe, codec: str | None) -> Iterator[str]:
         yield from _contradictions_of_codec(recipe, codec)
 
 
+def _not_in_segments(recipe: Recipe) -> str | None:
+    """Name the field that can't be followed in each segment for itself, if there is one."""
+    found = (it for it in _OF_WHOLE_FILMS if getattr(recipe, it) != getattr(Recipe(), it))
+    return "deinterlace" if recipe.deinterlace == "always" else next(found, None)
+
+
+_OF_WHOLE_FILMS: Final = ("bitrate", "vmaf", "fps", "clip", "ffmpeg_args")
 _RESIZING: Final = re.compile(r"(?:^|,)\s*(z?scale|pad|rotate|transpose)(?=\s*(?:[=,@]|\Z))")
 
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from dispatcher import segments
+
 __all__ = ["RECIPES", "WAYS", "Audio", "Clip", "Container", "Recipe", "Speed", "Subtitles"]
 
 WAYS: Final = ("quality", "crf", "bitrate", "vmaf")
@@ -69,7 +71,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     own), `bitrate` (bits a second, or a text such as `2500k` or `4M`) and `vmaf` (a score to reach)
     is set. The film is never made larger than it is. `fps` is a number or a fraction such as
     `30000/1001`. `deinterlace` is `auto` for the flagged frames, `always` for all, `never` for an
-    output that is interlaced as the source is. `ffmpeg_args` are options of the output.
+    output that is interlaced as the source is. `split_s` is about how long the segments are that
+    several engines encode at once. `ffmpeg_args` are options of the output.
     """
 
     name: str | None = None
@@ -87,6 +90,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     deinterlace: Literal["auto", "always", "never"] = "auto"
     hdr: Literal["keep", "tonemap"] | None = None
     clip: Clip = Clip()
+    split_s: Annotated[float, msgspec.Meta(ge=1, le=3_600)] | None = None
     ffmpeg_args: Annotated[tuple[_Argument, ...], msgspec.Meta(max_length=100)] = ()
 
     @property
@@ -97,6 +101,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
             needs.add("vmaf")
         if self.ffmpeg_args:
             needs.add("raw_args")
+        if self.split_s is not None:
+            needs.add(segments.ABILITY)
         return frozenset(needs)
 
     @property

@@ -42,6 +42,7 @@ _RULES: Final[Mapping[str, str]] = {
     "clip": "an object with 'from', 'to' or both",
     "clip.from": "seconds from 0 to 1000000, or a time such as '0:01:30.5'",
     "clip.to": "seconds above 0 and at most 1000000, or a time such as '0:01:30.5'",
+    "split_s": "seconds from 1 to 3600",
     "ffmpeg_args": "an array of at most 100 strings, each of at most 4096 characters",
 }
 """What each field must be."""

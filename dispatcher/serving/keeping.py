@@ -2,7 +2,9 @@
 
 Laws:
 - A file that is the source of a job that may still be worked on stays, however old it is. A job
-  that is retried is one again.
+  that is retried is one again. So does the output of a part of a film that is not done.
+- The outputs of a film's parts go when the film is completed or cancelled, unless another job needs
+  them.
 - What a job may come to need stays for the whole time that is kept, counted from when it was asked
   for: by an upload, a submission, a retry, a download. So between the look at the jobs and the
   sweep of a file no job can begin to need it.
@@ -14,11 +16,14 @@ Laws:
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final, Protocol
 
-from dispatcher.core.events import FINAL
+from dispatcher.core.events import FINAL, Event, JobCancelled, JobCompleted, job_of
+from dispatcher.serving.memory import Memory
+from dispatcher.serving.tickets import UnavailableError
 from dispatcher.store import Store, StoreError
-from dispatcher.store_urls import StoreUrl
+from dispatcher.store_urls import PREFIX, StoreUrl
 from projections import Projections
 from projections.jobs import JobView
 
@@ -37,6 +42,8 @@ class Jobs(Protocol):
 
     projections: Projections
 
+    memory: Memory
+
     def status_of(self, job_id: str) -> str | None:
         """Return the status of a job that the next decision sees; `None` if it is not here."""
 
@@ -49,6 +56,9 @@ class Keeping:
         self._jobs = jobs
         self._task: asyncio.Task[None] | None = None
         self._fault: str | None = None
+        self._done: list[str] = []
+        """The parts of films that are done, whose outputs nobody needs any more."""
+        self._has_done = asyncio.Event()
 
     @property
     def warning(self) -> str | None:
@@ -65,6 +75,14 @@ class Keeping:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    def notice(self, event: Event) -> None:
+        """Let the outputs of a film's parts go if the film is done."""
+        if type(event) in {JobCompleted, JobCancelled}:
+            film = self._jobs.projections.jobs.get(job_of(event) or "")
+            if film is not None and film.parts:
+                self._done += film.parts
+                self._has_done.set()
+
     def use_source(self, job_id: str) -> None:
         """Keep the source of a job, which may be worked on from now on."""
         view = self._jobs.projections.jobs.get(job_id)
@@ -74,11 +92,13 @@ class Keeping:
     async def sweep(self) -> int:
         """Sweep once; gives the number of files that went. Raises `StoreError`."""
         swept = 0
-        if expired := set(self._store.expired()):
+        done = {*self._store.names()} & await self._outputs_of(self._taken())
+        if expired := {*self._store.expired(), *done}:
             needing = await self._jobs_with(expired)
             for sha256 in expired:
                 # One step, from here to the sweep. What was used meanwhile has expired no more.
-                if self._store.is_expired(sha256) and not self._is_live(needing.get(sha256, ())):
+                is_over = sha256 in done or self._store.is_expired(sha256)
+                if is_over and not self._is_live(needing.get(sha256, ())):
                     self._store.drop(sha256)
                     swept += 1
         await self._store.drop_parts()
@@ -91,25 +111,52 @@ class Keeping:
                 if swept := await self.sweep():
                     logger.info("Swept %d files of the store", swept)
                 self._fault = None
-            except StoreError as error:
+            except (StoreError, UnavailableError) as error:
                 if str(error) != self._fault:
                     logger.warning("The store can't be swept: %s; trying again", error)
                 self._fault = str(error)
             except Exception as error:
                 logger.exception("The store can't be swept")
                 self._fault = f"the store can't be swept: {error!r}"
-            await asyncio.sleep(SWEEP_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_S):
+                    await self._has_done.wait()
 
-    async def _jobs_with(self, sources: set[str]) -> dict[str, list[str]]:
-        """Return the jobs that have these files as sources."""
+    def _taken(self) -> list[str]:
+        taken, self._done = self._done, []
+        self._has_done.clear()
+        return taken
+
+    async def _jobs_with(self, files: set[str]) -> dict[str, list[str]]:
+        """Return the jobs that have these files as sources, and the films that have them in parts.
+
+        They may be done meanwhile.
+        """
         found: dict[str, list[str]] = {}
+        films: list[JobView] = []
         jobs = self._jobs.projections.jobs.after(None)
         for first in range(0, len(jobs), PART):
             for job in jobs[first : first + PART]:
-                if (sha256 := _source_of(job.view)) in sources:
+                if (sha256 := _file_at(job.view.source_url)) in files:
                     found.setdefault(sha256, []).append(job.view.job_id)
+                if job.view.parts and not job.view.final:
+                    films.append(job.view)
             await asyncio.sleep(0)
+        for film in films:
+            for sha256 in files & await self._outputs_of(film.parts or ()):
+                found.setdefault(sha256, []).append(film.job_id)
         return found
+
+    async def _outputs_of(self, parts: Iterable[str]) -> set[str]:
+        """Return the files of the store that are the outputs of parts, some of them evicted."""
+        projections, found = self._jobs.projections, set[str]()
+        for job_id in parts:
+            if (view := projections.jobs.get(job_id)) is None:
+                finished = await self._jobs.memory.job(job_id, projections.seq)
+                view = None if finished is None else finished.view
+            if view is not None and view.output_url is not None:
+                found.add(_file_at(view.output_url))
+        return found - {""}
 
     def _is_live(self, job_ids: Iterable[str]) -> bool:
         """Whether one of these jobs may still be worked on.
@@ -125,7 +172,7 @@ class Keeping:
         )
 
 
-def _source_of(view: JobView) -> str:
-    """Return the file of the store that is a job's source; "" if it is none."""
-    url = StoreUrl.parse(view.source_url) if view.source_url.startswith("store:") else None
+def _file_at(url_text: str) -> str:
+    """Return the file of the store that is at a URL; "" if it is none."""
+    url = StoreUrl.parse(url_text) if url_text.startswith(PREFIX) else None
     return "" if url is None else url.sha256

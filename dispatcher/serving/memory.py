@@ -22,9 +22,11 @@ from dispatcher.core.commands import (
     FailJob,
     PrioritizeJob,
     RetryJob,
+    SplitJob,
     SubmitJob,
     SubmitJobs,
 )
+from dispatcher.core.dependencies import retry_concerns
 from dispatcher.core.events import JobRetried
 from dispatcher.core.fleet import Fleet
 from dispatcher.core.replies import JobIs, Reply, Submitted
@@ -133,7 +135,7 @@ class Memory:
 
     def lacks(self, command: Command) -> bool:
         """Whether the index may have something that the command's decision needs."""
-        if type(command) is SubmitJob and command.idempotency_key is None:
+        if type(command) is SubmitJob and command.idempotency_key is None and not command.after:
             return False  # the most frequent, first
         return bool(self._questions_of([command])) and self.index is not None
 
@@ -142,17 +144,25 @@ class Memory:
 
         `UnavailableError` if the index can't be read.
         """
-        while self.index is not None and (questions := self._questions_of(commands)):
+        unknown = set[tuple[str | None, str | None]]()
+        while self.index is not None:
+            asked = self._questions_of(commands)
+            questions = [it for it in asked if (it.job_id, it.key) not in unknown]
+            if not questions:
+                return
             evictions = self._evictions
             found = [self._found(question) for question in questions]
             answers = [await asyncio.shield(answer) for answer in found]
-            if evictions == self._evictions:
-                for answer in answers:
-                    if answer is not None:
-                        recall(self._fleet(), self._projections(), answer)
-                if any(answers):
-                    self.notice()  # so that what is recalled leaves again, if nothing else happens
-                return
+            if evictions != self._evictions:
+                unknown.clear()
+                continue
+            for question, answer in zip(questions, answers, strict=True):
+                if answer is None:
+                    unknown.add((question.job_id, question.key))
+                else:  # it may lead to others that the decision needs
+                    recall(self._fleet(), self._projections(), answer)
+            if any(answers):
+                self.notice()  # so that what is recalled leaves again, if nothing else happens
 
     def _questions_of(self, commands: Iterable[Command]) -> list[_Question]:
         fleet, seq, questions = self._fleet(), self._projections().seq, list[_Question]()
@@ -162,12 +172,18 @@ class Memory:
                     questions.append(_Question(None, key, seq))
                 case SubmitJobs(submissions):
                     questions += self._questions_of(submissions)
-                case CompleteJob() | FailJob() | CancelJob() | RetryJob() | PrioritizeJob() if (
+                case RetryJob(job_id):
+                    needed = retry_concerns(fleet, job_id)
+                    questions += [_Question(it, None, seq) for it in needed if it not in fleet.jobs]
+                case CompleteJob() | FailJob() | SplitJob() | CancelJob() | PrioritizeJob() if (
                     command.job_id not in fleet.jobs
                 ):
                     questions.append(_Question(command.job_id, None, seq))
                 case _:
                     pass
+            if isinstance(command, SubmitJob):
+                lacking = (it for it in command.after if it not in fleet.jobs)
+                questions += [_Question(it, None, seq) for it in lacking]
         return questions
 
     async def job(self, job_id: str, at: int) -> Finished | None:

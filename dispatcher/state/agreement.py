@@ -27,6 +27,7 @@ def check_shown(fleet: Fleet, projections: Projections) -> None:
 def _check_job(view: JobView, fleet: Fleet) -> None:
     job = fleet.jobs[view.job_id]
     is_open = job.status in {"pending", "assigned"}
+    is_in_parts = job.status == "pending" and bool(job.ties.parts)  # readers see how many are done
     shown = {
         "status": (view.status, job.status),
         "retries": (view.retries, job.retries),
@@ -37,10 +38,13 @@ def _check_job(view: JobView, fleet: Fleet) -> None:
         "job_size": (view.job_size, job.size_mb),
         "max_retries": (view.max_retries, job.max_retries),
         "priority": (view.priority, job.priority),
-        "progress": (view.progress, job.progress),
+        "progress": (None if is_in_parts else view.progress, job.progress),
         "not_before": (view.not_before, fleet.queue.paused.get(job.job_id)),
         "final": (view.final, job.final),
         "finished_at": (view.finished_at is not None, job.final),
+        "after": (view.after or (), job.ties.after),
+        "parts": (view.parts or (), job.ties.parts),
+        "parent": (view.parent or None, job.ties.parent),
         "assigned_engine": (view.assigned_engine if is_open else None, job.holder),
     }
     _raise_if_different(view.job_id, shown)

@@ -60,7 +60,7 @@ __all__ = [
 EVERY: Final = 50_000
 """Events between two snapshots, unless the operator sets another number."""
 
-FOLD_VERSION: Final = 5
+FOLD_VERSION: Final = 6
 """Raise it by one with each change of what `State.apply` makes of some log, or of what a snapshot
 or the index says of a state. Neither of another version is used. A change that no log can show,
 such as a comment, needs no other version."""

@@ -187,6 +187,8 @@ def test_events_that_are_not_timed_move_no_deadline() -> None:
         events.JobCancelled: events.JobCancelled("a", "e", 1),
         events.JobRetried: events.JobRetried("a"),
         events.JobReprioritized: events.JobReprioritized("a", 5, START),
+        events.JobSplit: events.JobSplit("a", "e", 1, ("b",)),
+        events.JobMadeWhole: events.JobMadeWhole("a", "why"),
         events.AnswerRefused: events.AnswerRefused("a", "e", 1, "fail", ""),
         events.EngineSeen: events.EngineSeen("e"),
         events.EngineBenchmarked: events.EngineBenchmarked("e", 1.0),

@@ -130,6 +130,7 @@ class Farm(RuleBasedStateMachine):
         priority=st.sampled_from([0, 0, 5, 100]),
         key=st.none() | st.sampled_from(["k", "l"]),
         needs=needs,
+        after=st.lists(jobs, max_size=2, unique=True).map(tuple) | st.just(()),
     )
     def submit(
         self,
@@ -140,10 +141,50 @@ class Farm(RuleBasedStateMachine):
         priority: int,
         key: str | None,
         needs: tuple[str, ...],
+        after: tuple[str, ...],
     ) -> None:
         submission = commands.SubmitJob(job_id, "u", for_codec, size, max_retries, priority, key)
         recipe = {"quality": 60.0} if needs else None
-        self.carry_out(msgspec.structs.replace(submission, recipe=recipe, needs=needs))
+        self.carry_out(msgspec.structs.replace(submission, recipe=recipe, needs=needs, after=after))
+
+    @rule(job_id=jobs, parts=st.integers(1, 3), again=st.booleans())
+    def split(self, job_id: str, parts: int, *, again: bool) -> None:
+        """Let the holder of a job split it; it may repeat that."""
+        if (job := self.fleet.jobs.get(job_id)) is None or job.holder is None:
+            return
+        of_it = tuple(commands.SubmitJob(None, "u", job.codec, 1.0, 1) for _ in range(parts))
+        told = commands.SplitJob(job_id, of_it, job.holder, job.attempt)
+        was_split = job.ties.parts
+        self.carry_out(told)
+        assert was_split or job.ties.is_whole or len(job.ties.parts) == parts
+        if again and not was_split:
+            self.carry_out(told)
+
+    @rule(
+        number=st.integers(0, 3),
+        how=st.sampled_from(["complete", "complete", "fail", "inexact", "cancel", "retry"]),
+    )
+    def work_on_a_part(self, number: int, how: str) -> None:
+        if how == "inexact":  # only whoever holds a part can find that out
+            for engine_id in self.fleet.engines:
+                self.carry_out(commands.AssignJob(engine_id))
+            number = 0
+        parts = [it for it in self.fleet.jobs.values() if it.ties.parent is not None]
+        if how == "inexact":
+            parts.sort(key=lambda it: it.holder is None)
+        for part in parts[number : number + 1]:
+            holder, attempt = part.holder, part.attempt
+            match how:
+                case "complete":
+                    self.answer(CompleteJob(part.job_id, "part", holder, None))
+                case "fail":
+                    self.answer(FailJob(part.job_id, "broke", holder, None))
+                case "inexact" if holder is not None:
+                    self.answer(FailJob(part.job_id, "broke", holder, attempt, cause="inexact"))
+                case "cancel":
+                    self.carry_out(commands.CancelJob(part.job_id))
+                case _:
+                    self.carry_out(commands.RetryJob(part.job_id))
 
     @rule(
         engine_id=engines,

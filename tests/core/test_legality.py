@@ -37,11 +37,13 @@ from dispatcher.core.events import (
     JobCancelled,
     JobCompleted,
     JobFailedPermanently,
+    JobMadeWhole,
     JobProgressed,
     JobReleased,
     JobReprioritized,
     JobRequeued,
     JobRetried,
+    JobSplit,
     JobSubmitted,
 )
 from dispatcher.core.fleet import Fleet, evolve
@@ -86,6 +88,11 @@ likely_commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(commands.ReleaseJob, ids),
     st.builds(commands.RetryJob, ids),
     st.builds(commands.PrioritizeJob, ids, st.sampled_from([0, 9])),
+    st.builds(
+        commands.SubmitJob,
+        *(st.sampled_from("mno"), st.just("u"), st.just("h264")),
+        after=st.lists(st.sampled_from(["a", "", "m", "n"]), max_size=2, unique=True).map(tuple),
+    ),
 )
 wishes = st.tuples(
     likely_commands | any_commands, policies, st.sampled_from([0.0, 1.0, 3600.0, -1.0, -3600.0])
@@ -118,10 +125,30 @@ a_pause = [
     (commands.FailJob("i", "broke"), Policy(retry_backoff_s=9.0), 0.0),
     (commands.ReleaseJob("i"), Policy(), 9.0),
 ]
+PARTS: Final = (commands.SubmitJob(None, "u", "h264"), commands.SubmitJob(None, "u", "vp9"))
+"""Of a film; the first of them is given to an engine first."""
+a_split = [
+    (commands.ReportHeartbeat("s", {"status": "idle"}), Policy(), 0.0),
+    (commands.SubmitJob("j", "u", "h264", priority=100), Policy(), 0.0),
+    (commands.AssignJob("s"), Policy(), 0.0),
+    (commands.SplitJob("j", PARTS, "s", 1), Policy(), 0.0),
+]
+PART: Final = f"{int(START.timestamp()) + 86_400}000000_0"
+an_inexact_cut = [
+    *((command, policy, 86_400.0 if by_s == 0.0 and number == 0 else 0.0)
+      for number, (command, policy, by_s) in enumerate(a_split)),
+    (commands.AssignJob("s"), Policy(), 0.0),
+    (commands.FailJob(PART, "inexact", "s", 1, cause="inexact"), Policy(), 0.0),
+]  # fmt: skip
 histories = st.builds(
     lambda before, story, after: [*before, *story, *after],
     st.lists(wishes, max_size=20),
-    st.sampled_from([[], [], [], a_block, a_source_that_one_alone_lacks, a_fence, a_pause]),
+    st.sampled_from(
+        [
+            *([], [], [], a_block, a_source_that_one_alone_lacks, a_fence, a_pause),
+            *(a_split, an_inexact_cut),
+        ]
+    ),
     st.lists(wishes, min_size=30, max_size=40),
 )
 
@@ -190,7 +217,6 @@ def test_any_event_may_be_asked_about_anywhere_and_nothing_changes(events: list[
 
 SAME_FIELDS: Final[dict[type[Event], Callable[..., Command]]] = {
     JobReleased: commands.ReleaseJob,
-    JobRetried: commands.RetryJob,
     EngineReported: commands.ReportHeartbeat,
     EngineBenchmarked: commands.ReportBenchmark,
     EngineAsked: commands.NoticeAsking,
@@ -204,11 +230,20 @@ SAME_FIELDS: Final[dict[type[Event], Callable[..., Command]]] = {
 def command_for(event: Event) -> Command | None:
     """Give the command that an event is the first outcome of; `None` if there is none."""
     match event:
+        case JobSubmitted(parent=str()) | JobCancelled(because_of=str()):
+            return None
+        case JobRetried(because_of=str()) | JobSplit() | JobMadeWhole():
+            return None
+        case JobFailedPermanently(cause="inexact" | "prerequisite_failed"):
+            return None
         case JobSubmitted(job_id, url, for_codec, size, max_retries, priority, _, key):
             return commands.SubmitJob(
                 *(job_id, url, for_codec, size, max_retries, priority, key),
                 *(event.recipe or None, event.output_name or None, event.needs or ()),
+                event.after or (),
             )
+        case JobRetried(job_id):
+            return commands.RetryJob(job_id)
         case JobAssigned(_, engine_id, _, rule):
             return commands.AssignJob(engine_id if rule == ASKED_BY_NAME else None)
         case JobCompleted(job_id, _, _, output_url, result):

@@ -5,6 +5,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Final, get_args
 
+import msgspec
 import pytest
 
 from dispatcher.core import events
@@ -25,6 +26,10 @@ JOB_STATES: Final[dict[str | None, tuple[Event, ...]]] = {
     None: (),
     "pending": (job("a"),),
     "paused": (job("a"), requeued("a", None, attempt=0, not_before=LATER)),
+    "blocked": (
+        *(job("a"), assigned("a", "e"), events.JobSplit("a", "e", 1, ("p",))),
+        msgspec.structs.replace(job("p"), parent="a"),
+    ),
     "assigned": (job("a"), assigned("a", "e")),
     "completed": (job("a"), completed("a", None, 0)),
     "failed_permanently": (job("a", max_retries=1), failed("a", None, attempt=0)),
@@ -65,16 +70,29 @@ def folded(*past: Event) -> Fleet:
 
 def of_job(kind: type[Event], state: str | None, after: str | None) -> tuple[Fleet, Event]:
     """Give a job in a state, and an event that would be right if the job may be there."""
-    past = JOB_STATES[state]
+    past = (*JOB_STATES[state], job("q"))
     is_held, failures = state == "assigned", 2 if state == "paused" else 1
-    if kind is events.JobFailedPermanently and past:
+    attempt = int(is_held or state == "blocked")
+    if kind is events.JobFailedPermanently and state is not None:
         past = (job("a", max_retries=failures), *past[1:])
+    if kind is events.JobReleased and state == "blocked":
+        past = (*past, completed("p", None, 0))
+    if kind is events.JobRetried and after == "blocked":
+        waits = msgspec.structs.replace(job("a", max_retries=1), after=("q",), waits_for=("q",))
+        past = (job("q"), waits, *past[1:-1])
     fields: dict[str, Any] = {"job_id": "a"}
     if kind not in {events.JobReleased, events.JobRetried}:
-        fields |= {"engine_id": "e" if is_held else None, "attempt": int(is_held)}
+        fields |= {"engine_id": "e" if is_held else None, "attempt": attempt}
     match kind:
         case events.JobSubmitted:
-            return folded(engine("e"), *past), job("a")
+            fields = {"after": ("q",), "waits_for": ("q",)} if after == "blocked" else {}
+            return folded(engine("e"), *past), msgspec.structs.replace(job("a"), **fields)
+        case events.JobSplit:
+            fields |= {"parts": ("b",), "engine_id": "e"}
+        case events.JobMadeWhole:
+            fields = {"job_id": "a", "reason": "why"}
+        case events.JobRetried if after == "blocked":
+            fields |= {"waits_for": ("q",)}
         case events.JobAssigned:
             return folded(engine("e"), *past), assigned("a", "e", 2 if is_held else 1)
         case events.JobCompleted:

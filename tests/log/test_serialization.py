@@ -90,6 +90,44 @@ EXAMPLES: list[tuple[Event, str, str]] = [
         '{"job_id":"1_0","priority":7,"waits_since":"2024-01-02T03:04:05.000006Z"}',
     ),
     (
+        events.JobSubmitted("1_0", "u", "c", 1.5, 3, after=("a", "b"), waits_for=("b",)),
+        "job_submitted",
+        (
+            '{"job_id":"1_0","source_url":"u","target_codec":"c","job_size":1.5,"max_retries":3,'
+            '"priority":0,"waits_since":null,"idempotency_key":null,"arrived_at":null,'
+            '"after":["a","b"],"waits_for":["b"]}'
+        ),
+    ),
+    (
+        events.JobSubmitted("1_0", "u", "c", 1.5, 3, parent="2_0", part={"kind": "rest"}),
+        "job_submitted",
+        (
+            '{"job_id":"1_0","source_url":"u","target_codec":"c","job_size":1.5,"max_retries":3,'
+            '"priority":0,"waits_since":null,"idempotency_key":null,"arrived_at":null,'
+            '"parent":"2_0","part":{"kind":"rest"}}'
+        ),
+    ),
+    (
+        events.JobCancelled("1_0", None, 0, "2_0"),
+        "job_cancelled",
+        '{"job_id":"1_0","engine_id":null,"attempt":0,"because_of":"2_0"}',
+    ),
+    (
+        events.JobRetried("1_0", ("a",), "2_0"),
+        "job_retried",
+        '{"job_id":"1_0","waits_for":["a"],"because_of":"2_0"}',
+    ),
+    (
+        events.JobSplit("1_0", "e", 1, ("a", "b")),
+        "job_split",
+        '{"job_id":"1_0","engine_id":"e","attempt":1,"parts":["a","b"]}',
+    ),
+    (
+        events.JobMadeWhole("1_0", "3 of 300 frames"),
+        "job_made_whole",
+        '{"job_id":"1_0","reason":"3 of 300 frames"}',
+    ),
+    (
         events.AnswerRefused("1_0", "e", 1, "complete", "too late"),
         "answer_refused",
         '{"job_id":"1_0","engine_id":"e","attempt":1,"answer":"complete","reason":"too late"}',
@@ -214,6 +252,8 @@ def test_the_names_of_events_are_for_ever() -> None:
         "JobCancelled": "job_cancelled",
         "JobRetried": "job_retried",
         "JobReprioritized": "job_reprioritized",
+        "JobSplit": "job_split",
+        "JobMadeWhole": "job_made_whole",
         "AnswerRefused": "answer_refused",
         "EngineReported": "engine_reported",
         "EngineReplaced": "engine_replaced",

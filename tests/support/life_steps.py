@@ -27,8 +27,12 @@ Standing = dict[tuple[str, str], str]
 def standing_in(fleet: Fleet) -> Standing:
     standing: Standing = {}
     for job in fleet.jobs.values():
-        is_paused = job.job_id in fleet.queue.paused
-        standing["job", job.job_id] = "paused" if is_paused else job.status
+        is_paused, is_blocked = (
+            job.job_id in it for it in (fleet.queue.paused, fleet.queue.blocked)
+        )
+        standing["job", job.job_id] = (
+            "paused" if is_paused else "blocked" if is_blocked else job.status
+        )
     for engine in fleet.engines.values():
         standing["presence", engine.engine_id] = "online" if engine.online else "offline"
         standing["standing", engine.engine_id] = _standing(engine)

@@ -89,8 +89,14 @@ policies = st.sampled_from(
 submissions = st.builds(
     commands.SubmitJob, ids, texts, codecs, job_sizes, retries, priorities, keys
 )
+after = st.lists(ids, min_size=1, max_size=2, unique=True).map(tuple)
+job_parts = st.lists(
+    st.builds(commands.SubmitJob, st.none(), texts, codecs, job_sizes, retries), max_size=3
+).map(tuple)
 any_commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(lambda job, asked: replace(job, **asked), submissions, asked_for),
+    st.builds(lambda job, after: replace(job, after=after), submissions, after),
+    st.builds(commands.SplitJob, ids, job_parts, ids, st.integers(0, 3), instances),
     st.builds(commands.ReportHeartbeat, ids, reports, st.none() | ids, attempts, percents),
     st.builds(commands.ReportHeartbeat, ids, st.just({}), ids, st.none(), percents),
     st.builds(commands.ReportBenchmark, ids, amounts),
@@ -147,8 +153,22 @@ any_events: st.SearchStrategy[Event] = st.one_of(
     ),
     st.builds(events.JobReleased, ids),
     st.builds(events.JobProgressed, ids, ids, counts, amounts),
-    st.builds(events.JobCancelled, ids, st.none() | ids, counts),
-    st.builds(events.JobRetried, ids),
+    st.builds(
+        events.JobSubmitted,
+        *(ids, texts, codecs, amounts, retries),
+        after=after,
+        waits_for=st.just(UNSET) | after,
+    ),
+    st.builds(
+        events.JobSubmitted,
+        *(ids, texts, codecs, amounts, retries),
+        parent=ids,
+        part=st.just(UNSET) | st.just({"kind": "rest"}),
+    ),
+    st.builds(events.JobSplit, ids, ids, counts, after),
+    st.builds(events.JobMadeWhole, ids, texts),
+    st.builds(events.JobCancelled, ids, st.none() | ids, counts, st.just(UNSET) | ids),
+    st.builds(events.JobRetried, ids, st.just(UNSET) | after, st.just(UNSET) | ids),
     st.builds(events.JobReprioritized, ids, st.integers(0, 100), times),
     st.builds(
         events.AnswerRefused,

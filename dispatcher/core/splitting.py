@@ -1,0 +1,46 @@
+"""What follows when an engine has made a plan by which a film is split.
+
+Laws:
+- Only the engine that holds a film's job splits it, and only once. To send the plan again changes
+  nothing.
+- The parts stand where the film stood in the queue: a film in parts does not wait longer, and takes
+  nobody's place.
+"""
+
+from datetime import datetime
+
+from dispatcher.core.commands import SplitJob
+from dispatcher.core.events import AnswerRefused, JobSplit
+from dispatcher.core.fleet import Fleet
+from dispatcher.core.holders import late_answer
+from dispatcher.core.job import Job
+from dispatcher.core.replies import DONE, Decision, Reason, Refused
+from dispatcher.core.submissions import submitted_parts
+
+__all__ = ["split"]
+
+
+def split(fleet: Fleet, film: Job, command: SplitJob, at: datetime) -> Decision:
+    """Submit the parts of a film, and let its job wait for them."""
+    engine_id, attempt = command.engine_id, command.attempt
+    if film.ties.waits_for and (film.last_holder, film.attempt) == (engine_id, attempt):
+        return Decision((), DONE)
+    if (why := late_answer(film, command)) is not None:
+        refusal = AnswerRefused(film.job_id, engine_id, attempt, "split", why)
+        return Decision((refusal,), Refused(Reason.NOT_THE_HOLDER, why))
+    if (fault := _fault(film)) is not None:
+        why = f"Conflict: job {film.job_id} can't be split: {fault}."
+        return Decision((), Refused(Reason.NOT_TO_BE_SPLIT, why))
+    parts = submitted_parts(fleet, film, command.parts, at)
+    ids = tuple(it.job_id for it in parts)
+    return Decision((JobSplit(film.job_id, engine_id, attempt, ids), *parts), DONE)
+
+
+def _fault(film: Job) -> str | None:
+    if film.ties.parent is not None:
+        return "it is itself a part of a film"
+    if film.ties.parts:
+        return "it was split before, and its parts are done"
+    if film.ties.is_whole:
+        return "it was found out that it can't be cut exactly"
+    return None
