@@ -427,18 +427,24 @@ async def _shown(hosts: Hosts) -> list[tuple[Any, ...]]:
     """Return jobs, engines and the size and root of the log, as each dispatcher shows them."""
     deadline = time.monotonic() + EQUAL_S
     while True:
-        shown = []
-        for host in hosts:
-            async with httpx2.AsyncClient(
-                base_url=host.url, headers={"X-API-Key": KEY}, timeout=30, trust_env=False
-            ) as http:
-                jobs = (await http.get("/jobs/")).raise_for_status().json()
-                engines = (await http.get("/engines/")).raise_for_status().json()
-                note = (await http.get("/log/checkpoint")).raise_for_status().text
-                shown.append((jobs, engines, note.splitlines()[1:3]))
+        shown = [await _shown_by(host) for host in hosts]
         if all(it == shown[0] for it in shown) or time.monotonic() > deadline:
             return shown
         await asyncio.sleep(0.2)
+
+
+async def _shown_by(host: Host) -> tuple[Any, ...]:
+    """Return what one dispatcher shows. `TimeoutError` says what is no whole answer."""
+    async with httpx2.AsyncClient(
+        base_url=host.url, headers={"X-API-Key": KEY}, timeout=30, trust_env=False
+    ) as http:
+        try:
+            jobs = (await http.get("/jobs/")).raise_for_status().json()
+            engines = (await http.get("/engines/")).raise_for_status().json()
+            note = (await http.get("/log/checkpoint")).raise_for_status().text
+        except httpx2.HTTPError as error:
+            raise TimeoutError(f"{host.name}: {error!r}; it said: {host.said()}") from error
+    return jobs, engines, note.splitlines()[1:3]
 
 
 def _main() -> None:
