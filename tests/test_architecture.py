@@ -31,10 +31,11 @@ ARROWS: Final[dict[str, set[str]]] = {
     "webhooks": {"log", "projections", "serving"},
     "http_limits": set(),
     "http_protocol": {"http_limits"},
+    "tls": {"http_limits", "http_protocol"},
     "cluster": {"core", "projections", "log", "index", "state", "serving", "store"},
     "server": {
         *("core", "log", "state", "serving", "api", "cluster", "store"),
-        *("http_limits", "http_protocol", "webhooks"),
+        *("http_limits", "http_protocol", "tls", "webhooks"),
     },
     "client": {"core", "projections", "log"},
     "engine": {"client", "projections"},
@@ -42,7 +43,7 @@ ARROWS: Final[dict[str, set[str]]] = {
     "simulation": {"core", "projections", "state", "evidence"},
     "cli": {
         *("core", "projections", "log", "state", "serving", "store", "http_limits", "server"),
-        *("client", "cluster", "engine", "evidence", "simulation", "webhooks"),
+        *("client", "cluster", "engine", "evidence", "simulation", "tls", "webhooks"),
     },
 }
 """What each package, or module of its own, may import. All may import the leaves."""

@@ -13,7 +13,7 @@ import typer
 
 from dispatcher.buckets import Bucket, ObjectUrl
 from dispatcher.cli.engine_notices import tell_of_checks, tell_of_hardware, tell_of_sources
-from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, Server
+from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, Server, authorities
 from dispatcher.cli.output import log_plainly, say
 from dispatcher.client import Client
 from dispatcher.client.servers import server_urls
@@ -194,7 +194,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     if (fault := tag_fault([*tags])) is not None:
         raise DispatcherError(f"--tag {fault}")
     resting = Resting(Hours.parse(hours) if hours else None, idle_min=when_idle or 0.0)
-    client = Client(server, api_key)
+    client = Client(server, api_key, ca=authorities())
     delivery = _delivery_to(output, client)
     buckets = [ObjectUrl.parse_prefix(root) for root in source_root or []]
     sources = Sources(

@@ -22,6 +22,7 @@ from dispatcher.serving.named_recipes import NamedRecipes
 from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits
 from dispatcher.state.snapshots import EVERY
 from dispatcher.store import DEFAULT_STORE_LIMITS, StoreLimits
+from dispatcher.tls import Certificate
 from dispatcher.webhooks.opening import WebhookSettings
 from dispatcher.webhooks.settings import read_webhooks
 
@@ -50,6 +51,21 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         Path | None,
         typer.Option(
             help="The file of named keys, see `dispatcher key`; read again at SIGHUP.",
+            show_default=False,
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            help="Speak TLS with this certificate (PEM, with those of its authorities after it); "
+            "read again when it is renewed.",
+            show_default=False,
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="Its private key (PEM, without a password); by default in the same file.",
             show_default=False,
         ),
     ] = None,
@@ -216,6 +232,7 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         None if callback_allow is None else Callbacks.parse(callback_allow),
     )
     named_recipes = NamedRecipes(recipes)
+    certificate = _certificate(tls_cert, tls_key)
     stamina.instrumentation.set_on_retry_hooks([])  # the service logs its own retries
     # Litestar takes longer to load than most other commands take to run.
     import uvloop  # noqa: PLC0415
@@ -265,10 +282,19 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             keep_s=store_keep_days * _DAY_S,
         ),
         webhooks=hooks,
+        certificate=certificate,
         say=say,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serving)
+
+
+def _certificate(path: Path | None, key: Path | None) -> Certificate | None:
+    if path is None:
+        if key is not None:
+            raise typer.BadParameter("--tls-key needs the certificate of the key, with --tls-cert")
+        return None
+    return Certificate(path, key or path)
 
 
 def _power_of_two(events: int) -> int:

@@ -24,6 +24,7 @@ from dispatcher.serving.keys import ApiKeys, Key, Role
 from dispatcher.serving.named_recipes import NamedRecipes
 from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits
 from dispatcher.store import DEFAULT_STORE_LIMITS, StoreLimits
+from dispatcher.tls import Certificate
 from dispatcher.webhooks.opening import WebhookSettings
 
 __all__ = ["ACTOR", "KEY", "Child", "Running", "child", "client_of", "events_in", "running"]
@@ -33,7 +34,7 @@ ACTOR: Final = "tester"
 HOST: Final = "127.0.0.1"
 STOP_S: Final = 30
 
-_GREETING = re.compile(r"Dispatcher ready on (http://\S+), log")
+_GREETING = re.compile(r"Dispatcher ready on (https?://\S+), log")
 
 
 @dataclass
@@ -76,6 +77,7 @@ async def running(
     store: Path | ObjectUrl | None = None,
     store_limits: StoreLimits = DEFAULT_STORE_LIMITS,
     webhooks: WebhookSettings = NO_WEBHOOKS,
+    certificate: Certificate | None = None,
 ) -> AsyncIterator[Running]:
     """Serve until the block ends, then stop as an operator would: with SIGTERM.
 
@@ -105,6 +107,7 @@ async def running(
             store=store,
             store_limits=store_limits,
             webhooks=webhooks,
+            certificate=certificate,
             say=say,
         )
     )
