@@ -72,6 +72,7 @@ class Store:
         self._room = room
         self._lock = lock
         self._disk = Disk()
+        self._place: Films | None = None
         self._kept: dict[str, Kept] = {}
         self._parts: dict[str, Part] = {}
         self._under_way = 0
@@ -116,7 +117,7 @@ class Store:
     async def _find(self, bucket: ObjectUrl | None) -> None:
         """Find what is there."""
         disk, folder = self._disk, self.folder
-        self._films: Films = (
+        self._place = (
             FolderFilms(folder, disk)
             if bucket is None
             else BucketFilms(bucket, folder, disk, self._clock)
@@ -127,8 +128,15 @@ class Store:
         self._room.used = sum(it.size for it in self._kept.values())
         self._room.used += sum(it.size for it in self._parts.values())
 
+    @property
+    def _films(self) -> Films:
+        assert self._place is not None  # noqa: S101 - it was opened
+        return self._place
+
     async def close(self) -> None:
         """Wait for what is under way to end, and give the folder free."""
+        if self._place is not None:
+            self._place.stop()
         await self._is_idle.wait()
         await self._disk.close()
         self._lock.release()
