@@ -1,12 +1,21 @@
 """Objects in buckets, at a real server of S3."""
 
 import asyncio
+import base64
 import hashlib
+import json
 import sys
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from dispatcher import buckets
 from dispatcher.buckets import (
@@ -17,7 +26,9 @@ from dispatcher.buckets import (
     ObjectChangedError,
     ObjectMissingError,
     ObjectUrl,
+    has_credentials,
 )
+from dispatcher.urls import masked
 from tests.support.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed, pointed_at, seaweed_server
 from tests.support.stored import FILM
 
@@ -152,6 +163,43 @@ async def test_a_wrong_key_is_told_and_no_key(
             await work
         for secret in (ACCESS_KEY, SECRET_KEY, *given.values()):
             assert secret not in str(refused.value)
+
+
+async def test_a_container_of_azure_is_opened_by_its_variables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    secret = base64.b64encode(b"secret of azure").decode()
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "farm")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", secret)
+    assert has_credentials("az")
+    link = urlsplit(await Bucket(ObjectUrl("az", "films", "in")).link("a b.mov", 60))
+    assert (link.scheme, link.hostname) == ("https", "farm.blob.core.windows.net")
+    assert link.path == "/films/in/a%20b.mov"
+    assert "sig=***" in masked(link.geturl())
+    assert secret not in link.query
+
+
+async def test_a_bucket_of_google_is_opened_by_its_variables(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key = rsa.generate_private_key(65537, 2048).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
+    account = {
+        "type": "service_account",
+        "client_email": "farm@films.example",
+        "private_key_id": "1",
+        "private_key": key.decode(),
+        "token_uri": "https://oauth2.googleapis.com/token",
+    }
+    (tmp_path / "account.json").write_text(json.dumps(account))
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(tmp_path / "account.json"))
+    assert has_credentials("gs")
+    link = urlsplit(await Bucket(ObjectUrl("gs", "films", "in")).link("a b.mov", 60))
+    assert (link.scheme, link.hostname) == ("https", "storage.googleapis.com")
+    assert link.path == "/films/in/a%20b.mov"
+    assert "X-Goog-Signature=***" in masked(link.geturl())
+    assert "X-Goog-Credential=***" in masked(link.geturl())
 
 
 def test_without_obstore_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ from dispatcher.engine.source_errors import (
     SourceTooLargeError,
     SourceTooSlowError,
 )
+from dispatcher.urls import masked
 
 __all__ = ["BucketDelivery", "SourceObject"]
 
@@ -63,7 +64,8 @@ class SourceObject(NamedTuple):
             url = ObjectUrl.parse(source_url)
         except BucketError as error:
             raise SourceError(str(error)) from error
-        assert url is not None  # noqa: S101 - its scheme was looked at
+        if url is None:
+            raise SourceError(f"{masked(source_url)!r}: use s3://BUCKET/KEY, gs://… or az://…")
         if not url.key:
             raise SourceError(f"{url}: names a bucket, and no object in it")
         if url.key.lower().endswith(_PLAYLISTS):
@@ -180,15 +182,20 @@ class BucketDelivery:
                 await self._bucket.put(name, output, attributes)
                 return str(self._bucket.url.below(name))
             if await self._has(wished, attributes):  # by a process that died since
-                await self._bucket.delete(_claim_of(wished))
+                await self._release(wished)
                 return str(self._bucket.url.below(wished))
-            chosen = wished if await self._claimed(wished, name) else name
-            await self._bucket.put(chosen, output, attributes)
-            if chosen == wished:
-                await self._bucket.delete(_claim_of(wished))
+            if not await self._claimed(wished, name):
+                await self._bucket.put(name, output, attributes)
+                return str(self._bucket.url.below(name))
+            try:
+                await self._bucket.put(wished, output, attributes)
+            except (BucketError, OSError, asyncio.CancelledError):
+                await self._release(wished)
+                raise
+            await self._release(wished)
         except BucketError as error:
             raise DeliveryError(str(error)) from error
-        return str(self._bucket.url.below(chosen))
+        return str(self._bucket.url.below(wished))
 
     async def discard(self, output_url: str) -> None:
         """Delete an output, as far as possible."""
@@ -208,6 +215,11 @@ class BucketDelivery:
             return True
         await self._bucket.delete(claim)
         return False
+
+    async def _release(self, wished: str) -> None:
+        """Give up a claim. One that stays only keeps others from the name."""
+        with suppress(BucketError):
+            await self._bucket.delete(_claim_of(wished))
 
     async def _is_held_by(self, name: str, claim: str) -> bool:
         """Whether a claim is of this output: of a process that died."""

@@ -166,6 +166,15 @@ async def run(work: Run) -> Ran:
     return Ran(said, printed, failure)
 
 
+class _UntilItsEnd(asyncio.StreamReaderProtocol):
+    """Reads a pipe, which is closed at its end; asyncio would leave it open."""
+
+    def eof_received(self) -> bool:
+        """Say that nothing is to be written."""
+        super().eof_received()
+        return False
+
+
 async def _start(work: Run) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader | None]:
     theirs: int | None = None
     packets: asyncio.StreamReader | None = None
@@ -174,7 +183,7 @@ async def _start(work: Run) -> tuple[asyncio.subprocess.Process, asyncio.StreamR
         ours, theirs = os.pipe()
         packets = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(packets), os.fdopen(ours, "rb", 0)
+            lambda: _UntilItsEnd(packets), os.fdopen(ours, "rb", 0)
         )
         command += work.scan.output(f"pipe:{theirs}")
     try:

@@ -33,7 +33,8 @@ from dispatcher.store.errors import (
     WrongSha256Error,
 )
 from dispatcher.store.limits import DEFAULT_STORE_LIMITS, StoreLimits
-from dispatcher.store.store import Progress, Store, is_upload_id
+from dispatcher.store.parts import is_upload_id
+from dispatcher.store.store import Progress, Store
 
 __all__ = [
     "DEFAULT_STORE_LIMITS",

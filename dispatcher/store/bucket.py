@@ -7,6 +7,7 @@ Laws:
 - When a file was used is noted beside the uploads: `used/SHA256`. Of a file without a note nobody
   knows, so it counts as used at the start.
 - A file that is being deleted is not put meanwhile.
+- A dispatcher that stops does not wait for the bucket. What was on its way is still on its disk.
 """
 
 import asyncio
@@ -47,6 +48,8 @@ class BucketFilms:
         self._used.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._dropped: set[str] = set()
         self._deleting = asyncio.Lock()
+        self._putting: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
         with _translated():
             self._bucket = Bucket(url.below("files"), PATIENCE_S)
 
@@ -64,10 +67,31 @@ class BucketFilms:
         self._dropped.discard(sha256)
         async with self._deleting:
             pass  # if it was being deleted, that is over now
-        with _translated():
-            await self._bucket.put(sha256, part, _ATTRIBUTES)
+        await self._put(part, sha256)
         self.note_use(sha256, self._clock())
         await self._disk.do(part.unlink, missing_ok=True)
+
+    async def _put(self, part: Path, sha256: str) -> None:
+        """Upload a file, unless the store is closed meanwhile; then it goes on at another time."""
+        work = asyncio.ensure_future(self._bucket.put(sha256, part, _ATTRIBUTES))
+        self._putting.add(work)
+        try:
+            if self._is_stopping:
+                work.cancel()
+            with _translated():
+                await work
+        except asyncio.CancelledError:
+            if self._is_stopping:
+                raise StoreFaultError("the store is being closed; go on later") from None
+            raise
+        finally:
+            self._putting.discard(work)
+
+    def stop(self) -> None:
+        """Break off what goes to the bucket. All of it is still here."""
+        self._is_stopping = True
+        for work in self._putting:
+            work.cancel()
 
     def note_use(self, sha256: str, now: float) -> None:
         """Set the time of a file's note."""

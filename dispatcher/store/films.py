@@ -51,6 +51,9 @@ class Films(Protocol):
     async def empty_trash(self) -> None:
         """Delete what was dropped."""
 
+    def stop(self) -> None:
+        """Break off what may take long: the store is about to be closed."""
+
 
 class FolderFilms:
     """The files of a folder: `files/SHA256`, and in `trash/` what is being deleted."""
@@ -106,6 +109,9 @@ class FolderFilms:
     async def empty_trash(self) -> None:
         """Delete what is in the trash, also of earlier processes."""
         await self._disk.do(_emptied, self._trash)
+
+    def stop(self) -> None:
+        """Do nothing: all is quick here."""
 
 
 def _found_in(folder: Path) -> dict[str, Kept]:

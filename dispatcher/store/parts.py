@@ -12,7 +12,21 @@ import os
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Part"]
+from dispatcher.store_urls import is_sha256
+
+__all__ = [
+    "ID_BYTES",
+    "Part",
+    "drop_notes",
+    "is_upload_id",
+    "name_of",
+    "note_of",
+    "noted",
+    "parts_in",
+    "suffix_of",
+]
+
+ID_BYTES: Final = 16
 
 SYNC_BYTES: Final = 8 << 20
 _READ_BYTES: Final = 1 << 20
@@ -80,3 +94,50 @@ class Part:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def is_upload_id(name: str) -> bool:
+    """Whether a name is of the form of an upload's id."""
+    return len(name) == 2 * ID_BYTES and all(it in "0123456789abcdef" for it in name)
+
+
+def suffix_of(owner: str) -> str:
+    """Return how the names of an owner's parts end."""
+    return f".{hashlib.sha256(owner.encode()).hexdigest()[:16]}"
+
+
+def name_of(name: str, owner: str) -> str:
+    """Return the name of the file of an upload."""
+    return f"{name}{suffix_of(owner)}"
+
+
+def note_of(part: Path) -> Path:
+    """Return the file that keeps the SHA-256 of an upload that is whole."""
+    return part.with_name(f"{part.name}.whole")
+
+
+def parts_in(folder: Path) -> dict[str, Part]:
+    """Find what has come of uploads. What has no name of the store's is left alone."""
+    found = dict[str, Part]()
+    for entry in os.scandir(folder):
+        name, _, owner = entry.name.partition(".")
+        is_part = (is_sha256(name) or is_upload_id(name)) and "." not in owner
+        if is_part and entry.is_file(follow_symlinks=False):
+            status = entry.stat(follow_symlinks=False)
+            found[entry.name] = Part(Path(entry.path), status.st_size, status.st_mtime)
+    return found
+
+
+def noted(note: Path) -> str | None:
+    """Return the SHA-256 in a note; `None` if there is no note."""
+    try:
+        return note.read_text()
+    except FileNotFoundError:
+        return None
+
+
+def drop_notes(folder: Path, oldest: float) -> None:
+    """Delete the notes that are older."""
+    for note in folder.glob("*.whole"):
+        if note.stat().st_mtime < oldest:
+            note.unlink(missing_ok=True)

@@ -1,8 +1,6 @@
 """The store itself; see the package for its laws."""
 
 import asyncio
-import hashlib
-import os
 import secrets
 import shutil
 import time
@@ -27,15 +25,23 @@ from dispatcher.store.errors import (
 )
 from dispatcher.store.films import Films, FolderFilms, Kept
 from dispatcher.store.limits import DEFAULT_STORE_LIMITS, StoreLimits
-from dispatcher.store.parts import Part
+from dispatcher.store.parts import (
+    ID_BYTES,
+    Part,
+    drop_notes,
+    name_of,
+    note_of,
+    noted,
+    parts_in,
+    suffix_of,
+)
 from dispatcher.store.room import Room
 from dispatcher.store_urls import is_sha256
 
-__all__ = ["Progress", "Store", "is_upload_id"]
+__all__ = ["Progress", "Store"]
 
 WRITE_BYTES: Final = 1 << 19
 """So much is written at once."""
-_ID_BYTES: Final = 16
 _UNTOUCHED_PART: Final = 100
 """A file's time of use on disk is renewed after this part of the time that it is kept."""
 
@@ -45,11 +51,6 @@ class Progress(NamedTuple):
 
     size: int
     sha256: str | None = None
-
-
-def is_upload_id(name: str) -> bool:
-    """Whether a name is of the form of an upload's id."""
-    return len(name) == 2 * _ID_BYTES and all(it in "0123456789abcdef" for it in name)
 
 
 class Store:
@@ -72,6 +73,7 @@ class Store:
         self._room = room
         self._lock = lock
         self._disk = Disk()
+        self._place: Films | None = None
         self._kept: dict[str, Kept] = {}
         self._parts: dict[str, Part] = {}
         self._under_way = 0
@@ -116,19 +118,26 @@ class Store:
     async def _find(self, bucket: ObjectUrl | None) -> None:
         """Find what is there."""
         disk, folder = self._disk, self.folder
-        self._films: Films = (
+        self._place = (
             FolderFilms(folder, disk)
             if bucket is None
             else BucketFilms(bucket, folder, disk, self._clock)
         )
-        self._parts = await disk.do(_parts_in, folder / "parts")
+        self._parts = await disk.do(parts_in, folder / "parts")
         self._kept = await self._films.find()
         await self.empty_trash()
         self._room.used = sum(it.size for it in self._kept.values())
         self._room.used += sum(it.size for it in self._parts.values())
 
+    @property
+    def _films(self) -> Films:
+        assert self._place is not None  # noqa: S101 - it was opened
+        return self._place
+
     async def close(self) -> None:
         """Wait for what is under way to end, and give the folder free."""
+        if self._place is not None:
+            self._place.stop()
         await self._is_idle.wait()
         await self._disk.close()
         self._lock.release()
@@ -178,7 +187,7 @@ class Store:
 
     async def begin(self, owner: str) -> str:
         """Begin an upload whose SHA-256 is not known; gives its id."""
-        upload = secrets.token_hex(_ID_BYTES)
+        upload = secrets.token_hex(ID_BYTES)
         part = self._part(upload, owner)
         try:
             await self._disk.do(part.open)
@@ -193,11 +202,11 @@ class Store:
         """Return how far an upload of this owner is. A file that is there is whole, and used."""
         if is_sha256(name) and (size := self.use(name)) is not None:
             return Progress(size, name)
-        if (part := self._parts.get(_key(name, owner))) is not None:
+        if (part := self._parts.get(name_of(name, owner))) is not None:
             return Progress(part.size)
         if is_sha256(name):
             return Progress(0)
-        sha256 = await self._disk.do(_noted, _note_of(self._path_of_part(name, owner)))
+        sha256 = await self._disk.do(noted, note_of(self._path_of_part(name, owner)))
         if sha256 is not None and (size := self.use(sha256)) is not None:
             return Progress(size, sha256)
         raise UnknownUploadError("there is no such upload; begin another one")
@@ -226,7 +235,7 @@ class Store:
                 f"a file has at most {self.limits.max_file_bytes:,} bytes here "
                 f"(--store-max-file-gb), and this one has {total:,}"
             )
-        part = self._parts.get(_key(name, owner))
+        part = self._parts.get(name_of(name, owner))
         if part is not None and part.is_busy:
             raise BusyError("another request is adding to this upload; ask again how far it is")
         if at is not None:
@@ -294,7 +303,7 @@ class Store:
                 f"the bytes have the SHA-256 {sha256}, not {name}; nothing of them was kept"
             )
         if not is_sha256(name):
-            await self._disk.do(_note_of(part.path).write_text, sha256)
+            await self._disk.do(note_of(part.path).write_text, sha256)
         await self._films.put(part.path, sha256)
         # One step: the file is there under one of the names, and counted once.
         self._parts.pop(part.path.name, None)
@@ -312,10 +321,10 @@ class Store:
 
     def _part(self, name: str, owner: str) -> Part:
         """Return what has come of an upload, or the beginning of one."""
-        key = _key(name, owner)
+        key = name_of(name, owner)
         if (part := self._parts.get(key)) is not None:
             return part
-        of_this_key = sum(it.endswith(_suffix(owner)) for it in self._parts)
+        of_this_key = sum(it.endswith(suffix_of(owner)) for it in self._parts)
         if of_this_key >= self.limits.parts_of_a_key:
             raise TooManyPartsError(
                 f"{of_this_key:,} uploads of this key are not finished, which is the most; finish "
@@ -356,7 +365,7 @@ class Store:
         for part in old:
             if not part.is_busy and part.path.name in self._parts:
                 await self._forget(part)
-        await self._disk.do(_drop_notes, self.folder / "parts", oldest)
+        await self._disk.do(drop_notes, self.folder / "parts", oldest)
         return len(old)
 
     async def empty_trash(self) -> None:
@@ -364,48 +373,10 @@ class Store:
         await self._films.empty_trash()
 
     def _path_of_part(self, name: str, owner: str) -> Path:
-        return self.folder / "parts" / _key(name, owner)
-
-
-def _suffix(owner: str) -> str:
-    return f".{hashlib.sha256(owner.encode()).hexdigest()[:16]}"
-
-
-def _key(name: str, owner: str) -> str:
-    return f"{name}{_suffix(owner)}"
-
-
-def _note_of(part: Path) -> Path:
-    """Return the file that keeps the SHA-256 of an upload that is whole."""
-    return part.with_name(f"{part.name}.whole")
+        return self.folder / "parts" / name_of(name, owner)
 
 
 def _require_end(size: int, at: int, length: int, total: int) -> None:
     """Raise `WrongOffsetError` unless bytes at `at` go on with so many, up to `total` at most."""
     if at != size or size + length > total:
         raise WrongOffsetError(f"the upload has {size:,} bytes; go on from there", size)
-
-
-def _parts_in(folder: Path) -> dict[str, Part]:
-    """Find what has come of uploads. What has no name of the store's is left alone."""
-    found = dict[str, Part]()
-    for entry in os.scandir(folder):
-        name, _, owner = entry.name.partition(".")
-        is_part = (is_sha256(name) or is_upload_id(name)) and "." not in owner
-        if is_part and entry.is_file(follow_symlinks=False):
-            status = entry.stat(follow_symlinks=False)
-            found[entry.name] = Part(Path(entry.path), status.st_size, status.st_mtime)
-    return found
-
-
-def _noted(note: Path) -> str | None:
-    try:
-        return note.read_text()
-    except FileNotFoundError:
-        return None
-
-
-def _drop_notes(folder: Path, oldest: float) -> None:
-    for note in folder.glob("*.whole"):
-        if note.stat().st_mtime < oldest:
-            note.unlink(missing_ok=True)

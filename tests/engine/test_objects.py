@@ -168,6 +168,7 @@ async def test_a_wrong_key_is_told_and_no_key(
     ("url", "why"),
     [
         ("s3://films", "no object"),
+        ("s3:films/a.mov", "use s3://BUCKET/KEY"),
         ("s3://films/a/../b", "a key has no"),
         ("s3://K:S@films/b", "names no bucket"),
         ("s3://films/a.m3u8", "a playlist is read from a web server only"),
@@ -231,6 +232,26 @@ async def test_who_died_while_it_delivered_goes_on(
     again = await delivery.deliver(film, "film-1-1.mov", MP4, "film.mov")
     assert again == f"{bucket.url}/film.mov"
     assert await keys_of(bucket) == ["film-2-1.mov", "film.mov"]
+
+
+async def test_who_is_stopped_while_it_delivers_leaves_nothing(
+    bucket: Bucket, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def put(*_: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "put", put)
+        work = asyncio.create_task(
+            BucketDelivery(bucket).deliver(film, "film-1-1.mov", MP4, "film.mov")
+        )
+        await begun.wait()
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+    assert await keys_of(bucket) == []
 
 
 async def test_a_bucket_that_takes_nothing_is_a_delivery_error(

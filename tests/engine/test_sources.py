@@ -364,7 +364,10 @@ async def test_what_was_opened_is_read_though_the_path_leads_elsewhere_since(
 )
 async def test_other_kinds_of_source_are_refused_by_rule(url: str, tmp_path: Path) -> None:
     told = await refusal_of(url, tmp_path)
-    assert told == f"{url!r}: sources are http://, https://, file:// or store: URLs, nothing else"
+    assert told == (
+        f"{url!r}: sources are http://, https://, file://, store:, s3://, gs:// or az:// URLs, "
+        "nothing else"
+    )
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,30 @@ async def test_a_bucket_that_is_away_loses_nothing(
         await store.close()
 
 
+async def test_a_store_that_is_closed_does_not_wait_for_its_bucket(
+    folder: Path, url: ObjectUrl, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def put(*_: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    store = await opened(folder, url, clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "put", put)
+        sending = asyncio.create_task(filled(store, FILM))
+        await begun.wait()
+        await store.close()
+    with pytest.raises(StoreFaultError, match="go on later"):
+        await sending
+    store = await opened(folder, url, clock)
+    assert await store.progress(SHA256, "somebody") == Progress(ALL)
+    done = await store.receive(SHA256, "somebody", in_pieces(b""), at=ALL, length=0, total=ALL)
+    assert done == Progress(ALL, SHA256)
+    await store.close()
+
+
 async def test_a_link_is_good_for_a_while(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     await filled(store, FILM)
     link = await store.link(SHA256)
