@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 
 from dispatcher.api.app import BODY_LIMIT_BYTES, create_app
+from dispatcher.api.logged import LoggedRequests
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.errors import DispatcherError
 from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, Entrance, HttpLimits
@@ -105,6 +106,7 @@ async def serve(  # noqa: PLR0913
     store: Path | None = None,
     store_limits: StoreLimits = DEFAULT_STORE_LIMITS,
     webhooks: WebhookSettings = NO_WEBHOOKS,
+    log_requests: bool = False,
     say: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then answer the requests under way and close the log.
@@ -160,6 +162,8 @@ async def serve(  # noqa: PLR0913
                             body_limit_bytes=body_limit_bytes,
                             hooks=hooks,
                         )
+                        if log_requests:
+                            app = LoggedRequests(app)
                         server = _create_server(gate(app, service), entrance)
 
                         def stop() -> None:

@@ -47,7 +47,8 @@ ARROWS: Final[dict[str, set[str]]] = {
 }
 """What each package, or module of its own, may import. All may import the leaves."""
 LEAVES: Final = {
-    *("board", "errors", "files", "headers", "locks", "networks", "output_names", "progress"),
+    *("board", "errors", "files", "headers", "locks", "log_fields", "networks", "progress"),
+    "output_names",
     "recipes",
     *("results", "segments", "sse", "store_urls", "tags", "urls"),
 }

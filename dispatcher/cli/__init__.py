@@ -24,6 +24,7 @@ _MODULES: Final = {
     "engine": "engine",
     "board": "board",
     "submit": "submit",
+    "watch": "watch",
     "jobs": "jobs",
     "job": "jobs",
     "why": "jobs",

@@ -28,6 +28,7 @@ from typing import Any, ClassVar, Final, TypeVar
 import msgspec
 import stamina
 
+from dispatcher import log_fields
 from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError
 from dispatcher.engine.attempts import Attempts
 from dispatcher.engine.delivery import Delivery
@@ -134,6 +135,7 @@ class Agent:
         `EngineReplacedError` if another instance took over the engine's id, and
         `RequestRefusedError` if the dispatcher refuses this engine otherwise.
         """
+        log_fields.engine_id.set(self._id)
         try:
             await self._work()
         except RequestRefusedError as error:
@@ -308,6 +310,7 @@ class Agent:
 
     async def _do(self, job: JobView) -> None:
         """Do one job and report the result."""
+        log_fields.job_id.set(job.job_id)
         source = masked(job.source_url)
         logger.info("%s: job %s: %s to %s", self._id, job.job_id, source, job.target_codec)
         self._job, self._progress = job, 0.0
@@ -325,6 +328,7 @@ class Agent:
         else:
             await self._finish(self._record(entry))
         self._job = None
+        log_fields.job_id.set(None)
 
     async def _attempt(self, job: JobView, folder: Path) -> JournalEntry | None:
         """Work on a job. Return the result, or `None` if the dispatcher took the job away."""
