@@ -261,7 +261,11 @@ class Agent:
         pause_s = self._settings.poll_s
         while not self._leaving.is_set():
             if self._rests.is_set():
-                await self._rest()
+                try:
+                    await self._rest()
+                except RequestRefusedError as error:
+                    if error.text != "Engine not found":  # it was forgotten just now
+                        raise
                 may_hold = True
                 continue
             if self._drained and not may_hold:
