@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 
 from dispatcher.api.app import BODY_LIMIT_BYTES, create_app
+from dispatcher.api.logged import LoggedRequests
 from dispatcher.buckets import ObjectUrl
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.errors import DispatcherError
@@ -146,6 +147,7 @@ async def serve(  # noqa: PLR0913
     store_limits: StoreLimits = DEFAULT_STORE_LIMITS,
     webhooks: WebhookSettings = NO_WEBHOOKS,
     certificate: Certificate | None = None,
+    log_requests: bool = False,
     say: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then answer the requests under way and close the log.
@@ -206,7 +208,9 @@ async def serve(  # noqa: PLR0913
                             body_limit_bytes=body_limit_bytes,
                             hooks=hooks,
                         )
-                        server = _create_server(gate(app, service), entrance, certificate)
+                        gated = gate(app, service)
+                        logged = LoggedRequests(gated) if log_requests else gated
+                        server = _create_server(logged, entrance, certificate)
 
                         def stop() -> None:
                             service.dismiss_waiters()

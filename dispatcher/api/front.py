@@ -25,6 +25,7 @@ from litestar.enums import ScopeType
 from litestar.routes import HTTPRoute
 from litestar.types import HTTPScope, Message, Receive, Scope, Send
 
+from dispatcher import log_fields
 from dispatcher.api.answers import Answer, text_answer
 from dispatcher.api.auth import NO_KEY, Needs, forbidden, roles_for
 from dispatcher.api.bodies import MAX_INTEGER
@@ -135,6 +136,7 @@ class Front:
             text = "Bad Request: 'X-Request-ID' must be 1 to 128 printable ASCII characters."
             return await _send(text_answer(400, text), send, id_header)
         caller = Caller(name, request_id.decode())
+        log_fields.request_id.set(caller.request_id)
         if (seen := headers.get(_SEQ)) and not self._is_open(scope):
             send = self._with_seq(send)
             if (refusal := await self._refusal_of(seen, name, scope)) is not None:

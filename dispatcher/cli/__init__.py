@@ -27,6 +27,7 @@ _MODULES: Final = {
     "submit": "submit",
     "wait": "wait",
     "top": "top",
+    "watch": "watch",
     "jobs": "jobs",
     "job": "jobs",
     "why": "jobs",

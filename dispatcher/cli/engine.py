@@ -14,7 +14,7 @@ import typer
 from dispatcher.buckets import Bucket, ObjectUrl
 from dispatcher.cli.engine_notices import tell_of_checks, tell_of_hardware, tell_of_sources
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, Server, authorities
-from dispatcher.cli.output import log_plainly, say
+from dispatcher.cli.output import LogFormat, log_as, say
 from dispatcher.client import Client
 from dispatcher.client.servers import server_urls
 from dispatcher.engine.agent import Agent, Settings
@@ -172,6 +172,9 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
         int,
         typer.Option(help="The lower the priority of ffmpeg, the more; 19 at most.", min=0, max=19),
     ] = _LIMITS.nice,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="How it logs to standard error: as text, or as JSON.")
+    ] = "text",
     allow_raw_args: Annotated[
         bool,
         typer.Option(
@@ -184,7 +187,7 @@ def engine(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     The first lets it finish its job, a second stops the job and gives it back, a third ends
     the engine at once.
     """
-    log_plainly("%(asctime)s %(message)s", logging.INFO)
+    log_as(log_format, "%(asctime)s %(message)s", logging.INFO)
     for noisy in ("httpx2", "httpcore2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     stamina.instrumentation.set_on_retry_hooks([_tell_of_a_pause])

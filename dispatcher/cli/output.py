@@ -7,18 +7,23 @@ Laws:
   it, indented.
 - Text for people has no passwords and signatures of URLs (see `urls`).
 - JSON is for scripts, and is printed unchanged.
+- A program that logs as JSON writes nothing else to standard error: a line is an object.
 """
 
 import logging
 import sys
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
 
 import msgspec
 
+from dispatcher import log_fields
 from dispatcher.urls import masked
 
 __all__ = [
+    "LogFormat",
     "complain",
+    "log_as",
     "log_plainly",
     "plain",
     "print_address",
@@ -36,11 +41,17 @@ def plain(text: str) -> str:
 
 def say(line: str) -> None:
     """Print a line for the operator on standard error."""
+    if _said.handlers:
+        _said.info("%s", line)
+        return
     print(plain(masked(line)), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def complain(text: str) -> None:
     """Print an error on standard error. All its lines but the first are indented."""
+    if _said.handlers:
+        _said.error("%s", text)
+        return
     for line in "\n  ".join(f"dispatcher: {text}".splitlines()).split("\n"):
         say(line)
 
@@ -50,6 +61,41 @@ def log_plainly(form: str, level: int) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_PlainFormatter(form))
     logging.basicConfig(handlers=[handler], level=level)
+
+
+LogFormat = Literal["text", "json"]
+_said: Final = logging.getLogger("dispatcher.said")
+"""What is for the operator. It has a handler of its own while the program logs as JSON."""
+
+
+def log_as(form: LogFormat, text_form: str, level: int) -> None:
+    """Send log records to standard error, as text in a format, or as JSON."""
+    if form == "text":
+        log_plainly(text_form, level)
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonFormatter())
+    logging.basicConfig(handlers=[handler], level=level)
+    _said.addHandler(handler)
+    _said.setLevel(logging.INFO)
+    _said.propagate = False
+
+
+class _JsonFormatter(logging.Formatter):
+    """Makes a log record one JSON object, with what it is about."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": masked(record.getMessage()),
+            **log_fields.fields(),
+            **getattr(record, "request", {}),
+        }
+        if record.exc_info:
+            told["exception"] = masked(self.formatException(record.exc_info))
+        return msgspec.json.encode(told, enc_hook=str).decode()
 
 
 class _PlainFormatter(logging.Formatter):

@@ -10,7 +10,7 @@ import typer
 
 from dispatcher.buckets import ObjectUrl
 from dispatcher.cli.options import ApiKey, Db
-from dispatcher.cli.output import log_plainly, say
+from dispatcher.cli.output import LogFormat, log_as, say
 from dispatcher.cli.replicated import replicated_log
 from dispatcher.client import is_sendable
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
@@ -210,12 +210,20 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             show_default=False,
         ),
     ] = None,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="How it logs to standard error: as text, or as JSON.")
+    ] = "text",
+    log_requests: Annotated[
+        bool, typer.Option("--log-requests", help="Log each request: who, what, how long.")
+    ] = False,
     new: Annotated[
         bool, typer.Option("--new", help="Begin a new log where an older one is missing.")
     ] = False,
 ) -> None:
     """Run the dispatcher until SIGTERM or Ctrl-C."""
-    log_plainly("%(asctime)s %(levelname)s %(message)s", logging.WARNING)
+    log_as(log_format, "%(asctime)s %(levelname)s %(message)s", logging.WARNING)
+    if log_requests:
+        logging.getLogger("dispatcher.requests").setLevel(logging.INFO)
     api_keys = _api_keys(api_key, keys, no_auth=no_auth)
     if store is not None and log is not None:
         raise typer.BadParameter(
@@ -283,6 +291,7 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         ),
         webhooks=hooks,
         certificate=certificate,
+        log_requests=log_requests,
         say=say,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

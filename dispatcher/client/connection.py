@@ -21,6 +21,7 @@ from typing import Any, Final, Self
 import httpx2
 import msgspec
 
+from dispatcher import log_fields
 from dispatcher.client.errors import DispatcherAwayError, RequestRefusedError
 from dispatcher.client.servers import (
     CONNECT_S,
@@ -300,6 +301,7 @@ class Connection:
             )
             if request.stream and not response.is_success:
                 await response.aread()
+            log_fields.request_id.set(response.headers.get("X-Request-ID"))
             return response
 
 

@@ -28,6 +28,7 @@ from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 
+from dispatcher import log_fields
 from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError
 from dispatcher.engine.attempts import Attempts
 from dispatcher.engine.delivery import Delivery
@@ -133,6 +134,7 @@ class Agent:
         `EngineReplacedError` if another instance took over the engine's id, and
         `RequestRefusedError` if the dispatcher refuses this engine otherwise.
         """
+        log_fields.engine_id.set(self._id)
         try:
             await self._work()
         except RequestRefusedError as error:
@@ -258,7 +260,11 @@ class Agent:
         pause_s = self._settings.poll_s
         while not self._leaving.is_set():
             if self._rests.is_set():
-                await self._rest()
+                try:
+                    await self._rest()
+                except RequestRefusedError as error:
+                    if error.text != "Engine not found":  # it was forgotten just now
+                        raise
                 may_hold = True
                 continue
             if self._drained and not may_hold:
@@ -307,6 +313,7 @@ class Agent:
 
     async def _do(self, job: JobView) -> None:
         """Do one job and report the result."""
+        log_fields.job_id.set(job.job_id)
         source = masked(job.source_url)
         logger.info("%s: job %s: %s to %s", self._id, job.job_id, source, job.target_codec)
         self._job, self._progress = job, 0.0
@@ -327,6 +334,7 @@ class Agent:
         else:
             await self._finish(self._record(entry))
         self._job = None
+        log_fields.job_id.set(None)
 
     async def _attempt(self, job: JobView, folder: Path) -> JournalEntry | None:
         """Work on a job. Return the result, or `None` if the dispatcher took the job away."""

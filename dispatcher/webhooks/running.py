@@ -10,7 +10,6 @@ Laws:
 """
 
 import asyncio
-import hashlib
 import logging
 import random
 import sqlite3
@@ -20,19 +19,20 @@ from typing import Final, Protocol
 
 import msgspec
 
-from dispatcher.log import Log, LogError, serialization
+from dispatcher.log import Log, LogError
 from dispatcher.log.serialization import LogEntry
 from dispatcher.serving.callbacks import Callbacks, addresses_of
 from dispatcher.serving.catching_up import BehindError, CatchingUp
 from dispatcher.urls import masked
 from dispatcher.webhooks.collecting import CALLBACKS, collect, receiver_of
-from dispatcher.webhooks.outbox import Message, Outbox, Queued, Standing
+from dispatcher.webhooks.messages import WebhookView, body_of, id_of
+from dispatcher.webhooks.outbox import Message, Outbox, OutboxError, Queued, Standing
 from dispatcher.webhooks.sending import NotTakenError, Post, Sender
 from dispatcher.webhooks.settings import ENDS, GIVE_UP_HOURS, Webhook
 from dispatcher.webhooks.signing import Secret
 from projections import Projections
 
-__all__ = ["Source", "WebhookView", "Webhooks"]
+__all__ = ["Source", "Webhooks"]
 
 AT_ONCE: Final = 4
 """Messages to one receiver that are under way at once, each of another lane."""
@@ -58,25 +58,6 @@ class Source(Protocol):
     log: Log
     projections: Projections
     catching_up: CatchingUp
-
-
-class WebhookView(msgspec.Struct, frozen=True):
-    """A receiver, as `GET /webhooks` shows it.
-
-    `state` is `ok`, `failing` since `failing_since` (seconds since the epoch) with the newest
-    `error`, or `dead`: so many messages were given up. `waiting` counts all that it has not taken,
-    and `sent` those that it took since the dispatcher was started.
-    """
-
-    name: str
-    url: str | None
-    events: list[str]
-    state: str
-    waiting: int = 0
-    dead: int = 0
-    sent: int = 0
-    failing_since: float | None = None
-    error: str | None = None
 
 
 class _Receiver:
@@ -112,14 +93,14 @@ class Webhooks:
         self._of_callbacks = None if callbacks is None else Sender(callbacks[0].addresses_of)
         self._reader: asyncio.Task[None] | None = None
         self._receivers: dict[str, _Receiver] = {}
-        self._fault: str | None = None
+        self._faults: dict[str, str] = {}  # by receiver; "" is the reader
         self._dead: set[str] = set()
 
     @property
     def warning(self) -> str | None:
         """What an operator should see to; `None` if all is well."""
-        if self._fault is not None:
-            return f"webhooks: {self._fault}"
+        if self._faults:
+            return f"webhooks: {next(iter(self._faults.values()))}"
         if self._dead:
             return (
                 f"webhooks: messages to {', '.join(sorted(self._dead))} were given up; "
@@ -130,10 +111,14 @@ class Webhooks:
 
     async def start(self) -> None:
         """Begin to read and to send."""
-        dropped = await self._outbox.keep(self._webhooks, CALLBACKS)
+        try:
+            dropped = await self._outbox.keep(self._webhooks, CALLBACKS)
+            left = await self._outbox.standing()
+        except sqlite3.Error as error:
+            raise OutboxError(f"{self._outbox.path}: can't be used: {error}") from error
         if dropped:
             logger.warning("%d messages were to webhooks that are no more; dropped", dropped)
-        for name, standing in (await self._outbox.standing()).items():
+        for name, standing in left.items():
             self._begin(name)
             if standing.dead:
                 self._dead.add(name)
@@ -188,17 +173,17 @@ class Webhooks:
                 await self._source.catching_up.until(self._seq + 1)
                 await asyncio.sleep(BUNDLE_S)
                 await self._read_page()
-                self._fault = None
+                self._faults.pop("", None)
             except BehindError:
                 await asyncio.sleep(PAUSE_S)
             except (LogError, OSError, sqlite3.Error, msgspec.MsgspecError) as error:
-                if str(error) != self._fault:
+                if self._faults.get("") != str(error):
                     logger.warning("webhooks: %s; trying again", error)
-                self._fault = str(error)
+                self._faults[""] = str(error)
                 await asyncio.sleep(FIRST_S)
             except Exception as error:
                 logger.exception("webhooks: a defect")
-                self._fault = repr(error)
+                self._faults[""] = repr(error)
                 await asyncio.sleep(FIRST_S)
 
     async def _read_page(self) -> None:
@@ -210,6 +195,9 @@ class Webhooks:
         messages = found.messages
         for job_id, seq in found.ended:
             url = found.callbacks.get(job_id) or await self._outbox.callback_of(job_id)
+            if url is None:  # the outbox may be younger than the job
+                view = self._source.projections.jobs.get(job_id)
+                url = (view.callback_url or None) if view is not None else None
             if url is not None:
                 messages.append(Queued(receiver_of(url), f"job {job_id}", seq, url))
         seq = entries[-1].seq
@@ -238,6 +226,7 @@ class Webhooks:
             to.again.clear()
             try:
                 due = await self._outbox.due(receiver, time.time(), 1 if failures else AT_ONCE)
+                self._faults.pop(receiver, None)
                 if due:
                     failures = await self._send_some(receiver, due, failures)
                 else:
@@ -248,10 +237,10 @@ class Webhooks:
                     await _set(to.wake, None if then is None else then - time.time())
             except (LogError, OSError, sqlite3.Error) as error:
                 logger.warning("webhook %s: %s; trying again", receiver, error)
-                self._fault, failures = str(error), failures + 1
+                self._faults[receiver], failures = str(error), failures + 1
             except Exception as error:
                 logger.exception("webhook %s: a defect", receiver)
-                self._fault, failures = repr(error), failures + 1
+                self._faults[receiver], failures = repr(error), failures + 1
             if failures:
                 await _set(to.again, min(DOWN_S, _pause_s(failures)))
 
@@ -282,7 +271,7 @@ class Webhooks:
         return True
 
     async def _post(self, receiver: str, message: Message, entry: LogEntry) -> None:
-        body = _body(entry)
+        body = body_of(entry)
         if message.url is None:
             webhook = self._webhooks[receiver]
             url, secret, sender = webhook.url, webhook.secret, self._of_webhooks
@@ -292,7 +281,7 @@ class Webhooks:
             url, (allowed, secret), sender = message.url, self._callbacks, self._of_callbacks
             if (fault := allowed.fault(url)) is not None:
                 raise NotTakenError(f"'callback_url' {fault}")
-        headers = secret.headers(_id_of(entry), int(time.time()), body)
+        headers = secret.headers(id_of(entry), int(time.time()), body)
         await sender.send(Post(url, headers, body))
 
     async def _not_taken(self, receiver: str, message: Message, why: str) -> None:
@@ -307,19 +296,6 @@ class Webhooks:
             logger.warning("webhook %s: seq %d: %s%s", receiver, message.seq, why, end)
         if is_dead:
             self._dead.add(receiver)
-
-
-def _id_of(entry: LogEntry) -> str:
-    """Return the id of a message: the same each time that it is sent, and that of no other."""
-    return f"msg_{hashlib.sha256(serialization.line(entry)).hexdigest()[:32]}"
-
-
-def _body(entry: LogEntry) -> bytes:
-    return b'{"type":%b,"timestamp":%b,"data":%b}' % (
-        msgspec.json.encode(entry.type),
-        msgspec.json.encode(entry.time),
-        serialization.line(entry),
-    )
 
 
 def _pause_s(failures: int) -> float:

@@ -197,3 +197,19 @@ async def test_an_engine_that_no_route_can_address_is_shown_without_orders(
             await expect(page.get_by_role("heading", level=1)).to_have_text(engine)
             await expect(page.locator(".reason")).to_contain_text("It is free")
             await expect(page.locator(".actions button")).to_have_count(0)
+
+
+async def test_an_engine_that_rests_says_why(browser: Browser, db: Path, faults: Faults) -> None:
+    async with (
+        running(db) as server,
+        client_of(server) as client,
+        opened(browser, server.url, viewport={"width": 1280, "height": 900}) as context,
+    ):
+        await beat(client, "two", status="busy", resting="outside its hours until 19:00")
+        page = await signed_in(context)
+        faults.watch(page)
+        await page.goto("/?view=engine&id=two")
+        await expect(page.get_by_text("It takes no new jobs now: ")).to_contain_text("19:00")
+        counted = (await client.get("/statistics/now")).json()["engines"]
+        assert (counted["draining"], counted["working"]) == (1, 0)
+    assert faults.unexpected == []

@@ -65,7 +65,7 @@ counts = st.integers(0, 9)
 recipes = st.sampled_from(
     [{"quality": 60.0}, {"name": "web", "clip": {"from": 1.5}}, {"vmaf": 93.0}]
 )
-needs = st.sampled_from([("recipes",), ("recipes", "vmaf"), ("",)])
+needs = st.sampled_from([("recipes",), ("recipes", "vmaf"), ("recipes", "tag:gpu"), ("",)])
 asked_for: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     [
         *({}, {}, {}, {}),
@@ -139,6 +139,7 @@ any_events: st.SearchStrategy[Event] = st.one_of(
         recipe=recipes,
         output_name=st.just(UNSET) | texts,
         needs=st.just(UNSET) | needs,
+        callback_url=st.just(UNSET) | st.just("http://media/back"),
     ),
     st.builds(events.JobAssigned, ids, ids, counts, texts, st.lists(ids, max_size=2).map(tuple)),
     st.builds(events.JobCompleted, ids, st.none() | ids, counts, texts, st.just(UNSET) | results),

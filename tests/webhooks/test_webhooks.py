@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import itertools
 import json
+import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from dispatcher.serving.callbacks import Callbacks
 from dispatcher.webhooks import running as at_work
 from dispatcher.webhooks.opening import WebhookSettings, secret_path
+from dispatcher.webhooks.outbox import Outbox
 from dispatcher.webhooks.settings import ENDS, Webhook
 from dispatcher.webhooks.signing import Secret, new_secret
 from tests.support.commands import command
@@ -363,6 +365,49 @@ async def test_a_job_is_called_back_when_it_is_over_and_only_then(
         asked.headers["webhook-id"], int(asked.headers["webhook-timestamp"]), asked.body
     )
     assert signed["webhook-signature"] == asked.headers["webhook-signature"]
+
+
+async def test_a_job_is_called_back_though_the_outbox_was_lost(
+    db: Path, receiver: Receiver, origin: Web
+) -> None:
+    settings = WebhookSettings(callbacks=LOOPBACK)
+    async with running(db, webhooks=settings) as server, client_of(server) as client:
+        job_id = await submitted(client, callback_url=f"{origin.url}/done")
+    for left in db.parent.glob(f"{db.name}.webhooks*"):
+        left.unlink()
+    async with running(db, webhooks=settings) as server, client_of(server) as client:
+        await client.delete(f"/jobs/{job_id}")
+        (message,) = await receiver.has(1)
+    assert message["type"] == "job_cancelled"
+
+
+async def test_nothing_is_lost_while_the_outbox_can_not_be_written(
+    db: Path, receiver: Receiver, origin: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, full = Outbox.add, True
+
+    async def add_if_there_is_room(self: Outbox, *args: Any) -> None:
+        if full:
+            raise sqlite3.OperationalError("database or disk is full")
+        await add(self, *args)
+
+    monkeypatch.setattr(Outbox, "add", add_if_there_is_room)
+    async with running(db, webhooks=hook(origin.url)) as server, client_of(server) as client:
+        jobs = [await ended(client) for _ in range(3)]
+
+        async def is_told() -> str | None:
+            told: str | None = (await client.get("/health")).json().get("warning")
+            return told
+
+        assert await eventually(is_told) == "webhooks: database or disk is full"
+        full = False
+        taken = await receiver.has(3)
+        assert [it["data"]["job_id"] for it in taken] == jobs
+
+        async def is_well() -> bool | None:
+            return None if "warning" in (await client.get("/health")).json() else True
+
+        await eventually(is_well)
 
 
 async def test_a_callback_is_refused_where_the_operator_permits_none(
