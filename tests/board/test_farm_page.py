@@ -221,27 +221,6 @@ async def test_another_log_behind_the_address_is_loaded_anew(
     assert faults.unexpected == []
 
 
-async def test_a_hidden_tab_follows_no_feed_and_goes_on_when_it_is_shown(
-    board: Page, client: httpx2.AsyncClient
-) -> None:
-    streams: list[str] = []
-    board.on("request", lambda it: streams.append(it.url) if it.url.endswith("/stream") else None)
-    await submitted(client, source_url="http://media/before.mp4")
-    await board.goto("/")
-    await expect(of_list(board, "Waiting")).to_contain_text("before.mp4")
-    await expect(board.locator("html")).not_to_have_attribute("data-past", "")
-    turn = """(hidden) => {
-      Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
-      document.dispatchEvent(new Event("visibilitychange"));
-    }"""
-    async with board.expect_event("requestfailed", lambda it: it.url.endswith("/stream")):
-        await board.evaluate(turn, True)
-    await submitted(client, source_url="http://media/meanwhile.mp4")
-    await board.evaluate(turn, False)
-    await expect(of_list(board, "Waiting")).to_contain_text("meanwhile.mp4")
-    assert len(streams) == 2
-
-
 MANY: Final = 900
 
 

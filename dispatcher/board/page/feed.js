@@ -17,7 +17,7 @@ const SILENCE_MS = 40_000; // the dispatcher pings every 15 s
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
 /** Before everything is loaded anew because of an error, which may come again. */
-const AFTER_ERROR_MS = 2_000;
+export const AFTER_ERROR_MS = 2_000;
 
 export class Feed {
   #api;
@@ -99,12 +99,12 @@ export class Feed {
     return new Promise((resolve) => {
       const end = () => {
         clearTimeout(timer);
-        window.removeEventListener("online", end);
+        globalThis.removeEventListener("online", end);
         this.#stop.signal.removeEventListener("abort", end);
         resolve();
       };
       const timer = setTimeout(end, ms);
-      window.addEventListener("online", end);
+      globalThis.addEventListener("online", end);
       this.#stop.signal.addEventListener("abort", end);
     });
   }

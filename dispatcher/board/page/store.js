@@ -8,14 +8,14 @@
  *   missed and nothing is applied twice, although the farm goes on while the board loads.
  * - A job that an event speaks of and nobody has loaded, is loaded then; its events wait for it. If
  *   there are many of them, everything is loaded anew.
- * - A hidden tab follows no feed, since a browser has few connections to one dispatcher. It goes on
- *   from the same seq when it is shown.
+ * - All tabs share one stream (`hub.js`), since a browser has few connections to one dispatcher. A
+ *   hidden tab follows no feed, and goes on from the same seq when it is shown.
  * - All jobs that are alive are in memory, and the finished ones that ended last: of those that failed,
  *   and of the others, so many each. `isPartial` says of which there are more.
  */
 
 import { ApiError, path, query } from "./api.js";
-import { Feed } from "./feed.js";
+import { feedOf } from "./shared_feed.js";
 import { apply, applyToEngines, applyToJobs, countPart, emptyState, noChange, putEngine, putJob } from "./fold.js";
 import { say } from "./notice.js";
 import { refusalOf } from "./sign_in.js";
@@ -270,7 +270,7 @@ export class Store {
 
   #follow() {
     if (document.hidden) return;
-    const feed = new Feed(this.api, this.state.seq, {
+    const feed = feedOf(this.api, this.state.seq, {
       events: (events) => feed === this.#feed && this.#take(events),
       connected: () => feed === this.#feed && this.#connected(),
       lost: (error) => feed === this.#feed && this.#lost(error),

@@ -3,7 +3,7 @@
  * the page's own files alone.
  */
 
-const OWN = { hashing: "/board/hashing.js" };
+const OWN = { hashing: "/board/hashing.js", hub: "/board/hub.js" };
 
 const trusted = globalThis.trustedTypes?.createPolicy("workers", {
   createScriptURL: (name) => {
@@ -12,7 +12,14 @@ const trusted = globalThis.trustedTypes?.createPolicy("workers", {
   },
 });
 
+const sourceOf = (name) => trusted?.createScriptURL(name) ?? OWN[name];
+
 /** Starts a worker. */
 export function worker(name) {
-  return new Worker(trusted?.createScriptURL(name) ?? OWN[name], { type: "module" });
+  return new Worker(sourceOf(name), { type: "module" });
+}
+
+/** Joins the worker that all tabs share, and starts it for the first. */
+export function sharedWorker(name) {
+  return new SharedWorker(sourceOf(name), { type: "module", name });
 }
