@@ -2,6 +2,7 @@
 
 Laws:
 - Each asks any dispatcher, and another one if that gives no answer, or 502, 503 or 504.
+- Any other server error is a failure, and nobody knows what came of what was asked.
 - What may have been done without an answer is asked again only if the protocol says that this does
   no harm. All tries together are one call then, from the first one's beginning to the answer.
 - Everybody carries the highest seq that anybody has seen, so nobody may read older than that.
@@ -30,6 +31,7 @@ PAUSE_S: Final = 0.03
 RECENT: Final = 12
 """Jobs that are looked at and cancelled: the newest, of which something is still to be told."""
 AWAY: Final = frozenset({502, 503, 504})
+BROKEN: Final = 500
 OK: Final = 200
 NO_WORK: Final = 204
 
@@ -145,7 +147,9 @@ class _Caller:
             await self._move_on()
             return None
         self._wires[place] = wire
-        if answer.status in AWAY:
+        if answer.status >= BROKEN:
+            if answer.status not in AWAY:
+                history.failures.append(f"{method} {path} was answered {answer}")
             await self._move_on()
             return None
         history.seen = max(history.seen, int(answer.headers.get("x-dispatcher-seq", 0)))
