@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
+from litestar.types import ASGIApp
 
 from dispatcher.api.app import BODY_LIMIT_BYTES, create_app
 from dispatcher.api.logged import LoggedRequests
@@ -341,7 +342,7 @@ def _clustered(url: str) -> tuple[Any, Any]:
     return partial(ClusterService, url=url), Gate
 
 
-def _no_gate(app: object, _service: Service) -> object:
+def _no_gate(app: ASGIApp, _service: Service) -> ASGIApp:
     """Let all requests pass."""
     return app
 
