@@ -318,8 +318,10 @@ def test_rates_are_told_in_bits_and_frames() -> None:
         *(
             (
                 {"split_s": 10, name: value},
-                f"'recipe.split_s' and 'recipe.{name}' contradict each other: a film that is "
-                "split is encoded by quality or CRF, with every picture of the source",
+                (
+                    f"'recipe.split_s' and 'recipe.{name}' contradict each other: a film that is "
+                    "split is encoded by quality or CRF, with every picture of the source"
+                ),
             )
             for name, value in [
                 ("bitrate", "4M"),
