@@ -93,7 +93,9 @@ def asked_recipe(given: str | None, options: Mapping[str, Any]) -> dict[str, Any
 
 def _option_of(said: Mapping[str, Any]) -> str:
     name = next(iter(said))
-    return f"clip-{next(iter(said[name]))}" if name == "clip" else name.replace("_", "-")
+    if name == "clip":
+        return f"clip-{next(iter(said[name]))}"
+    return name.removesuffix("_s").replace("_", "-")
 
 
 def _fields(given: str | None) -> dict[str, Any] | None:

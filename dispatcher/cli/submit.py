@@ -61,6 +61,10 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     hdr: Annotated[str | None, typer.Option(help="keep or tonemap.")] = None,
     clip_from: Annotated[str | None, typer.Option(help="Seconds, or 0:01:30.5.")] = None,
     clip_to: Annotated[str | None, typer.Option(help="Seconds, or 0:01:30.5.")] = None,
+    split: Annotated[
+        float | None,
+        typer.Option(help="In seconds: several engines encode segments of this length at once."),
+    ] = None,
     output_name: Annotated[
         str | None, typer.Option(help="Of the output, such as '{stem}-{codec}'.")
     ] = None,
@@ -80,7 +84,7 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     Local files are uploaded to the dispatcher's store if it has one, unless --shared. An upload
     that is stopped goes on when the same command is given again.
 
-    From --quality to --clip-to, the options are fields of a recipe; they replace those of --recipe.
+    From --quality to --split, the options are fields of a recipe; they replace those of --recipe.
     """
     asked = asked_recipe(
         recipe,
@@ -99,6 +103,7 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
             "hdr": hdr,
             "clip_from": clip_from,
             "clip_to": clip_to,
+            "split_s": split,
         },
     )
     described = [_described(source, size_mb) for source in sources]

@@ -83,6 +83,7 @@ def test_a_name_is_passed_on_and_nothing_is_none() -> None:
     [
         ("web", {"max_height": 720}, "leave out --max-height, or give its fields as a file or as"),
         ("web", {"clip_to": "1:30"}, "leave out --clip-to, or give"),
+        ("web", {"split_s": 10}, "leave out --split, or give"),
         ("{quality: 60}", {}, "--recipe: neither JSON nor TOML: JSON is malformed"),
         ("no/such.toml", {}, "--recipe no/such.toml: can't be read: No such file or directory"),
     ],
