@@ -56,6 +56,7 @@ class Refusal(StrEnum):
     TOO_LARGE = "heads, trailers or chunk extensions too large"
     TOO_MANY = "requests with too many headers"
     INVALID = "requests that are not HTTP"
+    NO_TLS = "handshakes that are not TLS, or were broken off"
     SLOW = "requests that took too long to arrive"
     SILENT = "silent connections"
     UNREAD = "answers that were not read"

@@ -55,10 +55,16 @@ class _TooManyHeadersError(Exception):
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """A connection whose client is bounded by the limits of an `Entrance`."""
+    """A connection whose client is bounded by the limits of an `Entrance`.
 
-    def __init__(self, entrance: Entrance, **given: Any) -> None:
+    `is_admitted` if the entrance has let the client in already.
+    """
+
+    def __init__(self, entrance: Entrance, *, is_admitted: bool = False, **given: Any) -> None:
         super().__init__(**given)
+        self.has_begun = False
+        """Whether there is or was a connection; the entrance is told when it ends."""
+        self._is_admitted = is_admitted
         self._entrance = entrance
         self._head_bytes = entrance.limits.head_bytes
         self._max_headers = entrance.limits.headers
@@ -84,7 +90,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport = transport
         peer = transport.get_extra_info("peername")
         address = str(peer[0]) if peer else ""
-        if not self._entrance.admit(address, len(self.connections)):
+        self.has_begun = True
+        if not (self._is_admitted or self._entrance.admit(address, len(self.connections))):
             transport.abort()
             return
         self._address = address

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 
 from dispatcher.api.app import BODY_LIMIT_BYTES, create_app
+from dispatcher.buckets import ObjectUrl
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.errors import DispatcherError
 from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, Entrance, HttpLimits
@@ -35,14 +36,17 @@ from dispatcher.serving.service import Service
 from dispatcher.state.remains import key_path, refuse_remains
 from dispatcher.state.snapshots import EVERY
 from dispatcher.store import DEFAULT_STORE_LIMITS, Store, StoreLimits
+from dispatcher.tls import Certificate, CertificateError, Handshakes
+from dispatcher.webhooks.opening import WebhookSettings, opened
 
 if TYPE_CHECKING:  # NATS is imported only for a cluster
     from dispatcher.cluster.address import Address
 
-__all__ = ["BODY_LIMIT_BYTES", "ListenError", "serve"]
+__all__ = ["BODY_LIMIT_BYTES", "NO_WEBHOOKS", "ListenError", "serve"]
 
 logger = logging.getLogger(__name__)
 
+NO_WEBHOOKS: Final = WebhookSettings()
 SEND_BUFFER_BYTES: Final = 1 << 20
 """What the kernel holds of an answer that is not read. Linux doubles it; by itself it would take
 4 MiB for each connection, and a key could have whole pages made that count as read."""
@@ -56,6 +60,8 @@ COLLECT_AFTER_OBJECTS: Final = 20_000
 THREAD_TURN_S: Final = 0.0005
 """How long a thread runs before it yields to a waiting one."""
 TICKS_A_SECOND: Final = 10
+LOOK_S: Final = 10
+"""How often the files of the certificate are looked at."""
 GRACE_S: Final = 1
 """How long the requests under way may take to end after SIGTERM."""
 
@@ -65,11 +71,47 @@ class ListenError(DispatcherError):
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that leaves the signals to `serve`, and ends connections that are late."""
+    """A uvicorn server that leaves the signals to `serve`, and ends connections that are late.
 
-    def __init__(self, config: uvicorn.Config, entrance: Entrance) -> None:
+    With a certificate it speaks TLS: uvicorn itself would neither count nor time the handshakes.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, entrance: Entrance, certificate: Certificate | None
+    ) -> None:
         super().__init__(config)
         self._entrance = entrance
+        self._certificate = certificate
+        self._accepting: list[asyncio.Task[None]] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen on these sockets."""
+        if self._certificate is None:
+            await super().startup(sockets)
+            return
+
+        def create_protocol() -> LimitedProtocol:
+            return LimitedProtocol(
+                self._entrance,
+                is_admitted=True,
+                config=self.config,
+                server_state=self.server_state,
+                app_state={},
+            )
+
+        handshakes = Handshakes(
+            self._certificate, self._entrance, self.server_state.connections, create_protocol
+        )
+        self.servers = []
+        self._accepting = [asyncio.create_task(handshakes.accept(it)) for it in sockets or []]
+        self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and end the connections."""
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Sweep once a second; uvicorn calls this ten times a second."""
@@ -100,25 +142,29 @@ async def serve(  # noqa: PLR0913
     http_limits: HttpLimits = DEFAULT_HTTP_LIMITS,
     key_limits: KeyLimits = DEFAULT_KEY_LIMITS,
     recipes: NamedRecipes | None = None,
-    store: Path | None = None,
+    store: Path | ObjectUrl | None = None,
     store_limits: StoreLimits = DEFAULT_STORE_LIMITS,
+    webhooks: WebhookSettings = NO_WEBHOOKS,
+    certificate: Certificate | None = None,
     say: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then answer the requests under way and close the log.
 
-    SIGHUP reloads the keys file and the file of `recipes`. If `keys` is `None`, requests need no
-    key. `say` is called with each line for the operator. `segment_events` is a power of two, or 0
-    to seal nothing. `signing_key` is by default next to the log. With a `cluster`, the log is the
-    replicated one there, and `db` is this dispatcher's replica of it. Where an older log has left
-    something, a new one is made only with `new`. `http_limits` bound what a client can use up
-    before its key is checked, and `key_limits` what a key can; there are never more connections
-    than open files permit. `store` is the folder for films, if there is to be one. `LogError`,
-    `StoreFaultError`, `ListenError` and `CheckpointKeyError` say why the dispatcher can't start.
+    SIGHUP reloads the keys file, the file of `recipes` and the `certificate`, with which the
+    server speaks TLS, and which is also read again when its files change. If `keys` is `None`,
+    requests need no key. `say` is called with each line for the operator. `segment_events` is a
+    power of two, or 0 to seal nothing. `signing_key` is by default next to the log. With a
+    `cluster`, the log is the replicated one there, and `db` is this dispatcher's replica of it.
+    Where an older log has left something, a new one is made only with `new`. `http_limits`
+    bound what a client can use up before its key is checked, and `key_limits` what a key can;
+    there are never more connections than open files permit. `store` is the folder or the bucket
+    for films, if there is to be one. `LogError`, `StoreFaultError`, `ListenError`,
+    `CheckpointKeyError`, `OutboxError` and `SecretError` say why the dispatcher can't start.
     """
     http_limits = _within(_raise_file_limit(), http_limits)
     entrance = Entrance(http_limits)
     listener = _listen(host, port)
-    read_again = partial(_reload, keys, recipes, say)
+    read_again = partial(_reload, keys, recipes, certificate, say)
     with listener, _on_signals(read_again, signal.SIGHUP):
         migrating = ProgressLines(say, f"Bringing {db} up to its new schema")
         refuse = partial(refuse_remains, is_replica=cluster is not None)
@@ -133,8 +179,12 @@ async def serve(  # noqa: PLR0913
             quotas = Quotas(_within_connections(http_limits.connections, key_limits))
             past = Past(replica.path, snapshot_every, quotas.questions)
             sealing = Sealing(replica, segment_events, segment_level) if segment_events else None
-            async with _store_at(store, store_limits) as films:
-                kind, gate = (Service, _no_gate) if cluster is None else _clustered(_url(listener))
+            async with _store_at(store, db, store_limits) as films:
+                kind, gate = (
+                    (Service, _no_gate)
+                    if cluster is None
+                    else _clustered(_url(listener, certificate))
+                )
                 service = kind(
                     log,
                     policy,
@@ -143,25 +193,33 @@ async def serve(  # noqa: PLR0913
                     quotas=quotas,
                     recipes=recipes,
                     store=films,
+                    callbacks=webhooks.callbacks,
                 )
                 await service.start(ProgressLines(say, f"Replaying {db}"))
                 try:
-                    app = gate(
-                        create_app(
-                            service, keys, signer, read_again, body_limit_bytes=body_limit_bytes
-                        ),
-                        service,
-                    )
-                    server = _create_server(app, entrance)
+                    async with opened(service, replica.path, webhooks) as hooks:
+                        app = create_app(
+                            service,
+                            keys,
+                            signer,
+                            read_again,
+                            body_limit_bytes=body_limit_bytes,
+                            hooks=hooks,
+                        )
+                        server = _create_server(gate(app, service), entrance, certificate)
 
-                    def stop() -> None:
-                        service.dismiss_waiters()
-                        service.feed.end()
-                        server.should_exit = True
+                        def stop() -> None:
+                            service.dismiss_waiters()
+                            service.feed.end()
+                            server.should_exit = True
 
-                    with _tuned_interpreter(), _on_signals(stop, signal.SIGTERM, signal.SIGINT):
-                        say(_greeting(listener, str(cluster or replica.path), log))
-                        await server.serve(sockets=[listener])
+                        greeting = _greeting(
+                            _url(listener, certificate), cluster or replica.path, log
+                        )
+                        with _tuned_interpreter(), _on_signals(stop, signal.SIGTERM, signal.SIGINT):
+                            say(greeting)
+                            async with _renewed(certificate, say):
+                                await server.serve(sockets=[listener])
                 finally:
                     entrance.log_refusals()
                     await service.close()
@@ -171,16 +229,51 @@ async def serve(  # noqa: PLR0913
 
 
 @contextlib.asynccontextmanager
-async def _store_at(folder: Path | None, limits: StoreLimits) -> AsyncIterator[Store | None]:
-    """Open the store in a folder until the block ends; without one there is none."""
-    if folder is None:
-        yield None
-        return
-    store = await Store.open(folder, limits)
+async def _store_at(
+    place: Path | ObjectUrl | None, db: Path, limits: StoreLimits
+) -> AsyncIterator[Store | None]:
+    """Open a store until the block ends, if there is to be one; uploads to a bucket are by `db`."""
+    match place:
+        case None:
+            yield None
+            return
+        case Path():
+            store = await Store.open(place, limits)
+        case ObjectUrl():
+            store = await Store.open(db.with_name(f"{db.name}.store"), limits, bucket=place)
     try:
         yield store
     finally:
         await store.close()
+
+
+@contextlib.asynccontextmanager
+async def _renewed(
+    certificate: Certificate | None, say: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Read a certificate again whenever its files change, until the block ends."""
+    if certificate is None:
+        yield
+        return
+
+    async def look() -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if not certificate.has_changed():
+                continue
+            try:
+                certificate.reload()
+            except CertificateError as error:
+                logger.warning("%s; the certificate in force stays, %s", error, certificate)
+            else:
+                say(f"Read {certificate.path} again, as it has changed; it is {certificate}.")
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        looking.cancel()
+        await asyncio.wait([looking])
 
 
 @contextlib.contextmanager
@@ -302,7 +395,9 @@ class _NoCancellations(logging.Filter):
         return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
-def _create_server(app: object, entrance: Entrance) -> uvicorn.Server:
+def _create_server(
+    app: object, entrance: Entrance, certificate: Certificate | None
+) -> uvicorn.Server:
     logging.getLogger("uvicorn.error").addFilter(_NO_CANCELLATIONS)
     return _Server(
         uvicorn.Config(
@@ -319,6 +414,7 @@ def _create_server(app: object, entrance: Entrance) -> uvicorn.Server:
             timeout_graceful_shutdown=GRACE_S,
         ),
         entrance,
+        certificate,
     )
 
 
@@ -339,10 +435,13 @@ def _on_signals(act: Callable[[], object], *signals: signal.Signals) -> Iterator
 
 
 def _reload(
-    keys: ApiKeys | None, recipes: NamedRecipes | None, say: Callable[[str], None]
+    keys: ApiKeys | None,
+    recipes: NamedRecipes | None,
+    certificate: Certificate | None,
+    say: Callable[[str], None],
 ) -> Reloaded:
     """Read the files again that there are, and tell the operator of it."""
-    reloaded = reload(keys, recipes)
+    reloaded = reload(keys, recipes, certificate)
     if reloaded == ([], []):
         say("SIGHUP changes nothing: there is no keys file and no file of recipes to read again.")
     for line in reloaded.done:
@@ -366,11 +465,11 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _greeting(listener: socket.socket, place: str, log: Log) -> str:
-    return f"Dispatcher ready on {_url(listener)}, log {place} at seq {log.head}."
+def _greeting(url: str, place: object, log: Log) -> str:
+    return f"Dispatcher ready on {url}, log {place} at seq {log.head}."
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, certificate: Certificate | None) -> str:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}"
+    return f"http{'' if certificate is None else 's'}://{shown}:{port}"

@@ -277,7 +277,8 @@ def _state_of(engine: _Engine) -> str:
         return "silent"
     if engine.blocked is not None:
         return "blocked"
-    if engine.drained:
+    is_resting = engine.report.get("status") == "busy" and bool(engine.report.get("resting"))
+    if engine.drained or is_resting:
         return "draining"
     is_busy = engine.holds is not None or engine.report.get("status") == "busy"
     return "working" if is_busy else "idle"
@@ -298,8 +299,8 @@ def _codecs_of(engines: Iterable[_Engine], needs: tuple[str, ...]) -> frozenset[
 
 MOST_FAILED: Final = 32
 STATES: Final = ("working", "idle", "silent", "blocked", "draining")
-"""The state of an engine is the first that is true of: silent, blocked, draining (it is drained),
-working (it holds a job, or reports that it is busy), idle."""
+"""The state of an engine is the first that is true of: silent, blocked, draining (it is drained,
+or takes no new jobs of its own accord), working (it holds a job, or says that it is busy), idle."""
 _OFFERS = frozenset({"supported_codecs", "abilities"})
 _REPORTED = frozenset(
     {

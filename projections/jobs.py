@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from dispatcher.core import events
 from dispatcher.core.events import FINAL, OF_JOBS, Event, Recorded
+from dispatcher.tags import split
 from projections.oldest import Numbered, Oldest
 
 __all__ = ["STATUSES", "JobView", "Jobs", "NumberedJob", "Turn", "as_submitted"]
@@ -35,7 +36,8 @@ class JobView(msgspec.Struct, frozen=True, gc=False):
     `after` are completed. A part of a film has that film's job as its `parent`, and in `part` the
     fields of a `segments.Part`. A film that was split has the jobs of its `parts`, and while it
     waits for them, how many of them are completed as its `progress`. `whole` says why a film is not
-    to be split. Each of these is left out if there is none.
+    to be split. Its engine must have its `tags`. Each of these, and its `callback_url`, is left out
+    if there is none.
     """
 
     job_id: str
@@ -63,6 +65,8 @@ class JobView(msgspec.Struct, frozen=True, gc=False):
     parts: tuple[str, ...] | UnsetType = UNSET
     whole: str | UnsetType = UNSET
     after: tuple[str, ...] | UnsetType = UNSET
+    tags: list[str] | UnsetType = UNSET
+    callback_url: str | UnsetType = UNSET
 
     @property
     def final(self) -> bool:
@@ -243,6 +247,8 @@ def _submitted(event: events.JobSubmitted, at: datetime) -> JobView:
         parent=event.parent,
         part=event.part,
         after=event.after,
+        tags=UNSET if event.needs is UNSET else split(event.needs)[0] or UNSET,
+        callback_url=event.callback_url,
     )
 
 

@@ -18,6 +18,7 @@ from tests.support.certificates import share_one_context
 from tests.support.farm import Farm
 from tests.support.leaks import ends_what_it_begins, leaked_threads
 from tests.support.nats import Nats, nats_cluster
+from tests.support.seaweed import Seaweed, seaweed_server
 from tests.support.servers import KEY, Running, client_of, running
 from tests.support.watched_log import WatchedLog
 
@@ -133,6 +134,13 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
     """Three nodes of NATS for a module, whose tests leave them well. Each uses a log of its own."""
     with nats_cluster(tmp_path_factory.mktemp("nats")) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """A server of S3 for a module, whose tests leave it well. Each uses a bucket of its own."""
+    with seaweed_server(tmp_path_factory.mktemp("seaweed")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -25,15 +25,17 @@ ARROWS: Final[dict[str, set[str]]] = {
     "store": set(),
     "serving": {"core", "projections", "log", "index", "state", "store"},
     "api": {
-        *("core", "projections", "log", "index", "state", "serving", "store"),
+        *("core", "projections", "log", "index", "state", "serving", "store", "webhooks"),
         "http_limits",
     },
+    "webhooks": {"log", "projections", "serving"},
     "http_limits": set(),
     "http_protocol": {"http_limits"},
+    "tls": {"http_limits", "http_protocol"},
     "cluster": {"core", "projections", "log", "index", "state", "serving", "store"},
     "server": {
         *("core", "log", "state", "serving", "api", "cluster", "store"),
-        *("http_limits", "http_protocol"),
+        *("http_limits", "http_protocol", "tls", "webhooks"),
     },
     "client": {"core", "projections", "log"},
     "engine": {"client", "projections"},
@@ -41,20 +43,20 @@ ARROWS: Final[dict[str, set[str]]] = {
     "simulation": {"core", "projections", "state", "evidence"},
     "cli": {
         *("core", "projections", "log", "state", "serving", "store", "http_limits", "server"),
-        *("client", "cluster", "engine", "evidence", "simulation"),
+        *("client", "cluster", "engine", "evidence", "simulation", "tls", "webhooks"),
     },
 }
 """What each package, or module of its own, may import. All may import the leaves."""
 LEAVES: Final = {
-    *("board", "errors", "files", "headers", "locks", "output_names", "progress", "recipes"),
-    *("results", "segments", "sse", "store_urls", "urls"),
+    *("board", "buckets", "errors", "files", "headers", "locks", "networks", "output_names"),
+    *("progress", "recipes", "results", "segments", "sse", "store_urls", "tags", "urls"),
 }
 """Modules that import nothing of the project but each other."""
 
 PURE: Final = (
     "dispatcher.core",
     *(f"dispatcher.core.{it.stem}" for it in sorted((ROOT / "dispatcher/core").glob("[a-z]*.py"))),
-    *("dispatcher.log.merkle", "dispatcher.log.segments.frames"),
+    *("dispatcher.log.merkle", "dispatcher.log.segments.frames", "dispatcher.tags"),
     *("projections", "projections.engines", "projections.filters", "projections.forecast"),
     *("projections.forecasting", "projections.history", "projections.jobs", "projections.oldest"),
     *("projections.series", "projections.speeds", "projections.statistics"),
@@ -225,6 +227,22 @@ def test_who_asks_for_no_cluster_imports_neither_it_nor_nats() -> None:
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "[]\n"
+
+
+def test_obstore_is_imported_by_one_module_when_a_bucket_is_opened() -> None:
+    """The extra need not be installed by who has no bucket."""
+    found = {
+        name
+        for name in modules()
+        if any(
+            it.split(".")[0] == "obstore"
+            for it in imports_of(ast.parse(source_of(name).read_text()))
+        )
+    }
+    assert found == {"dispatcher.buckets"}
+    code = "import sys, dispatcher.cli, dispatcher.buckets\nprint('obstore' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "False\n"
 
 
 def test_the_core_reaches_nothing_but_itself() -> None:

@@ -31,3 +31,12 @@ def test_every_command_is_in_the_readme() -> None:
     assert len(commands) > 10
     for name in commands:
         assert any(re.search(rf"`(dispatcher )?{name}\b", row) for row in rows), name
+
+
+@pytest.mark.parametrize("command", ["serve", "engine"])
+def test_every_setting_is_in_a_table_of_the_readme(command: str) -> None:
+    rows = "\n".join(row for table in tables_in(PAGES[0].read_text()) for row in table)
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    settings = [name for option in commands[command].params for name in option.opts]
+    assert len(settings) > 10
+    assert [name for name in settings if f"`{name}`" not in rows] == []

@@ -13,6 +13,7 @@ from dispatcher.api import (
     board,
     engines,
     events,
+    films,
     health,
     jobs,
     matching,
@@ -24,6 +25,7 @@ from dispatcher.api import (
     splitting,
     statistics,
     store,
+    webhooks,
 )
 from dispatcher.api.auth import check_role
 from dispatcher.api.errors import HANDLERS
@@ -35,25 +37,27 @@ from dispatcher.serving.keys import ApiKeys
 from dispatcher.serving.reloading import Reloaded, nothing_to_reload
 from dispatcher.serving.service import Service
 from dispatcher.serving.sign_in import SignIns
+from dispatcher.webhooks.running import Webhooks
 
 __all__ = ["BODY_LIMIT_BYTES", "create_app", "create_routes"]
 
 BODY_LIMIT_BYTES: Final = 1 << 20
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - all that it serves
     service: Service,
     keys: ApiKeys | None,
     signer: Signer,
     read_again: Callable[[], Reloaded] = nothing_to_reload,
     *,
     body_limit_bytes: int = BODY_LIMIT_BYTES,
+    hooks: Webhooks | None = None,
 ) -> ASGIApp:
     """Make the application that serves `service`; `signer` signs checkpoints of its log.
 
     Only `keys` are accepted; `None` turns auth off. `read_again` reads the operator's files again.
     """
-    routes = create_routes(service, signer, body_limit_bytes, read_again)
+    routes = create_routes(service, signer, body_limit_bytes, read_again, hooks)
     return Front(routes, service, keys, body_limit_bytes)
 
 
@@ -62,6 +66,7 @@ def create_routes(
     signer: Signer,
     body_limit_bytes: int,
     read_again: Callable[[], Reloaded] = nothing_to_reload,
+    hooks: Webhooks | None = None,
 ) -> Litestar:
     """Make the Litestar application, without the `Front` before it."""
     return Litestar(
@@ -77,10 +82,12 @@ def create_routes(
             metrics.metrics,
             *statistics.HANDLERS,
             *store.HANDLERS,
+            *films.HANDLERS,
             *events.HANDLERS,
             *proofs.HANDLERS,
             *sign_in.HANDLERS,
             *board.HANDLERS,
+            *webhooks.HANDLERS,
             health.health,
         ],
         state=State(
@@ -88,6 +95,7 @@ def create_routes(
                 "service": service,
                 "signer": signer,
                 "read_again": read_again,
+                "webhooks": hooks,
                 "board": Board.load(),
                 "sign_ins": SignIns(),
                 "batch_limit_bytes": batches.BODIES * body_limit_bytes,

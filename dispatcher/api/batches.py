@@ -37,6 +37,7 @@ from dispatcher.core.replies import Refused
 from dispatcher.core.submissions import refusals
 from dispatcher.recipes import Recipe
 from dispatcher.serving.batches import NoneSubmittedError
+from dispatcher.serving.callbacks import Callbacks
 from dispatcher.serving.keys import Role
 from dispatcher.serving.quotas import PIECE_BYTES
 from dispatcher.serving.service import Service
@@ -121,7 +122,8 @@ async def submit_batch(request: Request[Any, Any, Any]) -> ASGIApp:
     for first in range(0, len(texts), PART):
         if first:
             await asyncio.sleep(0)
-        parsed += (_parsed(text, service.recipes) for text in texts[first : first + PART])
+        part = texts[first : first + PART]
+        parsed += (_parsed(text, service.recipes, service.callbacks) for text in part)
     parsed = [await _checked(service, it) for it in parsed]
     submissions = [it for it in parsed if isinstance(it, SubmitJob)]
     holding_of(request.scope).at_least(
@@ -224,9 +226,11 @@ async def _checked(service: Service, it: SubmitJob | HttpError) -> SubmitJob | H
     return no_place_for_parts(service, it) or it
 
 
-def _parsed(text: bytes, recipes: Mapping[str, Recipe]) -> SubmitJob | HttpError:
+def _parsed(
+    text: bytes, recipes: Mapping[str, Recipe], callbacks: Callbacks | None
+) -> SubmitJob | HttpError:
     try:
-        return bodies.submission_of_batch(text, recipes)
+        return bodies.submission_of_batch(text, recipes, callbacks)
     except HttpError as error:
         return error
 

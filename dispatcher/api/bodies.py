@@ -27,6 +27,8 @@ from dispatcher.output_names import template_fault
 from dispatcher.recipes import RECIPES, Recipe, RecipeError, check, recipe_of
 from dispatcher.results import ResultError, result_of
 from dispatcher.segments import Plan, PlanError, plan_of
+from dispatcher.serving.callbacks import Callbacks
+from dispatcher.tags import abilities_of, tag_fault
 
 __all__ = [
     "CAUSES",
@@ -103,17 +105,25 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 
 def submission(
-    body: bytes, key: bytes | None = None, recipes: Mapping[str, Recipe] = NO_RECIPES
+    body: bytes,
+    key: bytes | None = None,
+    recipes: Mapping[str, Recipe] = NO_RECIPES,
+    callbacks: Callbacks | None = None,
 ) -> SubmitJob:
     """Parse protocol.md 1.1, with the header `Idempotency-Key` if there was one.
 
-    A recipe may be one of `recipes`, by its name.
+    A recipe may be one of `recipes`, by its name. A URL to call back is one that `callbacks`
+    permit.
     """
     idempotency_key = _idempotency_key(key)
-    return _submission(json_object(body), idempotency_key, recipes)
+    return _submission(json_object(body), idempotency_key, recipes, callbacks)
 
 
-def submission_of_batch(body: bytes, recipes: Mapping[str, Recipe] = NO_RECIPES) -> SubmitJob:
+def submission_of_batch(
+    body: bytes,
+    recipes: Mapping[str, Recipe] = NO_RECIPES,
+    callbacks: Callbacks | None = None,
+) -> SubmitJob:
     """Parse one of many submissions, which has its idempotency key in a field."""
     fields = json_object(body)
     key = fields.get("idempotency_key")
@@ -121,11 +131,14 @@ def submission_of_batch(body: bytes, recipes: Mapping[str, Recipe] = NO_RECIPES)
         if not isinstance(key, str):
             _bad("'idempotency_key' must be a string.")
         _limit(key, "idempotency_key", MAX_KEY)
-    return _submission(fields, key or None, recipes)
+    return _submission(fields, key or None, recipes, callbacks)
 
 
 def _submission(
-    fields: dict[str, Any], idempotency_key: str | None, recipes: Mapping[str, Recipe]
+    fields: dict[str, Any],
+    idempotency_key: str | None,
+    recipes: Mapping[str, Recipe],
+    callbacks: Callbacks | None,
 ) -> SubmitJob:
     for name in ("source_url", "target_codec"):
         if not isinstance(fields.get(name), str):
@@ -143,6 +156,8 @@ def _submission(
     recipe = _recipe(fields, recipes) if "recipe" in fields else None
     output_name = _output_name(fields) if "output_name" in fields else None
     after = _after(fields["after"]) if "after" in fields else ()
+    tags = _tags(fields["tags"]) if "tags" in fields else []
+    callback_url = _callback_url(fields, callbacks) if "callback_url" in fields else None
     return SubmitJob(
         job_id=None,
         source_url=fields["source_url"],
@@ -153,8 +168,9 @@ def _submission(
         idempotency_key=idempotency_key,
         recipe=None if recipe is None else recipe.wire(),
         output_name=output_name,
-        needs=needs_of(recipe, output_name, is_stored=is_stored),
+        needs=needs_of(recipe, output_name, tags, is_stored=is_stored),
         after=after,
+        callback_url=callback_url,
     )
 
 
@@ -203,7 +219,7 @@ def _output_name(fields: dict[str, Any]) -> str:
 
 
 def needs_of(
-    recipe: Recipe | None, output_name: str | None, *, is_stored: bool = False
+    recipe: Recipe | None, output_name: str | None, tags: list[str], *, is_stored: bool = False
 ) -> tuple[str, ...]:
     """Return what an engine must be able to do: one that knows recipes knows output names too."""
     needs = set[str]() if output_name is None else {RECIPES}
@@ -211,7 +227,24 @@ def needs_of(
         needs = {*recipe.needs}
     if is_stored:
         needs.add(store_urls.ABILITY)
-    return tuple(sorted(needs))
+    return tuple(sorted(needs.union(abilities_of(tags))))
+
+
+def _callback_url(fields: dict[str, Any], callbacks: Callbacks | None) -> str:
+    url = _string(fields, "callback_url", MAX_URL)
+    if callbacks is None:
+        _bad("'callback_url' is not taken: this dispatcher runs without --callback-allow.")
+    if (fault := callbacks.fault(url)) is not None:
+        _bad(f"'callback_url' {fault}.")
+    return url
+
+
+def _tags(told: object) -> list[str]:
+    if not isinstance(told, list) or not all(isinstance(tag, str) for tag in told):
+        _bad("'tags' must be an array of strings.")
+    if (fault := tag_fault(told)) is not None:
+        _bad(f"'tags' {fault}.")
+    return told
 
 
 def _priority(fields: dict[str, Any]) -> int:

@@ -43,6 +43,9 @@ async def health(request: Request[Any, Any, Any]) -> ASGIApp:
     told, status = ("ok", 200) if fault is None else ("read-only", 503)
     if fault is None and "ready" in request.query_params and not service.is_ready:
         told, status = "behind", 503
-    if service.warning is None:
+    warning, hooks = service.warning, request.app.state.webhooks
+    if warning is None and hooks is not None:
+        warning = hooks.warning
+    if warning is None:
         return json_answer(Health(told, seq, fault), status=status)
-    return json_answer(HealthWithWarning(told, seq, fault, warning=service.warning), status=status)
+    return json_answer(HealthWithWarning(told, seq, fault, warning=warning), status=status)

@@ -42,7 +42,7 @@ __all__ = ["HANDLERS"]
 def submit_job(request: CommandRequest, body: bytes) -> Awaitable[Answer]:
     """Submit a transcoding job. With the same Idempotency-Key and body, the first answer again."""
     key, recipes = request.headers.get(b"idempotency-key"), request.service.recipes
-    submission = bodies.submission(body, key, recipes)
+    submission = bodies.submission(body, key, recipes, request.service.callbacks)
     if (fault := no_place_for_parts(request.service, submission)) is not None:
         raise fault
     if submission.source_url.startswith(PREFIX) and lacks_source(request.service, submission):

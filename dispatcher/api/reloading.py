@@ -1,4 +1,4 @@
-"""The route that has the dispatcher read its files of keys and recipes again."""
+"""The route that has the dispatcher read its files again: keys, recipes, the certificate."""
 
 from typing import Any, Final
 
@@ -14,13 +14,15 @@ __all__ = ["reload_files"]
 
 NO_FILES: Final = (
     "Conflict: there is no keys file and no file of recipes to read again; `serve` takes them with "
-    "--keys and --recipes."
+    "--keys and --recipes, and a certificate with --tls-cert."
 )
 
 
 @post("/reload", **declared(needs=Role.OPERATOR, answers={200: str, 409: str}))
 async def reload_files(request: Request[Any, Any, Any]) -> Answer:
-    """Read the files again that `serve` was given with `--keys` and `--recipes`, as SIGHUP does.
+    """Read the files again that `serve` was given with `--keys`, `--recipes` and `--tls-cert`.
+
+    SIGHUP does the same.
 
     A file that can't be used leaves what is in force, and the response says why.
     """

@@ -14,6 +14,7 @@ from dispatcher.api.errors import status_of
 from dispatcher.core import commands
 from dispatcher.core.dispatcher import Settle
 from dispatcher.core.replies import Done, Ended, JobIs, NoWork, Orders, Refused, Requeued, Submitted
+from dispatcher.tags import in_words, split
 from projections import Projections
 from projections.jobs import as_submitted
 
@@ -81,7 +82,10 @@ def _warning(command: commands.SubmitJob, projections: Projections) -> str | Non
         return None
     shown = ascii(codec if len(codec) <= SHOWN else f"{codec[:SHOWN]}…")
     if needs and projections.engines.is_offered(codec):
-        what = f"encodes {shown} and can do what the job needs, {', '.join(needs)}"
+        tags, others = split(needs)
+        what = f"encodes {shown}"
+        what += f" and can do what the job needs, {', '.join(others)}" if others else ""
+        what += f" and has {in_words(tags)}" if tags else ""
     else:
         what = f"encodes {shown}"
     return f"no engine that is known {what}; the job waits until one does"

@@ -24,6 +24,7 @@ from dispatcher.api.queries import DEFAULT_HOURS, DEFAULT_SHOWN, MAX_TEXT
 from dispatcher.output_names import MAX_TEMPLATE, PLACEHOLDERS
 from dispatcher.recipes import Recipe
 from dispatcher.results import Result
+from dispatcher.tags import MAX_TAGS, PATTERN
 from projections.forecast import MOST_SHOWN
 from projections.jobs import STATUSES
 from projections.series import LONGEST_H
@@ -128,6 +129,15 @@ SUBMISSION: Final = _body(
         items=_NAME,
         max_items=MAX_AFTER,
         description="the ids of jobs that have to be completed first",
+    ),
+    tags=Schema(
+        type=OpenAPIType.ARRAY,
+        items=Schema(type=OpenAPIType.STRING, pattern=PATTERN),
+        max_items=MAX_TAGS,
+        description="its engine must have all of them",
+    ),
+    callback_url=Schema(
+        type=OpenAPIType.STRING, max_length=MAX_URL, description="where its end is told"
     ),
 )
 BATCH_LINE: Final = _body(

@@ -53,7 +53,8 @@ def _parts_of(film: JobView, plan: Plan) -> Iterator[SubmitJob]:
     """
     told: dict[str, Any] = film.recipe or {}
     needs = {*stored_recipe(told).needs, segments.ABILITY, *plan.needs}
-    needs.update(bodies.needs_of(None, None, is_stored=film.source_url.startswith(PREFIX)))
+    is_stored = film.source_url.startswith(PREFIX)
+    needs.update(bodies.needs_of(None, None, film.tags or [], is_stored=is_stored))
     recipe = {name: it for name, it in told.items() if name not in {"name", "split_s"}}
     frames = sum(it.frames for it in plan.parts if isinstance(it, Segment))
     for part, fields in zip(plan.parts, plan.wire()["parts"], strict=True):

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from dispatcher import __version__
+from dispatcher.cli.options import ca_option
 from dispatcher.cli.output import complain
 from dispatcher.errors import DispatcherError
 
@@ -50,6 +51,7 @@ _MODULES: Final = {
     "simulate": "simulate",
     "key": "key",
     "reload": "reload",
+    "webhooks": "webhooks",
 }
 """The module of each command, in the order in which they are listed."""
 _FUNCTIONS: Final = {"import": "import_log"}  # `import` is a reserved word
@@ -64,7 +66,10 @@ class _Commands(Mapping[str, Any]):
             return typer.main.get_group(group)
         alone = typer.Typer(add_completion=False)
         alone.command(name)(getattr(module, _FUNCTIONS.get(name, name)))
-        return typer.main.get_command(alone)
+        command = typer.main.get_command(alone)
+        if any(parameter.name == "server" for parameter in command.params):
+            command.params.append(ca_option())
+        return command
 
     def __iter__(self) -> Iterator[str]:
         return iter(_MODULES)

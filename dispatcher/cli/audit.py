@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from dispatcher.cli.options import ApiKey, AsJson, Db
+from dispatcher.cli.options import ApiKey, AsJson, Db, authorities
 from dispatcher.cli.output import print_json, print_text, say
 from dispatcher.cli.tables import Column, print_rows
 from dispatcher.client import Client
@@ -112,7 +112,7 @@ async def _audit_against(  # noqa: PLR0913, PLR0917
     start: Start | None,
 ) -> Audit:
     head_of(db)  # reports a missing log before anything else
-    async with Client(server, api_key) as client:
+    async with Client(server, api_key, ca=authorities()) as client:
         served = await Served.ask(client, db, verifier_key)
         walk = Audit(db, known, served.looks(), start)
         _run(walk)

@@ -9,6 +9,7 @@ from msgspec import UNSET
 from dispatcher.cli.recipes import recipe_in_words, result_in_words
 from dispatcher.cli.tables import Column
 from dispatcher.cli.times import ago, shown
+from dispatcher.tags import split
 from projections.engines import EngineView
 from projections.jobs import JobView
 
@@ -52,6 +53,8 @@ def fields_of(job: JobView, *, utc: bool) -> Iterator[tuple[str, str]]:
         yield "recipe", recipe_in_words(job.recipe)
     if job.output_name is not UNSET:
         yield "output name", job.output_name
+    if job.tags is not UNSET:
+        yield "tags", ", ".join(job.tags)
     if job.assigned_engine is not None:
         yield "engine", f"{job.assigned_engine}, attempt {job.attempt}"
     yield "retries", f"{job.retries} of {job.max_retries}"
@@ -78,6 +81,8 @@ def _state(engine: EngineView) -> str:
     if engine.blocked is not None:
         until = engine.blocked_until
         return "blocked" if until is None else f"blocked until {until.astimezone():%H:%M}"
+    if engine.status == "busy" and engine.more.get("resting"):
+        return "resting" if engine.current_job is None else "busy, then resting"
     if engine.fenced_instances:
         return f"{engine.status}, id used twice"
     return f"{engine.status}, drained" if engine.drained else engine.status
@@ -103,9 +108,10 @@ def _encoders(engine: EngineView) -> str:
     return ", ".join(f"{codec} by {it}" for codec, it in encoders.items() if isinstance(it, str))
 
 
-def _abilities(engine: EngineView) -> str:
+def _told(engine: EngineView) -> tuple[list[str], list[str]]:
+    """Return the tags and the other abilities that an engine tells."""
     told = engine.more.get("abilities")
-    return ", ".join(map(str, told)) if isinstance(told, list) else ""
+    return split(map(str, told)) if isinstance(told, list) else ([], [])
 
 
 def _number(number: float | None) -> str:
@@ -121,6 +127,8 @@ ENGINES: Final[Sequence[Column[EngineView]]] = (
     Column("benchmark s", lambda engine: _number(engine.benchmark_time), 5, is_number=True),
     Column("storage GB", lambda engine: _number(engine.storage_capacity_gb), 6, is_number=True),
     Column("streams", lambda engine: "yes" if engine.streaming_support else "no", 7),
-    Column("abilities", _abilities, 8, "end"),
+    Column("rests", lambda engine: str(engine.more.get("resting") or ""), 3, "end"),
+    Column("tags", lambda engine: ", ".join(_told(engine)[0]), 3, "end"),
+    Column("abilities", lambda engine: ", ".join(_told(engine)[1]), 8, "end"),
     Column("encoders", _encoders, 9, "end"),
 )

@@ -1,12 +1,23 @@
 """Options that several commands share."""
 
 import os
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
-__all__ = ["DEFAULT_SERVER", "ApiKey", "AsJson", "Db", "Server", "Utc", "Wide"]
+__all__ = [
+    "DEFAULT_SERVER",
+    "ApiKey",
+    "AsJson",
+    "Db",
+    "Server",
+    "Utc",
+    "Wide",
+    "authorities",
+    "ca_option",
+]
 
 _API_KEY: Final = "DISPATCHER_API_KEY"
 
@@ -35,6 +46,44 @@ Server = Annotated[
         "commas between or each with the option; another is asked when one is away.",
     ),
 ]
+_AUTHORITIES: Final = ContextVar[Path | None]("authorities", default=None)
+
+
+def authorities() -> Path | None:
+    """Return the file of `--ca`, whose certificates alone are trusted, or nothing."""
+    return _AUTHORITIES.get()
+
+
+def _remember(ca: Path | None) -> None:
+    _AUTHORITIES.set(ca)
+
+
+def _only_ca(
+    _ca: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca",
+            envvar="DISPATCHER_CA",
+            show_envvar=True,
+            show_default=False,
+            callback=_remember,
+            help="Trust the certificates in this file (PEM), and no others, to vouch for a "
+            "dispatcher with https.",
+        ),
+    ] = None,
+) -> None:
+    """Have an option."""
+
+
+def ca_option() -> Any:
+    """Make the option `--ca`, which no command needs as a parameter: `authorities` gives it."""
+    having = typer.Typer(add_completion=False)
+    having.command()(_only_ca)
+    (option,) = typer.main.get_command(having).params
+    option.expose_value = False
+    return option
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Wide = Annotated[
     bool, typer.Option("--wide", help="Show all columns, however wide the terminal is.")

@@ -9,6 +9,6 @@ __all__ = ["reload"]
 
 
 def reload(server: Server = DEFAULT_SERVER, api_key: ApiKey = None) -> None:
-    """Have a dispatcher read its files of keys and recipes again."""
+    """Have a dispatcher read its files of keys and recipes, and its certificate, again."""
     for line in ask(server, api_key, Client.reload):
         print_text(line)

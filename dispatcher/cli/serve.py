@@ -8,6 +8,7 @@ from typing import Annotated
 import stamina
 import typer
 
+from dispatcher.buckets import ObjectUrl
 from dispatcher.cli.options import ApiKey, Db
 from dispatcher.cli.output import log_plainly, say
 from dispatcher.cli.replicated import replicated_log
@@ -15,11 +16,15 @@ from dispatcher.client import is_sendable
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, HttpLimits
 from dispatcher.log.segments import LEAST_EVENTS, SEGMENT_EVENTS, SEGMENT_LEVEL
+from dispatcher.serving.callbacks import Callbacks
 from dispatcher.serving.keys import ApiKeys, Key, Role
 from dispatcher.serving.named_recipes import NamedRecipes
 from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits
 from dispatcher.state.snapshots import EVERY
 from dispatcher.store import DEFAULT_STORE_LIMITS, StoreLimits
+from dispatcher.tls import Certificate
+from dispatcher.webhooks.opening import WebhookSettings
+from dispatcher.webhooks.settings import read_webhooks
 
 __all__ = ["serve"]
 
@@ -46,6 +51,21 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         Path | None,
         typer.Option(
             help="The file of named keys, see `dispatcher key`; read again at SIGHUP.",
+            show_default=False,
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            help="Speak TLS with this certificate (PEM, with those of its authorities after it); "
+            "read again when it is renewed.",
+            show_default=False,
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="Its private key (PEM, without a password); by default in the same file.",
             show_default=False,
         ),
     ] = None,
@@ -152,10 +172,11 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
         ),
     ] = None,
     store: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="A folder for films that clients upload and engines deliver; made if it is not "
-            "there. Without it the dispatcher takes no files.",
+            help="A folder for films that clients upload and engines deliver, made if it is not "
+            "there, or s3://BUCKET/PREFIX, gs://… or az://…. Without it the dispatcher takes no "
+            "files.",
             show_default=False,
         ),
     ] = None,
@@ -173,6 +194,22 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             max=36_500,
         ),
     ] = DEFAULT_STORE_LIMITS.keep_s / _DAY_S,
+    webhooks: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file of webhooks, see docs/webhooks.md; read at the start.",
+            show_default=False,
+        ),
+    ] = None,
+    callback_allow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST,…",
+            help="Where jobs may be called back: names, *.NAME, public, and for addresses that are "
+            "not public their networks. Without it nowhere.",
+            show_default=False,
+        ),
+    ] = None,
     new: Annotated[
         bool, typer.Option("--new", help="Begin a new log where an older one is missing.")
     ] = False,
@@ -185,7 +222,17 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             "--store and --log contradict each other: a store is of one dispatcher, and the others "
             "would not have its films; leave one of them out"
         )
+    if log is not None and (webhooks is not None or callback_allow is not None):
+        raise typer.BadParameter(
+            "--webhooks and --callback-allow are of one dispatcher: of several on one --log, each "
+            "would send everything; leave them out, and follow the events with GET /events/stream"
+        )
+    hooks = WebhookSettings(
+        () if webhooks is None else read_webhooks(webhooks),
+        None if callback_allow is None else Callbacks.parse(callback_allow),
+    )
     named_recipes = NamedRecipes(recipes)
+    certificate = _certificate(tls_cert, tls_key)
     stamina.instrumentation.set_on_retry_hooks([])  # the service logs its own retries
     # Litestar takes longer to load than most other commands take to run.
     import uvloop  # noqa: PLC0415
@@ -228,16 +275,26 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
             unread_mib=max_unread_mib_per_key,
         ),
         recipes=named_recipes,
-        store=store,
+        store=None if store is None else ObjectUrl.parse_prefix(store) or Path(store),
         store_limits=StoreLimits(
             max_bytes=int(store_max_gb * _GB),
             max_file_bytes=int(store_max_file_gb * _GB),
             keep_s=store_keep_days * _DAY_S,
         ),
+        webhooks=hooks,
+        certificate=certificate,
         say=say,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serving)
+
+
+def _certificate(path: Path | None, key: Path | None) -> Certificate | None:
+    if path is None:
+        if key is not None:
+            raise typer.BadParameter("--tls-key needs the certificate of the key, with --tls-cert")
+        return None
+    return Certificate(path, key or path)
 
 
 def _power_of_two(events: int) -> int:

@@ -68,6 +68,13 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     output_name: Annotated[
         str | None, typer.Option(help="Of the output, such as '{stem}-{codec}'.")
     ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(help="Only engines with this tag may have it; may be repeated."),
+    ] = None,
+    callback_url: Annotated[
+        str | None, typer.Option(help="Where to tell that the job is over, see docs/webhooks.md.")
+    ] = None,
     shared: Annotated[
         bool,
         typer.Option(
@@ -108,11 +115,23 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     )
     described = [_described(source, size_mb) for source in sources]
     warnings: set[str] = set()
+    tags = tag or []
 
     async def work(client: Client) -> list[JobView]:
         urls = await placed(client, described, shared=shared)
         wanted = [
-            Submission(url, codec, it.size_mb, max_retries, priority, None, asked, output_name)
+            Submission(
+                url,
+                codec,
+                it.size_mb,
+                max_retries,
+                priority,
+                None,
+                asked,
+                output_name,
+                tags,
+                callback_url,
+            )
             for url, it in zip(urls, described, strict=True)
         ]
         submitted, refused = list[JobView](), list[tuple[str, RequestRefusedError]]()
@@ -176,6 +195,8 @@ async def _submit_alone(
         priority=one.priority,
         recipe=one.recipe,
         output_name=one.output_name,
+        tags=one.tags,
+        callback_url=one.callback_url,
         on_warning=on_warning,
     )
 

@@ -38,6 +38,8 @@ class Submission(msgspec.Struct, frozen=True, omit_defaults=True):
     idempotency_key: str | None = None
     recipe: str | dict[str, Any] | None = None
     output_name: str | None = None
+    tags: list[str] = []
+    callback_url: str | None = None
 
 
 class BatchLine(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ async with Client("http://127.0.0.1:8080", api_key) as client:
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,21 +17,29 @@ from dispatcher.client.jobs import JobCalls
 from dispatcher.client.keys import KeyView, SignIn
 from dispatcher.client.log import LogCalls
 from dispatcher.client.statistics import StatisticsCalls
+from dispatcher.client.webhooks import WebhookCalls
 
 __all__ = ["Client"]
 
 
-class Client(JobCalls, EngineCalls, StatisticsCalls, FilmCalls, LogCalls):
+class Client(JobCalls, EngineCalls, StatisticsCalls, FilmCalls, LogCalls, WebhookCalls):
     """A client of a dispatcher. Every method may raise the two errors of `errors`.
 
     `server` is its URL. Of several dispatchers of one log the client may know all, as a list or as
-    a text with commas; it then turns to another when one is away (see `servers`).
+    a text with commas; it then turns to another when one is away (see `servers`). `ca` is a file of
+    certificates (PEM): then these alone are trusted to vouch for a dispatcher with `https`, and not
+    the authorities that the system knows. `RequestRefusedError` if it can't be used.
     """
 
     def __init__(
-        self, server: str | Sequence[str], api_key: str | None = None, *, timeout_s: float = 30
+        self,
+        server: str | Sequence[str],
+        api_key: str | None = None,
+        *,
+        timeout_s: float = 30,
+        ca: Path | None = None,
     ) -> None:
-        self._connection = Connection(server, api_key, timeout_s)
+        self._connection = Connection(server, api_key, timeout_s, ca)
         self.server = self._connection.server
 
     async def __aenter__(self) -> Self:

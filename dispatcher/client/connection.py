@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import ssl
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -13,6 +14,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -60,7 +62,13 @@ class _Request(msgspec.Struct, frozen=True):
 class Connection:
     """Sends requests with an API key. Every method may raise the two errors of `errors`."""
 
-    def __init__(self, server: str | Sequence[str], api_key: str | None, timeout_s: float) -> None:
+    def __init__(
+        self,
+        server: str | Sequence[str],
+        api_key: str | None,
+        timeout_s: float,
+        ca: Path | None = None,
+    ) -> None:
         self._servers = Servers(server_urls(server))
         self.server = self._servers.names  # for errors
         self._timeout_s = timeout_s
@@ -68,7 +76,12 @@ class Connection:
             raise RequestRefusedError(
                 0, "the API key has characters that no request can carry; use printable ASCII"
             )
-        self._http = httpx2.AsyncClient(headers={} if api_key is None else {"X-API-Key": api_key})
+        headers = {} if api_key is None else {"X-API-Key": api_key}
+        self._http = (
+            httpx2.AsyncClient(headers=headers)
+            if ca is None
+            else httpx2.AsyncClient(headers=headers, verify=_trusting(ca))
+        )
 
     async def __aenter__(self) -> Self:
         """Use as a context manager, so that the connection is closed at the end."""
@@ -158,6 +171,20 @@ class Connection:
                     await response.aread()
                 if response.status_code not in accept:
                     _checked(url, response)
+                yield response
+
+    @asynccontextmanager
+    async def elsewhere(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx2.Response]:
+        """Ask a server that a dispatcher has named, without the API key, and follow it no further.
+
+        The response may be of any status. `DispatcherAwayError` if the server can't be reached.
+        """
+        limits = httpx2.Timeout(self._timeout_s)
+        with _translated_errors(url):
+            async with (
+                httpx2.AsyncClient(timeout=limits) as http,
+                http.stream("GET", url, headers=headers) as response,
+            ):
                 yield response
 
     @contextmanager
@@ -276,6 +303,18 @@ class Connection:
             return response
 
 
+def _trusting(ca: Path) -> ssl.SSLContext:
+    """Return a context that trusts the authorities in a file alone."""
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:  # an `SSLError` is one
+        raise RequestRefusedError(
+            0,
+            f"{ca}: can't be used as a file of certificates that are trusted (PEM): "
+            f"{error.strerror or error}",
+        ) from error
+
+
 def is_sendable(api_key: str) -> bool:
     """Whether a header can carry a key unchanged (RFC 9110, 5.5)."""
     return api_key.isascii() and api_key.isprintable() and api_key == api_key.strip()
@@ -295,6 +334,11 @@ def _translated_errors(url: str) -> Iterator[None]:
         ) from error
     except httpx2.TransportError as error:
         detail = masked(str(error)) or type(error).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in detail:
+            detail += (
+                "; if its certificate is of an authority of your own, name the file of that one "
+                "with --ca or DISPATCHER_CA"
+            )
         raise DispatcherAwayError(
             f"{server} can't be reached: {detail}", is_undone=isinstance(error, _UNSENT)
         ) from error

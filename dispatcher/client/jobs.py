@@ -67,6 +67,8 @@ class JobCalls(Calls):
         recipe: Mapping[str, Any] | str | None = None,
         output_name: str | None = None,
         after: Iterable[str] = (),
+        tags: Iterable[str] = (),
+        callback_url: str | None = None,
         on_warning: Callable[[str], None] | None = None,
     ) -> JobView:
         """Submit a job (protocol.md 1.1). `job_size` is in MB, `priority` 0 to 100.
@@ -74,6 +76,8 @@ class JobCalls(Calls):
         Submitting again with the same `idempotency_key` returns the first answer again. `recipe`
         has the fields of a recipe, or is the name of one that the dispatcher has. `output_name` is
         a template such as `{stem}-{codec}`. The job waits until those of `after` are completed.
+        Only engines with all of the `tags` may have it. That it is over is posted to
+        `callback_url`, if the dispatcher permits that.
         `on_warning` is called with what the dispatcher warns of, such as that no engine encodes the
         codec.
         """
@@ -90,6 +94,10 @@ class JobCalls(Calls):
             body["output_name"] = output_name
         if needed := [*after]:
             body["after"] = needed
+        if callback_url is not None:
+            body["callback_url"] = callback_url
+        if listed := [*tags]:
+            body["tags"] = listed
         key = idempotency_key
         if key is None and self._connection.asks_several:
             key = new_key()

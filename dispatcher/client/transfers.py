@@ -5,6 +5,8 @@ Laws:
   goes on where its file ends, also in another process.
 - A download is whole only if its bytes have the SHA-256 that was asked for. If they don't, nothing
   of them stays.
+- A store in a bucket sends whom asks to another server. That one is not given the API key, and a
+  URL of it that is not good any more is asked for again.
 - While the dispatcher is away, it is asked again, for `patience_s` since something last came or
   went. Only a refusal ends a transfer at once.
 """
@@ -21,11 +23,13 @@ from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import unquote
 
+import httpx2
 import msgspec
 
 from dispatcher.client.connection import Connection, DispatcherAwayError, RequestRefusedError
 from dispatcher.errors import DispatcherError
 from dispatcher.store_urls import is_sha256, sha256_of
+from dispatcher.urls import masked
 
 __all__ = [
     "PATIENCE_S",
@@ -55,6 +59,10 @@ PATIENCE_S: Final = 120.0
 _PAUSES_S: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 BUSY_S: Final = 1.0
 _NOT_FOUND: Final = 404
+_ELSEWHERE: Final = 307
+_EXPIRED: Final = frozenset({401, 403})
+_LINKS: Final = 3
+"""So many URLs in a row may be refused."""
 _WHOLE, _PARTIAL, _CONFLICT, _TOO_LARGE, _BEYOND, _FULL = 200, 206, 409, 413, 416, 507
 _OFFSET: Final = "Upload-Offset"
 _SOME: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
@@ -100,10 +108,15 @@ async def output_info(connection: Connection, path: str) -> OutputInfo:
     A refusal has its text only in the answer to a GET, so that is asked for, and not read.
     """
     headers = {"Accept-Encoding": "identity", "Range": "bytes=0-0"}
-    async with connection.streamed("GET", path, headers, accept={_BEYOND}) as response:
+    asked = {_BEYOND, _ELSEWHERE}
+    async with connection.streamed("GET", path, headers, accept=asked) as response:
         sha256 = response.headers.get("ETag", "").strip('"')
         _, _, size = response.headers.get("Content-Range", "").partition("/")
         _, _, name = response.headers.get("Content-Disposition", "").partition("filename*=UTF-8''")
+        if response.status_code == _ELSEWHERE:
+            told = (await connection.send("HEAD", path)).headers
+            size = told.get("Content-Length", "")
+            _, _, name = told.get("Content-Disposition", "").partition("filename*=UTF-8''")
         if response.status_code == _BEYOND and size == "0":  # an empty file has no first byte
             sha256 = hashlib.sha256().hexdigest()
         if not is_sha256(sha256) or not size.isdecimal():
@@ -307,6 +320,8 @@ class _Arriving:
 
     def __init__(self, file: BinaryIO, progress: Told) -> None:
         self.is_whole = False
+        self.refused = 0
+        """How many URLs of another server were refused in a row."""
         self._file = file
         self._progress = progress
         self._digest = hashlib.sha256()
@@ -347,7 +362,8 @@ async def _receive(
     headers = {"Accept-Encoding": "identity"}
     if arriving.size:
         headers |= {"Range": f"bytes={arriving.size}-", "If-Range": f'"{sha256}"'}
-    async with connection.streamed("GET", path, headers, accept={_BEYOND}) as response:
+    asked = {_BEYOND, _ELSEWHERE}
+    async with connection.streamed("GET", path, headers, accept=asked) as response:
         told = response.headers.get("ETag", "").strip('"')
         if response.status_code == _BEYOND:
             if response.headers.get("Content-Range") != f"bytes */{arriving.size}":
@@ -359,18 +375,48 @@ async def _receive(
             raise DamagedError(
                 f"{connection.server}{path}: offers the SHA-256 {told or '(none)'}, not {sha256}"
             )
-        if response.status_code != _PARTIAL:
-            arriving.begin_anew()
-        elif not response.headers.get("Content-Range", "").startswith(f"bytes {arriving.size}-"):
-            raise DamagedError(f"{connection.server}{path}: sends another part than was asked for")
-        length = response.headers.get("Content-Length", "")
-        if max_bytes is not None and length.isdecimal():
-            total = arriving.size + int(length)
-            if total > max_bytes:
-                raise RequestRefusedError(_TOO_LARGE, f"the file has {total:,} bytes")
-        try:
-            async for piece in response.aiter_raw(_CHUNK_BYTES):
-                arriving.add(piece)
-        finally:
-            arriving.flush()
-        arriving.is_whole = True
+        if response.status_code != _ELSEWHERE:
+            await _take(response, f"{connection.server}{path}", arriving, max_bytes)
+            return
+        link = response.headers.get("Location", "")
+    headers.pop("If-Range", None)  # the other server has another tag; the name is the validator
+    async with connection.elsewhere(link, headers) as response:
+        _require_success(response, masked(link), arriving)
+        await _take(response, masked(link), arriving, max_bytes)
+
+
+def _require_success(response: httpx2.Response, where: str, arriving: _Arriving) -> None:
+    """Raise an error if the server that a dispatcher has named does not send the file."""
+    status = response.status_code
+    if response.is_success:
+        arriving.refused = 0
+        return
+    if status in _EXPIRED and arriving.refused < _LINKS:
+        arriving.refused += 1
+        raise DispatcherAwayError(f"{where} answered {status}; asking for another URL")
+    if response.is_server_error or status == httpx2.codes.TOO_MANY_REQUESTS:
+        raise DispatcherAwayError(f"{where} answered {status}")
+    raise RequestRefusedError(
+        status, f"{where} answered {status}, and the dispatcher sent us there"
+    )
+
+
+async def _take(
+    response: httpx2.Response, where: str, arriving: _Arriving, max_bytes: float | None
+) -> None:
+    """Take a file, or the rest of it, as it comes."""
+    if response.status_code != _PARTIAL:
+        arriving.begin_anew()
+    elif not response.headers.get("Content-Range", "").startswith(f"bytes {arriving.size}-"):
+        raise DamagedError(f"{where}: sends another part than was asked for")
+    length = response.headers.get("Content-Length", "")
+    if max_bytes is not None and length.isdecimal():
+        total = arriving.size + int(length)
+        if total > max_bytes:
+            raise RequestRefusedError(_TOO_LARGE, f"the file has {total:,} bytes")
+    try:
+        async for piece in response.aiter_raw(_CHUNK_BYTES):
+            arriving.add(piece)
+    finally:
+        arriving.flush()
+    arriving.is_whole = True

@@ -57,7 +57,8 @@ class SubmitJob(msgspec.Struct, frozen=True, gc=False):
     the same `idempotency_key` stands for the first one. `recipe` has the fields of a
     `recipes.Recipe` as JSON has them, and `output_name` is a template (see `output_names`). `needs`
     are the abilities that an engine must have told to be given the job, in order. It waits until
-    the jobs of `after` are completed. `part` has the fields of a `segments.Part`.
+    the jobs of `after` are completed. `part` has the fields of a `segments.Part`. `callback_url` is
+    where it is told that the job is over.
     """
 
     job_id: str | None
@@ -72,6 +73,7 @@ class SubmitJob(msgspec.Struct, frozen=True, gc=False):
     needs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     part: dict[str, Any] | None = None
+    callback_url: str | None = None
 
 
 class SubmitJobs(msgspec.Struct, frozen=True):

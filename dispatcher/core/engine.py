@@ -63,6 +63,13 @@ class Engine(msgspec.Struct):
         return self.holds is None and self.report.get("status") != "busy"
 
     @property
+    def resting(self) -> str | None:
+        """Why it takes no new jobs of its own accord, if it says so while it has none."""
+        told = self.report.get("resting")
+        is_resting = self.holds is None and self.report.get("status") == "busy"
+        return told if is_resting and isinstance(told, str) else None
+
+    @property
     def trusted(self) -> bool:
         """Whether it may be given jobs: it is neither drained nor blocked."""
         return not self.drained and self.blocked is None

@@ -96,7 +96,8 @@ class JobSubmitted(msgspec.Struct, frozen=True, gc=False):
     `output_names`). `needs` are the abilities that an engine must have told to be given the job.
     It is not assigned before all jobs of `after` are completed; `waits_for` are those of them that
     were not yet. The job of a part of a film has that film's job as its `parent`, and in `part` the
-    fields of a `segments.Part`. Of these, what there is not is left out.
+    fields of a `segments.Part`. Who is told at `callback_url` when it is over, see `webhooks`. Of
+    these, what there is not is left out.
     """
 
     job_id: str
@@ -115,6 +116,7 @@ class JobSubmitted(msgspec.Struct, frozen=True, gc=False):
     waits_for: tuple[str, ...] | UnsetType = UNSET
     parent: str | UnsetType = UNSET
     part: dict[str, Any] | UnsetType = UNSET
+    callback_url: str | UnsetType = UNSET
 
 
 class JobAssigned(msgspec.Struct, frozen=True, gc=False):

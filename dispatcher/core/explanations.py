@@ -7,6 +7,7 @@ from dispatcher.core.fleet import Fleet
 from dispatcher.core.job import Job
 from dispatcher.core.replies import EngineAnswer, Explanation
 from dispatcher.core.scheduling import Obstacle, obstacle
+from dispatcher.tags import in_words, split
 
 __all__ = ["explain"]
 
@@ -96,10 +97,12 @@ def _pending(fleet: Fleet, job: Job) -> Explanation:
         because = "no engine is registered"
     elif any(answer.obstacle is None for answer in answers):
         because = f"it is number {place} in the queue, and an engine that could take it is free"
-    elif any(answer.obstacle == Obstacle.BUSY.name.lower() for answer in answers):
-        because = f"it is number {place} in the queue, and the engines that could take it are busy"
+    elif able := [it for it in answers if it.obstacle == Obstacle.BUSY.name.lower()]:
+        resting = all(fleet.engines[it.engine_id].resting is not None for it in able)
+        what = "take no new jobs now" if resting else "are busy"
+        because = f"it is number {place} in the queue, and the engines that could take it {what}"
     elif missing := _told_by_none(fleet, job):
-        because = f"no engine has told that it can do what the job needs: {', '.join(missing)}"
+        because = _none_has(missing)
     else:
         because = "no engine could take it now; see what stands in the way of each"
     return Explanation(
@@ -129,13 +132,32 @@ def _told_by_none(fleet: Fleet, job: Job) -> list[str]:
     return sorted(set.intersection(*lacking)) if lacking else []
 
 
+def _none_has(missing: list[str]) -> str:
+    tags, abilities = split(missing)
+    found = [f"no engine has {in_words(tags)}"] if tags else []
+    if abilities:
+        listed = ", ".join(abilities)
+        found.append(f"no engine has told that it can do what the job needs: {listed}")
+    return ", and ".join(found)
+
+
+def _lacking(lacks: list[str]) -> str:
+    tags, abilities = split(lacks)
+    found = [f"it does not have {in_words(tags)}"] if tags else []
+    if abilities:
+        found.append(f"it lacks what the job needs: {', '.join(abilities)}")
+    return ", and ".join(found)
+
+
 def _answer(fleet: Fleet, engine: Engine, job: Job) -> EngineAnswer:
     found = obstacle(fleet, engine, job, is_asking=False)
     if found is None:
         return EngineAnswer(engine.engine_id, None, None)
     because = found.value
     if found is Obstacle.ABILITY:
-        because = f"it lacks what the job needs: {', '.join(engine.lacks(job.needs))}"
+        because = _lacking(engine.lacks(job.needs))
+    if found is Obstacle.BUSY and engine.resting is not None:
+        because = f"it takes no new jobs now: {engine.resting}"
     if found is Obstacle.BLOCKED:
         because = f"{because}: {engine.blocked}"
         if engine.blocked_until is not None:

@@ -17,6 +17,7 @@ from dispatcher.core.fleet import EPOCH, Fleet, micros_of
 from dispatcher.core.job import Job, MadeId
 from dispatcher.core.policy import Policy
 from dispatcher.core.replies import Decision, JobIs, Reason, Refused, Submitted
+from dispatcher.tags import split
 
 __all__ = ["refusals", "submit", "submit_all", "submitted_parts"]
 
@@ -185,6 +186,7 @@ def _submitted(
         recipe=UNSET if command.recipe is None else command.recipe,
         output_name=UNSET if command.output_name is None else command.output_name,
         needs=command.needs or UNSET,
+        callback_url=command.callback_url or UNSET,
     )
 
 
@@ -194,6 +196,8 @@ def _content(it: commands.SubmitJob | events.JobSubmitted) -> tuple[object, ...]
         _recipe_asked_for(it),
         it.output_name or None,
         it.after or (),
+        split(it.needs or ())[0],  # the others follow from the recipe
+        it.callback_url or None,
     )
 
 

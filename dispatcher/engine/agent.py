@@ -10,6 +10,8 @@ Laws:
   id, this one stops its work and ends with the dispatcher's text.
 - A film whose plan the dispatcher has taken is not reported: its parts are jobs now.
 - A job that is stopped because the engine is stopped is given back at no cost.
+- While the engine rests (see `resting`), it reports that it is busy, so that it is given no job,
+  and asks only for one that it has already.
 - No password or signature of a URL is in what it logs or reports.
 """
 
@@ -33,11 +35,13 @@ from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegError
 from dispatcher.engine.journal import Journal, JournalEntry
 from dispatcher.engine.naming import DEFAULT_TEMPLATE
 from dispatcher.engine.patience import AWAY_S, retry_while_away
+from dispatcher.engine.resting import Resting
 from dispatcher.engine.sources import SourceError, Sources
 from dispatcher.engine.workspace import Workspace
 from dispatcher.errors import DispatcherError
 from dispatcher.results import Result
 from dispatcher.segments import Plan
+from dispatcher.tags import abilities_of
 from dispatcher.urls import masked
 from projections.jobs import JobView
 
@@ -61,7 +65,8 @@ class Settings(msgspec.Struct, frozen=True):
     """How often an engine contacts its dispatcher, and how long a poll may wait for work.
 
     `name_template` is that of the outputs of jobs that have none of their own (see
-    `output_names`). `allows_raw_args` permits recipes to give ffmpeg options as they are.
+    `output_names`). `allows_raw_args` permits recipes to give ffmpeg options as they are. It has
+    these `tags`, and takes no new jobs while it is `resting`.
     """
 
     poll_s: float = 1.0
@@ -69,6 +74,8 @@ class Settings(msgspec.Struct, frozen=True):
     wait_s: float = 20.0
     name_template: str = DEFAULT_TEMPLATE
     allows_raw_args: bool = False
+    tags: tuple[str, ...] = ()
+    resting: Resting = Resting()
 
 
 class Agent:
@@ -103,6 +110,8 @@ class Agent:
         self._progress = 0.0
         self._benchmark_time: float | None = None
         self._drained = False
+        self._rests = asyncio.Event()
+        self._why_rests: str | None = None
         self._leaving = asyncio.Event()
         self._stopping = asyncio.Event()
         self._cancelled = asyncio.Event()
@@ -136,7 +145,9 @@ class Agent:
     async def _work(self) -> None:
         left = self._journal.read()
         self._job = None if left is None else left.job  # so that the first heartbeat keeps the job
+        await self._look_whether_to_rest()
         beats = asyncio.create_task(self._beat(), name="heartbeat")
+        looks = asyncio.create_task(self._keep_looking(), name="resting")
         try:
             if left is not None and left.stage != "working":
                 await _until(self._stopping, self._finish(left))
@@ -147,9 +158,10 @@ class Agent:
             await _until(self._leaving, self._register())
             await self._poll_and_work()
         finally:
-            beats.cancel()
-            with suppress(asyncio.CancelledError):
-                await beats
+            for task in (beats, looks):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
     async def _register(self) -> None:
         logger.info("%s: measuring how fast this machine encodes", self._id)
@@ -163,11 +175,13 @@ class Agent:
         report: dict[str, Any] = {
             "engine_type": "transcoder",
             "supported_codecs": list(self._ffmpeg.encoders),
-            "status": "idle",  # the dispatcher itself records which job we hold
+            # The dispatcher itself records which job we hold.
+            "status": "busy" if self._rests.is_set() else "idle",
+            "resting": self._why_rests,
             "storage_capacity_gb": self._workspace.free_gb,
             "streaming_support": self._ffmpeg.streams,
             "instance": self._instance,
-            "abilities": self._attempts.abilities,
+            "abilities": [*self._attempts.abilities, *abilities_of(self._settings.tags)],
             "encoders": {it: encoder.name for it, (_, encoder) in self._ffmpeg.encoders.items()},
         }
         if self._benchmark_time is not None:
@@ -198,11 +212,55 @@ class Agent:
                     self._cancelled.set()
             await asyncio.sleep(self._settings.heartbeat_s)
 
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.resting.check_s)
+            try:
+                await self._look_whether_to_rest()
+            except Exception:
+                logger.exception("%s: resting: a defect of the engine", self._id)
+
+    async def _look_whether_to_rest(self) -> None:
+        why = await self._settings.resting.reason()
+        if why is not None and not self._rests.is_set():
+            logger.info("%s: takes no new jobs: %s", self._id, why)
+            self._rests.set()
+        elif why is None and self._rests.is_set():
+            logger.info("%s: takes jobs again", self._id)
+            self._rests.clear()
+        self._why_rests = why
+
+    async def _rest(self) -> None:
+        """Take no new job until the rest is over, but do one that this id has already."""
+        while self._rests.is_set() and not self._leaving.is_set():
+            # It must be known that we are busy before we ask, or we would be given another job.
+            await _until(self._leaving, retry_while_away(self._tell))
+            held = retry_while_away(
+                lambda: self._client.assign(self._id, resume=True, instance=self._instance)
+            )
+            if (job := await _until(self._leaving, held)) is not None:
+                await self._do(job)
+                continue
+            if self._job is not None and not self._leaving.is_set():  # it was taken away
+                self._job = None
+                self._journal.clear()
+            again = time.monotonic() + self._settings.heartbeat_s
+            while self._rests.is_set() and time.monotonic() < again and not self._leaving.is_set():
+                await _until(self._leaving, asyncio.sleep(self._settings.poll_s))
+        await _until(self._leaving, retry_while_away(self._tell))
+
+    async def _tell(self) -> None:
+        await self._client.heartbeat(self._id, self._report())
+
     async def _poll_and_work(self) -> None:
         """Ask for jobs and do them."""
         may_hold = True  # this id may still hold a job from its last process
         pause_s = self._settings.poll_s
         while not self._leaving.is_set():
+            if self._rests.is_set():
+                await self._rest()
+                may_hold = True
+                continue
             if self._drained and not may_hold:
                 await _until(self._leaving, asyncio.sleep(pause_s))
                 continue
@@ -213,7 +271,7 @@ class Agent:
                 poll = self._client.assign(
                     self._id, resume=True, wait_s=wait_s, instance=self._instance
                 )
-                job = await _until(self._leaving, poll)
+                job = await _until(self._leaving, _until(self._rests, poll))
             except DispatcherAwayError as error:
                 may_hold = True  # the lost response may have assigned us a job
                 # By lot, so that engines that were cut off at once do not come back at once.

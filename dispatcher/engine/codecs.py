@@ -64,6 +64,14 @@ class Encoder(msgspec.Struct, frozen=True):
         steps = _SPEEDS[speed or "medium"]
         return next((self.speeds[it] for it in steps if it in self.speeds), ())
 
+    def with_threads(self, threads: int) -> "Encoder":
+        """Return it so that it uses so many threads, as far as its library can be told."""
+        params = self.params
+        if params is not None and params[0] == "-x265-params":  # it has its own pool of threads
+            params = (params[0], f"{params[1]}:pools={threads}")
+        options = (*self.options, "-threads", str(threads))
+        return msgspec.structs.replace(self, options=options, params=params)
+
 
 _SPEEDS: Final[Mapping[Speed, tuple[Speed, ...]]] = {
     "fastest": ("fastest", "fast", "medium"),

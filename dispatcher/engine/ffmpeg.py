@@ -15,6 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from dispatcher.engine.codecs import Codec, Encoder, Target
 from dispatcher.engine.demuxers import media_demuxers
 from dispatcher.engine.encoding import Abilities
@@ -168,6 +170,9 @@ class Ffmpeg(NamedTuple):
     def target(self, codec: str, recipe: Recipe | None = None) -> Target:
         """Return what is to be made for a job: `codec` is one of `encoders`."""
         row, encoder = self.encoders[codec]
+        if threads := self.sandbox.limits.threads:
+            encoders = tuple(it.with_threads(threads) for it in row.encoders)
+            row, encoder = replace(row, encoders=encoders), encoder.with_threads(threads)
         return Target(row, encoder, recipe or Recipe())
 
     @property
@@ -204,6 +209,7 @@ class Ffmpeg(NamedTuple):
             *("-protocol_whitelist", ",".join(source.protocols)),
             *("-format_whitelist", ",".join(media_demuxers(self.demuxers, playlists=is_web))),
             *("-max_pixels", str(round(self.sandbox.limits.megapixels * 1_000_000))),
+            *(("-threads", str(threads)) if (threads := self.sandbox.limits.threads) else ()),
             *(("-rw_timeout", str(SILENCE_S * 1_000_000)) if is_web else ()),
             *("-i", source.url),
         ]

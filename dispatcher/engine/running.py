@@ -34,6 +34,8 @@ _NO_MEMORY: Final = ("Cannot allocate memory", "Resource temporarily unavailable
 _OVER_LIMIT: Final = (*_NO_MEMORY, "max pixel count")
 _DEATHS_OF_LIMITS: Final = ("SIGKILL", "SIGABRT", "SIGSEGV", "SIGXCPU")
 _NO_ACCESS: Final = Access()
+_CREDENTIALS: Final = ("AWS_", "AZURE_", "GOOGLE_", "DISPATCHER_")
+"""How variables begin that are none of ffmpeg's business, whatever a source makes of it."""
 _PROXIES: Final = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 
 
@@ -257,6 +259,10 @@ def _failure(work: Run, status: int, said: Messages) -> FfmpegError:
 
 
 def _environment(proxy_port: int | None) -> dict[str, str]:
-    """Return this process's environment, but with the engine's proxy or none."""
-    kept = {name: v for name, v in os.environ.items() if name.lower() not in _PROXIES}
+    """Return this process's environment, without credentials, with the engine's proxy or none."""
+    kept = {
+        name: v
+        for name, v in os.environ.items()
+        if name.lower() not in _PROXIES and not name.startswith(_CREDENTIALS)
+    }
     return kept if proxy_port is None else kept | {"http_proxy": f"http://127.0.0.1:{proxy_port}"}

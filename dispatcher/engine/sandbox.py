@@ -23,8 +23,6 @@ from dispatcher.engine.codecs import Device
 
 __all__ = ["Access", "FfmpegLimits", "Sandbox", "sandboxes"]
 
-_NICENESS: Final = 10
-"""ffmpeg uses all cores, and must not delay the engine's heartbeats."""
 _EVERYTHING: Final = ("/",)
 # Programs and libraries, what they look up about the machine, and which certificates to trust.
 # Landlock keeps the secrets of other processes in /proc from a confined one.
@@ -54,12 +52,16 @@ def _memory_mb() -> int:
 class FfmpegLimits(msgspec.Struct, frozen=True):
     """What one run of ffmpeg may use: memory for data, CPU time of all threads, and pixels.
 
-    `megapixels` bounds a picture, width times height; 8K has 33 to 36 of them.
+    `megapixels` bounds a picture, width times height; 8K has 33 to 36 of them. `nice` lowers its
+    priority: it uses all cores, and must not delay the engine's heartbeats. It encodes with so many
+    `threads`; 0 means as many as it thinks best.
     """
 
     memory_mb: int = msgspec.field(default_factory=_memory_mb)
     cpu_hours: float = 1_000
     megapixels: float = 40
+    nice: int = 10
+    threads: int = 0
 
 
 class Access(NamedTuple):
@@ -89,7 +91,7 @@ class Sandbox(NamedTuple):
     def around(self, command: Sequence[str], access: Access) -> list[str]:
         """Return the command that runs another one confined."""
         asked = [
-            f"nice={_NICENESS}",
+            f"nice={self.limits.nice}",
             f"parent={os.getpid()}",
             f"limit=DATA:{self.limits.memory_mb * 1_000_000}",
             f"limit=CPU:{max(1, round(self.limits.cpu_hours * 3_600))}",

@@ -5,7 +5,8 @@ Laws:
   what was judged, though the path may lead elsewhere by then.
 - Of files outside the roots nothing is told, not even whether they exist.
 - A file that changes while it is read is no source yet: it counts as away.
-- What comes from the web comes by `fetch` or through the checking proxy.
+- What comes from the web comes by `fetch` or through the checking proxy. So does a source in a
+  bucket that is streamed, by a signed URL.
 - Of a file of the store all is fetched and checked by its SHA-256, unless only some is needed.
 """
 
@@ -20,11 +21,13 @@ from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from dispatcher.buckets import ObjectUrl
 from dispatcher.client import Client
 from dispatcher.engine.fetching import Bounds, fetch
 from dispatcher.engine.ffmpeg import FfmpegError, Input
 from dispatcher.engine.looking import is_playlist, look_at
 from dispatcher.engine.networks import DEFAULT_NETWORKS, SourceNetworks
+from dispatcher.engine.objects import SourceObject
 from dispatcher.engine.proxy import checking_proxy
 from dispatcher.engine.source_errors import SourceAwayError, SourceError, SourceRefusedError
 from dispatcher.engine.store_ranges import gives_some, served_from_store
@@ -58,6 +61,8 @@ class Sources(NamedTuple):
     bounds: Bounds = Bounds()
     dispatcher: Client | None = None
     """Whose store the sources with `store:` URLs are in."""
+    buckets: Sequence[ObjectUrl] = ()
+    """What is read of buckets; of a cloud that is not named, all that the credentials permit."""
 
     @asynccontextmanager
     async def opened(  # noqa: PLR0913 - a source has as many ways
@@ -107,7 +112,9 @@ class Sources(NamedTuple):
                         source_url, 0 if prefers_file else size_mb, fetched
                     )
                 ):
-                    async with self._streamed(source_url) as source:
+                    async with self._streamed(
+                        source_url, self.networks, masked(source_url)
+                    ) as source:
                         yield source
                     return
                 if not fetched.exists():
@@ -121,10 +128,20 @@ class Sources(NamedTuple):
                 fetched = folder / f"source{_suffix_of(stored.name)}"
                 await fetch_from_store(self.dispatcher, stored, fetched, self.bounds)
                 yield Input(f"file:{fetched}", FILE_PROTOCOLS)
+            case "s3" | "gs" | "az":
+                there = await SourceObject.at(source_url, self.buckets, self.bounds)
+                fetched = folder / f"source{_suffix_of(there.url.key)}"
+                is_large = not prefers_file and there.size_mb >= STREAM_FROM_MB
+                if streams and (by_parts or is_large):
+                    async with self._streamed_from(there) as source:
+                        yield source
+                    return
+                await there.fetch(fetched, self.bounds)
+                yield Input(f"file:{fetched}", FILE_PROTOCOLS)
             case _:
                 raise SourceError(
-                    f"{masked(source_url)!r}: sources are http://, https://, file:// or store: "
-                    "URLs, nothing else"
+                    f"{masked(source_url)!r}: sources are http://, https://, file://, store:, "
+                    "s3://, gs:// or az:// URLs, nothing else"
                 )
 
     async def gives_parts(self, source_url: str) -> bool:
@@ -133,6 +150,15 @@ class Sources(NamedTuple):
             return True
         look = await look_at(source_url, self.networks)
         return look is not None and look.has_parts and look.must_be_fetched is None
+
+    @asynccontextmanager
+    async def _streamed_from(self, there: SourceObject) -> AsyncIterator[Input]:
+        """Stream an object. Its server is where the operator's endpoint is, so it is permitted."""
+        link = await there.link()
+        networks = self.networks.with_server(link)
+        async with self._streamed(link, networks, str(there.url)) as source:
+            yield source
+        await there.require_unchanged()
 
     async def _is_to_be_streamed(self, url: str, size_mb: float, fetched: Path) -> bool:
         """Whether ffmpeg shall read a web source from its server.
@@ -154,7 +180,10 @@ class Sources(NamedTuple):
         return why is None
 
     @asynccontextmanager
-    async def _streamed(self, url: str) -> AsyncIterator[Input]:
+    async def _streamed(
+        self, url: str, networks: SourceNetworks, told: str
+    ) -> AsyncIterator[Input]:
+        """Stream a URL, which is `told` in errors."""
         faults: list[SourceError] = []
 
         def end(fault: SourceError) -> None:
@@ -165,14 +194,14 @@ class Sources(NamedTuple):
         try:
             async with (
                 asyncio.timeout(None) as over,
-                checking_proxy(self.networks, self.bounds, end) as port,
+                checking_proxy(networks, self.bounds, end) as port,
             ):
                 yield Input(url, WEB_PROTOCOLS, port)
         except (TimeoutError, FfmpegError):
             if not faults:
                 raise
         if faults:
-            raise type(faults[0])(f"{masked(url)}: {faults[0]}") from faults[0]
+            raise type(faults[0])(f"{told}: {faults[0]}") from faults[0]
 
 
 def open_beneath(roots: Sequence[Path], path: Path) -> int:

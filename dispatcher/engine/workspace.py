@@ -13,7 +13,7 @@ import re
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -87,6 +87,31 @@ class Workspace:
             except LockHeldError:
                 continue
         raise AssertionError  # count() does not end
+
+    @classmethod
+    def claim_many(cls, work_dir: Path, engine_id: str | None, jobs: int) -> list[Self]:
+        """Lock the directories of several ids: NAME-1, NAME-2, … for the name NAME.
+
+        Without a name, they are the first of these that are free for the host's. None stays locked
+        if one can't be. Raises what `claim` raises.
+        """
+        if jobs == 1:
+            return [cls.claim(work_dir, engine_id)]
+        claimed: list[Self] = []
+        try:
+            for number in count(1):
+                if engine_id is not None:
+                    claimed.append(cls.claim(work_dir, f"{engine_id}-{number}"))
+                else:
+                    with suppress(LockHeldError):
+                        claimed.append(cls._take(work_dir, f"{socket.gethostname()}-{number}"))
+                if len(claimed) == jobs:
+                    break
+        except DispatcherError:
+            for workspace in claimed:
+                workspace.release()
+            raise
+        return claimed
 
     @classmethod
     def _take(cls, work_dir: Path, engine_id: str) -> Self:

@@ -92,7 +92,7 @@ class Keeping:
     async def sweep(self) -> int:
         """Sweep once; gives the number of files that went. Raises `StoreError`."""
         swept = 0
-        done = await self._outputs_of(self._taken())
+        done = {*self._store.names()} & await self._outputs_of(self._taken())
         if expired := {*self._store.expired(), *done}:
             needing = await self._jobs_with(expired)
             for sha256 in expired:

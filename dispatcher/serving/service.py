@@ -39,6 +39,7 @@ from dispatcher.progress import Progress, silent
 from dispatcher.recipes import Recipe
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.batches import Batches
+from dispatcher.serving.callbacks import Callbacks
 from dispatcher.serving.catching_up import CatchingUp
 from dispatcher.serving.feed import Feed
 from dispatcher.serving.forecasts import Forecasts, Waiting
@@ -66,7 +67,8 @@ logger = logging.getLogger(__name__)
 class Service:
     """A log with the state derived from it. Call `start` before use and `close` after it.
 
-    `recipes` are those that a submission can name. The caller opens and closes the `store`, too.
+    `recipes` are those that a submission can name, and `callbacks` say where it may be called back.
+    The caller opens and closes the `store`, too.
     """
 
     def __init__(  # noqa: PLR0913 - it has as many parts
@@ -79,11 +81,13 @@ class Service:
         sealing: Sealing | None = None,
         quotas: Quotas | None = None,
         recipes: Mapping[str, Recipe] | None = None,
+        callbacks: Callbacks | None = None,
         store: Store | None = None,
         commits: type[GroupCommit] = GroupCommit,
     ) -> None:
         self.log = log
         self.recipes = {} if recipes is None else recipes
+        self.callbacks = callbacks
         self.quotas = Quotas() if quotas is None else quotas
         self._clock = clock
         self.past = past

@@ -5,6 +5,8 @@
     STORE/parts/NAME.OWNER.whole  the SHA-256 of an upload that is whole, for who asks for it again
     STORE/trash/                  what was swept, until it is deleted
 
+With a bucket, whole files are there (`store.bucket`), and STORE has the uploads.
+
 Laws:
 - A file has its name only when all of it is on disk, and its bytes have that SHA-256. So what is
   there is whole, and is never written to again.

@@ -1,60 +1,43 @@
 """The store itself; see the package for its laws."""
 
 import asyncio
-import errno
-import functools
 import hashlib
-import logging
 import os
 import secrets
 import shutil
 import time
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Callable,
-    Coroutine,
-    Iterator,
-    KeysView,
-)
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, KeysView
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Final, NamedTuple, Self
 
-import msgspec
-
-from dispatcher import files
+from dispatcher.buckets import ObjectUrl
 from dispatcher.locks import FileLock, LockHeldError
+from dispatcher.store.bucket import BucketFilms
+from dispatcher.store.disk import Disk, uninterrupted
 from dispatcher.store.errors import (
     BusyError,
     StoreError,
     StoreFaultError,
-    StoreFullError,
     TooLargeError,
     TooManyPartsError,
     UnknownUploadError,
     WrongOffsetError,
     WrongSha256Error,
 )
+from dispatcher.store.films import Films, FolderFilms, Kept
 from dispatcher.store.limits import DEFAULT_STORE_LIMITS, StoreLimits
 from dispatcher.store.parts import Part
+from dispatcher.store.room import Room
 from dispatcher.store_urls import is_sha256
 
 __all__ = ["Progress", "Store", "is_upload_id"]
 
-T = TypeVar("T")
-
-THREADS: Final = 4
 WRITE_BYTES: Final = 1 << 19
 """So much is written at once."""
-READ_BYTES: Final = 1 << 20
 _ID_BYTES: Final = 16
-_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _UNTOUCHED_PART: Final = 100
 """A file's time of use on disk is renewed after this part of the time that it is kept."""
-
-logger = logging.getLogger(__name__)
 
 
 class Progress(NamedTuple):
@@ -64,49 +47,33 @@ class Progress(NamedTuple):
     sha256: str | None = None
 
 
-class _Kept(msgspec.Struct):
-    """A whole file: its size, when it was last used, and the same as its time on disk says."""
-
-    size: int
-    used: float
-    told: float
-
-
-class _Found(NamedTuple):
-    """What a folder holds at the start."""
-
-    kept: dict[str, _Kept]
-    parts: dict[str, Part]
-
-
 def is_upload_id(name: str) -> bool:
     """Whether a name is of the form of an upload's id."""
     return len(name) == 2 * _ID_BYTES and all(it in "0123456789abcdef" for it in name)
 
 
 class Store:
-    """A folder of films. Use it in one event loop; open it with `open`, and `close` it."""
+    """Films in a folder or a bucket. Use it in one event loop; open it with `open`, and `close` it.
+
+    `folder` has the uploads, and all else if there is no bucket.
+    """
 
     def __init__(
         self,
         folder: Path,
         limits: StoreLimits,
         clock: Callable[[], float],
-        free_bytes: Callable[[], int],
+        room: Room,
         lock: FileLock,
     ) -> None:
         self.folder = folder
         self.limits = limits
         self._clock = clock
-        self._free_bytes = free_bytes
+        self._room = room
         self._lock = lock
-        self._threads = ThreadPoolExecutor(THREADS, "store")
-        self._kept: dict[str, _Kept] = {}
+        self._disk = Disk()
+        self._kept: dict[str, Kept] = {}
         self._parts: dict[str, Part] = {}
-        self._used = 0
-        self._promised = 0
-        """Bytes that the requests under way will add."""
-        self._is_closed = False
         self._under_way = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -117,16 +84,16 @@ class Store:
         folder: Path,
         limits: StoreLimits = DEFAULT_STORE_LIMITS,
         *,
+        bucket: ObjectUrl | None = None,
         clock: Callable[[], float] = time.time,
         free_bytes: Callable[[], int] | None = None,
     ) -> Self:
         """Open a folder, which is made if it is not there. Raises `StoreFaultError`.
 
-        `free_bytes` says how much is free on the disk.
+        With a `bucket`, whole files are there. `free_bytes` says how much is free on the disk.
         """
         try:
-            for name in ("files", "parts", "trash"):
-                (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+            (folder / "parts").mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = FileLock(folder / "lock")
         except OSError as error:
             raise StoreFaultError(f"--store {folder}: can't be used: {error}") from error
@@ -135,23 +102,35 @@ class Store:
                 f"--store {folder}: another dispatcher uses it, process {error.holder}"
             ) from error
         free = free_bytes or (lambda: shutil.disk_usage(folder).free)
-        store = cls(folder, limits, clock, free, lock)
+        store = cls(folder, limits, clock, Room(limits, free), lock)
         try:
-            found = await store._do(_scan, folder)
-            await store.empty_trash()
+            await store._find(bucket)
+        except OSError as error:
+            await store.close()
+            raise StoreFaultError(f"--store {folder}: can't be used: {error}") from error
         except BaseException:
             await store.close()
             raise
-        store._kept, store._parts = found.kept, found.parts
-        store._used = sum(it.size for it in found.kept.values())
-        store._used += sum(it.size for it in found.parts.values())
         return store
+
+    async def _find(self, bucket: ObjectUrl | None) -> None:
+        """Find what is there."""
+        disk, folder = self._disk, self.folder
+        self._films: Films = (
+            FolderFilms(folder, disk)
+            if bucket is None
+            else BucketFilms(bucket, folder, disk, self._clock)
+        )
+        self._parts = await disk.do(_parts_in, folder / "parts")
+        self._kept = await self._films.find()
+        await self.empty_trash()
+        self._room.used = sum(it.size for it in self._kept.values())
+        self._room.used += sum(it.size for it in self._parts.values())
 
     async def close(self) -> None:
         """Wait for what is under way to end, and give the folder free."""
         await self._is_idle.wait()
-        self._is_closed = True
-        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+        await self._disk.close()
         self._lock.release()
 
     # What is there
@@ -159,7 +138,7 @@ class Store:
     @property
     def used_bytes(self) -> int:
         """How much is stored, with all that has come of uploads."""
-        return self._used
+        return self._room.used
 
     @property
     def count(self) -> int:
@@ -178,25 +157,22 @@ class Store:
         kept.used = now = self._clock()
         if now - kept.told > self.limits.keep_s / _UNTOUCHED_PART:
             kept.told = now
-            with suppress(OSError):  # at worst it is swept earlier after a restart
-                os.utime(self._path(sha256), (now, now))
+            self._films.note_use(sha256, now)
         return kept.size
 
-    async def read(self, sha256: str, first: int, end: int) -> AsyncGenerator[bytes, None]:
+    def read(self, sha256: str, first: int, end: int) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of a file from `first` to before `end`.
 
-        Raises `StoreFaultError` if they can't be read. What is swept meanwhile is read to its end.
+        Raises `StoreFaultError` if they can't be read.
         """
-        file = await self._do(_opened, self._path(sha256))
-        try:
-            while first < end:
-                piece = await self._do(os.pread, file, min(READ_BYTES, end - first), first)
-                if not piece:
-                    raise StoreFaultError(f"{self._path(sha256)} is shorter than it was")
-                first += len(piece)
-                yield piece
-        finally:
-            os.close(file)
+        return self._films.read(sha256, first, end)
+
+    async def link(self, sha256: str) -> str | None:
+        """Return a URL from which anybody has a file for some minutes; `None`: `read` it.
+
+        Raises `StoreFaultError`.
+        """
+        return await self._films.link(sha256)
 
     # Uploads
 
@@ -205,7 +181,7 @@ class Store:
         upload = secrets.token_hex(_ID_BYTES)
         part = self._part(upload, owner)
         try:
-            await self._do(part.open)
+            await self._disk.do(part.open)
         except StoreError:
             del self._parts[part.path.name]
             raise
@@ -221,7 +197,7 @@ class Store:
             return Progress(part.size)
         if is_sha256(name):
             return Progress(0)
-        sha256 = await self._do(_noted, _note_of(self._path_of_part(name, owner)))
+        sha256 = await self._disk.do(_noted, _note_of(self._path_of_part(name, owner)))
         if sha256 is not None and (size := self.use(sha256)) is not None:
             return Progress(size, sha256)
         raise UnknownUploadError("there is no such upload; begin another one")
@@ -281,9 +257,9 @@ class Store:
     ) -> Progress:
         try:
             with self._counted(part):
-                await self._do(part.open, afresh=at is None)
+                await self._disk.do(part.open, afresh=at is None)
             _require_end(part.size, part.size if at is None else at, length, total)
-            with self._room(length) as come:
+            with self._room.promised(length) as come:
                 buffer = bytearray()
                 try:
                     async for piece in pieces:
@@ -297,41 +273,42 @@ class Store:
                         await self._write(part, bytes(buffer), come)
             if part.size < total:
                 return Progress(part.size)
-            return await _uninterrupted(self._finish(name, part))
+            return await uninterrupted(self._finish(name, part))
         finally:
             part.close()
 
     async def _write(self, part: Part, data: bytes, come: Callable[[int], None]) -> None:
         before = part.size
         try:
-            await self._do(part.write, data)
+            await self._disk.do(part.write, data)
         finally:
             come(part.size - before)
 
     async def _finish(self, name: str, part: Part) -> Progress:
         """Give an upload its name, if the bytes are right."""
-        sha256 = await self._do(part.finish)
+        sha256 = await self._disk.do(part.finish)
         part.close()
         if is_sha256(name) and sha256 != name:
             await self._forget(part)
             raise WrongSha256Error(
                 f"the bytes have the SHA-256 {sha256}, not {name}; nothing of them was kept"
             )
-        note = None if is_sha256(name) else _note_of(part.path)
-        await self._do(_named, part.path, self._path(sha256), note)
+        if not is_sha256(name):
+            await self._disk.do(_note_of(part.path).write_text, sha256)
+        await self._films.put(part.path, sha256)
         # One step: the file is there under one of the names, and counted once.
         self._parts.pop(part.path.name, None)
         now = self._clock()
         if (twin := self._kept.get(sha256)) is not None:
-            self._used -= twin.size
-        self._kept[sha256] = _Kept(part.size, now, now)
+            self._room.used -= twin.size
+        self._kept[sha256] = Kept(part.size, now, now)
         return Progress(part.size, sha256)
 
     async def _forget(self, part: Part) -> None:
         """Let go of what has come of an upload."""
         self._parts.pop(part.path.name, None)
-        self._used -= part.size
-        await self._do(part.path.unlink, missing_ok=True)
+        self._room.used -= part.size
+        await self._disk.do(part.path.unlink, missing_ok=True)
 
     def _part(self, name: str, owner: str) -> Part:
         """Return what has come of an upload, or the beginning of one."""
@@ -354,35 +331,7 @@ class Store:
         try:
             yield
         finally:
-            self._used += part.size - before
-
-    @contextmanager
-    def _room(self, more: int) -> Iterator[Callable[[int], None]]:
-        """Keep room for so many bytes until the block ends; it tells of those that have come."""
-        in_store = self.limits.max_bytes - self._used - self._promised
-        if more > in_store:
-            raise StoreFullError(
-                f"the store has no room for {more:,} more bytes (--store-max-gb); wait until "
-                "something is swept, or have its operator give it more"
-            )
-        on_disk = self._free_bytes() - self._promised - self.limits.reserve_bytes
-        if more > on_disk:
-            raise StoreFullError(
-                f"the store's disk has no room for {more:,} more bytes; have its operator make some"
-            )
-        self._promised += more
-        left = more
-
-        def come(size: int) -> None:
-            nonlocal left
-            left -= size
-            self._promised -= size
-            self._used += size
-
-        try:
-            yield come
-        finally:
-            self._promised -= left
+            self._room.used += part.size - before
 
     # Sweeping
 
@@ -397,15 +346,8 @@ class Store:
 
     def drop(self, sha256: str) -> None:
         """Take a file away at once. `empty_trash` gives its room free."""
-        kept = self._kept[sha256]
-        try:
-            self._path(sha256).rename(self.folder / "trash" / f"{sha256}.{secrets.token_hex(4)}")
-        except FileNotFoundError:
-            logger.warning("%s was not there any more", self._path(sha256))
-        except OSError as error:
-            raise StoreFaultError(f"{self._path(sha256)}: can't be swept: {error}") from error
-        del self._kept[sha256]
-        self._used -= kept.size
+        self._films.drop(sha256)
+        self._room.used -= self._kept.pop(sha256).size
 
     async def drop_parts(self) -> int:
         """Let go of uploads that nobody has gone on with; gives how many."""
@@ -414,39 +356,15 @@ class Store:
         for part in old:
             if not part.is_busy and part.path.name in self._parts:
                 await self._forget(part)
-        await self._do(_drop_notes, self.folder / "parts", oldest)
+        await self._disk.do(_drop_notes, self.folder / "parts", oldest)
         return len(old)
 
     async def empty_trash(self) -> None:
         """Delete what was swept."""
-        await self._do(_emptied, self.folder / "trash")
-
-    # On disk
-
-    def _path(self, sha256: str) -> Path:
-        return self.folder / "files" / sha256
+        await self._films.empty_trash()
 
     def _path_of_part(self, name: str, owner: str) -> Path:
         return self.folder / "parts" / _key(name, owner)
-
-    async def _do(self, work: Callable[..., T], *given: object, **named: object) -> T:
-        """Do something in a thread. It is waited for even if the caller is cancelled."""
-        if self._is_closed:
-            raise StoreFaultError("the store is closed")
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._threads, functools.partial(work, *given, **named))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait({future})
-            future.exception()
-            raise
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise StoreFullError(
-                    f"the store's disk is full: {error.strerror}; have its operator make room"
-                ) from error
-            raise StoreFaultError(f"the store can't do it: {error}") from error
 
 
 def _suffix(owner: str) -> str:
@@ -468,44 +386,16 @@ def _require_end(size: int, at: int, length: int, total: int) -> None:
         raise WrongOffsetError(f"the upload has {size:,} bytes; go on from there", size)
 
 
-async def _uninterrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Do something to its end, even if the caller is cancelled."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        task.exception()
-        raise
-
-
-def _scan(folder: Path) -> _Found:
-    """Find what is in a folder. What has no name of the store's is left alone."""
-    found = _Found({}, {})
-    for entry in os.scandir(folder / "files"):
-        if is_sha256(entry.name) and entry.is_file(follow_symlinks=False):
-            status = entry.stat(follow_symlinks=False)
-            found.kept[entry.name] = _Kept(status.st_size, status.st_mtime, status.st_mtime)
-    for entry in os.scandir(folder / "parts"):
+def _parts_in(folder: Path) -> dict[str, Part]:
+    """Find what has come of uploads. What has no name of the store's is left alone."""
+    found = dict[str, Part]()
+    for entry in os.scandir(folder):
         name, _, owner = entry.name.partition(".")
         is_part = (is_sha256(name) or is_upload_id(name)) and "." not in owner
         if is_part and entry.is_file(follow_symlinks=False):
             status = entry.stat(follow_symlinks=False)
-            found.parts[entry.name] = Part(Path(entry.path), status.st_size, status.st_mtime)
+            found[entry.name] = Part(Path(entry.path), status.st_size, status.st_mtime)
     return found
-
-
-def _opened(path: Path) -> int:
-    return os.open(path, os.O_RDONLY)
-
-
-def _named(part: Path, path: Path, note: Path | None) -> None:
-    """Give a part, which is synced, its final name, durably; and write that name into a note."""
-    if note is not None:
-        note.write_text(path.name)
-    os.utime(part)
-    part.replace(path)
-    files.sync_folder(path.parent)
 
 
 def _noted(note: Path) -> str | None:
@@ -519,8 +409,3 @@ def _drop_notes(folder: Path, oldest: float) -> None:
     for note in folder.glob("*.whole"):
         if note.stat().st_mtime < oldest:
             note.unlink(missing_ok=True)
-
-
-def _emptied(folder: Path) -> None:
-    for path in folder.iterdir():
-        path.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ import pytest
 from dispatcher.index.file import index_path
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.state.replay import replay
+from tests.support.farm import JOB, OUTPUT, assigned, beat, submitted
 from tests.support.histories import genuine, written
 from tests.support.sealing import seal_all
 from tests.support.servers import client_of, running
@@ -111,6 +112,42 @@ async def test_what_is_wished_of_old_jobs_is_granted_or_refused_as_when_they_wer
     async with running(db) as server, client_of(server) as client:
         assert await granted(client, ids) == expected
     assert {200, 400, 404, 409} <= {status for status, _ in expected}
+
+
+async def test_an_old_film_in_parts_and_a_chain_of_old_jobs_come_back_as_a_whole(
+    db: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    async with running(db, store=store) as server, client_of(server) as client:
+        film = await submitted(client)
+        after = await submitted(client, after=[film])
+        await beat(client, "e", abilities=["recipes", "split"])
+        await assigned(client, "e")
+        segment = {"kind": "segment", "lasts": 5, "frames": 5, "time_base": "1/5"}
+        segment |= {"times_sha256": "0" * 64}
+        plan = [segment | {"number": n, "begins": 5 * n} for n in range(2)]
+        body = {"engine_id": "e", "attempt": 1, "parts": plan}
+        assert (await client.post(f"/jobs/{film}/split", json=body)).status_code == 200
+        first, second = (await client.get(f"/jobs/{film}")).json()["parts"]
+        await client.post(f"/jobs/{first}/complete", json=OUTPUT)
+        await assigned(client, "e")
+        bad = {"error_message": "cut off", "cause": "source_bad", "engine_id": "e", "attempt": 1}
+        assert (await client.post(f"/jobs/{second}/fail", json=bad)).status_code == 200
+        statuses = {job["job_id"]: job["status"] for job in (await client.get("/jobs/")).json()}
+        failed = "failed_permanently"
+        assert statuses == {film: failed, after: failed, first: "completed", second: failed}
+    async with running(db, store=store) as server, client_of(server) as client:
+        assert (await client.post(f"/jobs/{after}/retry")).status_code == 200
+        statuses = {job["job_id"]: job["status"] for job in (await client.get("/jobs/")).json()}
+        pending = "pending"
+        assert statuses == {film: pending, after: pending, first: "completed", second: pending}
+        assert (await client.get(f"/jobs/{film}")).json()["progress"] == 50.0
+        late = await client.post("/jobs/", json={**JOB, "after": [first, film]})
+        assert late.status_code == 200
+        for job_id in (second, film, after):
+            await client.post(f"/jobs/{job_id}/complete", json=OUTPUT)
+        why = (await client.get(f"/jobs/{late.json()['job_id']}/why")).json()
+        assert "number 1 in the queue" in why["because"]
 
 
 async def test_a_batch_that_repeats_the_key_of_an_old_job_gets_that_job(db: Path) -> None:

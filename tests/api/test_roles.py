@@ -73,6 +73,8 @@ ROUTES: Final[dict[tuple[str, str], Needs]] = {
     ("GET", "/schema/openapi.yaml"): ANY_KEY,
     ("GET", "/schema/openapi.yml"): ANY_KEY,
     ("POST", "/reload"): OPERATOR,
+    ("GET", "/webhooks"): OPERATOR,
+    ("POST", "/webhooks/{name}/retry"): OPERATOR,
     ("GET", "/metrics"): MONITOR,
     ("GET", "/key"): ANY_KEY,
     ("POST", "/sign_in"): CLIENT,

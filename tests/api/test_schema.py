@@ -30,6 +30,8 @@ OPERATIONS: Final[dict[tuple[str, str], dict[str, str | None]]] = {
     ("post", "/jobs/{job_id}/retry"): {"200": TEXT, "404": TEXT, **NO_BODY},
     ("post", "/jobs/{job_id}/priority"): {"200": TEXT, "404": TEXT, "409": TEXT, **BODY},
     ("get", "/metrics"): {"200": TEXT, **KEYED},
+    ("get", "/webhooks"): {"200": JSON, **KEYED},
+    ("post", "/webhooks/{name}/retry"): {"200": TEXT, "404": TEXT, **KEYED},
     ("post", "/reload"): {"200": TEXT, "409": TEXT, **KEYED},
     ("post", "/jobs/batch"): {"200": JSON, "409": JSON, "429": TEXT, **BODY},
     ("post", "/jobs/cancel"): {"200": JSON, "429": TEXT, **NO_BODY},
@@ -65,10 +67,19 @@ OPERATIONS: Final[dict[tuple[str, str], dict[str, str | None]]] = {
     ("post", "/store"): {"201": JSON, "202": JSON, **TRANSFER},
     ("put", "/store/{name}"): {"200": JSON, "201": JSON, "202": None, "409": TEXT, **TRANSFER},
     ("head", "/store/{name}"): {"200": None, "204": None, "404": None, "429": None, **KEYED},
-    ("get", "/store/{name}"): {"200": FILE, "206": FILE, "404": TEXT, **RANGED, **KEYED},
+    ("get", "/store/{name}"): {
+        "200": FILE,
+        "206": FILE,
+        "307": None,
+        "404": TEXT,
+        "503": TEXT,
+        **RANGED,
+        **KEYED,
+    },
     ("get", "/jobs/{job_id}/output"): {
         "200": FILE,
         "206": FILE,
+        "307": None,
         "404": TEXT,
         "409": TEXT,
         "503": TEXT,
@@ -151,6 +162,7 @@ async def test_the_answers_have_the_fields_that_the_schema_names(
     (engine,) = (await shared_client.get("/engines")).json()
     health = (await shared_client.get("/health")).json()
     not_always = {"recipe", "output_name", "result", "parent", "part", "parts", "whole", "after"}
+    not_always |= {"tags", "callback_url"}
     assert set(schemas["JobView"]["properties"]) == set(job) | not_always
     assert not_always.isdisjoint(job)
     assert set(schemas["EngineFields"]["properties"]) == set(engine)

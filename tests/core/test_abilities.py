@@ -152,3 +152,39 @@ def test_a_result_is_recorded_with_the_completion_and_a_repeat_changes_nothing()
     story.when(answer).then(JobCompleted("a", "e", 1, "out", {"encoder": "libx264", "crf": 23.0}))
     story.when(answer).then_nothing()
     story.when(CompleteJob("a", "out", result={"encoder": "other"})).then_nothing()
+
+
+# Tags: abilities of the form tag:NAME, of which people read the name
+
+
+def test_why_speaks_of_tags() -> None:
+    past = engine("e", abilities=["tag:gpu"]), engine("f", abilities=["recipes"])
+    fleet = given(*past, asked(needs=("recipes", "tag:4k", "tag:gpu"))).fleet
+    explanation = explain(fleet, "a")
+    assert explanation is not None
+    assert explanation.because == "no engine has the tag 4k"
+    assert [answer.because for answer in explanation.engines] == [
+        "it does not have the tag 4k, and it lacks what the job needs: recipes",
+        "it does not have the tags 4k, gpu",
+    ]
+
+
+def test_a_key_stands_for_one_set_of_tags() -> None:
+    first = SubmitJob(None, "u", "h264", idempotency_key="k", needs=("recipes", "tag:gpu"))
+    story = given().when(first).when(first)
+    story.then_reply(JobIs(next(iter(story.fleet.jobs)), is_new=False))
+    story.when(SubmitJob(None, "u", "h264", idempotency_key="k", needs=("recipes",)))
+    story.then_rejected(Reason.KEY_REUSED)
+
+
+def test_an_engine_that_rests_is_busy_and_why_says_so() -> None:
+    past = engine("e", status="busy", resting="outside its hours"), asked(needs=())
+    story = given(*past).when(AssignJob("e")).then_reply(NO_WORK)
+    explanation = explain(story.fleet, "a")
+    assert explanation is not None
+    assert explanation.because == (
+        "it is number 1 in the queue, and the engines that could take it take no new jobs now"
+    )
+    assert explanation.engines == [
+        EngineAnswer("e", "busy", "it takes no new jobs now: outside its hours")
+    ]

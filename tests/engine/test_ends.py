@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.cli.engine import _tell_of
+from dispatcher.cli.engine_notices import tell_of_checks
 from dispatcher.engine.demuxers import media_demuxers
 from dispatcher.engine.ends import cut_off, find_pyav
 from dispatcher.engine.ffmpeg import Checks, Ffmpeg
@@ -100,6 +100,6 @@ def test_the_operator_is_told_what_is_not_verified(
     checks: Checks, told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        _tell_of(checks, "engine")
+        tell_of_checks(checks, "engine")
     assert told in caplog.text
     assert bool(told) == bool(caplog.text)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from dispatcher.cli.engine import _tell_of_hardware
+from dispatcher.cli.engine_notices import tell_of_hardware
 from dispatcher.engine.codecs import CODECS, Codec, Encoder, Target
 from dispatcher.engine.encoding import Abilities, encoding_of
 from dispatcher.engine.ffmpeg import Ffmpeg, FfmpegMissingError, Input
@@ -232,9 +232,9 @@ def test_the_log_tells_whether_hardware_or_software_encodes(
         if it.name == offered
     )  # fmt: skip
     with caplog.at_level(logging.INFO):
-        _tell_of_hardware(encoders, "none", "engine")
+        tell_of_hardware(encoders, "none", "engine")
         assert caplog.messages == []
-        _tell_of_hardware(encoders, "auto", "engine")
+        tell_of_hardware(encoders, "auto", "engine")
     [message] = caplog.messages
     assert message.startswith(f"engine: {told}")
 

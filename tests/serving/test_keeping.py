@@ -22,9 +22,13 @@ from dispatcher.core.commands import (
     FailJob,
     ReportHeartbeat,
     RetryJob,
+    SplitJob,
     SubmitJob,
 )
 from dispatcher.core.dispatcher import Settle
+from dispatcher.core.events import JobCancelled
+from dispatcher.core.job import Job, Place
+from dispatcher.index import Finished
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.serving.keeping import Keeping
 from dispatcher.serving.service import Service
@@ -258,6 +262,74 @@ async def test_a_job_that_is_retried_uses_its_source(log: WatchedLog, tmp_path: 
     assert not store.is_expired(SHA256), "from the decision on, before it is durable"
     log.gate.set()
     await retrying
+    await service.close()
+    await store.close()
+
+
+async def a_film_in_two_parts(service: Service, store: Store) -> tuple[str, str]:
+    """Split a film, and complete its first part; gives the ids of the parts."""
+    await service.execute(SubmitJob("film", "file:///film.mov", "h264"), TESTER, _done)
+    await service.execute(ReportHeartbeat("e", {}), TESTER, _done)
+    await service.execute(AssignJob("e"), TESTER, _done)
+    parts = (SubmitJob(None, "u", "h264"), SubmitJob(None, "u", "h264"))
+    await service.execute(SplitJob("film", parts, "e", 1), TESTER, _done)
+    film = service.projections.jobs.get("film")
+    assert film is not None
+    first, second = film.parts or ()
+    await filled(store, FILM)
+    await service.execute(CompleteJob(first, f"store:{SHA256}/first.mp4"), TESTER, _done)
+    return first, second
+
+
+@pytest.mark.parametrize("is_evicted", [False, True], ids=["in memory", "evicted"])
+async def test_the_output_of_a_part_stays_until_its_film_is_done_and_then_goes(
+    log: WatchedLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_evicted: bool
+) -> None:
+    clock = Clock()
+    store = await Store.open(tmp_path / "store", clock=clock)
+    service = Service(log, store=store)
+    await service.start()
+    keeping = Keeping(store, service)
+    first, second = await a_film_in_two_parts(service, store)
+    clock.now += 10 * store.limits.keep_s
+    if is_evicted:  # as after a restart: only the index has it
+        jobs = service.projections.jobs
+        view, number = jobs.get(first), jobs.number_of(first)
+        assert view is not None
+        assert number is not None
+        found = Finished(1, view, Job(first, "h264", 0.0, 3, Place(0, number)), None)
+        jobs.evict(first)
+
+        async def looked_up(job_id: str, at: int) -> Finished | None:
+            del at
+            return found if job_id == first else None
+
+        monkeypatch.setattr(service.memory, "job", looked_up)
+    assert await keeping.sweep() == 0
+    await service.execute(CompleteJob(second, "http://elsewhere/second"), TESTER, _done)
+    await service.execute(AssignJob("e"), TESTER, _done)
+    assert await keeping.sweep() == 0
+    await service.execute(CompleteJob("film", "file:///out.mp4", "e", 2), TESTER, _done)
+    async with asyncio.timeout(30):
+        while store.count:  # the service sweeps by itself now  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await service.close()
+    await store.close()
+
+
+async def test_a_file_that_another_job_reads_stays_when_its_film_is_done(
+    log: WatchedLog, tmp_path: Path
+) -> None:
+    store = await Store.open(tmp_path / "store", clock=Clock())
+    service = Service(log, store=store)
+    await service.start()
+    keeping = Keeping(store, service)
+    await a_film_in_two_parts(service, store)
+    await service.execute(SubmitJob("j", f"store:{SHA256}/a.mov", "h264"), TESTER, _done)
+    await service.execute(CancelJob("film"), TESTER, _done)
+    keeping.notice(JobCancelled("film", None, 1))
+    assert await keeping.sweep() == 0
+    assert store.count == 1
     await service.close()
     await store.close()
 

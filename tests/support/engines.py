@@ -15,6 +15,7 @@ from dispatcher.engine.agent import Agent, Settings
 from dispatcher.engine.delivery import delivery_to
 from dispatcher.engine.ffmpeg import Ffmpeg
 from dispatcher.engine.networks import SourceNetworks
+from dispatcher.engine.resting import Resting
 from dispatcher.engine.sources import Sources
 from dispatcher.engine.workspace import Workspace
 from projections.jobs import JobView
@@ -34,6 +35,7 @@ __all__ = [
 PATIENCE_S: Final = 90
 ANYWHERE: Final = Sources([Path("/")], SourceNetworks.parse("public,private,loopback"))
 """Sources of a test: every file, and servers on loopback."""
+ALWAYS: Final = Resting()
 
 T = TypeVar("T")
 
@@ -73,13 +75,17 @@ async def at_work(
     heartbeat_s: float = 10.0,
     wait_s: float = 0,
     sources: Sources = ANYWHERE,
+    tags: tuple[str, ...] = (),
+    resting: Resting = ALWAYS,
 ) -> AsyncIterator[AtWork]:
     """Have an engine work until the block ends; it is then stopped, and must end well."""
     workspace = Workspace.claim(folder / "work", engine_id)
     outputs = folder / "outputs"
     async with Client(server, KEY) as client:
         delivery = delivery_to(output or str(outputs))
-        settings = Settings(poll_s=0.05, heartbeat_s=heartbeat_s, wait_s=wait_s)
+        settings = Settings(
+            poll_s=0.05, heartbeat_s=heartbeat_s, wait_s=wait_s, tags=tags, resting=resting
+        )
         agent = Agent(client, ffmpeg, workspace, delivery, settings, sources)
         life = asyncio.create_task(agent.run())
         engine = AtWork(agent, life, workspace, outputs)

@@ -16,13 +16,16 @@ from typing import Any, Final
 import httpx2
 
 from dispatcher.api.app import BODY_LIMIT_BYTES
+from dispatcher.buckets import ObjectUrl
 from dispatcher.core.policy import DEFAULT_POLICY, Policy
 from dispatcher.http_limits import DEFAULT_HTTP_LIMITS, HttpLimits
-from dispatcher.server import serve
+from dispatcher.server import NO_WEBHOOKS, serve
 from dispatcher.serving.keys import ApiKeys, Key, Role
 from dispatcher.serving.named_recipes import NamedRecipes
 from dispatcher.serving.quotas import DEFAULT_KEY_LIMITS, KeyLimits
 from dispatcher.store import DEFAULT_STORE_LIMITS, StoreLimits
+from dispatcher.tls import Certificate
+from dispatcher.webhooks.opening import WebhookSettings
 
 __all__ = ["ACTOR", "KEY", "Child", "Running", "child", "client_of", "events_in", "running"]
 
@@ -31,7 +34,7 @@ ACTOR: Final = "tester"
 HOST: Final = "127.0.0.1"
 STOP_S: Final = 30
 
-_GREETING = re.compile(r"Dispatcher ready on (http://\S+), log")
+_GREETING = re.compile(r"Dispatcher ready on (https?://\S+), log")
 
 
 @dataclass
@@ -71,8 +74,10 @@ async def running(
     http_limits: HttpLimits = DEFAULT_HTTP_LIMITS,
     key_limits: KeyLimits = DEFAULT_KEY_LIMITS,
     recipes: NamedRecipes | None = None,
-    store: Path | None = None,
+    store: Path | ObjectUrl | None = None,
     store_limits: StoreLimits = DEFAULT_STORE_LIMITS,
+    webhooks: WebhookSettings = NO_WEBHOOKS,
+    certificate: Certificate | None = None,
 ) -> AsyncIterator[Running]:
     """Serve until the block ends, then stop as an operator would: with SIGTERM.
 
@@ -101,6 +106,8 @@ async def running(
             recipes=recipes,
             store=store,
             store_limits=store_limits,
+            webhooks=webhooks,
+            certificate=certificate,
             say=say,
         )
     )

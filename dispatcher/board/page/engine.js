@@ -243,6 +243,7 @@ export class BoardEngine extends HTMLElement {
       case "blocked":
         return [...has, `It is blocked: ${sentence(engine.blocked)} `, engine.blocked_until ? `It may try again at ${when(engine.blocked_until, now)}.` : "It gets no jobs until somebody resumes it."];
       case "draining":
+        if (!engine.drained) return [...has, `It takes no new jobs now: ${sentence(engine.resting)}`];
         return engine.current_job ? [...has, "It is drained: it finishes this job and gets no more."] : ["It is drained and gets no jobs until somebody resumes it."];
       default:
         return engine.current_job ? [...has, "Last heard at ", seen, "."] : ["It is free. Last heard at ", seen, "."];

@@ -80,6 +80,11 @@ export function applyToJobs(state, event, change = noChange()) {
   if (changed !== null) putJob(state, changed, change);
 }
 
+/** The tags among abilities, by their names alone. */
+export function tagsOf(abilities) {
+  return (Array.isArray(abilities) ? abilities : []).filter((it) => String(it).startsWith("tag:")).map((it) => it.slice(4));
+}
+
 function submitted(event) {
   const job = {
     job_id: event.job_id,
@@ -102,6 +107,9 @@ function submitted(event) {
   };
   if (event.recipe !== undefined) job.recipe = event.recipe;
   if (event.output_name !== undefined) job.output_name = event.output_name;
+  const tags = tagsOf(event.needs);
+  if (tags.length) job.tags = tags;
+  if (event.callback_url !== undefined) job.callback_url = event.callback_url;
   return job;
 }
 

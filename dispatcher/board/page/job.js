@@ -279,6 +279,7 @@ function inOut(job, now) {
       ["Codec wanted", job.target_codec],
       ["Recipe", recipeOf(recipe)],
       ["Output name", job.output_name],
+      ["Tags", job.tags?.join(", ")],
       ["Priority", job.priority ? String(job.priority) : null],
       ["Retries", `${job.retries} of ${job.max_retries} used`],
     ]),

@@ -33,8 +33,13 @@ export const FINAL = new Set(["completed", "failed_permanently", "cancelled"]);
 export function engineState(engine) {
   if (!engine.online) return "silent";
   if (engine.blocked !== null && engine.blocked !== undefined) return "blocked";
-  if (engine.drained) return "draining";
+  if (engine.drained || isResting(engine)) return "draining";
   return engine.current_job !== null || engine.status === "busy" ? "working" : "idle";
+}
+
+/** Whether an engine says that it takes no new jobs now, of its own accord. */
+export function isResting(engine) {
+  return engine.status === "busy" && Boolean(engine.resting);
 }
 
 /** The shape of a state of an engine or a job. It is for the eye; the word stands beside it. */

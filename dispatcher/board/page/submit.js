@@ -67,6 +67,7 @@ export class BoardSubmit extends HTMLElement {
           "div",
           { class: "fields" },
           field("job_size", "Size in MB", input("size", { type: "number", min: 0, step: "any" }), "Of each source, if it is known; large ones go to fast engines."),
+          field("tags", "Tags", input("tags"), "Only engines that have all of them may have it; with commas between them."),
           field("max_retries", "Retries", input("retries", { type: "number", min: 0, step: 1 }), "3 if it is empty."),
         ),
       ),
@@ -111,6 +112,8 @@ export class BoardSubmit extends HTMLElement {
     if (this.size.value !== "") common.job_size = Number(this.size.value);
     if (this.retries.value !== "") common.max_retries = Number(this.retries.value);
     if (this.output.value !== "") common.output_name = this.output.value;
+    const tags = this.tags.value.split(",").map((tag) => tag.trim()).filter(Boolean);
+    if (tags.length) common.tags = tags;
     if (this.recipe.value === OWN) common.recipe = JSON.parse(this.fields.value || "{}");
     else if (this.recipe.value !== "") common.recipe = this.recipe.value;
     const sources = this.sources.value.split("\n").map((line) => line.trim()).filter(Boolean);
@@ -202,7 +205,7 @@ export class BoardSubmit extends HTMLElement {
 
 /** The field of a submission that an error of the dispatcher names, or null. */
 export function fieldIn(text) {
-  const named = /'(source_url|target_codec|job_size|max_retries|priority|output_name|recipe)(?:\.[^']*)?'/.exec(text);
+  const named = /'(source_url|target_codec|job_size|max_retries|priority|output_name|recipe|tags)(?:\.[^']*)?'/.exec(text);
   return named ? named[1] : /^Bad Request: there is no recipe '/.test(text) ? "recipe" : null;
 }
 

@@ -110,6 +110,7 @@ export function engineReason(engine, store) {
         ? `${words.sentence(engine.blocked)} It gets no jobs until it is resumed`
         : `${words.sentence(engine.blocked)} It may try again at ${words.when(engine.blocked_until, now)}`;
     case "draining":
+      if (!engine.drained) return `It takes no new jobs now: ${engine.resting}`;
       return engine.current_job === null
         ? "It was drained, and gets no jobs until it is resumed"
         : "It was drained: it finishes its job and gets no more until it is resumed";
