@@ -122,3 +122,25 @@ async def test_what_breaks_off_goes_on_where_it_ended() -> None:
     begins = [int(it.removeprefix("bytes=").partition("-")[0]) for it in ranges]
     assert len(begins) == 3
     assert begins == sorted(set(begins)), "what has come is not asked for again"
+
+
+async def test_of_a_store_in_a_bucket_the_other_server_is_asked_without_the_key() -> None:
+    async def bucket(asked: Asked) -> Answer:
+        assert "x-api-key" not in asked.headers
+        first, last = (int(it) for it in asked.headers["range"][6:].split("-"))
+        place = f"bytes {first}-{last}/{len(FILM)}"
+        return Answer(206, FILM[first : last + 1], {"Content-Range": place, "ETag": '"other"'})
+
+    async with web(bucket) as there:
+
+        async def answer(_: Asked) -> Answer:
+            return Answer(307, b"", {"ETag": f'"{SHA256}"', "Location": f"{there.url}/signed"})
+
+        async with (
+            web(answer) as dispatcher,
+            Client(dispatcher.url, KEY) as client,
+            served_from_store(client, URL, Bounds()) as served,
+        ):
+            assert await gives_some(client, URL)
+            _, body = await asked(served, get(served, "Range: bytes=7-99999"))
+    assert body == FILM[7:100_000]
