@@ -39,7 +39,8 @@ class Forecast(msgspec.Struct, frozen=True):
 
     `done_at` is when the last of the jobs that an engine takes will be done; `None` if there is
     none, or if it can't be known. `work_s` is how long a single engine would need for all that runs
-    and waits, as far as that is known. `unplaced` jobs wait that no engine takes now.
+    and waits, as far as that is known: of `unknown` jobs it is not. `unplaced` jobs wait that no
+    engine takes now.
     """
 
     seq: int
@@ -50,3 +51,4 @@ class Forecast(msgspec.Struct, frozen=True):
     how: str
     running: list[RunningJob]
     waiting: list[WaitingJob]
+    unknown: int = 0

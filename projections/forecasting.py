@@ -85,6 +85,7 @@ def forecast(outlook: Outlook) -> Generator[None, None, Forecast]:
         times.how(),
         running,
         waiting,
+        times.unknown,
     )
 
 
@@ -93,6 +94,7 @@ class _Times:
 
     def __init__(self, outlook: Outlook, now: datetime) -> None:
         self.work_s = 0.0
+        self.unknown = 0
         self.last_s = -inf
         self.hows: Counter[How] = Counter()
         self._now = now
@@ -148,6 +150,8 @@ class _Times:
         self.hows[how] += 1
         if isfinite(seconds):
             self.work_s += seconds
+        else:
+            self.unknown += 1
 
     def _left_s(self, job: JobView, engine_id: str) -> tuple[float, How]:
         """Return how many seconds a job that runs still takes."""

@@ -108,6 +108,10 @@ class Jobs:
         """Return one job, or `None` if it is not here."""
         return None if (job := self._jobs.get(job_id)) is None else job.view
 
+    def ids(self) -> list[str]:
+        """Return the ids of all jobs here, in no order."""
+        return list(self._jobs)
+
     def number_of(self, job_id: str) -> int | None:
         """Return the number of a job, or `None` if it is not here."""
         return None if (job := self._jobs.get(job_id)) is None else job.number

@@ -6,7 +6,7 @@
     scripts/torture.py --short --only kill,power         # a minute, to see whether it works
     scripts/torture.py --only power --points 10000 --seed 7
 
-Tortures: kill, power, disk, swapped, cancel, input, starvation, simulation.
+Tortures: kill, power, disk, swapped, cancel, input, starvation, simulation, cluster.
 
 Exit codes: 0 every claim held; 1 one did not, and where is told; 2 the command line is wrong.
 """
@@ -30,7 +30,10 @@ from rich.console import Console  # noqa: E402 - only the project's interpreter 
 from torturing import Outcome  # noqa: E402
 from torturing.report import Run, show, write  # noqa: E402
 
-TORTURES = ("kill", "power", "disk", "swapped", "cancel", "input", "starvation", "simulation")
+TORTURES = (
+    *("kill", "power", "disk", "swapped", "cancel", "input", "starvation", "simulation"),
+    "cluster",
+)
 
 
 def main() -> int:
@@ -41,6 +44,7 @@ def main() -> int:
     parser.add_argument("--only", metavar="KILL,…", help="these tortures, separated by commas")
     parser.add_argument("--cycles", type=int, help="how often the dispatcher is killed")
     parser.add_argument("--points", type=int, help="how often the power fails")
+    parser.add_argument("--faults", type=int, help="how many things are done to a cluster")
     parser.add_argument("--seed", type=int, default=1, help="what all chance follows from")
     parser.add_argument("--short", action="store_true", help="few rounds of each")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report there")
@@ -49,9 +53,9 @@ def main() -> int:
     wanted = there if options.only is None else options.only.split(",")
     if unknown := [name for name in wanted if name not in there]:
         parser.error(f"--only: there is no {', '.join(unknown)}; there are {', '.join(there)}")
-    rounds = {"kill": options.cycles, "power": options.points}
+    rounds = {"kill": options.cycles, "power": options.points, "cluster": options.faults}
     if any(number is not None and number < 1 for number in rounds.values()):
-        parser.error("--cycles and --points must be at least 1")
+        parser.error("--cycles, --points and --faults must be at least 1")
     console, began = Console(), time.time()
     outcomes = [
         outcome

@@ -49,6 +49,15 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _nobodys_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads the settings of who runs it, or writes what was submitted last beside them."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+            patched.setenv(name, str(tmp_path_factory.mktemp(name.lower())))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _all_tests_end_what_they_begin() -> Iterator[None]:
     """No fixture of a module or of the session leaves a thread or a process running."""
     with ends_what_it_begins():

@@ -3,7 +3,8 @@
 Laws:
 - The files are answered from memory. What is not a name among them is 404, however it is spelt.
 - The page runs no script and no style but the board's own files, talks to this dispatcher alone,
-  is shown in no frame (Content-Security-Policy), and can make no markup of texts (Trusted Types).
+  is shown in no frame (Content-Security-Policy), and can make no markup of texts (Trusted Types, of
+  which the one policy, `workers`, is for the names of the page's own workers).
 - A browser asks each time whether a file has changed, so that after an update no old one is used.
 - Whoever does not ask for HTML gets the line of text at `/` that health checks know.
 """
@@ -30,7 +31,7 @@ GREETING: Final = (
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'; trusted-types 'none'"
+    "require-trusted-types-for 'script'; trusted-types workers"
 )
 _HEADERS: Final = {
     "Cache-Control": "no-cache",

@@ -8,12 +8,12 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from dispatcher.api import bodies, queries
-from dispatcher.api.answers import Answer
+from dispatcher.api.answers import Answer, json_answer
 from dispatcher.api.auth import ANY_KEY
 from dispatcher.api.replies import render
-from dispatcher.api.requests import CommandRequest
+from dispatcher.api.requests import CommandRequest, service_of
 from dispatcher.api.routes import command, declared
-from dispatcher.api.schemas import AS_OF, IDEMPOTENCY_KEY, LISTING, PRIORITY, SUBMISSION
+from dispatcher.api.schemas import AS_OF, IDEMPOTENCY_KEY, IDS, LISTING, PRIORITY, SUBMISSION
 from dispatcher.api.sources import (
     is_sent_again,
     lacks_source,
@@ -70,6 +70,13 @@ async def list_jobs(request: Request[Any, Any, Any]) -> ASGIApp:
     return await answer_view(request, queries.listing(query))
 
 
+@get("/jobs/ids", **declared(needs=ANY_KEY, answers={200: list[str], 503: str}, parameters=IDS))
+async def find_ids(request: Request[Any, Any, Any]) -> ASGIApp:
+    """List the ids of jobs that begin with a prefix, in their order."""
+    prefix, limit = queries.ids(request.query_params)
+    return json_answer(await service_of(request).memory.job_ids(prefix, limit))
+
+
 @get(
     "/jobs/{job_id:str}",
     **declared(needs=ANY_KEY, answers={200: JobView, 404: str}, parameters=[AS_OF]),
@@ -116,6 +123,7 @@ def prioritize_job(request: CommandRequest, body: bytes, job_id: str) -> Awaitab
 HANDLERS: Final = (
     submit_job,
     list_jobs,
+    find_ids,
     get_job,
     explain_job,
     cancel_job,

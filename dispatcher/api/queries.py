@@ -25,14 +25,17 @@ from projections.jobs import STATUSES
 from projections.series import LONGEST_H
 
 __all__ = [
+    "DEFAULT_IDS",
     "DEFAULT_LIMIT",
     "MAX_LIMIT",
     "MAX_TEXT",
+    "MOST_IDS",
     "Slice",
     "cursor",
     "filtered",
     "flag",
     "hours",
+    "ids",
     "listing",
     "one_page",
     "only",
@@ -44,6 +47,8 @@ DEFAULT_LIMIT: Final = 1_000
 MAX_LIMIT: Final = 10_000
 DEFAULT_HOURS: Final = 24
 DEFAULT_SHOWN: Final = 200
+DEFAULT_IDS: Final = 10
+MOST_IDS: Final = 1_000
 MAX_TEXT: Final = 200
 """Characters of a search."""
 
@@ -168,6 +173,18 @@ def shown_waiting(query: Mapping[str, str]) -> int:
     if number > MOST_SHOWN:
         _bad(f"'limit' must be at most {MOST_SHOWN}.")
     return number
+
+
+def ids(query: Mapping[str, str]) -> tuple[str, int]:
+    """Parse the prefix of the ids to list, and how many at most."""
+    if not (prefix := query.get("prefix")):
+        _bad("'prefix' is missing or empty.")
+    if len(prefix) > MAX_TEXT:
+        _bad(f"'prefix' must be at most {MAX_TEXT} characters.")
+    number = _positive("limit", query.get("limit"), DEFAULT_IDS)
+    if number > MOST_IDS:
+        _bad(f"'limit' must be at most {MOST_IDS}.")
+    return prefix, number
 
 
 def flag(query: Mapping[str, str], name: str) -> bool:

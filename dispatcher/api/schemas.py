@@ -20,7 +20,7 @@ from dispatcher.api.bodies import (
     MAX_URL,
     MAX_WAIT_S,
 )
-from dispatcher.api.queries import DEFAULT_HOURS, DEFAULT_SHOWN, MAX_TEXT
+from dispatcher.api.queries import DEFAULT_HOURS, DEFAULT_IDS, DEFAULT_SHOWN, MAX_TEXT, MOST_IDS
 from dispatcher.output_names import MAX_TEMPLATE, PLACEHOLDERS
 from dispatcher.recipes import Recipe
 from dispatcher.results import Result
@@ -41,6 +41,7 @@ __all__ = [
     "HEARTBEAT",
     "HOURS",
     "IDEMPOTENCY_KEY",
+    "IDS",
     "LISTING",
     "OUTPUT",
     "PLAN",
@@ -227,6 +228,21 @@ READY: Final = Parameter(
     allow_empty_value=True,
     description="say whether a balancer should send requests here; with any value",
 )
+IDS: Final = [
+    Parameter(
+        "prefix",
+        "query",
+        required=True,
+        schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=MAX_TEXT),
+        description="what the ids begin with",
+    ),
+    Parameter(
+        "limit",
+        "query",
+        schema=Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=MOST_IDS, default=DEFAULT_IDS),
+        description="how many at most",
+    ),
+]
 LISTING: Final = [
     Parameter(
         "status",

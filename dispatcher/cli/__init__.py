@@ -25,16 +25,21 @@ _MODULES: Final = {
     "engine": "engine",
     "board": "board",
     "submit": "submit",
+    "wait": "wait",
+    "top": "top",
     "jobs": "jobs",
     "job": "jobs",
     "why": "jobs",
-    "cancel": "jobs",
-    "retry": "jobs",
+    "cancel": "changing",
+    "retry": "changing",
     "fetch": "fetch",
-    "priority": "jobs",
+    "priority": "changing",
     "recipes": "recipes",
     "history": "history",
     "certificate": "certificate",
+    "checkpoint": "proofs",
+    "prove": "proofs",
+    "verify": "proofs",
     "tail": "tail",
     "engines": "engines",
     "drain": "engines",
@@ -49,12 +54,21 @@ _MODULES: Final = {
     "log": "log",
     "cluster": "cluster",
     "simulate": "simulate",
+    "doctor": "doctor",
+    "config": "config",
     "key": "key",
     "reload": "reload",
     "webhooks": "webhooks",
 }
 """The module of each command, in the order in which they are listed."""
 _FUNCTIONS: Final = {"import": "import_log"}  # `import` is a reserved word
+_WITHOUT_CONTEXT: Final = frozenset(
+    {
+        *("serve", "engine", "replay", "audit", "export", "import", "backup", "archive", "log"),
+        *("cluster", "simulate", "config", "key", "verify"),
+    }
+)
+"""Commands that ask no dispatcher, or not as a person: settings do not concern them."""
 
 
 class _Commands(Mapping[str, Any]):
@@ -100,12 +114,27 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    ctx: typer.Context,
+    context: Annotated[
+        str | None,
+        typer.Option(
+            envvar="DISPATCHER_CONTEXT",
+            show_envvar=True,
+            metavar="NAME",
+            help="The farm that is meant, of those that `dispatcher config` lists.",
+            show_default=False,
+        ),
+    ] = None,
     _version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    pass
+    name = ctx.invoked_subcommand
+    if name is not None and name not in _WITHOUT_CONTEXT:
+        from dispatcher.cli.defaults import apply_context  # noqa: PLC0415 - imports the client
+
+        apply_context(ctx, _Commands()[name], name, context)
 
 
 def main() -> None:

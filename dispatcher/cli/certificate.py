@@ -1,22 +1,24 @@
 """`dispatcher certificate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from dispatcher import files
 from dispatcher.cli.asking import ask
+from dispatcher.cli.job_ids import JobId, job_named
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, Server
 from dispatcher.cli.output import print_lines, print_text
+from dispatcher.client import Client
 from dispatcher.errors import DispatcherError
 
 __all__ = ["certificate"]
 
 
 def certificate(
-    job_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)],
+    job_id: JobId,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The file to write; by default it is printed."),
@@ -28,7 +30,11 @@ def certificate(
 
     scripts/verify_proof.py checks the certificate without the dispatcher, with the film beside it.
     """
-    found = ask(server, api_key, lambda client: client.certificate(job_id))
+
+    async def work(client: Client) -> dict[str, Any]:
+        return await client.certificate(await job_named(client, job_id))
+
+    found = ask(server, api_key, work)
     text = msgspec.json.format(msgspec.json.encode(found))
     if output is None:
         print_lines(text)

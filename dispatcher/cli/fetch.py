@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from dispatcher import files
 from dispatcher.cli.asking import ask
+from dispatcher.cli.job_ids import JobIds, jobs_named
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
 from dispatcher.cli.output import print_json, print_text, say
 from dispatcher.cli.placing import transfer_bar
@@ -20,7 +21,7 @@ __all__ = ["fetch"]
 
 
 def fetch(
-    job_ids: Annotated[list[str], typer.Argument(metavar="JOB...", show_default=False)],
+    job_ids: JobIds,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder to put them in; made if missing.")
     ] = Path(),
@@ -34,7 +35,8 @@ def fetch(
     """
 
     async def work(client: Client) -> list[Path]:
-        return [await _fetched(client, job_id, output) for job_id in job_ids]
+        named = await jobs_named(client, job_ids)
+        return [await _fetched(client, job_id, output) for job_id in named]
 
     try:
         output.mkdir(parents=True, exist_ok=True)

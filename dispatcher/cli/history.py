@@ -10,10 +10,12 @@ import msgspec
 import typer
 
 from dispatcher.cli.asking import ask
+from dispatcher.cli.job_ids import JobId, job_named
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server, Utc
 from dispatcher.cli.output import print_lines, print_text
 from dispatcher.cli.tables import Column, print_rows
 from dispatcher.cli.times import shown_line, zone_name
+from dispatcher.client import Client
 from dispatcher.evidence.timeline import Stage, StoryLine, duration, told
 from dispatcher.log import LogError, serialization
 from dispatcher.log.sqlite import SqliteLog
@@ -31,7 +33,7 @@ _concerned: Final = msgspec.json.Decoder(_Concerned)
 
 
 def history(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
-    job_id: Annotated[str, typer.Argument(metavar="JOB")],
+    job_id: JobId,
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = None,
     db: Annotated[
@@ -42,7 +44,7 @@ def history(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opt
 ) -> None:
     """Show all that happened to a job: when, by whom, and how long it took."""
     if db is None:
-        entries = ask(server, api_key, lambda client: client.job_events(job_id))
+        entries = ask(server, api_key, lambda client: _asked(client, job_id))
     else:
         entries = asyncio.run(_read(db, job_id))
     if as_json:
@@ -57,6 +59,10 @@ def history(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opt
     ended = timeline.stages[-1].took_s is not None if timeline.stages else True
     took = f"In all {duration(timeline.total_s)}" if ended else "Not ended yet"
     print_text(f"{took}; late answers refused: {refused}")
+
+
+async def _asked(client: Client, text: str) -> list[serialization.LogEntry]:
+    return await client.job_events(await job_named(client, text))
 
 
 async def _read(db: Path, job_id: str) -> list[serialization.LogEntry]:

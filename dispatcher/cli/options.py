@@ -11,6 +11,7 @@ __all__ = [
     "DEFAULT_SERVER",
     "ApiKey",
     "AsJson",
+    "AsOf",
     "Db",
     "Server",
     "Utc",
@@ -88,7 +89,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")
 Wide = Annotated[
     bool, typer.Option("--wide", help="Show all columns, however wide the terminal is.")
 ]
-Utc = Annotated[bool, typer.Option("--utc", help="Show times in UTC, not in the local time zone.")]
+Utc = Annotated[
+    bool, typer.Option("--utc", help="Show and read times in UTC, not in the local time zone.")
+]
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of",
+        metavar="SEQ|TIME",
+        help="As it was after this event, or at this time: 'yesterday 14:00', '5 minutes ago', …",
+        show_default=False,
+    ),
+]
 Db = Annotated[Path, typer.Option(help="The log.")]
 
 DEFAULT_SERVER: Final = ["http://127.0.0.1:8080"]

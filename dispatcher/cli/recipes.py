@@ -93,9 +93,9 @@ def asked_recipe(given: str | None, options: Mapping[str, Any]) -> dict[str, Any
 
 def _option_of(said: Mapping[str, Any]) -> str:
     name = next(iter(said))
-    if name == "clip":
-        return f"clip-{next(iter(said[name]))}"
-    return name.removesuffix("_s").replace("_", "-")
+    if name == "split_s":
+        return "split"
+    return f"clip-{next(iter(said[name]))}" if name == "clip" else name.replace("_", "-")
 
 
 def _fields(given: str | None) -> dict[str, Any] | None:
@@ -179,6 +179,8 @@ def _of_the_picture(recipe: Recipe) -> Iterable[str]:
 def _of_the_rest(recipe: Recipe) -> Iterable[str]:
     if recipe.container is not None:
         yield f"in {recipe.container}"
+    if recipe.split_s is not None:
+        yield f"split every {recipe.split_s:g} s"
     audio, subtitles, clip = recipe.audio, recipe.subtitles, recipe.clip
     if audio.codec is not None:
         known = {"none": "no sound", "copy": "sound copied"}

@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from dispatcher.cli.columns import ENGINES, JOBS
-from dispatcher.cli.options import AsJson, Db, Wide
+from dispatcher.cli.moments import seq_or_moment_of
+from dispatcher.cli.options import AsJson, Db, Utc, Wide
 from dispatcher.cli.output import print_json, print_text, say
 from dispatcher.cli.tables import print_rows
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.progress import ProgressLines
 from dispatcher.state import replay as replaying
-from dispatcher.state.moments import MomentError, parse_moment, seq_of
+from dispatcher.state.moments import MomentError, seq_of
 from projections import Projections
 
 __all__ = ["replay"]
@@ -24,14 +25,18 @@ def replay(
     db: Db = Path("events.db"),
     at: Annotated[
         str | None,
-        typer.Option(metavar="SEQ|TIME", help="Stop after this event, or at this time (RFC 3339)."),
+        typer.Option(
+            metavar="SEQ|TIME",
+            help="Stop after this event, or at this time: 'yesterday 14:00', '5 minutes ago', …",
+        ),
     ] = None,
     as_json: AsJson = False,
     wide: Wide = False,
+    utc: Utc = False,
 ) -> None:
     """Rebuild the state from the log alone, as of any moment. A dispatcher may be running."""
+    moment = seq_or_moment_of("--at", at, utc=utc)
     try:
-        moment = None if at is None else parse_moment(at)
         projections = asyncio.run(_replay(db, moment))
     except MomentError as error:
         raise typer.BadParameter(f"--at {error}") from None

@@ -2,21 +2,21 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dispatcher.cli.asking import ask
 from dispatcher.cli.columns import JOBS
+from dispatcher.cli.following import Following, farewell, follow
+from dispatcher.cli.gathering import described, sources_of
+from dispatcher.cli.job_ids import jobs_named, note_submitted
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server
-from dispatcher.cli.output import plain, print_json, say
-from dispatcher.cli.placing import Source, placed
+from dispatcher.cli.output import print_json, say
+from dispatcher.cli.placing import placed
 from dispatcher.cli.recipes import AskedFor, asked_recipe, number_or_text
 from dispatcher.cli.tables import print_rows
+from dispatcher.cli.wait import conclude
 from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError, Submission
 from dispatcher.client.batches import parts
 from dispatcher.urls import masked
@@ -24,15 +24,23 @@ from projections.jobs import JobView
 
 __all__ = ["submit"]
 
-WATCH_S = 0.5
-"""The pause between two polls of the jobs that are waited for."""
-_BYTES_A_MB = 1_000_000
 
-
-def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as options
+def submit(  # noqa: PLR0913 - a command has as many parameters as options
+    *,
     sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE...", help="URLs, or paths of local files.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="SOURCE",
+            help="URLs, local files, folders with films, or patterns such as 'films/*.mov'.",
+            show_default=False,
+        ),
+    ] = None,
+    list_file: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="FILE", help="A list of sources, one a line; - is standard input."
+        ),
+    ] = None,
     codec: Annotated[str, typer.Option(help="What to transcode to: h264, hevc, vp9, av1, …")],
     size_mb: Annotated[
         float | None,
@@ -63,7 +71,10 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     clip_to: Annotated[str | None, typer.Option(help="Seconds, or 0:01:30.5.")] = None,
     split: Annotated[
         float | None,
-        typer.Option(help="In seconds: several engines encode segments of this length at once."),
+        typer.Option(
+            metavar="SECONDS",
+            help="Cut into segments of about so long, which several engines encode at once.",
+        ),
     ] = None,
     output_name: Annotated[
         str | None, typer.Option(help="Of the output, such as '{stem}-{codec}'.")
@@ -74,6 +85,12 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     ] = None,
     callback_url: Annotated[
         str | None, typer.Option(help="Where to tell that the job is over, see docs/webhooks.md.")
+    ] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID", help="Wait until this job is completed; @last too; may be repeated."
+        ),
     ] = None,
     shared: Annotated[
         bool,
@@ -87,6 +104,8 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
     as_json: AsJson = False,
 ) -> None:
     """Submit a job for each SOURCE. With --wait, exit with 1 if any of them failed.
+
+    After Ctrl-C while it waits, the jobs go on; it says how to follow and how to stop them.
 
     Local files are uploaded to the dispatcher's store if it has one, unless --shared. An upload
     that is stopped goes on when the same command is given again.
@@ -113,12 +132,13 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
             "split_s": split,
         },
     )
-    described = [_described(source, size_mb) for source in sources]
+    wanted_sources = [described(it, size_mb) for it in sources_of(sources or (), list_file)]
     warnings: set[str] = set()
     tags = tag or []
 
-    async def work(client: Client) -> list[JobView]:
-        urls = await placed(client, described, shared=shared)
+    async def work(client: Client) -> Following:
+        needed = await jobs_named(client, after or ())
+        urls = await placed(client, wanted_sources, shared=shared)
         wanted = [
             Submission(
                 url,
@@ -131,8 +151,9 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
                 output_name,
                 tags,
                 callback_url,
+                needed,
             )
-            for url, it in zip(urls, described, strict=True)
+            for url, it in zip(urls, wanted_sources, strict=True)
         ]
         submitted, refused = list[JobView](), list[tuple[str, RequestRefusedError]]()
         try:
@@ -153,14 +174,23 @@ def submit(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opti
             if submitted:
                 _print(submitted, as_json=as_json)
             raise
+        finally:
+            note_submitted(client.server, [job.job_id for job in submitted])
         for warning in sorted(warnings):
             say(f"Warning: {warning}.")
-        return await _watch(client, submitted) if wait else submitted
+        following = Following(submitted)
+        if wait:
+            try:
+                await follow(client, following)
+            except asyncio.CancelledError:
+                farewell(following)
+                raise
+        return following
 
-    done = ask(server, api_key, work)
-    _print(done, as_json=as_json)
-    if wait and any(job.status != "completed" for job in done):
-        raise typer.Exit(1)
+    if wait:
+        conclude(lambda: ask(server, api_key, work), as_json=as_json)
+    else:
+        _print([*ask(server, api_key, work).current.values()], as_json=as_json)
 
 
 def _print(jobs: list[JobView], *, as_json: bool) -> None:
@@ -168,20 +198,6 @@ def _print(jobs: list[JobView], *, as_json: bool) -> None:
         print_json(jobs)
     else:
         print_rows(JOBS, jobs)
-
-
-def _described(source: str, size_mb: float | None) -> Source:
-    """Return a source and its size in MB. Anything but a local file must be a URL."""
-    path = Path(source).absolute()
-    if path.is_file():
-        return Source(path, path.stat().st_size / _BYTES_A_MB if size_mb is None else size_mb)
-    try:
-        scheme = urlsplit(source).scheme
-    except ValueError as error:
-        raise typer.BadParameter(f"{masked(source)}: is no URL") from error
-    if not scheme:
-        raise typer.BadParameter(f"{masked(source)}: there is no such file; give a path or a URL")
-    return Source(source, size_mb or 0.0)
 
 
 async def _submit_alone(
@@ -197,33 +213,9 @@ async def _submit_alone(
         output_name=one.output_name,
         tags=one.tags,
         callback_url=one.callback_url,
+        after=one.after,
         on_warning=on_warning,
     )
-
-
-async def _watch(client: Client, submitted: list[JobView]) -> list[JobView]:
-    """Wait until every job is final, even if the dispatcher is away meanwhile."""
-    current = {job.job_id: job for job in submitted}
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("waiting", total=len(current))
-        while unfinished := [job for job in current.values() if not job.final]:
-            assigned = sum(job.status == "assigned" for job in unfinished)
-            text = f"{assigned} in work, {len(unfinished) - assigned} waiting"
-            progress.update(bar, completed=len(current) - len(unfinished), description=text)
-            await asyncio.sleep(WATCH_S)
-            try:
-                for job in unfinished:
-                    current[job.job_id] = await client.job(job.job_id)
-            except DispatcherAwayError as error:
-                progress.update(bar, description=plain(masked(str(error))))
-        progress.update(bar, completed=len(current), description="done")
-    return list(current.values())
 
 
 def _refused(refused: list[tuple[str, RequestRefusedError]], among: int) -> RequestRefusedError:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dispatcher.cli.asking import ask
+from dispatcher.cli.job_ids import job_named
 from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server, Utc
 from dispatcher.cli.output import print_lines, print_text
 from dispatcher.cli.times import shown_line
@@ -34,7 +35,8 @@ def tail(  # noqa: PLR0913, PLR0917 - a command has as many parameters as option
     """Show what happens, as it happens, until Ctrl-C. With --json, one event a line."""
 
     async def follow(client: Client) -> None:
-        events = client.stream(after=after, event_type=event_type, job=job, engine=engine)
+        job_id = None if job is None else await job_named(client, job)
+        events = client.stream(after=after, event_type=event_type, job=job_id, engine=engine)
         async with aclosing(events):
             async for entry in events:
                 if as_json:

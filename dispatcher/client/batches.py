@@ -40,6 +40,7 @@ class Submission(msgspec.Struct, frozen=True, omit_defaults=True):
     output_name: str | None = None
     tags: list[str] = []
     callback_url: str | None = None
+    after: list[str] = []
 
 
 class BatchLine(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ async with Client("http://127.0.0.1:8080", api_key) as client:
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +14,7 @@ from dispatcher.client.calls import decode
 from dispatcher.client.connection import Connection
 from dispatcher.client.engines import EngineCalls
 from dispatcher.client.films import FilmCalls
+from dispatcher.client.health import HealthView, time_of
 from dispatcher.client.jobs import JobCalls
 from dispatcher.client.keys import KeyView, SignIn
 from dispatcher.client.log import LogCalls
@@ -64,6 +66,11 @@ class Client(JobCalls, EngineCalls, StatisticsCalls, FilmCalls, LogCalls, Webhoo
     async def key(self) -> KeyView:
         """Say whose key the client has, and which role."""
         return decode(await self._connection.call("GET", "/key"), KeyView)
+
+    async def health(self) -> tuple[HealthView, datetime | None]:
+        """Say whether the dispatcher is well, also if it is not; and its time, to the second."""
+        response = await self._connection.call("GET", "/health", accept=503)
+        return decode(response, HealthView), time_of(response)
 
     async def sign_in(self) -> SignIn:
         """Make a token with which a browser gets the client's key, once, at `/#token=…`."""

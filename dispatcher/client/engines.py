@@ -22,9 +22,12 @@ can't be had now, the engine itself, or that a part of a film can't be made exac
 class EngineCalls(Calls):
     """Calls about engines, and those that engines make."""
 
-    async def engines(self) -> list[EngineView]:
-        """List all engines, in order of first heartbeat (protocol.md 2.2)."""
-        response = await self._connection.call("GET", "/engines/")
+    async def engines(self, *, as_of: int | str | None = None) -> list[EngineView]:
+        """List all engines, in order of first heartbeat (protocol.md 2.2).
+
+        With `as_of`, as they were at a seq or an RFC 3339 time.
+        """
+        response = await self._connection.call("GET", "/engines/", query=given(as_of=as_of))
         wires = decode(response, list[dict[str, Any]])
         try:
             return [EngineView.from_wire(wire) for wire in wires]

@@ -141,9 +141,10 @@ class JobCalls(Calls):
             done += outcomes(decode(answer, list[BatchLine]), on_warning)
         return done
 
-    async def job(self, job_id: str) -> JobView:
-        """Show one job (protocol.md 1.2)."""
-        return decode(await self._connection.call("GET", f"/jobs/{quoted(job_id)}"), JobView)
+    async def job(self, job_id: str, *, as_of: int | str | None = None) -> JobView:
+        """Show one job (protocol.md 1.2): now, or as it was at a seq or an RFC 3339 time."""
+        path, query = f"/jobs/{quoted(job_id)}", given(as_of=as_of)
+        return decode(await self._connection.call("GET", path, query=query), JobView)
 
     async def jobs(
         self,
@@ -151,22 +152,27 @@ class JobCalls(Calls):
         newest: bool = False,
         limit: int | None = None,
         after: str | None = None,
+        as_of: int | str | None = None,
         **filters: Unpack[Filters],
     ) -> list[JobView]:
         """List jobs in order of submission (protocol.md 1.3): all, or those that match.
 
-        With `newest` the order is reversed. To get the next page of a list
-        with a `limit`, pass the id of its last job as `after`.
+        With `newest` the order is reversed. To get the next page of a list with a `limit`, pass the
+        id of its last job as `after`. `as_of` is that of `job`.
         """
         order = "newest" if newest else None
-        query = _query(filters) | given(order=order, limit=limit, after=after)
+        query = _query(filters) | given(order=order, limit=limit, after=after, as_of=as_of)
         return decode(await self._connection.call("GET", "/jobs/", query=query), list[JobView])
 
-    async def why(self, job_id: str) -> Explanation:
-        """Return an explanation of why a job is in its present state."""
-        return decode(
-            await self._connection.call("GET", f"/jobs/{quoted(job_id)}/why"), Explanation
-        )
+    async def ids(self, prefix: str, limit: int = 10) -> list[str]:
+        """List the first ids of jobs, in their order, that begin with a prefix."""
+        query = {"prefix": prefix, "limit": limit}
+        return decode(await self._connection.call("GET", "/jobs/ids", query=query), list[str])
+
+    async def why(self, job_id: str, *, as_of: int | str | None = None) -> Explanation:
+        """Return an explanation of why a job is in its state; `as_of` is that of `job`."""
+        path, query = f"/jobs/{quoted(job_id)}/why", given(as_of=as_of)
+        return decode(await self._connection.call("GET", path, query=query), Explanation)
 
     async def cancel(self, job_id: str) -> None:
         """Cancel a job."""

@@ -25,6 +25,16 @@ class LogCalls(Calls):
         """Return a signed checkpoint of the log's present size and root; see `checkpoints`."""
         return (await self._connection.call("GET", "/log/checkpoint")).text
 
+    async def log_key(self) -> str:
+        """Return the key that checkpoints are verified with."""
+        return (await self._connection.call("GET", "/log/key")).text.strip()
+
+    async def inclusion(self, seq: int, size: int) -> dict[str, Any]:
+        """Return the proof that the log of `size` events has event `seq`, as it is on the wire."""
+        query = {"seq": seq, "size": size}
+        response = await self._connection.call("GET", "/log/proof", query=query)
+        return decode(response, dict[str, Any])
+
     async def certificate(self, job_id: str) -> dict[str, Any]:
         """Gather the certificate of a completed job: its events, and proofs that the log has them.
 

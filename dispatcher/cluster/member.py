@@ -36,6 +36,7 @@ from dispatcher.log.serialization import LogEntry
 from dispatcher.progress import Progress, silent
 from dispatcher.recipes import Recipe
 from dispatcher.serving.as_of import Past
+from dispatcher.serving.callbacks import Callbacks
 from dispatcher.serving.quotas import Quotas
 from dispatcher.serving.sealing import Sealing
 from dispatcher.serving.service import Service
@@ -78,6 +79,7 @@ class Member(Service):
         sealing: Sealing | None = None,
         quotas: Quotas | None = None,
         recipes: Mapping[str, Recipe] | None = None,
+        callbacks: Callbacks | None = None,
         store: Store | None = None,
         url: str | None = None,
     ) -> None:
@@ -89,6 +91,7 @@ class Member(Service):
             sealing=sealing,
             quotas=quotas,
             recipes=recipes,
+            callbacks=callbacks,
             store=store,
             commits=ConfirmedCommits,
         )

@@ -11,10 +11,11 @@ Laws:
 import asyncio
 import base64
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final, NamedTuple, Self
 
 import msgspec
+import nkeys
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -32,6 +33,10 @@ REQUEST_S: Final = 1.0
 """How long an answer of NATS is waited for."""
 CONNECT_S: Final = 20.0
 """How long a start tries to connect, and to find or make the stream."""
+CLOSE_S: Final = 5.0
+CANCEL_S: Final = 1.0
+MOST_REASONS: Final = 3
+"""Reasons that are told why no node could be reached."""
 BATCH: Final = 500
 """Messages that are asked for at once."""
 SILENT_REQUESTS: Final = 4
@@ -94,33 +99,43 @@ class Stream:
     @classmethod
     async def connect(cls, address: Address, name: str) -> Self:
         """Connect to a node, under the name of this dispatcher. `ClusterError` if none answers."""
-        client = Client()
+        client, said = Client(), list[str]()
         stream = cls(address, client)
+
+        async def hear(error: Exception) -> None:
+            if (text := _told(error)) not in said and len(said) < MOST_REASONS:
+                said.append(text)
+
+        connecting = await _done_within(
+            CONNECT_S,
+            client.connect(
+                list(address.nodes),
+                name=f"dispatcher {name}",
+                error_cb=hear,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.1,  # type: ignore[arg-type]  # it is only slept
+                connect_timeout=1,
+                ping_interval=1,
+                max_outstanding_pings=2,
+                pending_size=0,
+                **_access(address),
+            ),
+        )
         try:
-            async with asyncio.timeout(CONNECT_S):
-                await client.connect(
-                    list(address.nodes),
-                    name=f"dispatcher {name}",
-                    error_cb=_ignore,
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.1,  # type: ignore[arg-type]  # it is only slept
-                    connect_timeout=1,
-                    ping_interval=1,
-                    max_outstanding_pings=2,
-                    pending_size=0,
-                )
-        except (TimeoutError, *_FAILURES) as error:
+            connecting.result()
+        except (asyncio.CancelledError, *_FAILURES) as error:
             await stream.close()
             raise ClusterError(
-                f"{address}: no node answers ({_told(error)}); start NATS, or see to the nodes in "
-                "the address"
+                f"{address}: no node answers ({'; '.join(said) or _told(error)}); start NATS, or "
+                "see to the nodes and files in the address"
             ) from error
         return stream
 
     async def close(self) -> None:
         """Close the connection."""
-        with contextlib.suppress(*_FAILURES):
-            await self._client.close()
+        closing = await _done_within(CLOSE_S, self._client.close())
+        with contextlib.suppress(asyncio.CancelledError, *_FAILURES):
+            closing.result()
 
     @property
     def is_connected(self) -> bool:
@@ -297,6 +312,39 @@ class Stream:
         return reply.data
 
 
+async def _done_within(limit_s: float, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Do something, which is cancelled if it takes longer, and return the task, which has ended.
+
+    It is cancelled until it ends: `asyncio.wait_for` of Python 3.11, in NATS, may swallow it.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task}, timeout=limit_s)
+    finally:
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=CANCEL_S)
+    return task
+
+
+def _access(address: Address) -> dict[str, Any]:
+    """Return the options of the client that let it in. `ClusterError` if a file is no good."""
+    access: dict[str, Any] = {}
+    if (tls := address.tls()) is not None:
+        # Otherwise the client would send its password in the clear to a node that asks for no TLS.
+        access = {"tls": tls, "tls_handshake_first": True}
+    if address.nkey is not None:
+        try:
+            seed = address.nkey.read_text(encoding="ascii").strip()
+            nkeys.from_seed(bytearray(seed, "ascii")).wipe()
+        except (OSError, ValueError, nkeys.NkeysError) as error:
+            raise ClusterError(
+                f"{address}: {address.nkey}: has no seed of an nkey: {_told(error)}"
+            ) from error
+        access["nkeys_seed_str"] = seed
+    return access
+
+
 def _of(message: Msg) -> Stored | None:
     """Return the message that a node gave; `None` if it says that there is no further one."""
     headers: Mapping[str, str] = message.headers or {}
@@ -323,7 +371,3 @@ def _parse_headers(block: bytes) -> dict[str, str]:
 
 def _told(error: BaseException) -> str:
     return str(error) or type(error).__name__
-
-
-async def _ignore(_error: Exception) -> None:
-    """Say nothing: whoever asks is told, and the client connects again by itself."""

@@ -32,6 +32,10 @@ SELECT number FROM finished JOIN names ON names.id = finished.name
 UNION ALL SELECT number FROM former JOIN names ON names.id = former.name
     WHERE names.name = :job AND kind = 1 AND ended <= :at AND retried > :at
 """
+_IDS: Final = """
+SELECT name FROM names WHERE kind = 1 AND name >= :prefix AND name <= :prefix || char(1114111)
+    ORDER BY name LIMIT :limit
+"""
 _SEQS: Final = """
 SELECT first, seqs FROM history JOIN names ON names.id = history.name
     WHERE names.name = :name AND kind = :kind AND first <= :upto
@@ -99,6 +103,10 @@ class Index:
         """Return the number of a job that was finished as of seq `at`, or `None`."""
         rows = self._rows(_NUMBER, {"job": job_id, "at": at})
         return rows[0][0] if rows else None
+
+    def job_ids(self, prefix: str, limit: int) -> list[str]:
+        """Return the first ids of jobs, in their order, that begin with a prefix."""
+        return [name for (name,) in self._rows(_IDS, {"prefix": prefix, "limit": limit})]
 
     def count(self, at: int) -> int:
         """Count the jobs that were finished as of seq `at`."""

@@ -13,6 +13,7 @@ Laws:
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from heapq import nsmallest
 from typing import NamedTuple
 
 from dispatcher.core.commands import (
@@ -213,6 +214,17 @@ class Memory:
             return True
         return await self.job(job_id, projections.seq) is not None
 
+    async def job_ids(self, prefix: str, limit: int) -> list[str]:
+        """Return the first ids of jobs, in their order, that begin with a prefix.
+
+        `UnavailableError`: see `complete`.
+        """
+        index, here = self.index, self._projections().jobs.ids()
+        try:
+            return await asyncio.to_thread(_ids, index, here, prefix, limit)
+        except IndexFaultError as error:
+            raise UnavailableError(str(error)) from error
+
     def _found(self, question: _Question) -> "asyncio.Future[Finished | None]":
         if (answer := self._asked.get(question)) is None:
             answer = self._asked[question] = asyncio.get_running_loop().create_future()
@@ -257,3 +269,9 @@ def _answers(index: Index | None, questions: list[_Question]) -> list[Finished |
         index.job(it.job_id, it.at) if it.job_id is not None else index.job_of_key(it.key or "")
         for it in questions
     ]
+
+
+def _ids(index: Index | None, here: list[str], prefix: str, limit: int) -> list[str]:
+    indexed = [] if index is None else index.job_ids(prefix, limit)
+    found = nsmallest(limit, (job_id for job_id in here if job_id.startswith(prefix)))
+    return nsmallest(limit, {*found, *indexed})

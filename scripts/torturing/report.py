@@ -49,6 +49,12 @@ _LIMITS: Final = """\
   acknowledged at that moment is only as safe as the file system.
 - During the power cuts SQLite is the one in apsw, {apsw}; the dispatcher itself runs on that of
   Python, {sqlite}, with which everything that survived is opened.
+- All hosts of a cluster are namespaces of one machine, with one disk and one kernel; a connection
+  that is cut drops packets, and none is delayed or comes twice. Their clocks differ by the same
+  hour from beginning to end.
+- One order is looked for job by job. So it is not seen whether an engine was told that there is no
+  work though a job waited, nor whether it got the right one. Leases do not end meanwhile. Whoever
+  reads names the highest seq that anybody has seen; without that he may read older.
 """
 
 

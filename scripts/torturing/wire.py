@@ -32,9 +32,9 @@ class Wire:
         self._reader, self._writer, self._key = reader, writer, key
 
     @classmethod
-    async def to(cls, port: int, key: str) -> Self:
+    async def to(cls, port: int, key: str, host: str = "127.0.0.1") -> Self:
         """Connect."""
-        return cls(*await asyncio.open_connection("127.0.0.1", port), key)
+        return cls(*await asyncio.open_connection(host, port), key)
 
     async def ask(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None

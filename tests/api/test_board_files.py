@@ -18,7 +18,7 @@ HTML: Final = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'; trusted-types 'none'"
+    "require-trusted-types-for 'script'; trusted-types workers"
 )
 
 

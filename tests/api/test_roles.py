@@ -29,6 +29,7 @@ CLIENT, ENGINE, OPERATOR, MONITOR = Role
 ROUTES: Final[dict[tuple[str, str], Needs]] = {
     ("POST", "/jobs"): CLIENT,
     ("GET", "/jobs"): ANY_KEY,
+    ("GET", "/jobs/ids"): ANY_KEY,
     ("GET", "/jobs/{job_id}"): ANY_KEY,
     ("GET", "/jobs/{job_id}/why"): CLIENT,
     ("DELETE", "/jobs/{job_id}"): CLIENT,

@@ -24,6 +24,7 @@ RANGED: Final = {"416": TEXT, "429": TEXT}
 OPERATIONS: Final[dict[tuple[str, str], dict[str, str | None]]] = {
     ("post", "/jobs"): {"200": JSON, "409": TEXT, **BODY},
     ("get", "/jobs"): {"200": JSON, **KEYED, **AS_OF},
+    ("get", "/jobs/ids"): {"200": JSON, **KEYED, "503": TEXT},
     ("get", "/jobs/{job_id}"): {"200": JSON, "404": TEXT, **KEYED, **AS_OF},
     ("delete", "/jobs/{job_id}"): {"200": TEXT, "404": TEXT, **NO_BODY},
     ("get", "/jobs/{job_id}/why"): {"200": JSON, "404": TEXT, **KEYED, **AS_OF},

@@ -104,6 +104,47 @@ async def test_engines_are_counted_and_change_their_state(
     await expect(row(board, "farm-2")).to_contain_text("draining")
 
 
+async def test_the_farm_names_what_is_sick_and_why(board: Page, client: httpx2.AsyncClient) -> None:
+    await beat(client, "farm-7", supported_codecs=["h264"])
+    for name in "abc":
+        await submitted(client, source_url=f"http://media/{name}.mp4", max_retries=1)
+        failed = {"engine_id": "farm-7", "attempt": 1, "error_message": "no space left"}
+        await client.post(f"/jobs/{await run_one(client, 'farm-7')}/fail", json=failed)
+    await board.goto("/")
+    sick = board.get_by_role("list", name="Engines that need attention")
+    await expect(sick).to_contain_text("farm-7Failed 3 different jobs in a row")
+    await client.post("/engines/farm-7/resume")
+    await expect(sick).to_be_hidden()
+
+
+async def test_a_head_of_a_column_sorts_where_the_dispatcher_can(
+    board: Page, client: httpx2.AsyncClient
+) -> None:
+    for name in ("a", "b", "c"):
+        await submitted(client, source_url=f"http://media/{name}.mp4")
+        await beat(client, f"farm-{name}")
+    await board.goto("/?view=jobs")
+    heads = board.get_by_role("columnheader")
+    await expect(heads.filter(has_text="Submitted")).to_have_attribute("aria-sort", "descending")
+    await board.get_by_role("button", name="Submitted").click()
+    await expect(heads.filter(has_text="Submitted")).to_have_attribute("aria-sort", "ascending")
+    links = board.get_by_role("grid").get_by_role("link")
+    await expect(links).to_have_text(["a.mp4", "b.mp4", "c.mp4"])
+    await board.goto("/?view=engines")
+    await board.get_by_role("button", name="Engine", exact=True).click()
+    await expect(links).to_have_text(["farm-c", "farm-b", "farm-a"])
+    await expect(board).to_have_url(re.compile("sort=-engine"))
+
+
+async def test_work_of_unknown_length_makes_a_sum_a_least_one(
+    board: Page, client: httpx2.AsyncClient
+) -> None:
+    await beat(client, "farm-1", supported_codecs=["h264", "av1"])
+    await submitted(client, target_codec="av1")
+    await board.goto("/")
+    await expect(board.locator(".totals .queue")).to_contain_text("1 of unknown length")
+
+
 async def test_jobs_that_come_are_told_of_and_the_order_stays_while_one_works_at_it(
     board: Page, client: httpx2.AsyncClient
 ) -> None:
@@ -175,7 +216,7 @@ async def test_another_log_behind_the_address_is_loaded_anew(
         await expect(of_list(page, "Waiting")).to_contain_text("new.mp4")
         await expect(of_list(page, "Waiting")).not_to_contain_text("old 4.mp4")
         await expect(page.get_by_text("This is another log than a moment ago")).to_be_visible()
-        await expect(page.locator("#seal .seal-grey")).to_be_visible()
+        await expect(page.locator("#seal .seal-red")).to_be_visible()
         await context.__aexit__(None, None, None)
     assert faults.unexpected == []
 
@@ -236,6 +277,36 @@ async def test_many_jobs_that_live_again_are_loaded_together(
     single = [url for url in asked if re.search(r"/jobs/j\d+$", url)]
     assert len(single) < MANY / 4
     assert faults.unexpected == []
+
+
+async def test_all_that_match_are_retried_also_those_that_are_not_loaded(
+    browser: Browser, many_failed: Running, faults: Faults
+) -> None:
+    async with client_of(many_failed) as client, opened(browser, many_failed.url) as made:
+        await sign_in(made)
+        page = await made.new_page()
+        faults.watch(page)
+        await page.goto("/?view=jobs&status=failed_permanently")
+        await expect(page.get_by_text("the newest 500 jobs").first).to_be_visible()
+        whole = page.get_by_role("button", name="Retry all that match")
+        await page.get_by_role("checkbox", name="Select all rows").check()
+        await page.get_by_role("checkbox", name="Select j899.mp4").uncheck()
+        await expect(whole).to_be_hidden()  # then it is these that are meant
+        await page.get_by_role("checkbox", name="Select all rows").check()
+        await whole.click()
+        question = page.get_by_role("alertdialog")
+        await question.get_by_role("button", name="Leave them").click()
+        assert await failed_now(client) == MANY
+        await whole.click()
+        await question.get_by_role("button", name=f"Retry {MANY} jobs").click()
+        await expect(page.get_by_text(f"Retried {MANY} jobs.")).to_be_visible()
+        assert await failed_now(client) == 0
+    assert faults.unexpected == []
+
+
+async def failed_now(client: httpx2.AsyncClient) -> int:
+    counts: dict[str, int] = (await client.get("/statistics/now")).json()["jobs"]
+    return counts["failed_permanently"]
 
 
 # Acting
@@ -394,18 +465,19 @@ async def test_a_link_with_a_token_signs_in_once(
 
 @pytest.fixture
 async def keys() -> dict[str, str]:
-    return {"anna": "the key of anna", "seven": "the key of seven"}
+    return {"anna": "the key of anna", "seven": "the key of seven", "scraper": "a scraper's key"}
 
 
 @pytest.fixture
 async def with_roles(
     browser: Browser, db: Path, keys: dict[str, str], faults: Faults
 ) -> AsyncIterator[tuple[BrowserContext, httpx2.AsyncClient]]:
-    """A dispatcher with a client's key and an engine's."""
+    """A dispatcher with keys of a client, an engine and a monitor."""
     known = ApiKeys(
         [
             Key.of("anna", Role.CLIENT, keys["anna"]),
             Key.of("seven", Role.ENGINE, keys["seven"]),
+            Key.of("scraper", Role.MONITOR, keys["scraper"]),
             Key.of("tester", Role.OPERATOR, KEY),
         ]
     )
@@ -435,6 +507,25 @@ async def test_what_a_role_may_not_do_is_not_offered(
     await expect(page.get_by_role("button", name="Cancel 1")).to_be_visible()
     await submitted(client, source_url="http://media/b.mp4")
     await expect(page.get_by_role("button", name="1 new: show")).to_be_visible()
+
+
+async def test_the_form_refuses_a_key_with_which_nothing_could_be_seen(
+    with_roles: tuple[BrowserContext, httpx2.AsyncClient], keys: dict[str, str], faults: Faults
+) -> None:
+    context, _ = with_roles
+    page = await context.new_page()
+    await page.goto("/")
+    faults.expect("status of 403")
+    for key, told in (
+        (keys["seven"], "The key “seven” has the role “engine”. The board needs the key of"),
+        (keys["scraper"], "'monitor'"),
+        (keys["anna"], ""),
+    ):
+        await page.get_by_label("Key", exact=True).fill(key)
+        await page.keyboard.press("Enter")
+        if told:
+            await expect(page.locator("#key-why")).to_contain_text(told)
+    await expect(page.get_by_text("This farm is empty.")).to_be_visible()
 
 
 async def test_an_engines_key_is_told_what_is_missing(

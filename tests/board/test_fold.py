@@ -8,11 +8,24 @@ from typing import Any, Final
 
 import httpx2
 import pytest
+from msgspec.structs import replace
 from playwright.async_api import Browser, Page
 
+from dispatcher.core.events import (
+    EngineReported,
+    Event,
+    JobCancelled,
+    JobFailedPermanently,
+    JobMadeWhole,
+    JobReleased,
+    JobRetried,
+    JobSplit,
+)
 from tests.support.browser import opened
 from tests.support.farm import beat, submitted
+from tests.support.given import assigned, completed, job
 from tests.support.histories import genuine, written
+from tests.support.past import written_past
 from tests.support.servers import Running, child, client_of
 
 pytestmark = pytest.mark.anyio
@@ -107,6 +120,47 @@ async def test_it_shows_what_the_dispatcher_shows_at_every_seq(
             statuses = [job["status"] for job in expected["jobs"]]
             counted = {name: n for name, n in folded[str(seq)]["counts"].items() if n}
             assert counted == {name: statuses.count(name) for name in set(statuses)}
+
+
+SEGMENT: Final = {"kind": "segment"}
+
+
+def of_a_film(parts: int) -> list[Event]:
+    """A film that is split, fails, is retried and done, and one that is made whole."""
+    names = tuple(f"part {number}" for number in range(parts))
+    of_film: list[Event] = [replace(job(it), parent="film", part=SEGMENT) for it in names]
+    first, *others = names
+    done = [event for it in others for event in (assigned(it, "x"), completed(it, "x"))]
+    return [
+        EngineReported("x", {}),
+        *(job("film"), assigned("film", "x"), JobSplit("film", "x", 1, names)),
+        *of_film,
+        replace(job("sequel"), after=("film",), waits_for=("film",)),
+        *(*done, JobFailedPermanently(first, None, 0, 1, "broke"), JobCancelled("film", None, 1)),
+        *(JobRetried("film", (first,)), JobRetried(first, because_of="film")),
+        *(assigned(first, "x"), completed(first, "x"), JobReleased("film")),
+        *(assigned("film", "x", 2), completed("film", "x", 2), JobReleased("sequel")),
+        *(assigned("sequel", "x"), JobSplit("sequel", "x", 1, ("a", "b"))),
+        *(replace(job(name), parent="sequel", part=SEGMENT) for name in "ab"),
+        JobMadeWhole("sequel", "it can't be cut exactly"),
+    ]
+
+
+async def test_films_in_parts_are_folded_as_the_dispatcher_does(browser: Browser, db: Path) -> None:
+    told = of_a_film(7)
+    await written_past(db, *((1.0, event) for event in told))
+    async with (
+        child(db, "--lease-s", LEASE_S) as server,
+        client_of(server) as client,
+        opened(browser, server.url) as context,
+    ):
+        page = await context.new_page()
+        await page.goto("/board/icon.svg")
+        seqs = list(range(len(told) + 1))
+        folded = await folded_by(page, events=await events_of(client), seqs=seqs)
+        for seq in seqs:
+            expected = await shown_at(client, seq)
+            assert comparable(folded[str(seq)]) == comparable(expected), f"as of {seq}"
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -152,13 +152,17 @@ async def test_a_cancelled_job_is_seen_to_end_without_a_reload(
 async def test_why_it_waits_is_said_with_what_stands_in_the_way(
     page: Page, client: httpx2.AsyncClient
 ) -> None:
-    await beat(client, "old", supported_codecs=["h264"])
+    for engine in ("old", "older"):
+        await beat(client, engine, supported_codecs=["h264"])
+    await beat(client, "busy", supported_codecs=["av1"])
+    await client.post("/engines/busy/drain")
     job = await submitted(client, target_codec="av1")
     await page.goto(f"/?view=job&id={job}")
     await expect(page.locator(".reason")).to_contain_text("No engine could take it now")
     await expect(page.locator(".obstacles")).to_contain_text(
-        "old: it does not encode the job's codec"
+        "old, older: it does not encode the job's codec"
     )
+    await expect(page.locator(".obstacles li")).to_have_count(2)
 
 
 async def test_a_job_that_is_not_there_is_said_to_be_none(page: Page) -> None:

@@ -151,6 +151,43 @@ async def test_a_log_that_is_shorter_than_before_is_told_and_taken_after_a_quest
     assert faults.unexpected == []
 
 
+async def test_a_log_that_was_replaced_together_with_its_key_is_red_until_it_is_taken(
+    browser: Browser, tmp_path: Path, faults: Faults
+) -> None:
+    async with (
+        running(tmp_path / "true.db") as server,
+        client_of(server) as client,
+        opened(browser, server.url) as context,
+    ):
+        port = server.port
+        await submitted(client)
+        page = await signed_in(context)
+        await page.goto("/?view=log")
+        await expect(page.locator(".verdict")).to_contain_text("remembers its 1 event")
+        kept = await context.storage_state()
+    async with (
+        running(tmp_path / "other.db", port=port, new=True) as server,
+        client_of(server) as client,
+        opened(browser, server.url, storage_state=kept) as context,
+    ):
+        page = await signed_in(context)
+        faults.watch(page)
+        await submitted(client)
+        await page.goto("/?view=log")
+        for _ in range(2):
+            await expect(page.locator("#seal .seal-red")).to_be_visible()
+            await expect(page.locator(".verdict")).to_contain_text(
+                "somebody has replaced it together with its key"
+            )
+            await page.reload()
+        await page.get_by_role("button", name="Take this log as the right one").click()
+        await page.get_by_role("button", name="Take this log", exact=True).click()
+        await expect(page.locator("#seal .seal-red")).to_be_hidden()
+        await page.reload()
+        await expect(page.locator("#seal .seal-accent")).to_be_visible()
+    assert faults.unexpected == []
+
+
 @pytest.mark.parametrize("events", [5, 9], ids=["as long", "longer"])
 async def test_a_forged_log_is_red_with_both_roots_and_stays_so(
     browser: Browser, tmp_path: Path, faults: Faults, events: int

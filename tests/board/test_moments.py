@@ -1,7 +1,9 @@
 """Any moment of the past: reached by address, field and slider, played forward, and left again."""
 
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.async_api import Browser, Page, expect
@@ -192,12 +194,32 @@ async def test_what_is_paused_is_what_the_dispatcher_shows_at_that_seq(
     )
 
 
-async def test_a_time_that_has_not_come_is_now(page: Page) -> None:
-    await page.goto("/?as_of=2999-01-01T00:00:00Z")
-    await expect(page.get_by_text("2999-01-01T00:00:00Z has not come yet")).to_be_visible()
+@pytest.mark.parametrize(
+    ("moment", "told"),
+    [
+        ("2999-01-01T00:00:00Z", "2999-01-01T00:00:00Z has not come yet. This is now."),
+        ("May 1", "“May 1” is no moment: that is a seq, or a time such as"),
+        ("<b>x</b>", "“<b>x</b>” is no moment"),
+        ("999999", "'as_of' must be"),
+    ],
+)
+async def test_a_moment_that_cannot_be_shown_is_said_to_be_none_and_is_now(
+    page: Page, faults: Faults, moment: str, told: str
+) -> None:
+    faults.expect("status of 400")
+    await page.goto(f"/?as_of={quote(moment)}")
+    await expect(page.get_by_text(told).first).to_be_visible()
     await expect(page.get_by_role("region", name="Waiting")).to_contain_text("k.mp4")
     await expect(page.locator("html")).not_to_have_attribute("data-past", "")
-    assert "as_of" not in page.url
+    await expect(page).not_to_have_url(re.compile("as_of"))
+
+
+async def test_before_the_log_began_nothing_is_said_to_have_happened(page: Page) -> None:
+    await page.goto("/?as_of=2001-01-01T00:00:00Z")
+    await expect(page.get_by_text("Nothing had happened yet")).to_be_visible()
+    await expect(page.get_by_text("This farm is empty.")).to_be_hidden()
+    await page.get_by_role("link", name="To its first event").click()
+    await expect(page.get_by_role("link", name="1 idle")).to_be_visible()
 
 
 async def test_playing_asks_for_the_charts_once(page: Page) -> None:

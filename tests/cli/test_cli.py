@@ -198,18 +198,28 @@ async def test_a_dispatcher_that_can_not_write_exits_with_3(tmp_path: Path) -> N
 async def test_a_refusal_exits_with_4(server: Running, tmp_path: Path) -> None:
     done = await command(tmp_path, "job", "no-such-job", server=server.url)
     assert (done.status, done.out) == (4, "")
-    assert done.err == "dispatcher: Job not found (HTTP 404)\n"
+    assert done.err == (
+        "dispatcher: Job not found: 'no-such-job' is no job's id, nor the beginning of one "
+        "(HTTP 404)\n"
+    )
 
 
 async def test_a_wrong_key_exits_with_4(server: Running, tmp_path: Path) -> None:
     done = await command(tmp_path, "jobs", server=server.url, key="another key")
-    assert (done.status, done.err) == (4, "dispatcher: Unauthorized (HTTP 401)\n")
+    assert done.status == 4
+    assert done.err == (
+        f"dispatcher: {server.url} does not know this API key: is DISPATCHER_API_KEY the key of "
+        "that dispatcher, and is it still valid there? (HTTP 401)\n"
+    )
 
 
 async def test_a_missing_key_exits_with_4(server: Running, tmp_path: Path) -> None:
     done = await command(tmp_path, "jobs", server=server.url, key=None)
     assert done.status == 4
-    assert done.err == "dispatcher: Unauthorized: Missing 'X-API-Key' header. (HTTP 401)\n"
+    assert done.err.startswith(
+        f"dispatcher: {server.url} needs an API key, and none was given: set DISPATCHER_API_KEY, "
+    )
+    assert "dispatcher key new NAME --role client" in done.err
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,6 @@ async def test_a_dispatcher_that_asks_for_a_key_gets_one_or_refuses(
 # The page for auditors
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the page speaks of curl")
 async def test_the_commands_of_the_page_for_auditors_work_as_they_stand(
     server: Running, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from dispatcher.client import Client
 from tests.support.commands import command
 from tests.support.servers import Running
+from tests.support.terminals import Terminal
 
 pytestmark = pytest.mark.anyio
 
@@ -113,7 +114,7 @@ async def test_many_jobs_are_not_changed_without_an_answer_to_the_question(
     await dispatcher.submit(SOURCE, "h264")
     done = await command(tmp_path, "cancel", "--status", "pending", server=server.url)
     assert (done.status, done.out.strip()) == (1, "")
-    assert "Cancel 1 jobs?" in done.err
+    assert "Cancel 1 job?" in done.err
     assert [job.status for job in await dispatcher.jobs()] == ["pending"]
 
 
@@ -137,9 +138,11 @@ async def test_what_is_not_there_exits_with_4(server: Running, tmp_path: Path) -
         done = await command(tmp_path, name, "nothing", server=server.url)
         assert (done.status, done.out, done.err) == (4, "", f"dispatcher: {refusal} (HTTP 404)\n")
 
+    no_job = "Job not found: 'nothing' is no job's id, nor the beginning of one"
+    no_engine = "Engine not found: 'nothing'; `dispatcher engines` lists them"
     await asyncio.gather(
-        *(refused(name, "Job not found") for name in ("why", "cancel", "retry")),
-        *(refused(name, "Engine not found") for name in ("drain", "resume", "forget")),
+        *(refused(name, no_job) for name in ("why", "cancel", "retry")),
+        *(refused(name, no_engine) for name in ("drain", "resume", "forget")),
     )
 
 
@@ -176,3 +179,62 @@ async def test_jobs_lists_those_that_the_options_ask_for(
     }
     found = await asyncio.gather(*(listed(*options) for options in expected))
     assert dict(zip(expected, found, strict=True)) == expected
+
+
+async def test_ctrl_c_at_the_question_changes_nothing(
+    dispatcher: Client, server: Running, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        await dispatcher.submit(SOURCE, "h264")
+    arguments = ("cancel", "--codec", "h264")
+    for key, status in (("\x03", {1, 130}), ("n\n", {1}), ("y\n", {0})):
+        async with Terminal(tmp_path, *arguments, server=server.url) as terminal:
+            await terminal.shows("Cancel 2 jobs?")
+            assert {job.status for job in await dispatcher.jobs()} == {"pending"}
+            terminal.types(key)
+            assert await terminal.ended() in status
+    assert {job.status for job in await dispatcher.jobs()} == {"cancelled"}
+
+
+async def test_priorities_are_given_by_filters_and_moments(
+    dispatcher: Client, server: Running, tmp_path: Path
+) -> None:
+    for codec in ("h264", "vp9", "vp9"):
+        await dispatcher.submit(SOURCE, codec)
+
+    async def done(*options: str) -> tuple[int, str]:
+        it = await command(tmp_path, "priority", "70", *options, "--yes", server=server.url)
+        return it.status, it.out
+
+    assert await done("--codec", "vp9", "--since", "5 minutes ago") == (
+        0,
+        "2 of 2 jobs given priority 70\n",
+    )
+    assert await done("--text", "in.mp4", "--until", "yesterday") == (
+        0,
+        "No job matches; nothing was changed\n",
+    )
+    assert [job.priority for job in await dispatcher.jobs()] == [0, 70, 70]
+
+
+async def test_what_was_is_shown_as_of_a_moment(
+    dispatcher: Client, server: Running, tmp_path: Path
+) -> None:
+    job_id = (await dispatcher.submit(SOURCE, "h264")).job_id
+    await dispatcher.heartbeat("farm-1")
+    await dispatcher.cancel(job_id)
+
+    async def shown(*words: str) -> str:
+        it = await command(tmp_path, *words, server=server.url)
+        assert (it.status, it.err) == (0, "")
+        return it.out
+
+    now, then, engines, before, job = await asyncio.gather(
+        shown("jobs"),
+        shown("jobs", "--as-of", "1"),
+        shown("engines", "--as-of", "1"),
+        shown("jobs", "--as-of", "yesterday 14:00"),
+        shown("job", job_id, "--as-of", "1"),
+    )
+    assert ("cancelled" in now, "pending" in then, "pending" in job) == (True, True, True)
+    assert (engines, before) == ("", "")

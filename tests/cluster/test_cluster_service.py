@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from dispatcher.core.dispatcher import Settle
 from dispatcher.core.replies import JobIs, NoWork, Submitted
 from dispatcher.log import LogError
 from dispatcher.serving.batches import NoneSubmittedError
+from dispatcher.serving.service import Service
 from dispatcher.serving.tickets import RefusedError, UnavailableError
 from projections import Projections
 from projections.jobs import JobView
@@ -42,6 +44,12 @@ async def trio(nats: Nats, tmp_path: Path) -> AsyncIterator[list[ClusterService]
 async def pair(nats: Nats, tmp_path: Path) -> AsyncIterator[list[ClusterService]]:
     async with members(nats.address(), tmp_path) as found:
         yield found
+
+
+def test_it_takes_all_that_a_service_alone_takes() -> None:
+    """`dispatcher serve` gives both the same."""
+    alone = signature(Service).parameters.keys() - {"commits"}  # it has its own
+    assert alone <= signature(ClusterService).parameters.keys()
 
 
 def reply_of(settled: Settle, _: Projections) -> Any:

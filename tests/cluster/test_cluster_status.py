@@ -16,7 +16,7 @@ from tests.log.test_log_contract import events, root_of
 from tests.support.commands import command
 from tests.support.dispatchers import leading, members
 from tests.support.in_flight import TESTER, seqs, submit
-from tests.support.nats import HOST, Nats
+from tests.support.nats import Nats
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,7 @@ async def stream(nats: Nats) -> AsyncIterator[Stream]:
 
 
 def monitors(nats: Nats) -> list[str]:
-    return [f"http://{HOST}:{node.monitor}" for node in nats.nodes]
+    return [node.monitor_url for node in nats.nodes]
 
 
 async def test_dispatchers_nodes_and_positions_are_shown(
@@ -67,8 +67,8 @@ async def monitored(name: str, **state: int) -> AsyncIterator[str]:
         writer.close()
         await writer.wait_closed()
 
-    async with await asyncio.start_server(answer, HOST, 0) as server:
-        yield f"http://{HOST}:{server.sockets[0].getsockname()[1]}/"
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,7 @@ def test_nothing_is_guessed_of_a_codec_that_is_new() -> None:
         (after(1.0), None, "unknown"),
         (None, None, "unknown"),
     ]
-    assert (ahead.done_at, ahead.work_s) == (None, 0.0)
+    assert (ahead.done_at, ahead.work_s, ahead.unknown) == (None, 0.0, 2)
     assert ahead.how == "2 of codecs of which nothing is known yet."
 
 
@@ -234,6 +234,7 @@ def test_a_job_that_no_engine_takes_counts_as_work_by_the_past_of_the_farm() -> 
     past = [(0.0, engine("x")), *done("a", "x", 0.0, 60.0)]
     ahead = forecast_of(state_of(*past, (60.0, EngineForgotten("x")), (60.0, job("b"))))
     assert (ahead.unplaced, ahead.work_s, ahead.done_at) == (1, 60.0, None)
+    assert ahead.unknown == 0
     assert [it.how for it in ahead.waiting] == ["unplaced"]
 
 

@@ -3,8 +3,9 @@
  * became of it.
  */
 
-import { path, query } from "./api.js";
+import { path } from "./api.js";
 import { ask } from "./ask.js";
+import { pathOf } from "./job_filters.js";
 import { say } from "./notice.js";
 import { FINAL } from "./states.js";
 import * as words from "./words.js";
@@ -30,7 +31,7 @@ export async function cancelJobs(store, jobs) {
       : "Cancelled jobs can be retried.",
     act: `Cancel ${words.count(fit.length, "job")}`,
     keep: fit.length === 1 ? "Keep it" : "Keep them",
-    items: fit.map((job) => words.fileName(job.source_url)),
+    items: fit.map((job) => words.jobName(job)),
   });
   if (!sure) return false;
   await each(fit, "Cancelled", (job) => store.api.send("DELETE", path`/jobs/${job.job_id}`));
@@ -59,12 +60,12 @@ export async function prioritizeJobs(store, jobs, priority) {
 export async function allThatMatch(store, act, filters) {
   const to = `/jobs/${act}`;
   try {
-    const counted = await store.api.request(query(to, { ...filters, dry_run: "true" }), { method: "POST" });
+    const counted = await store.api.request(pathOf(to, filters, { dry_run: "true" }), { method: "POST" });
     const { count } = await counted.json();
     const title = `${act === "cancel" ? "Cancel" : "Retry"} ${words.count(count, "job")}?`;
     const text = "These are all jobs that match the filters now. Those to which it can’t be done are left as they are.";
     if (!(await ask({ title, text, act: title.replace("?", ""), keep: "Leave them" }))) return false;
-    const done = await (await store.api.request(query(to, filters), { method: "POST" })).json();
+    const done = await (await store.api.request(pathOf(to, filters), { method: "POST" })).json();
     tell(act === "cancel" ? "Cancelled" : "Retried", done.done, new Map(Object.entries(done.reasons ?? {})));
     return true;
   } catch (error) {

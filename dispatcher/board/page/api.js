@@ -8,6 +8,8 @@ export class ApiError extends Error {
     this.status = status;
     this.text = text;
     this.retryAfterS = retryAfterS;
+    /** `Upload-Offset`: how much of an upload is there, or null. */
+    this.offset = null;
   }
 }
 
@@ -36,13 +38,13 @@ export class Api {
   async request(to, { method = "GET", body = null, headers = {}, signal = null } = {}) {
     const sent = { ...headers };
     if (this.key !== null) sent["X-API-Key"] = this.key;
-    if (body !== null) sent["Content-Type"] ??= "application/json";
+    if (body !== null && !(body instanceof Blob)) sent["Content-Type"] ??= "application/json";
     let response;
     try {
       response = await fetch(to, {
         method,
         headers: sent,
-        body: body === null ? undefined : typeof body === "string" ? body : JSON.stringify(body),
+        body: written(body),
         signal,
         cache: "no-store",
         credentials: "omit",
@@ -59,6 +61,7 @@ export class Api {
       await response.text().catch(() => "") || `${response.status} ${response.statusText}`,
       Number(response.headers.get("Retry-After")) || null,
     );
+    failed.offset = offsetOf(response);
     if (failed.status === 401) this.onRefused(failed);
     throw failed;
   }
@@ -91,6 +94,18 @@ export class Api {
     const ahead = at + 500 - Date.now(); // the header has whole seconds
     this.clockAheadMs = Math.abs(ahead) < 2000 ? 0 : ahead;
   }
+}
+
+/** A body as `fetch` takes it: texts and files as they are, anything else as JSON. */
+function written(body) {
+  if (body === null) return undefined;
+  return typeof body === "string" || body instanceof Blob ? body : JSON.stringify(body);
+}
+
+/** How much of an upload is there, as a response says, or null. */
+export function offsetOf(response) {
+  const text = response.headers.get("Upload-Offset") ?? "";
+  return /^\d+$/.test(text) ? Number(text) : null;
 }
 
 /** The seq of the state that a response shows, or null. */

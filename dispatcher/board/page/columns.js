@@ -15,7 +15,7 @@ export const nameColumn = (width = "minmax(10rem, 3fr)") => ({
   class: "name",
   make: () => el("div", {}, el("a", { tabindex: -1 })),
   draw: ({ firstChild: anchor }, job) => {
-    setText(anchor, words.fileName(job.source_url));
+    setText(anchor, words.jobName(job));
     set(anchor, "href", link({ view: "job", id: job.job_id }));
     set(anchor, "title", job.source_url);
   },
@@ -86,8 +86,9 @@ export const attemptColumn = (width = "5rem") =>
   textColumn("attempt", "", width, (job) => (job.attempt > 1 ? `attempt ${job.attempt}` : ""), "end weak");
 
 /** The time left of a running job; `forecast(id)` gives when it is expected, or null. */
-export const leftColumn = (store, forecast, width = "6.5rem", jobOf = (job) => job) =>
-  textColumn(
+export const leftColumn = (store, forecast, width = "6.5rem", jobOf = (job) => job, sort = null) => ({
+  sort,
+  ...textColumn(
     "left",
     "Left",
     width,
@@ -99,7 +100,8 @@ export const leftColumn = (store, forecast, width = "6.5rem", jobOf = (job) => j
       return [leftText(pace), at];
     },
     "end",
-  );
+  ),
+});
 
 /** How fast a running job is read, in MB of its source a second. */
 export const speedColumn = (store, width = "5.5rem", jobOf = (job) => job) =>
@@ -117,8 +119,9 @@ export const speedColumn = (store, width = "5.5rem", jobOf = (job) => job) =>
   );
 
 /** How long ago a time is, with the exact time in the title. */
-export const agoColumn = (store, name, head, read, width = "6rem") =>
-  textColumn(
+export const agoColumn = (store, name, head, read, width = "6rem", sort = null) => ({
+  sort,
+  ...textColumn(
     name,
     head,
     width,
@@ -127,4 +130,5 @@ export const agoColumn = (store, name, head, read, width = "6rem") =>
       return time ? [words.ago(time, store.now()), words.exactly(time)] : "";
     },
     "end weak",
-  );
+  ),
+});

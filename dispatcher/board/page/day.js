@@ -13,7 +13,9 @@ export const UNHEARD = new Set([
   "engine_resumed", "engine_forgotten", "engine_fenced", "job_requeued", "job_failed_permanently",
   "job_cancelled", "answer_refused",
 ]);
-const ENDS = new Set(["job_completed", "job_requeued", "job_failed_permanently", "job_cancelled"]);
+const ENDS = new Set([
+  "job_completed", "job_requeued", "job_failed_permanently", "job_cancelled", "job_split",
+]);
 
 /**
  * The bands of an engine from `from` to `to` (ms): `[{from, to, state, job}]`. `events` are its

@@ -17,7 +17,7 @@ import { el, fill, set, setText, svg, visible } from "./dom.js";
 import { factsOf } from "./job.js";
 import { engineMark, engineState } from "./states.js";
 import { endOf } from "./telling.js";
-import { decimal, duration, exactly, fileName, number, percent, sentence, shortId, when } from "./words.js";
+import { decimal, duration, exactly, jobName, number, percent, sentence, shortId, when } from "./words.js";
 
 const DAY_MS = 86_400_000;
 const HEIGHT = 40;
@@ -29,7 +29,7 @@ const AGAIN_MS = 5_000;
 const LET_GO_MS = 3_600_000;
 /** What can change a band. Of the first sign of life after a silence see `#events`. */
 const TYPES = [
-  "job_assigned", "job_completed", "job_requeued", "job_failed_permanently", "job_cancelled",
+  "job_assigned", "job_completed", "job_requeued", "job_failed_permanently", "job_cancelled", "job_split",
   "engine_lost", "engine_blocked", "engine_unblocked", "engine_drained", "engine_resumed",
   "engine_forgotten",
 ];
@@ -234,7 +234,7 @@ export class BoardEngine extends HTMLElement {
     const job = engine.current_job ? this.#store.state.jobs.get(engine.current_job) : null;
     const at = typeof job?.progress === "number" ? `, ${percent(job.progress)}` : "";
     const has = engine.current_job
-      ? ["It has ", el("a", { href: link({ view: "job", id: engine.current_job }), title: engine.current_job }, job ? fileName(job.source_url) : shortId(engine.current_job)), `${job ? ` (${job.target_codec})` : ""}${at}. `]
+      ? ["It has ", el("a", { href: link({ view: "job", id: engine.current_job }), title: engine.current_job }, job ? jobName(job) : shortId(engine.current_job)), `${job ? ` (${job.target_codec})` : ""}${at}. `]
       : [];
     const seen = engine.last_seen ? el("time", { datetime: engine.last_seen, title: exactly(engine.last_seen) }, when(engine.last_seen, now, { seconds: true })) : "never";
     switch (engineState(engine)) {

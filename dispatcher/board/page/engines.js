@@ -25,6 +25,7 @@ const SORTS = {
   engine: (a, b) => natural.compare(a.engine_id, b.engine_id),
   left: (a, b, left) => left(a) - left(b),
   seen: (a, b) => (a.last_seen ?? "").localeCompare(b.last_seen ?? ""),
+  failures: (a, b) => (b.failed_jobs?.length ?? 0) - (a.failed_jobs?.length ?? 0),
 };
 
 class BoardEngines extends HTMLElement {
@@ -100,6 +101,7 @@ class BoardEngines extends HTMLElement {
       el("option", { value: "engine" }, "by name"),
       el("option", { value: "left" }, "by time left"),
       el("option", { value: "seen" }, "by last seen"),
+      el("option", { value: "failures" }, "by failures"),
     );
     this.find = el("input", { type: "search", placeholder: "Find an engine", "aria-label": "Find an engine", oninput: () => refine({ text: this.find.value.trim() }) });
     this.news = el("button", { class: "news", hidden: true, onclick: () => this.#arrange() });
@@ -113,6 +115,7 @@ class BoardEngines extends HTMLElement {
       selection: this.#selection,
       onSelect: () => this.#drawSelection(),
       describe: (row, engine) => set(row, "data-state", engineState(engine)),
+      onSort: (name) => refine({ sort: this.#sort.name === name && !this.#sort.isReversed ? `-${name}` : name }),
     });
     this.#selection.of(this.#rows);
     this.selected = this.#makeSelected();
@@ -140,6 +143,7 @@ class BoardEngines extends HTMLElement {
     const name = {
       name: "engine",
       head: "Engine",
+      sort: "engine",
       width: "minmax(6rem, 1.2fr)",
       class: "name",
       make: () => el("div", {}, el("a", { tabindex: -1 })),
@@ -160,7 +164,7 @@ class BoardEngines extends HTMLElement {
         const held = jobOf(engine);
         const id = engine.current_job;
         anchor.hidden = id === null;
-        setText(anchor, held ? words.fileName(held.source_url) : (id ?? ""));
+        setText(anchor, held ? words.jobName(held) : (id ?? ""));
         set(anchor, "href", id === null ? null : link({ view: "job", id }));
         set(anchor, "title", held?.source_url ?? id);
         const state = engineState(engine);
@@ -178,9 +182,9 @@ class BoardEngines extends HTMLElement {
       job,
       barColumn("minmax(6rem, 1.5fr)", jobOf),
       speedColumn(store, "5.5rem", jobOf),
-      leftColumn(store, (id) => this.#forecast.expectedAt(id), "6.5rem", jobOf),
+      leftColumn(store, (id) => this.#forecast.expectedAt(id), "6.5rem", jobOf, "left"),
       failuresColumn(store),
-      agoColumn(store, "seen", "Last seen", (engine) => engine.last_seen, "5.5rem"),
+      agoColumn(store, "seen", "Last seen", (engine) => engine.last_seen, "5.5rem", "seen"),
     ];
   }
 
@@ -202,6 +206,13 @@ class BoardEngines extends HTMLElement {
   async #act(act) {
     const engines = [...this.#selection].map((id) => this.#store.state.engines.get(id)).filter(Boolean);
     if (await actOnEngines(this.#store, act, engines)) this.#selection.none();
+  }
+
+  /** The order in each group, as the address has it: "seen", or "-seen" for the reverse. */
+  get #sort() {
+    const asked = this.#address?.filters.get("sort") ?? "engine";
+    const name = asked.replace(/^-/, "");
+    return Object.hasOwn(SORTS, name) ? { name, isReversed: asked.startsWith("-") } : { name: "engine", isReversed: false };
   }
 
   /** Puts the engines in their groups, when nobody looks or somebody asks. */
@@ -231,7 +242,9 @@ class BoardEngines extends HTMLElement {
 
   #arrange() {
     this.news.hidden = true;
-    const sort = this.#address.filters.get("sort") in SORTS ? this.#address.filters.get("sort") : "engine";
+    const { name, isReversed } = this.#sort;
+    const sign = isReversed ? -1 : 1;
+    this.#rows.drawSort(name, isReversed ? "descending" : "ascending");
     const now = this.#store.now();
     const left = (engine) => {
       const at = this.#forecast.expectedAt(engine.current_job);
@@ -247,7 +260,7 @@ class BoardEngines extends HTMLElement {
       if (engines.length === 0) continue;
       const told = words.number(engines.length);
       entries.push({ group: () => el("h2", {}, engineMark(state), el("span", { class: "weak number" }, told)) });
-      engines.sort((a, b) => SORTS[sort](a, b, left) || SORTS.engine(a, b));
+      engines.sort((a, b) => sign * SORTS[name](a, b, left) || SORTS.engine(a, b));
       for (const { engine_id: id } of engines) {
         entries.push(id);
         this.#grouped.set(id, state);
@@ -273,7 +286,7 @@ class BoardEngines extends HTMLElement {
       setText(count, words.number(counts[state]));
       set(chip, "aria-pressed", String(this.#address.filters.get("state") === state));
     }
-    set(this.sort, "value", this.#address.filters.get("sort") ?? "engine");
+    set(this.sort, "value", this.#sort.name);
     if (document.activeElement !== this.find) set(this.find, "value", this.#address.filters.get("text") ?? "");
   }
 
@@ -291,12 +304,13 @@ class BoardEngines extends HTMLElement {
 function failuresColumn(store) {
   const named = (id) => {
     const job = store.state.jobs.get(id);
-    return job ? `${words.fileName(job.source_url)}: ${job.error_message ?? ""}` : id;
+    return job ? `${words.jobName(job)}: ${job.error_message ?? ""}` : id;
   };
-  return textColumn("failures", "Failures", "4.5rem", ({ failed_jobs: failed = [] }) => {
+  const read = ({ failed_jobs: failed = [] }) => {
     if (failed.length === 0) return "";
     return [words.number(failed.length), `Failed since it last succeeded:\n${failed.map(named).join("\n")}`];
-  }, "end failures");
+  };
+  return { ...textColumn("failures", "Failures", "4.5rem", read, "end failures"), sort: "failures" };
 }
 
 function codecsOf(engine) {

@@ -3,7 +3,7 @@
  */
 
 import { cancelJobs, retryJobs } from "./actions.js";
-import { link } from "./address.js";
+import { href, link } from "./address.js";
 import {
   agoColumn,
   attemptColumn,
@@ -17,14 +17,15 @@ import { JobList } from "./job_list.js";
 import { el, fill, set, setText } from "./dom.js";
 import { Forecast } from "./forecast.js";
 import { barColumn } from "./progress.js";
-import { ENGINE_STATES, engineState, shape } from "./states.js";
+import { ENGINE_STATES, engineMark, engineState, shape } from "./states.js";
 import { textColumn } from "./table.js";
 import "./trends.js";
-import { showWhy } from "./why.js";
+import { engineReason, showWhy } from "./why.js";
 import * as words from "./words.js";
 
 const RUNNING_SHOWN = 16;
 const OTHERS_SHOWN = 8;
+const SICK_SHOWN = 3;
 const RUNNING_ON_A_WALL = 40;
 const CHARTS_MS = 1_000;
 const DAY_MS = 86_400_000;
@@ -50,7 +51,9 @@ class BoardFarm extends HTMLElement {
     this.#drawCharts(change);
     const hasNothing = store.state.jobs.size === 0 && store.state.engines.size === 0;
     const isKnown = !store.loading && store.fault === null && store.lostSince === null;
-    this.begin.hidden = !(hasNothing && isKnown && store.state.seq === 0);
+    const hasNotBegun = hasNothing && isKnown && store.state.seq === 0;
+    this.begin.hidden = !hasNotBegun || store.moment !== null;
+    this.before.hidden = !hasNotBegun || store.moment === null;
     this.wait.hidden = !(hasNothing && store.loading);
     this.body.hidden = hasNothing && (!isKnown || store.state.seq === 0);
     if (this.body.hidden) return;
@@ -142,6 +145,7 @@ class BoardFarm extends HTMLElement {
     this.#charts = document.createElement("board-charts");
     this.totals = this.#makeTotals();
     this.begin = beginning();
+    this.before = el("p", { class: "waiting", hidden: true }, "Nothing had happened yet: the log begins later. ", el("a", { href: href({ moment: "1" }) }, "To its first event"));
     this.wait = el("p", { class: "waiting" }, "Loading the farm.");
     this.body = el(
       "div",
@@ -151,7 +155,7 @@ class BoardFarm extends HTMLElement {
       running.element,
       el("div", { class: "thirds" }, waiting.element, failed.element, done.element),
     );
-    fill(this, el("h1", { class: "visually-hidden" }, "Farm"), this.begin, this.wait, this.body);
+    fill(this, el("h1", { class: "visually-hidden" }, "Farm"), this.begin, this.before, this.wait, this.body);
     this.#ends = this.#lists.map((list) => list.connect());
     this.#ends.push(showWhy(this, store));
   }
@@ -164,12 +168,33 @@ class BoardFarm extends HTMLElement {
     });
     this.queue = el("p", { class: "queue" });
     this.oldest = el("a", { class: "oldest" });
+    this.sick = el("ul", { class: "sick", "aria-label": "Engines that need attention" });
     return el(
       "section",
       { class: "totals panel", "aria-label": "Totals" },
       el("p", { class: "engines" }, this.states.map(({ node }) => node)),
       this.queue,
       this.oldest,
+      this.sick,
+    );
+  }
+
+  /** Names the engines that are blocked or silent, and why: those that changed last, first. */
+  #drawSick() {
+    const store = this.#store;
+    const order = ["blocked", "silent"];
+    const sick = [...store.state.engines.values()].filter((engine) => order.includes(engineState(engine)));
+    sick.sort((a, b) => order.indexOf(engineState(a)) - order.indexOf(engineState(b)) || compare(b.last_seen ?? "", a.last_seen ?? ""));
+    const told = sick.slice(0, SICK_SHOWN).map((engine) => [engine.engine_id, engineState(engine), engineReason(engine, store)]);
+    const key = JSON.stringify([told, sick.length]);
+    if (this.sick.dataset.key === key) return;
+    this.sick.dataset.key = key;
+    const more = sick.length - told.length;
+    this.sick.hidden = sick.length === 0;
+    fill(
+      this.sick,
+      told.map(([id, state, reason]) => el("li", {}, engineMark(state), " ", el("a", { href: link({ view: "engine", id }) }, id), el("span", { class: "cut", title: reason }, words.sentence(reason)))),
+      more > 0 ? el("li", { class: "weak" }, el("a", { href: link({ view: "engines" }) }, `and ${words.number(more)} more`)) : null,
     );
   }
 
@@ -214,6 +239,7 @@ class BoardFarm extends HTMLElement {
         node.toggleAttribute("data-none", counts[name] === 0);
       }
     }
+    this.#drawSick();
     this.#drawQueue();
   }
 
@@ -222,8 +248,10 @@ class BoardFarm extends HTMLElement {
     const now = this.#store.now();
     const foretold = this.#forecast.now;
     const parts = [`${words.number(state.counts.pending)} waiting`];
-    if (foretold?.work_s) parts.push(`${words.roughly(foretold.work_s * 1000)} of work`);
+    const least = foretold?.unknown ? "at least " : "";
+    if (foretold?.work_s) parts.push(`${least}${words.roughly(foretold.work_s * 1000)} of work`);
     if (foretold?.done_at) parts.push(`done ≈ ${words.when(foretold.done_at, now)}`);
+    if (foretold?.unknown) parts.push(`${words.number(foretold.unknown)} of unknown length`);
     if (foretold?.unplaced) parts.push(`${words.number(foretold.unplaced)} that no engine takes now`);
     setText(this.queue, parts.join(" · "));
     set(this.queue, "title", foretold?.how ?? null);
@@ -260,6 +288,7 @@ class BoardFarm extends HTMLElement {
         isWhole.add(job.status);
         continue;
       }
+      if (job.parent !== undefined && job.status !== "assigned") continue; // a film stands for its parts
       firsts[job.status]?.add(job);
       if (job.status === "pending" && !(this.#oldest?.submitted_at <= job.submitted_at)) this.#oldest = job;
     }

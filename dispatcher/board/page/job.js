@@ -14,11 +14,12 @@ import { el, fill, outside, set, setText, visible } from "./dom.js";
 import { Events } from "./events.js";
 import { applyToJobs, emptyState } from "./fold.js";
 import { Lanes } from "./lanes.js";
+import { PartsStrip } from "./parts_strip.js";
 import { FINAL, jobMark } from "./states.js";
 import { headline, plain } from "./telling.js";
 import { sentenceOf } from "./sentences.js";
 import { timelineOf, withEngine } from "./timeline.js";
-import { decimal, duration, exactly, fileName, sentence, size, when } from "./words.js";
+import { decimal, duration, exactly, fileName, jobName, partName, sentence, size, when } from "./words.js";
 
 const WHY_AGAIN_MS = 4_500;
 /** As many events of an engine as are asked for, to show when it was heard during an attempt. */
@@ -44,7 +45,8 @@ export class BoardJob extends HTMLElement {
 
   update(change) {
     if (change.all) this.#events?.catchUp();
-    if (change.all || change.tick || change.jobs.has(this.#id)) this.#draw();
+    const concerns = change.jobs.has(this.#id) || this.parts.concerns(change.jobs);
+    if (change.all || change.tick || concerns) this.#draw();
   }
 
   disconnectedCallback() {
@@ -67,6 +69,7 @@ export class BoardJob extends HTMLElement {
       this,
       el("header", { class: "page-head" }, made("p", "crumb"), (this.headline = el("h1", { class: "headline", tabindex: -1 })), made("p", "reason"), made("div", "actions")),
       made("div", "obstacles"),
+      (this.parts = new PartsStrip(this.#store, () => this.#draw())).node,
       (this.body = el(
         "div",
         {},
@@ -90,11 +93,13 @@ export class BoardJob extends HTMLElement {
     const now = this.#store.now();
     this.#askWhy(job, state.seq);
     this.#drawHead(job);
+    this.parts.show(job);
     this.#drawTimeline(shown, now);
-    const key = JSON.stringify({ ...job, progress: null });
+    const after = (job.after ?? []).map((id) => state.jobs.get(id) ?? { job_id: id });
+    const key = JSON.stringify([{ ...job, progress: null }, after.map(({ status }) => status)]);
     if (key !== this.#drawnFor) {
       this.#drawnFor = key;
-      fill(this.inout, inOut(job, now));
+      fill(this.inout, inOut(job, now, after));
     }
     this.#drawActions(job);
     this.#events.draw(shown, now);
@@ -121,13 +126,19 @@ export class BoardJob extends HTMLElement {
     const key = JSON.stringify([parts, job.status]);
     if (this.headline.dataset.key !== key) {
       this.headline.dataset.key = key;
-      fill(this.crumb, jobMark(job.status), " ", fileName(job.source_url), el("span", { class: "weak mono", title: job.job_id }, ` ${job.job_id}`));
+      fill(this.crumb, jobMark(job.status), " ", ...this.#nameOf(job), el("span", { class: "weak mono", title: job.job_id }, ` ${job.job_id}`));
       fill(this.headline, sentenceOf(parts, { jobs: false }));
-      document.title = visible(`${plain(parts)} – ${fileName(job.source_url)}`);
+      document.title = visible(`${plain(parts)} – ${jobName(job)}`);
     }
     const because = this.#why?.because;
     setText(this.reason, because && !FINAL.has(job.status) ? sentence(because) : this.#ended(job));
     this.#drawObstacles(job);
+  }
+
+  /** The name of its source; that of a part leads to the film. */
+  #nameOf(job) {
+    if (job.parent === undefined) return [jobName(job)];
+    return [`${partName(job)} of `, el("a", { href: link({ view: "job", id: job.parent }), title: job.parent }, fileName(job.source_url))];
   }
 
   /** The sentence below the headline of a job that has ended, or of which `why` is not there yet. */
@@ -154,8 +165,8 @@ export class BoardJob extends HTMLElement {
           el(
             "ul",
             { class: "plain-list" },
-            engines.map(({ engine_id: engine, because }) =>
-              el("li", {}, el("a", { href: link({ view: "engine", id: engine }) }, engine), `: ${because ?? "nothing"}`),
+            alike(engines).map(([because, ids]) =>
+              el("li", {}, ids.map((id, at) => [at ? ", " : "", el("a", { href: link({ view: "engine", id }) }, id)]), `: ${because}`),
             ),
           ),
         ),
@@ -265,7 +276,7 @@ export function jobOf(id, events) {
   return state.jobs.get(id);
 }
 
-function inOut(job, now) {
+function inOut(job, now, after) {
   const { result = {}, recipe } = job;
   const { source = {}, output = {} } = result;
   const given = source?.size_bytes ? bytes(source.size_bytes) : job.job_size ? size(job.job_size) : null;
@@ -276,6 +287,8 @@ function inOut(job, now) {
       ["Size", given],
       ["Length", lengthOf(source)],
       ["Submitted", el("time", { datetime: job.submitted_at, title: exactly(job.submitted_at) }, when(job.submitted_at, now, { seconds: true }))],
+      [job.status === "pending" ? "Waits for" : "Waited for", jobsOf(after)],
+      ["In one piece", job.whole],
       ["Codec wanted", job.target_codec],
       ["Recipe", recipeOf(recipe)],
       ["Output name", job.output_name],
@@ -321,6 +334,26 @@ const lengthOf = (extent) => (typeof extent?.length_s === "number" ? duration(ex
 function listOf(texts) {
   if (!Array.isArray(texts) || !texts.length) return null;
   return el("ul", { class: "plain-list" }, texts.map((text) => el("li", {}, String(text))));
+}
+
+/** Engines with the same obstacle, together: `[obstacle, ids]`, in the order in which they come. */
+function alike(engines) {
+  const ids = new Map();
+  for (const { engine_id: id, because } of engines) {
+    const why = because ?? "nothing";
+    ids.set(why, [...(ids.get(why) ?? []), id]);
+  }
+  return [...ids];
+}
+
+/** Jobs as links, each with its state where it is known. */
+function jobsOf(jobs) {
+  if (jobs.length === 0) return null;
+  const item = (job) => [
+    el("a", { href: link({ view: "job", id: job.job_id }), title: job.job_id }, job.source_url ? jobName(job) : job.job_id),
+    job.status ? [" ", jobMark(job.status)] : null,
+  ];
+  return el("ul", { class: "plain-list" }, jobs.map((job) => el("li", {}, item(job))));
 }
 
 function recipeOf(recipe) {

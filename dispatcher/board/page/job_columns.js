@@ -15,7 +15,7 @@ import * as words from "./words.js";
 /** Makes them; `all` is the box in the head, `selection` the Set of the ids that are selected. */
 export function jobColumns(store, all, selection) {
   return [
-    selectColumn(all, (job) => selection.has(job.job_id), (job) => words.fileName(job.source_url)),
+    selectColumn(all, (job) => selection.has(job.job_id), (job) => words.jobName(job)),
     statusColumn(),
     nameColumn("minmax(8rem, 3fr)"),
     codecColumn("4rem"),
@@ -23,7 +23,7 @@ export function jobColumns(store, all, selection) {
     howColumn(store),
     priorityColumn(),
     attemptsColumn(),
-    agoColumn(store, "submitted", "Submitted", (job) => job.submitted_at, "6rem"),
+    agoColumn(store, "submitted", "Submitted", (job) => job.submitted_at, "6rem", "submitted"),
     agoColumn(store, "ended", "Ended", (job) => job.finished_at, "6rem"),
   ];
 }
@@ -38,9 +38,9 @@ function howColumn(store) {
     make: () => el("div", {}, makeBar(), el("span", { class: "cut" })),
     draw: (cell, job) => {
       const [bar, text] = cell.children;
-      bar.hidden = job.status !== "assigned";
+      bar.hidden = job.status !== "assigned" && !isInParts(job);
       if (!bar.hidden) {
-        drawBar(bar, job.progress ?? NaN, `Progress of ${words.fileName(job.source_url)}`);
+        drawBar(bar, job.progress ?? NaN, `Progress of ${words.jobName(job)}`);
       }
       const [told, title = null] = howOf(job, store.now());
       setText(text, told);
@@ -50,6 +50,9 @@ function howColumn(store) {
   };
 }
 
+/** Whether a film waits for its parts, and so has a progress although nobody has it. */
+const isInParts = ({ status, parts }) => status === "pending" && parts?.length > 0;
+
 function howOf(job, now) {
   const error = job.error_message;
   switch (job.status) {
@@ -58,6 +61,7 @@ function howOf(job, now) {
       return [[words.percent(pace.percent), leftText(pace)].filter(Boolean).join(" · ")];
     }
     case "pending":
+      if (isInParts(job)) return [`${words.percent(job.progress ?? 0)} of ${words.count(job.parts.length, "part")}`];
       if (job.not_before) {
         return [`pauses until ${words.when(job.not_before, now)}: ${error ?? ""}`, error];
       }

@@ -5,10 +5,14 @@
  */
 
 import { refine } from "./address.js";
-import { el, fill, set } from "./dom.js";
+import { query } from "./api.js";
+import { el, fill, set, setText } from "./dom.js";
 import { FINAL, JOB_STATES, shape } from "./states.js";
+import { shortId } from "./words.js";
 
-export const NAMES = ["status", "codec", "engine", "text", "since", "until"];
+export const NAMES = ["status", "codec", "engine", "text", "since", "until", "parent"];
+/** The `parent` of an address that shows parts of films beside all other jobs. */
+const ANY = "any";
 const ALIVE = ["pending", "assigned"];
 const HOUR_MS = 3_600_000;
 const SPANS = [
@@ -24,13 +28,29 @@ export function filtersOf(address) {
   return Object.fromEntries(given.filter(([, value]) => value !== ""));
 }
 
+/**
+ * The filters as the dispatcher takes them. Parts of films are left out, unless an address asks for
+ * those of one film or for all: a film stands for its parts.
+ */
+export function askedOf({ parent = "", ...filters }) {
+  return parent === ANY ? filters : { ...filters, parent };
+}
+
+/** The path of a request that is about the jobs that match, with `more` parameters. */
+export function pathOf(to, filters, more = {}) {
+  const { parent, ...asked } = askedOf(filters);
+  const path = query(to, { ...asked, ...more });
+  if (parent === undefined) return path;
+  return `${path}${path.includes("?") ? "&" : "?"}parent=${encodeURIComponent(parent)}`; // "" means none
+}
+
 /** Whether all that can match is alive, and so in memory. */
 export function isOfTheLiving({ status }) {
   return status !== undefined && status.split(",").every((name) => ALIVE.includes(name));
 }
 
 /** Makes the test that says whether a job matches. */
-export function matcher({ status, codec, engine, text, since, until }) {
+export function matcher({ status, codec, engine, text, since, until, parent }) {
   const statuses = status === undefined ? null : new Set(status.split(","));
   const wanted = folded(text ?? "").split(/\s+/).filter(Boolean);
   const [from, to] = [Date.parse(since ?? ""), Date.parse(until ?? "")];
@@ -38,6 +58,7 @@ export function matcher({ status, codec, engine, text, since, until }) {
     if (statuses !== null && !statuses.has(job.status)) return false;
     if (codec !== undefined && job.target_codec !== codec) return false;
     if (engine !== undefined && job.assigned_engine !== engine) return false;
+    if (parent !== undefined && (job.parent ?? "") !== parent) return false;
     if (wanted.length > 0 && !hasWords(job, wanted)) return false;
     if (Number.isNaN(from) && Number.isNaN(to)) return true;
     const at = Date.parse((FINAL.has(job.status) && job.finished_at) || job.submitted_at);
@@ -92,6 +113,8 @@ export function makeFilters(store) {
   const since = moment("since", "From");
   const until = moment("until", "Until");
   const between = el("span", { class: "between", hidden: true }, since, until);
+  const parts = el("button", { class: "chip", type: "button", onclick: () => refine({ parent: toggled() }) }, "with parts");
+  const toggled = () => (filtersOf(currentAddress).parent === undefined ? ANY : null);
   const clear = el("button", { class: "quiet", type: "button", onclick: clearAll }, "Clear");
   const element = el(
     "div",
@@ -101,6 +124,7 @@ export function makeFilters(store) {
     engine,
     span,
     between,
+    parts,
     clear,
   );
   span.addEventListener("change", () => {
@@ -129,9 +153,18 @@ export function makeFilters(store) {
       between.hidden = span.value !== "set";
       since.firstElementChild.value = localTime(filters.since);
       until.firstElementChild.value = localTime(filters.until);
+      const { parent } = filters;
+      parts.hidden = parent === undefined && !hasParts(store.state);
+      set(parts, "aria-pressed", String(parent !== undefined));
+      setText(parts, parent === undefined || parent === ANY ? "with parts" : `parts of ${shortId(parent)}`);
       clear.hidden = Object.keys(filters).length === 0;
     },
   };
+}
+
+function hasParts(state) {
+  for (const job of state.jobs.values()) if (job.parts !== undefined || job.parent !== undefined) return true;
+  return false;
 }
 
 function clearAll() {

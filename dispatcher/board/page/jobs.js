@@ -1,17 +1,16 @@
 /**
- * All jobs in one table, newest first: filtered, searched, and acted on in one go.
+ * All jobs in one table, newest or oldest first: filtered, searched, and acted on in one go.
  *
  * What is alive is in memory. Finished jobs come from the dispatcher, page by page as one scrolls.
  * Until the first page is there, the table shows what is in memory already.
  */
 
-import { go, link } from "./address.js";
+import { go, link, refine } from "./address.js";
 import { allThatMatch, can, cancelJobs, prioritizeJobs, retryJobs } from "./actions.js";
-import { query } from "./api.js";
 import { Attention } from "./attention.js";
 import { el, fill, set, setText } from "./dom.js";
 import { jobColumns } from "./job_columns.js";
-import { filtersOf, isOfTheLiving, makeFilters, matcher } from "./job_filters.js";
+import { askedOf, filtersOf, isOfTheLiving, makeFilters, matcher, pathOf } from "./job_filters.js";
 import { announce } from "./notice.js";
 import { Selection } from "./selection.js";
 import { Rows } from "./table.js";
@@ -26,6 +25,7 @@ class BoardJobs extends HTMLElement {
   #address = null;
   #told = null; // the filters and the moment that are shown
   #matches = () => true;
+  #isOldestFirst = false;
   #rows = null;
   #selection = new Selection(() => this.#drawSelection());
   #found = new Map(); // jobs that only the dispatcher's pages have
@@ -42,10 +42,12 @@ class BoardJobs extends HTMLElement {
     if (this.#store === null) this.#make(store);
     this.#address = address;
     this.filters.draw(address);
-    const told = JSON.stringify([filtersOf(address), address.moment]);
+    this.#isOldestFirst = address.filters.get("order") === "oldest";
+    this.#rows.drawSort("submitted", this.#isOldestFirst ? "ascending" : "descending");
+    const told = JSON.stringify([filtersOf(address), address.moment, this.#isOldestFirst]);
     if (told === this.#told) return this.update({ jobs: new Set(), engines: new Set(), all: true });
     this.#told = told;
-    this.#matches = matcher(filtersOf(address));
+    this.#matches = matcher(askedOf(filtersOf(address)));
     this.#selection.clear();
     this.#load();
   }
@@ -101,6 +103,7 @@ class BoardJobs extends HTMLElement {
       selection: this.#selection,
       onSelect: () => this.#drawSelection(),
       onEnd: () => this.#more(),
+      onSort: () => refine({ order: this.#isOldestFirst ? null : "oldest" }),
       describe: (row, job) => set(row, "data-status", job.status),
     });
     this.#selection.of(this.#rows);
@@ -142,6 +145,11 @@ class BoardJobs extends HTMLElement {
     );
   }
 
+  /** As `GET /jobs/` has it: it gives pages in the order of submission, and in no other. */
+  get #order() {
+    return this.#isOldestFirst ? "oldest" : "newest";
+  }
+
   #job(id) {
     return this.#store.state.jobs.get(id) ?? this.#found.get(id);
   }
@@ -159,7 +167,7 @@ class BoardJobs extends HTMLElement {
     this.#arrange();
     if (this.#isComplete || this.#store.loading) return;
     const as_of = this.#store.asOf;
-    this.#ask(query("/jobs/", { ...filtersOf(this.#address), order: "newest", limit: PAGE, as_of }));
+    this.#ask(pathOf("/jobs/", filtersOf(this.#address), { order: this.#order, limit: PAGE, as_of }));
   }
 
   async #ask(to) {
@@ -192,16 +200,17 @@ class BoardJobs extends HTMLElement {
     this.#news.clear();
     this.#leavers.clear();
     const jobs = [];
-    let oldest = "";
-    for (const job of this.#found.values()) if (oldest === "" || job.submitted_at < oldest) oldest = job.submitted_at;
-    const isCut = !this.#isComplete && this.#found.size > 0;
+    const isBehind = this.#isOldestFirst ? (one, other) => one > other : (one, other) => one < other;
+    let last = null;
+    for (const { submitted_at: at } of this.#found.values()) if (last === null || isBehind(at, last)) last = at;
+    const isCut = !this.#isComplete && last !== null;
     for (const job of this.#store.state.jobs.values()) {
-      if (this.#matches(job) && !(isCut && job.submitted_at < oldest)) jobs.push(job);
+      if (this.#matches(job) && !(isCut && isBehind(job.submitted_at, last))) jobs.push(job);
     }
     for (const [id, job] of this.#found) {
       if (!this.#store.state.jobs.has(id) && this.#matches(job)) jobs.push(job);
     }
-    jobs.sort(newestFirst);
+    jobs.sort(this.#isOldestFirst ? (a, b) => newestFirst(b, a) : newestFirst);
     this.#rows.setEntries(jobs.map((job) => job.job_id), this.#isComplete ? jobs.length : -1);
     this.#rows.touch();
     this.#drawEmpty();
@@ -216,7 +225,7 @@ class BoardJobs extends HTMLElement {
     this.empty.hidden = !isEmpty && this.#fault === null;
     setText(this.empty, this.#fault ?? (loading ? "Looking for jobs." : isFiltered ? "No job matches these filters." : "There are no jobs yet."));
     const shown = words.count(this.#rows.length, "job");
-    setText(this.summary, isEmpty ? "" : this.#isComplete ? shown : `the newest ${shown}`);
+    setText(this.summary, isEmpty ? "" : this.#isComplete ? shown : `the ${this.#order} ${shown}`);
   }
 
   /** Notes a job that changed: one that now belongs here, or no longer does. */

@@ -29,6 +29,7 @@ const LISTED = 500;
 export const TYPES = [
   "job_submitted", "job_assigned", "job_progressed", "job_completed", "job_requeued",
   "job_failed_permanently", "job_released", "job_cancelled", "job_retried", "job_reprioritized",
+  "job_split", "job_made_whole",
   "answer_refused", "engine_reported", "engine_replaced", "engine_fenced", "engine_asked",
   "engine_seen", "engine_benchmarked", "engine_lost", "engine_blamed", "engine_blocked",
   "engine_unblocked", "engine_drained", "engine_resumed", "engine_forgotten",
@@ -104,7 +105,7 @@ export class BoardLog extends HTMLElement {
       (this.verdict = el("p", { class: "verdict", role: "status" })),
       (this.contradiction = el("div", { role: "alert" })),
       (this.facts = el("div", {})),
-      el("p", {}, el("button", { type: "button", class: "button primary", onclick: verify(false) }, "Verify"), " ", (this.begin = el("button", { type: "button", class: "button", hidden: true, onclick: () => this.#begin() }, "Begin with this log"))),
+      el("p", {}, el("button", { type: "button", class: "button primary", onclick: verify(false) }, "Verify"), " ", (this.begin = el("button", { type: "button", class: "button", hidden: true, onclick: () => this.#begin() }, "Begin with this log")), " ", (this.accept = el("button", { type: "button", class: "button", hidden: true, onclick: () => this.#accept() }, "Take this log as the right one"))),
       el(
         "details",
         {},
@@ -139,6 +140,17 @@ export class BoardLog extends HTMLElement {
     if (isMeant) this.proof.begin();
   }
 
+  /** Asks whether another log, with another key, is the right one at this address. */
+  async #accept() {
+    const { replaced, key } = this.proof.state;
+    const isMeant = await ask({
+      title: "Take this log as the right one?",
+      text: `This browser then expects the log ${key.text.split("+")[0]} here, and no longer ${replaced.name}. Do it if you know who began the new log, and why.`,
+      act: "Take this log",
+    });
+    if (isMeant) this.proof.accept();
+  }
+
   #drawSize() {
     const { state } = this.#store;
     const past = this.#store.moment !== null;
@@ -151,6 +163,7 @@ export class BoardLog extends HTMLElement {
     setText(this.verdict, sentenceOf(state));
     this.verdict.className = `verdict seal-${colour}`;
     setText(this.pastedVerdict, state.pasted ? sentenceOf(state.pasted) : "");
+    this.accept.hidden = !state.replaced;
     this.begin.hidden = !state.behind?.isRemembered;
     fill(this.contradiction, state.refuted ? contradictionOf(state.refuted) : null);
     const now = this.#store.now();

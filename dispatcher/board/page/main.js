@@ -13,7 +13,7 @@ import { Moments } from "./moment.js";
 import { say } from "./notice.js";
 import { showSeal } from "./seal.js";
 import { makeShell, nowHref } from "./shell.js";
-import { redeem, signInForm, storeKey, storedKey } from "./sign_in.js";
+import { redeem, refusalOf, signInForm, storeKey, storedKey } from "./sign_in.js";
 import { Store } from "./store.js";
 
 const MODULES = {
@@ -53,6 +53,8 @@ async function start() {
   document.addEventListener("click", followLink);
   document.addEventListener("keydown", takeKey);
   store.subscribe((change) => {
+    const isRefused = store.fault?.status === 400 && store.moment !== null && store.moment === address.moment;
+    if (isRefused && !store.loading) return toNow(store.fault.text);
     shell.draw(address, store);
     moments.draw();
     if (!isAsking) view?.update?.(change);
@@ -63,7 +65,7 @@ async function start() {
     say(refused, { bad: true }); // the tab was signed in, and stays so
   }
   if (!(await isAdmitted())) return askForKey(api.key === null ? NEEDS_KEY : UNKNOWN_KEY);
-  store.at(hasNotCome(address.moment) ? null : address.moment);
+  store.at(faultOf(address.moment) === null ? address.moment : null);
   route();
 }
 
@@ -80,10 +82,8 @@ async function isAdmitted() {
 async function route() {
   const former = address;
   address = read();
-  if (hasNotCome(address.moment)) {
-    say(`${address.moment} has not come yet; this is now.`);
-    return go(href({ ...address, moment: null }), { replace: true });
-  }
+  const fault = faultOf(address.moment);
+  if (fault !== null) return toNow(fault);
   const wasPlaying = moments.stop();
   document.documentElement.toggleAttribute("data-wall", address.filters.has("wall"));
   if (address.moment !== store.moment || wasPlaying) store.at(address.moment);
@@ -109,9 +109,18 @@ async function route() {
   view.show(address, store);
 }
 
-/** Whether a moment is a time that is still to come. */
-function hasNotCome(moment) {
-  return moment !== null && !/^\d+$/.test(moment) && Date.parse(moment) > Date.now() + api.clockAheadMs;
+/** Why a moment that an address names can't be shown, or null. */
+function faultOf(moment) {
+  if (moment === null || /^\d+$/.test(moment)) return null;
+  const at = /^\d{4}-\d{2}-\d{2}/.test(moment) ? Date.parse(moment) : NaN;
+  if (Number.isNaN(at)) return `“${moment}” is no moment: that is a seq, or a time such as 2026-11-22T09:14:00Z.`;
+  return at > Date.now() + api.clockAheadMs ? `${moment} has not come yet.` : null;
+}
+
+/** Leaves a moment that can't be shown. */
+function toNow(why) {
+  say(`${why} This is now.`);
+  go(href({ ...address, moment: null }), { replace: true });
 }
 
 /** Follows links within the board without loading it anew. */
@@ -181,7 +190,10 @@ function askForKey(why) {
 /** Tries a key; returns why it is refused, or null. */
 async function tryKey(key) {
   try {
-    if (!(await new Api(key).isAdmitted())) return "The dispatcher does not know this key.";
+    const tried = new Api(key);
+    if (!(await tried.isAdmitted())) return "The dispatcher does not know this key.";
+    const refusal = refusalOf(await tried.get("/key"));
+    if (refusal !== null) return refusal;
   } catch (error) {
     return error.text ?? String(error);
   }

@@ -56,7 +56,7 @@ export const barColumn = (width, read) => ({
     cell.lastChild.hidden = job === null;
     if (job === null) return;
     const percent = job.progress ?? NaN;
-    drawBar(cell.firstChild, percent, `Progress of ${words.fileName(job.source_url)}`);
+    drawBar(cell.firstChild, percent, `Progress of ${words.jobName(job)}`);
     setText(cell.lastChild, words.percent(percent));
   },
 });

@@ -9,6 +9,9 @@
  *   roots, or a whole proof from one to the other leads elsewhere. Behind: the log has fewer events
  *   than before, as a replica or a restored log may. Anything else, such as a lost connection or the
  *   answer of a proxy, decides nothing and is told as an error.
+ * - A log with another key than the one that this address had is an alarm: whoever replaces a log
+ *   together with its key could hide anything. It lasts until the former log is back, or a person
+ *   takes the new one as that of this address.
  * - A refutation stays, with both notes, also in other tabs and after a reload. The page has no
  *   button that takes it away.
  */
@@ -17,6 +20,8 @@ import { parseKey, pastedNote, readNote, verifiedCheckpoint } from "./checkpoint
 import { ContradictionError, NoCryptoError, checkConsistency, hashIn } from "./merkle.js";
 
 const KEPT = "board.log.";
+/** Where the key of the log of this address is kept. */
+const HERE = "board.log of this address";
 
 /**
  * The proof's state is `{key, others, now, outcome, behind, refuted, error}`: the log's key, other
@@ -24,20 +29,21 @@ const KEPT = "board.log.";
  * one of `outcome`, `{kind: "remembered" | "verified" | "begun", from, to, at}`, `behind`,
  * `{old, now, isRemembered}` with both checkpoints, and `error`, a text; the others are null. What
  * comparing with a pasted checkpoint came to is apart from that, in `pasted`, with the same three.
- * `refuted` is null or `{why, old, new, at}`, with both checkpoints.
+ * `refuted` is null or `{why, old, new, at}`, with both checkpoints, and `replaced` is null or
+ * `{name, size, at}` of the log that this address had.
  */
 export class Proof extends EventTarget {
   constructor(ask, storage = globalThis.localStorage) {
     super();
     this.ask = ask; // gives the text of a path of the API
     this.storage = storage;
-    this.state = { key: null, others: [], now: null, outcome: null, behind: null, refuted: null, error: null, pasted: null };
+    this.state = { key: null, others: [], now: null, outcome: null, behind: null, refuted: null, replaced: null, error: null, pasted: null };
     this.pending = null;
   }
 
   /** grey: not looked at; accent: verified; red: refuted. */
   get colour() {
-    if (this.state.refuted) return "red";
+    if (this.state.refuted || this.state.replaced) return "red";
     return this.state.outcome?.kind === "verified" ? "accent" : "grey";
   }
 
@@ -53,7 +59,12 @@ export class Proof extends EventTarget {
     const found = { outcome: null, behind: null, error: null };
     try {
       const key = await parseKey(await this.ask("/log/key"));
-      Object.assign(state, { key, others: this.#others(key), refuted: this.#kept(key).refuted ?? null });
+      Object.assign(state, {
+        key,
+        others: this.#others(key),
+        refuted: this.#kept(key).refuted ?? null,
+        replaced: this.#replaced(key),
+      });
       const older = await this.#older(key, pasted);
       const note = await this.ask("/log/checkpoint");
       await this.#compare(state, found, older, note, pasted === null);
@@ -83,6 +94,21 @@ export class Proof extends EventTarget {
     this.#keep(key, { seen: note, size, at });
     this.state = { ...this.state, behind: null, outcome: { kind: "begun", from: 0, to: size, at } };
     this.dispatchEvent(new Event("change"));
+  }
+
+  /** Take the log with its new key as that of this address. */
+  accept() {
+    this.storage.setItem(HERE, this.state.key.text);
+    this.state = { ...this.state, replaced: null };
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /** What this address had before, if it is another log now, or null. */
+  #replaced(key) {
+    const former = this.storage.getItem(HERE) ?? key.text;
+    if (former !== key.text) return { name: nameOf(former), ...this.#kept({ text: former }) };
+    this.storage.setItem(HERE, former);
+    return null;
   }
 
   async #older(key, pasted) {
@@ -147,9 +173,11 @@ export class Proof extends EventTarget {
     return names
       .map((name) => name.slice(KEPT.length))
       .filter((text) => text !== key.text)
-      .map((text) => ({ name: text.split("+")[0], ...this.#kept({ text }) }));
+      .map((text) => ({ name: nameOf(text), ...this.#kept({ text }) }));
   }
 }
+
+const nameOf = (keyText) => keyText.split("+")[0];
 
 function said(note) {
   try {

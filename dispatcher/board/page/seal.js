@@ -4,7 +4,7 @@
  * Laws:
  * - Grey: not looked at, nothing to compare with, or a look that decided nothing. Accent: verified.
  *   Red: the log contradicts itself; then both roots stand in the bar, and nothing on the page takes
- *   them away.
+ *   them away. Red also: another log with another key is here, until a person takes it as right.
  * - It is looked at when the farm is loaded, when the connection is there again after a loss, since
  *   the log may be another one then, and when somebody asks. Nothing is polled.
  */
@@ -50,6 +50,7 @@ function sealOf(proof) {
     colour === "red" ? el("strong", {}, text) : "",
   );
   if (colour !== "red") return seal;
+  if (!state.refuted) return [seal, el("span", { class: "seal-roots mono" }, ` ${state.replaced.name} → ${state.key.text.split("+")[0]}`)];
   const { old, new: newer } = state.refuted;
   const root = (it) => `${it?.size === null || it === null ? "?" : number(it.size)}: ${(it?.root ?? "?").slice(0, 12)}…`;
   return [seal, el("span", { class: "seal-roots mono" }, ` ${root(old)} → ${root(newer)}`)];
@@ -63,8 +64,14 @@ const SHAPES = {
 };
 
 /** What is known of the log, in a sentence. */
-export function sentenceOf({ outcome, behind, refuted, error }) {
+export function sentenceOf({ outcome, behind, refuted, replaced, error }) {
   if (refuted) return `This browser has proof that the log was not only added to: ${refuted.why}.`;
+  if (replaced) {
+    return (
+      `This address had another log before, ${replaced.name}${replaced.size ? ` with ${count(replaced.size, "event")}` : ""}, signed with another key. ` +
+      "If nobody has begun a new log here, somebody has replaced it together with its key."
+    );
+  }
   if (error) return `It could not be verified: ${error}`;
   if (behind) {
     const before = behind.isRemembered ? "this browser has seen" : "the checkpoint has";

@@ -42,6 +42,12 @@ export async function redeem(api) {
   }
 }
 
+/** Why the holder of a key, as `GET /key` says it, can't use the board; null if he can. */
+export function refusalOf({ name, role }) {
+  if (role === "client" || role === "operator") return null;
+  return `The key “${name}” has the role “${role}”. The board needs the key of a client or an operator.`;
+}
+
 /** The form that asks for a key; `why` says why, and `onKey(key)` is given what was entered. */
 export function signInForm(why, onKey) {
   const field = el("input", {

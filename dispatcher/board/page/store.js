@@ -16,8 +16,9 @@
 
 import { ApiError, path, query } from "./api.js";
 import { Feed } from "./feed.js";
-import { apply, applyToEngines, applyToJobs, emptyState, noChange, putEngine, putJob } from "./fold.js";
+import { apply, applyToEngines, applyToJobs, countPart, emptyState, noChange, putEngine, putJob } from "./fold.js";
 import { say } from "./notice.js";
+import { refusalOf } from "./sign_in.js";
 import { FINAL } from "./states.js";
 
 const PAGE = 2_500; // jobs of a page: some tenths of a second each
@@ -26,8 +27,6 @@ const FINISHED_KEPT = 5_000;
 const FAR_BEHIND = 100_000; // events; from here on a new load is quicker than the feed
 const MOST_AWAITED = 50; // jobs; from here on a new load is quicker than asking for each
 const TICK_MS = 5_000;
-const NOT_FOR_ENGINES = (name) =>
-  `The key “${name}” has the role “engine”. The board needs the key of a client or an operator: sign out, and sign in with one.`;
 const ALIVE = "pending,assigned";
 /** The finished jobs, in two lists, so that many that are done do not hide the few that failed. */
 const ENDED = ["completed,cancelled", "failed_permanently"];
@@ -40,6 +39,8 @@ const OF_THE_LIVING = new Set([
   "job_progressed",
   "job_retried",
   "job_reprioritized",
+  "job_split",
+  "job_made_whole",
 ]);
 
 const endedOf = (status, asOf = null) =>
@@ -194,7 +195,8 @@ export class Store {
     const who = this.who ?? (await this.api.get("/key"));
     if (round !== this.round) return;
     this.who = who;
-    if (who.role === "engine") throw new ApiError(403, NOT_FOR_ENGINES(who.name));
+    const refusal = refusalOf(who);
+    if (refusal !== null) throw new ApiError(403, `${refusal} Sign out, and sign in with one.`);
   }
 
   async #loadPast(round, moment) {
@@ -331,6 +333,7 @@ export class Store {
 
   #takeJob(event) {
     const { job_id: id, seq } = event;
+    if (event.type === "job_completed") this.#countPart(event);
     if (this.#awaited.has(id)) return void this.#awaited.get(id).push(event);
     if (!this.state.jobs.has(id) && OF_THE_LIVING.has(event.type)) {
       this.#awaited.set(id, [event]);
@@ -339,6 +342,12 @@ export class Store {
       this.#jobSeqs.delete(id);
       this.#applyToJob(event);
     }
+  }
+
+  /** The film may have been loaded at another seq than its part. */
+  #countPart({ job_id: id, seq }) {
+    const film = this.state.jobs.get(id)?.parent;
+    if (film !== undefined && seq > (this.#jobSeqs.get(film) ?? 0)) countPart(this.state, film, this.#change);
   }
 
   #applyToJob(event) {

@@ -1,5 +1,5 @@
 /**
- * The form that submits jobs: one for each line of sources.
+ * The form that submits jobs: one for each line of sources, and one for each file that was uploaded.
  *
  * Laws:
  * - A press can be repeated: the jobs that one press asks for have keys that stay the same until the
@@ -9,6 +9,8 @@
 
 import { link } from "./address.js";
 import { el, fill, set, setText } from "./dom.js";
+import { filesPart } from "./files.js";
+import { uploadsOf } from "./uploads.js";
 import { count, fileName } from "./words.js";
 
 const CODECS = ["h264", "hevc", "av1", "vp9", "vp8", "mpeg4", "mpeg2", "prores", "theora"];
@@ -18,9 +20,12 @@ const MOST_LINKS = 50;
 export class BoardSubmit extends HTMLElement {
   #store = null;
   #press = null; // {fields, key} of a press that was not answered
+  #uploads = null;
+  #files = null; // the part of the form that takes files, if the dispatcher has a store
 
   show(_, store) {
     this.#store = store;
+    this.#uploads = uploadsOf(store);
     if (!this.firstChild) this.#make();
     this.update();
   }
@@ -31,7 +36,14 @@ export class BoardSubmit extends HTMLElement {
     const past = this.#store.moment !== null;
     const why = past ? "Nobody submits in the past. Press . to go back to now." : "The key of this tab may not submit jobs. That needs the role client.";
     setText(this.barred, may || this.#store.who === null ? "" : why);
-    if (may) this.#drawCodecs();
+    if (!may) return;
+    this.#drawCodecs();
+    this.#askForStore();
+  }
+
+  disconnectedCallback() {
+    this.#files?.stop();
+    this.#ends?.abort();
   }
 
   #make() {
@@ -49,6 +61,7 @@ export class BoardSubmit extends HTMLElement {
       "form",
       { class: "submit panel", onsubmit: (event) => this.#onSubmit(event) },
       field("source_url", "Sources", input("sources", { tag: "textarea", rows: 4, required: true, placeholder: "https://media.example/film.mkv" }), "One a line. Each becomes a job."),
+      (this.files = el("div", { hidden: true })),
       el(
         "div",
         { class: "fields" },
@@ -84,6 +97,33 @@ export class BoardSubmit extends HTMLElement {
     this.#drawOwn();
   }
 
+  #ends = null;
+
+  /** Shows the part that takes files, if the dispatcher has a store. */
+  async #askForStore() {
+    if (this.#ends !== null) return;
+    const { signal } = (this.#ends = new AbortController());
+    const limits = await this.#store.api.get("/store").catch(() => ({ enabled: false }));
+    if (!limits.enabled || signal.aborted) return;
+    this.#files = filesPart(this.#uploads, limits);
+    fill(this.files, this.#files.node);
+    this.files.hidden = false;
+    this.#uploads.addEventListener("change", () => this.#drawNeed(), { signal });
+    this.#drawNeed();
+    // A file that is dropped beside the form would take the place of the page, and end all uploads.
+    const over = (event) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      this.form.toggleAttribute("data-over", event.type === "dragover");
+      if (event.type === "drop" && !this.form.hidden) this.#files.take(event.dataTransfer);
+    };
+    for (const type of ["dragover", "dragleave", "drop"]) window.addEventListener(type, over, { signal });
+  }
+
+  #drawNeed() {
+    set(this.sources, "required", this.#uploads.list.length === 0);
+  }
+
   async #loadRecipes() {
     const option = (value, text) => el("option", { value }, text);
     fill(this.recipe, option("", "none"), option(OWN, "its own fields"));
@@ -116,13 +156,35 @@ export class BoardSubmit extends HTMLElement {
     if (tags.length) common.tags = tags;
     if (this.recipe.value === OWN) common.recipe = JSON.parse(this.fields.value || "{}");
     else if (this.recipe.value !== "") common.recipe = this.recipe.value;
-    const sources = this.sources.value.split("\n").map((line) => line.trim()).filter(Boolean);
-    return sources.map((source) => ({ source_url: source, ...common }));
+    const lines = this.sources.value.split("\n").map((line) => line.trim()).filter(Boolean);
+    const sized = (bytes) => ({ job_size: Math.max(bytes / 1e6, 0.001), ...common });
+    return [
+      ...lines.map((source) => ({ source_url: source, ...common })),
+      ...this.#uploads.list.map(({ url, file }) => ({ source_url: url, ...sized(file.size) })),
+    ];
+  }
+
+  /** Waits for the uploads under way. Gives whether all files are there; says it if one is not. */
+  async #uploaded() {
+    if (this.#uploads.underWay.length > 0) {
+      setText(this.button, "Submits when the files are uploaded");
+      await this.#uploads.settled();
+      setText(this.button, "Submit");
+    }
+    const [failed] = this.#uploads.list.filter(({ state }) => state === "failed");
+    if (failed) this.#say(`${failed.file.name} is not uploaded: try again, or take it away.`, "source_url");
+    return failed === undefined;
   }
 
   async #onSubmit(event) {
     event.preventDefault();
     this.#clear();
+    set(this.button, "disabled", true);
+    if (await this.#uploaded()) await this.#submit();
+    set(this.button, "disabled", false);
+  }
+
+  async #submit() {
     let jobs;
     try {
       jobs = this.#jobs();
@@ -132,7 +194,6 @@ export class BoardSubmit extends HTMLElement {
     if (!jobs.length) return this.#say("There is no source.", "source_url");
     const fields = JSON.stringify(jobs);
     if (this.#press?.fields !== fields) this.#press = { fields, key: freshKey() };
-    set(this.button, "disabled", true);
     try {
       await (jobs.length === 1 ? this.#one(jobs[0]) : this.#many(jobs));
       this.#press = null;
@@ -140,7 +201,6 @@ export class BoardSubmit extends HTMLElement {
       if (error.status >= 400 && error.status < 500 && error.status !== 429) this.#press = null;
       this.#say(error.text ?? error.message);
     }
-    set(this.button, "disabled", false);
     return undefined;
   }
 
@@ -148,7 +208,7 @@ export class BoardSubmit extends HTMLElement {
     const response = await this.#store.api.request("/jobs/", { method: "POST", body: job, headers: { "Idempotency-Key": this.#press.key } });
     const made = await response.json();
     this.#succeed([made], response.headers.get("X-Dispatcher-Warning"));
-    this.sources.value = "";
+    this.#keep([]);
   }
 
   async #many(jobs) {
@@ -158,8 +218,16 @@ export class BoardSubmit extends HTMLElement {
     const made = answers.filter(({ job }) => job).map(({ job }) => job);
     const refused = answers.map((answer, at) => ({ ...answer, source: jobs[at].source_url })).filter(({ job }) => !job);
     this.#succeed(made, response.headers.get("X-Dispatcher-Warning"));
-    this.sources.value = refused.map(({ source }) => source).join("\n");
+    this.#keep(refused.map(({ source }) => source));
     if (refused.length) this.#refuse(refused);
+  }
+
+  /** Leaves only these sources in the form: they were refused. */
+  #keep(sources) {
+    const kept = new Set(sources);
+    const uploads = this.#uploads.list.filter(({ url }) => !kept.delete(url));
+    for (const upload of uploads) this.#uploads.remove(upload);
+    this.sources.value = sources.filter((source) => kept.has(source)).join("\n");
   }
 
   /** Say of many which were refused, and why; each reason once. */

@@ -29,7 +29,8 @@ export class Rows {
   #watch;
 
   /**
-   * `columns`: `{name, head, width, make(), draw(cell, item), class}`. `options`: `label`; `get(id)`,
+   * `columns`: `{name, head, width, make(), draw(cell, item), class, sort}`, of which `sort` names the
+   * order that the head offers, or is missing. `options`: `label`; `onSort(name)`; `get(id)`,
    * the item or undefined; `open(id)`, what Enter does; `meaning(item)`, a text of which a change is
    * marked; `selection`, a Set of ids, if rows can be selected; `onSelect()`; `onEnd()`, called when
    * the last rows come in sight; `describe(row, item)`, which may set attributes of the row.
@@ -211,12 +212,21 @@ export class Rows {
     return this.#entries.findIndex((entry) => typeof entry === "string");
   }
 
-  #headCell({ head, class: named, name }) {
+  #headCell({ head, class: named, name, sort }) {
+    const press = () => this.#options.onSort(sort);
+    const shown = sort ? el("button", { type: "button", class: "sort", onclick: press }, head) : head;
     return el(
       "div",
-      { role: "columnheader", class: named ?? null, "data-column": name },
-      head,
+      { role: "columnheader", class: named ?? null, "data-column": name, "data-sort": sort ?? null },
+      shown,
     );
+  }
+
+  /** Says in the head by which column the rows are sorted: `order` is ascending or descending. */
+  drawSort(name, order) {
+    for (const cell of this.head.children) {
+      if (cell.dataset.sort) set(cell, "aria-sort", cell.dataset.sort === name ? order : "none");
+    }
   }
 
   #measure() {

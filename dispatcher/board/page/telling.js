@@ -21,8 +21,10 @@ const CAUSES = {
   engine_restarted: { end: "lost", short: "lost, the engine restarted or was taken over" },
   engine_asked: { end: "lost", short: "lost, the engine asked for other work" },
   engine_forgotten: { end: "lost", short: "lost, the engine was forgotten" },
+  inexact: { end: "failed", short: "failed, the film can’t be cut exactly here" },
+  prerequisite_failed: { end: "failed", short: "failed, since a job that it waits for failed" },
 };
-const REPORTED = new Set(["reported", "engine_at_fault", "source_bad", "source_away"]);
+const REPORTED = new Set(["reported", "engine_at_fault", "source_bad", "source_away", "inexact"]);
 
 /** The last line of a text that says something: of what an engine tells, that is the reason. */
 export function lastLine(text) {
@@ -37,6 +39,8 @@ export function endOf(event) {
       return { end: "completed", why: "completed" };
     case "job_cancelled":
       return { end: "cancelled", why: "cancelled" };
+    case "job_split":
+      return { end: "completed", why: `split the film into ${count(event.parts?.length ?? 0, "part")}` };
     case "job_requeued":
     case "job_failed_permanently": {
       const { end, short } = CAUSES[event.cause] ?? CAUSES.reported;
@@ -71,7 +75,11 @@ const SENTENCES = {
     const large = event.job_size ? `, ${size(event.job_size)}` : "";
     const urgent = event.priority ? `, priority ${event.priority}` : "";
     const codec = event.target_codec;
-    return ["Job ", job, ` was submitted: ${event.source_url} to ${codec}${large}${urgent}`];
+    return [
+      "Job ", job, ` was submitted: ${event.source_url} to ${codec}${large}${urgent}`,
+      ...(event.parent ? [", a part of job ", { job: event.parent }] : []),
+      ...awaited(event),
+    ];
   },
   job_assigned: ({ attempt, rule, considered }, job, engine) => {
     const among = considered?.length > 1 ? `, among ${considered.length} engines` : "";
@@ -92,12 +100,21 @@ const SENTENCES = {
   job_failed_permanently: (event, job, engine) => [
     ...ended(event, job, engine), "; it failed for good",
   ],
-  job_released: (_, job) => ["The pause of job ", job, " is over"],
-  job_cancelled: (event, job) =>
-    event.engine_id === null
-      ? ["Job ", job, " was cancelled"]
-      : ["Job ", job, " was cancelled while ", E(event), " had it"],
-  job_retried: (_, job) => ["Job ", job, " was put back with all its retries"],
+  job_released: (_, job) => ["Job ", job, " pauses and waits for others no more"],
+  job_cancelled: (event, job) => [
+    "Job ", job, " was cancelled",
+    ...(event.engine_id === null ? [] : [" while ", E(event), " had it"]),
+    ...withOther(event),
+  ],
+  job_retried: (event, job) => [
+    "Job ", job, " was put back with all its retries", ...withOther(event), ...awaited(event),
+  ],
+  job_split: ({ parts }, job, engine) => [
+    engine, " split job ", job, ` into ${count(parts?.length ?? 0, "part")}`,
+  ],
+  job_made_whole: ({ reason }, job) => [
+    "Job ", job, ` is done in one piece, since it can’t be cut exactly: ${lastLine(reason)}`,
+  ],
   job_reprioritized: ({ priority }, job) => ["Job ", job, ` was given priority ${priority}`],
   answer_refused: ({ answer, reason }, job, engine) => [
     engine, ` told too late that job `, job, ` ${answer === "fail" ? "failed" : "is done"}: ${reason}`,
@@ -133,6 +150,14 @@ const SENTENCES = {
   engine_forgotten: (_, _job, engine) => [engine, " was forgotten"],
 };
 
+/** The jobs that one waits for from an event on. */
+function awaited({ waits_for: ids }) {
+  if (!ids?.length) return [];
+  return ["; it waits for ", ...(ids.length === 1 ? ["job ", { job: ids[0] }] : [count(ids.length, "job")])];
+}
+
+const withOther = ({ because_of: id }) => (id ? [", with job ", { job: id }] : []);
+
 function ended(event, job, engine) {
   const said = lastLine(event.error_message);
   const reason = said ? `: ${said}` : "";
@@ -155,6 +180,10 @@ function ended(event, job, engine) {
       return [engine, " asked for other work, and lost job ", job];
     case "engine_forgotten":
       return [engine, " was forgotten with job ", job];
+    case "inexact":
+      return [engine, " can’t cut the film of job ", job, ` exactly here${reason}`];
+    case "prerequisite_failed":
+      return ["A job that job ", job, ` waits for failed${reason}`];
     default:
       return [engine, " failed job ", job, reason];
   }
@@ -190,10 +219,12 @@ export function headline(job) {
       ];
     case "assigned": {
       const at = typeof job.progress === "number" ? `, ${percent(job.progress)} done` : "";
-      const again = job.attempt > 1 ? `, attempt ${job.attempt}` : "";
-      return [{ engine: job.assigned_engine }, ` is at work on it${at}${again}`];
+      const again = job.attempt > 1 && !job.parts ? `, attempt ${job.attempt}` : "";
+      const what = job.parts ? ` joins its ${count(job.parts.length, "part")}` : " is at work on it";
+      return [{ engine: job.assigned_engine }, `${what}${at}${again}`];
     }
     default:
+      if (job.parts) return [`Is done in ${count(job.parts.length, "part")}`];
       if (job.not_before) return ["Pauses after a failure", said ? `: ${said}` : ""];
       return [job.attempt ? `Waits again after ${tried}` : "Waits for an engine", said ? `: ${said}` : ""];
   }

@@ -55,7 +55,7 @@ export function timelineOf(events, now = null) {
       if (lane) close(lane, at, event.seq, ending);
       lane = null;
     }
-    if (event.type === "job_submitted" || event.type === "job_retried" || event.type === "job_released") {
+    if (event.type === "job_submitted" || event.type === "job_retried" || event.type === "job_released" || event.type === "job_split") {
       stop();
       begin("waiting", event);
     } else if (event.type === "job_requeued") {

@@ -116,7 +116,7 @@ export function engineReason(engine, store) {
         : "It was drained: it finishes its job and gets no more until it is resumed";
     case "working": {
       const job = store.state.jobs.get(engine.current_job);
-      return job ? `It works on ${words.fileName(job.source_url)}, attempt ${job.attempt}` : "It has a job";
+      return job ? `It works on ${words.jobName(job)}, attempt ${job.attempt}` : "It has a job";
     }
     default:
       return fencedReason(engine) ?? "It has no job and could take one";

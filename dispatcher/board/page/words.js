@@ -151,6 +151,17 @@ export function fileName(url) {
   }
 }
 
+/** What a part of a film is called: "part 3", or "the rest", which is all but its picture. */
+export function partName({ part }) {
+  return Number.isInteger(part?.number) ? `part ${number(part.number + 1)}` : "the rest";
+}
+
+/** The name of a job: that of its source, and of the part of it that it is about. */
+export function jobName(job) {
+  const name = fileName(job.source_url) || "(empty)";
+  return job.parent === undefined ? name : `${name} · ${partName(job)}`;
+}
+
 /** A sentence with a capital at its beginning and a full stop at its end. */
 export function sentence(text) {
   const trimmed = String(text ?? "").trim();
