@@ -126,7 +126,7 @@ def test_a_number_is_one(given: str | None, value: object) -> None:
         ({"deinterlace": "never", "hdr": "keep"}, "deinterlaced never, HDR kept"),
         ({"hdr": "tonemap", "clip": {"to": 90}}, "HDR tone-mapped, from 0:00 to 1:30"),
         ({"clip": {"from": "1:02:03.5"}}, "from 62:03.500 to the end"),
-        ({"split_s": 10}, "in segments of 10 s"),
+        ({"split_s": 10}, "split every 10 s"),
         ({"ffmpeg_args": ["-x", "1"]}, "ffmpeg arguments -x 1"),
     ],
 )
