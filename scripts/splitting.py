@@ -1,10 +1,10 @@
-"""Measure how exact films are that were split and joined, for the table in docs/media.md.
+"""Measure how exact films are that were split and joined, for the table in docs/splitting.md.
 
     .venv/bin/python scripts/splitting.py [--ffmpeg PATH] [--write]
 
 It makes films of three seconds, splits each into segments of about a second, transcodes these and
 the rest as engines do, joins them, and compares the result with a whole encode of the same film.
-With `--write` the table in docs/media.md is replaced.
+With `--write` the table in docs/splitting.md is replaced.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from dispatcher.engine.transcoding import transcode
 from dispatcher.recipes import recipe_of
 from dispatcher.segments import Segment
 
-PAGE: Final = Path(__file__).parent.parent / "docs" / "media.md"
+PAGE: Final = Path(__file__).parent.parent / "docs" / "splitting.md"
 BEGINS, ENDS = "<!-- splitting -->\n", "<!-- end of splitting -->\n"
 CODECS: Final = ("h264", "hevc", "av1", "vp9")
 GOP: Final = ("-g", "10", "-keyint_min", "10", "-sc_threshold", "0")
@@ -97,7 +97,8 @@ class Times(NamedTuple):
 def times_in(ffmpeg: Path, film: Path) -> Times:
     """Read the times of a film as they stand in it; those of sound are of what is heard."""
     told = ran(
-        *(ffmpeg, "-copyts", "-i", film, "-map", "0:V:0", "-map", "0:a:0"),
+        ffmpeg,
+        *("-copyts", "-i", str(film), "-map", "0:V:0", "-map", "0:a:0"),
         *("-c:v", "copy", "-c:a", "pcm_s16le", "-f", "framecrc", "-"),
     )
     ticks, times = dict[str, Fraction](), dict[str, list[Fraction]]({"0": [], "1": []})
@@ -115,7 +116,8 @@ async def measure(ffmpeg: Ffmpeg, folder: Path, codec: str, name: str, kind: Kin
     film = folder / f"film{kind.suffix}"
     ran(
         ffmpeg.path,
-        *(*kind.late, "-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=3.2"),
+        *kind.late,
+        *("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=3.2"),
         *("-f", "lavfi", "-i", "sine=d=3.2", "-pix_fmt", "yuv420p"),
         *kind.picture,
         *kind.sound,

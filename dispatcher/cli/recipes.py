@@ -195,8 +195,6 @@ def _of_the_rest(recipe: Recipe) -> Iterable[str]:
         yield f"subtitles of {' and '.join(subtitles.languages)}"
     if clip.from_s or clip.to_s is not None:
         yield f"from {_time(clip.from_s)} to {'the end' if clip.to_s is None else _time(clip.to_s)}"
-    if recipe.split_s is not None:
-        yield f"in segments of {recipe.split_s:g} s"
     if recipe.ffmpeg_args:
         yield f"ffmpeg arguments {' '.join(recipe.ffmpeg_args)}"
 

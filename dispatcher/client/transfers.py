@@ -300,19 +300,32 @@ async def some_of(
     """Ask for some bytes of a file of the store, which a route sends. See `FilmCalls.some_of`."""
     wanted = f"bytes={first}-{'' if last is None else last}"
     headers = {"Accept-Encoding": "identity", "Range": wanted, "If-Range": f'"{sha256}"'}
-    async with connection.streamed("GET", path, headers) as response:
-        found = _SOME.fullmatch(response.headers.get("Content-Range", ""))
-        told = response.headers.get("ETag", "").strip('"')
-        if response.status_code != _PARTIAL or found is None or told != sha256:
+    where = f"{connection.server}{path}"
+    async with connection.streamed("GET", path, headers, accept={_ELSEWHERE}) as response:
+        if (told := response.headers.get("ETag", "").strip('"')) != sha256:
             raise RequestRefusedError(
-                response.status_code, f"{connection.server}{path} does not send a part of it"
+                response.status_code, f"{where} offers the SHA-256 {told or '(none)'}"
             )
-        begins, ends, total = (int(it) for it in found.groups())
-        if begins != first:
-            raise RequestRefusedError(
-                response.status_code, f"{connection.server}{path} sends another part of it"
-            )
-        yield Some(begins, ends, total, response.aiter_raw(_CHUNK_BYTES))
+        if response.status_code != _ELSEWHERE:
+            yield _some_in(response, where, first)
+            return
+        link = response.headers.get("Location", "")
+    headers.pop("If-Range")  # as of a whole download
+    async with connection.elsewhere(link, headers) as response:
+        if response.is_server_error:
+            raise DispatcherAwayError(f"{masked(link)} answered {response.status_code}")
+        yield _some_in(response, masked(link), first)
+
+
+def _some_in(response: httpx2.Response, where: str, first: int) -> Some:
+    """Return what an answer sends of a file. Raises `RequestRefusedError` if it is no such part."""
+    found = _SOME.fullmatch(response.headers.get("Content-Range", ""))
+    if response.status_code != _PARTIAL or found is None or int(found[1]) != first:
+        raise RequestRefusedError(
+            response.status_code, f"{where} does not send the part of the file that was asked for"
+        )
+    begins, ends, total = (int(it) for it in found.groups())
+    return Some(begins, ends, total, response.aiter_raw(_CHUNK_BYTES))
 
 
 class _Arriving:

@@ -83,7 +83,8 @@ async def join(  # noqa: PLR0913, PLR0917 - all that makes an output
     rest = None if made.rest is None else await _rest_of(ffmpeg, made.rest)
     await _joined(reading, found, target, made, rest, output)
     progress(90.0)
-    length_s = await _check(ffmpeg, output, times, rest)
+    tick_s = Fraction(made.segments[0][0].time_base)
+    length_s = await _check(ffmpeg, output, times, tick_s, rest)
     rate = target.encoder.rate
     return Result(
         encoder=target.encoder.name,
@@ -99,12 +100,12 @@ async def join(  # noqa: PLR0913, PLR0917 - all that makes an output
     )
 
 
-async def _times_of(ffmpeg: Ffmpeg, segments: Sequence[tuple[Segment, Path]]) -> list[Fraction]:
-    """Return when each picture of the film is shown, in seconds, as its segments have them.
+async def _times_of(ffmpeg: Ffmpeg, segments: Sequence[tuple[Segment, Path]]) -> list[int]:
+    """Return when each picture of the film is shown, in its ticks, as its segments have them.
 
     Raises `JoinError` if a segment is not what its plan says, or of another kind than the others.
     """
-    times, kinds = list[Fraction](), set[tuple[str, str, int, int]]()
+    times, kinds = list[int](), set[tuple[str, str, int, int]]()
     for segment, path in segments:
         index = FilmIndex(["0:v:0"])
         report = "\n".join((await read_back(ffmpeg, path, index, decodes=False)).report)
@@ -113,9 +114,8 @@ async def _times_of(ffmpeg: Ffmpeg, segments: Sequence[tuple[Segment, Path]]) ->
             raise JoinError(f"segment {segment.number} has other pictures than its plan")
         if (found := source_of(report)) is not None:
             kinds |= {(it.codec, it.pixels, it.width, it.height) for it in found.of_kind("video")}
-        tick = Fraction(segment.time_base)
-        times += [(segment.begins + it) * tick for it in ticks]
-    if len(kinds) != 1:
+        times += [segment.begins + it for it in ticks]
+    if len(kinds) != 1 or len({segment.time_base for segment, _ in segments}) != 1:
         raise JoinError("its segments are of several kinds")
     return times
 
@@ -179,7 +179,7 @@ def _list_of(segments: Sequence[tuple[Segment, Path]]) -> str:
 
 
 async def _check(
-    ffmpeg: Ffmpeg, output: Path, times: Sequence[Fraction], rest: _Rest | None
+    ffmpeg: Ffmpeg, output: Path, times: Sequence[int], tick_s: Fraction, rest: _Rest | None
 ) -> float:
     """Raise `JoinError` if the output is not the film; gives its length in seconds."""
     index = FilmIndex(["0:v:0", "0:a?"])
@@ -187,11 +187,9 @@ async def _check(
     shown = index.times()
     if len(shown) != len(times):
         raise JoinError(f"the joined film has {len(shown)} pictures instead of {len(times)}")
-    slack, base = max(index.time_base, _ROUGHEST), index.time_base
-    moved = shown[0] * base - times[0]  # the muxer may have moved all times
-    off = max(abs(it * base - moved - wanted) for it, wanted in zip(shown, times, strict=True))
-    if off > slack:
-        raise JoinError(f"the joined film shows a picture {float(off):.4f} s too early or late")
+    off_s = _off_s(shown, index.time_base, times, tick_s)
+    if off_s > max(index.time_base, _ROUGHEST):
+        raise JoinError(f"the joined film shows a picture {float(off_s):.4f} s too early or late")
     made = [it for number, it in sorted(index.tracks.items()) if number > 0]
     wanted = [] if rest is None else rest.tracks
     if len(made) != len(wanted):
@@ -202,6 +200,19 @@ async def _check(
                 f"the joined film's sound lasts {_length_s(track):.1f} s of {_length_s(of):.1f} s"
             )
     return round(index.length_s, 3)
+
+
+def _off_s(
+    shown: Sequence[int], base: Fraction, wanted: Sequence[int], tick_s: Fraction
+) -> Fraction:
+    """Return by how much a picture is off, at most, beside the first. In whole numbers: see parts.
+
+    `shown` are in ticks of `base`, `wanted` in those of `tick_s`.
+    """
+    top, other = (base.numerator * tick_s.denominator, tick_s.numerator * base.denominator)
+    first = shown[0] * top - wanted[0] * other  # the muxer may have moved all times
+    off = max(abs(it * top - at * other - first) for it, at in zip(shown, wanted, strict=True))
+    return Fraction(off, base.denominator * tick_s.denominator)
 
 
 def _length_s(track: Track) -> float:

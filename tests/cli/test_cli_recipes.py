@@ -83,6 +83,7 @@ def test_a_name_is_passed_on_and_nothing_is_none() -> None:
     [
         ("web", {"max_height": 720}, "leave out --max-height, or give its fields as a file or as"),
         ("web", {"clip_to": "1:30"}, "leave out --clip-to, or give"),
+        ("web", {"split_s": 10}, "leave out --split, or give"),
         ("{quality: 60}", {}, "--recipe: neither JSON nor TOML: JSON is malformed"),
         ("no/such.toml", {}, "--recipe no/such.toml: can't be read: No such file or directory"),
     ],
@@ -125,7 +126,7 @@ def test_a_number_is_one(given: str | None, value: object) -> None:
         ({"deinterlace": "never", "hdr": "keep"}, "deinterlaced never, HDR kept"),
         ({"hdr": "tonemap", "clip": {"to": 90}}, "HDR tone-mapped, from 0:00 to 1:30"),
         ({"clip": {"from": "1:02:03.5"}}, "from 62:03.500 to the end"),
-        ({"split_s": 10}, "in segments of 10 s"),
+        ({"split_s": 10}, "split every 10 s"),
         ({"ffmpeg_args": ["-x", "1"]}, "ffmpeg arguments -x 1"),
     ],
 )
