@@ -174,6 +174,38 @@ async def test_requests_that_come_with_the_end_of_the_handshake_are_answered(
     assert {answer.partition(b"\r\n")[0] for answer in answers} == {b"HTTP/1.1 200 OK"}
 
 
+async def test_who_reads_nothing_is_ended_and_keeps_nobody_from_stopping(
+    db: Path, pem: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trust = ssl.create_default_context(cafile=pem)
+    limits = HttpLimits(unread_s=1)
+    ask = f"GET /jobs/ HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n\r\n".encode()
+
+    async def never_reading(port: int) -> asyncio.StreamWriter:
+        _, writer = await asyncio.open_connection("localhost", port, ssl=trust, limit=1)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(ask * 20)
+        return writer
+
+    async with running(db, certificate=Certificate(pem, pem), http_limits=limits) as dispatcher:
+        async with Client(f"{LOCALHOST}{dispatcher.port}", KEY, ca=pem) as client:
+            for _ in range(40):
+                await client.submit("http://media/" + "x" * 50_000, "h264")
+            ended = await never_reading(dispatcher.port)
+
+            async def look() -> bool | None:
+                ended.write(b" ")  # which fails when the connection was aborted
+                return ended.transport.is_closing() or None
+
+            await eventually(look)
+            assert len(await client.jobs()) == 40
+        still = await never_reading(dispatcher.port)
+        handshake = await asyncio.open_connection("127.0.0.1", dispatcher.port)
+    for writer in (ended, still, handshake[1]):
+        writer.transport.abort()
+    assert Refusal.UNREAD in "\n".join(it.getMessage() for it in caplog.records)
+
+
 async def test_a_client_says_how_to_trust(secure: Running, tmp_path: Path) -> None:
     other = certificate_in(tmp_path / "other")
     for ca in (None, other):
