@@ -57,6 +57,8 @@ CASES: Final[dict[str, list[list[str]]]] = {
     "archive": [["archive"]],
     "doctor": [["doctor", "--no-engine"]],
     "config": [["config", "show"]],
+    "webhooks": [["webhooks", "list"], ["webhooks", "retry", "nobody"]],
+    "watch": [["watch", "nothing", "--codec", "h264"]],
     "key": [["key", "list", "--keys", "nothing.toml"]],
     "reload": [["reload"]],
 }
