@@ -74,7 +74,7 @@ class Projections:
         """Return everything as plain JSON values, as the GET routes show it at this seq."""
         return {
             "seq": self.seq,
-            "jobs": msgspec.to_builtins(self.jobs.all()),
+            "jobs": msgspec.json.decode(msgspec.json.encode(self.jobs.all())),
             "engines": [engine.wire() for engine in self.engines.all()],
         }
 

@@ -24,6 +24,8 @@ from dispatcher.core.commands import (
     NoticeAsking,
     ReleaseJob,
     ReportHeartbeat,
+    RetryJob,
+    SplitJob,
     SubmitJob,
     UnblockEngine,
 )
@@ -48,9 +50,18 @@ UNDER_WAY: Final[list[Command]] = [
     SubmitJob("a", "u", "h264"),
     AssignJob("a"),
 ]
+IN_PARTS: Final[list[Command]] = [
+    *UNDER_WAY,
+    SplitJob("a", (SubmitJob(None, "u", "h264"), SubmitJob(None, "u", "vp9")), "a", 1),
+]
+PART: Final = f"{int(START.timestamp() + len(UNDER_WAY)) * 1_000_000}_0"
+"""The first part, which is split off so many seconds after the start."""
 beginnings = st.sampled_from(
     [
         UNDER_WAY,
+        IN_PARTS,
+        [*IN_PARTS, AssignJob("a"), FailJob(PART, "", "a", 1, cause="inexact")],
+        [*IN_PARTS, AssignJob("a"), FailJob(PART, "", "a", 1, cause="source_bad"), RetryJob("a")],
         [*UNDER_WAY, FailJob("a", "")],
         [*UNDER_WAY, CancelJob("a")],
         [*UNDER_WAY, NoticeAsking("a", "a")],

@@ -39,8 +39,8 @@ TIMER: Final = Caller("dispatcher")
 Wish = tuple[Caller, Command]
 
 
-def story() -> Iterator[Wish]:
-    """Say what is wished, one thing after the other."""
+def story(fleet: Fleet) -> Iterator[Wish]:
+    """Say what is wished, one thing after the other, of a fleet to which it happens meanwhile."""
     yield from submissions()
     yield from first_reports()
     yield from a_job_that_fails_and_is_done_again()
@@ -49,6 +49,7 @@ def story() -> Iterator[Wish]:
     yield from a_source_that_one_engine_alone_lacks()
     yield from engines_that_are_lost()
     yield from jobs_with_recipes()
+    yield from a_film_in_parts(fleet)
     yield from a_quiet_time()
 
 
@@ -170,6 +171,37 @@ def jobs_with_recipes() -> Iterator[Wish]:
     yield CLIENTS, msgspec.structs.replace(submission, recipe=recipe, needs=("recipes",))
 
 
+def a_film_in_parts(fleet: Fleet) -> Iterator[Wish]:
+    """A part fails and the film with it, is retried, and can't be cut exactly; a job waits."""
+    told = {"supported_codecs": ["vvc"], "abilities": ["recipes", "split", "build:0f"]}
+    yield ENGINES, commands.ReportHeartbeat("cutter", told)
+    film = commands.SubmitJob("1_9", "http://nas/long é.mov", "vvc", 40.0, 2, 3)
+    recipe = {"quality": 60.0, "split_s": 4.0}
+    needs = ("recipes", "split")
+    yield CLIENTS, msgspec.structs.replace(film, recipe=recipe, needs=needs)
+    yield CLIENTS, commands.SubmitJob("2_0", "http://nas/trailer.mov", "vvc", 1.0, after=("1_9",))
+    yield ENGINES, commands.AssignJob("cutter")
+    segment = {"kind": "segment", "lasts": 360_000, "frames": 100, "time_base": "1/90000"}
+    segment |= {"times_sha256": "0f" * 32}
+    kinds = [segment | {"number": n, "begins": 360_000 * n} for n in range(2)]
+    part = commands.SubmitJob(None, film.source_url, "vvc", 20.0, 2, needs=(*needs, "build:0f"))
+    parts = tuple(
+        msgspec.structs.replace(part, recipe={"quality": 60.0}, part=it)
+        for it in (*kinds, {"kind": "rest"})
+    )
+    yield ENGINES, commands.SplitJob("1_9", parts, "cutter", 1)
+    first, second, _ = fleet.jobs["1_9"].ties.parts
+    yield ENGINES, commands.AssignJob("cutter")
+    yield ENGINES, commands.CompleteJob(first, f"store:{'0a' * 32}/1.mp4", "cutter", 1)
+    yield ENGINES, commands.AssignJob("cutter")
+    yield ENGINES, commands.FailJob(second, "cut off", "cutter", 1, cause="source_bad")
+    yield CLIENTS, commands.RetryJob("2_0")
+    yield ENGINES, commands.AssignJob("cutter")
+    yield ENGINES, commands.FailJob(second, "99 of 100", "cutter", 2, cause="inexact")
+    yield ENGINES, commands.AssignJob("cutter")
+    yield ENGINES, commands.CompleteJob("1_9", "file:///out/9.mp4", "cutter", 2)
+
+
 def a_quiet_time() -> Iterator[Wish]:
     """Long enough for the tree to keep a subtree."""
     for _ in range(256):
@@ -179,7 +211,7 @@ def a_quiet_time() -> Iterator[Wish]:
 def told() -> list[Recorded]:
     """Let the story happen."""
     fleet, recorded, at = Fleet(), list[Recorded](), START
-    for caller, command in story():
+    for caller, command in story(fleet):
         at += PAUSE
         outcome = decide(fleet, command, at, POLICY)
         for event in outcome.events:
