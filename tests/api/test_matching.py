@@ -20,12 +20,12 @@ from tests.support.watched_log import DISK_FULL, WatchedLog
 pytestmark = pytest.mark.anyio
 
 NEEDS_A_FILTER: Final = (
-    "it needs one of 'codec', 'engine', 'since', 'status', 'text', 'until', not to be for every "
-    "job."
+    "it needs one of 'codec', 'engine', 'parent', 'since', 'status', 'text', 'until', not to be "
+    "for every job."
 )
 NO_SUCH_PARAMETER: Final = (
-    "there is no parameter 'codc' here, only after, codec, dry_run, engine, limit, order, since, "
-    "status, text, until."
+    "there is no parameter 'codc' here, only after, codec, dry_run, engine, limit, order, parent, "
+    "since, status, text, until."
 )
 
 
