@@ -37,6 +37,9 @@ def simulate(  # noqa: PLR0913, PLR0917 - a command has as many parameters as op
     mix: Annotated[
         str, typer.Option(metavar="CODEC=SHARE,...", help="Codecs with their shares of the jobs.")
     ] = _USUAL.mix,
+    split_share: Annotated[
+        float, typer.Option(help="The share of the jobs that are films to be split.")
+    ] = _USUAL.split_share,
     heartbeat_s: Annotated[
         float,
         typer.Option(
@@ -74,6 +77,7 @@ def simulate(  # noqa: PLR0913, PLR0917 - a command has as many parameters as op
             mean_mb=mean_mb,
             mb_per_s=mb_per_s,
             mix=mix,
+            split_share=split_share,
             heartbeat_s=heartbeat_s,
             lease_s=lease_s,
             wait_s=wait_s,

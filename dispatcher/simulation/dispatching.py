@@ -23,6 +23,7 @@ from dispatcher.core.dispatcher import Effect, Settle, StoodStill, Wait
 from dispatcher.core.events import EngineSeen, JobSubmitted, Recorded
 from dispatcher.core.fleet import Fleet, evolve
 from dispatcher.core.invariants import check_choices, check_decided, check_same
+from dispatcher.core.job import NO_TIES, Ties
 from dispatcher.core.replies import JobIs
 from dispatcher.simulation.agenda import MICROS
 from dispatcher.simulation.calls import Call
@@ -45,10 +46,11 @@ PENDING: Final = 1_000
 
 
 class Assignment(NamedTuple):
-    """The response to a request for work: a job, and the number of the attempt."""
+    """The response to a request for work: a job, its ties, and the number of the attempt."""
 
     job: JobSubmitted
     attempt: int
+    ties: Ties = NO_TIES
 
 
 class Dispatcher:
@@ -134,6 +136,7 @@ class Dispatcher:
         """Check the invariants of the whole fleet."""
         self.check_replay()
         check_decided(self.fleet)
+        self._ledger.check_films()
         if len(self.fleet.queue) <= PENDING:
             check_choices(self.fleet, at_most=CHOICES)
         if self._is_up and self._agenda.now_us > self._stalled_until_us + SLACK_S * MICROS:
@@ -223,7 +226,9 @@ class Dispatcher:
             return  # the response would change nothing, and is not simulated
         if isinstance(command, AssignJob) and isinstance(reply, JobIs):
             job = self._folded.jobs[reply.job_id]
-            self._network.reply(call, Assignment(self._submitted[job.job_id], job.attempt))
+            self._network.reply(
+                call, Assignment(self._submitted[job.job_id], job.attempt, job.ties)
+            )
         else:
             self._network.reply(call, reply)
 

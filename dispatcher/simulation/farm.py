@@ -173,7 +173,8 @@ class Farm:
     def _are_unservable(self, unfinished: list[Job]) -> bool:
         fleet = self._dispatcher.fleet
         return all(
-            job.holder is None and next(_capable_engines(fleet, job), None) is None
+            job.holder is None
+            and (job.ties.waits_for or next(_capable_engines(fleet, job), None) is None)
             for job in unfinished
         )
 
@@ -185,7 +186,8 @@ class Farm:
         held = [job for job in unfinished if job.holder is not None]
         idle = [job for job in held if not self._is_worked_on(job)]
         if not held:  # then every engine is free for the waiting jobs
-            waiting = (job for job in unfinished if job.job_id not in fleet.queue.paused)
+            kept = fleet.queue.paused.keys() | fleet.queue.blocked.keys()
+            waiting = (job for job in unfinished if job.job_id not in kept)
             idle = [
                 job
                 for job in waiting

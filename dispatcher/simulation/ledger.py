@@ -4,6 +4,8 @@ Laws:
 - No event breaks a rule (`core.legality.breach`), and jobs and engines agree on who holds what.
 - A second reading of the events agrees too: attempts only grow, no job is completed twice, no final
   job is assigned, no engine has two jobs, and retries stay within their bounds.
+- No job is given away before all that it waits for are completed, and a film that was split is
+  joined once, of parts that are all completed. No part outlives its film.
 - An answer that names its engine and attempt ends that attempt and no other.
 - No engine is lost that was heard within its lease.
 """
@@ -36,6 +38,9 @@ class Ledger:
         self._held: dict[str, str] = {}
         self._final: dict[str, str] = {}
         self._heard_s: dict[str, float] = {}
+        self._waits_for: dict[str, tuple[str, ...]] = {}
+        self._parts: dict[str, tuple[str, ...]] = {}
+        self._whole: set[str] = set()
 
     def before(self, fleet: Fleet, event: Event) -> None:
         """Check that the rules allow the event next."""
@@ -50,8 +55,15 @@ class Ledger:
             case events.JobProgressed(_, engine_id):
                 self._heard_s[engine_id] = now_s
                 self._check_holder(event)
-            case events.JobSubmitted(job_id, max_retries=max_retries):
+            case events.JobSubmitted(job_id, max_retries=max_retries, waits_for=waits_for):
                 self._attempts[job_id], self._max_failures[job_id] = 0, max(max_retries, 1)
+                self._waits_for[job_id] = waits_for or ()
+            case events.JobSplit():
+                self._split(event)
+            case events.JobMadeWhole(job_id):
+                self._made_whole(job_id)
+            case events.JobReleased(job_id):
+                self._check_may_begin(f"job {job_id} is released", job_id)
             case events.JobAssigned():
                 self._assigned(event, now_s)
             case events.JobCompleted(job_id):
@@ -62,7 +74,8 @@ class Ledger:
                 self._ended(event, "failed_permanently")
             case events.JobRequeued(job_id):
                 self._ended(event, None)
-            case events.JobRetried(job_id):
+            case events.JobRetried(job_id, waits_for):
+                self._waits_for[job_id] = waits_for or ()
                 if self._final.pop(job_id, "completed") == "completed":
                     raise ViolationError(f"job {job_id} is retried, but is completed", job_id)
             case events.JobReprioritized(job_id):
@@ -115,11 +128,45 @@ class Ledger:
             raise ViolationError(f"{what}, but engine {holder} has it", job_id, engine_id, holder)
         if (held := self._held.get(engine_id)) is not None:
             raise ViolationError(f"{what}, which has job {held}", job_id, engine_id, held)
+        self._check_may_begin(what, job_id)
         if event.attempt <= self._attempts[job_id]:
             raise ViolationError(f"{what} in attempt {event.attempt} again", job_id, engine_id)
         self._attempts[job_id] = event.attempt
         self._holders[job_id], self._held[engine_id] = engine_id, job_id
         self._heard_s[engine_id] = now_s
+
+    def check_films(self) -> None:
+        """Check that no part is done of a film that was completed, cancelled or made whole."""
+        for film, parts in self._parts.items():
+            if (ended := self._final.get(film)) in {"completed", "cancelled"} or (
+                film in self._whole
+            ):
+                for part in parts:
+                    if part not in self._final:
+                        what = f"part {part} goes on, but film {film} is {ended or 'made whole'}"
+                        raise ViolationError(what, part, film)
+
+    def _split(self, event: events.JobSplit) -> None:
+        film, engine_id = event.job_id, event.engine_id
+        self._check_holder(event)
+        if film in self._parts or film in self._whole:
+            raise ViolationError(f"film {film} is split again", film, engine_id)
+        del self._holders[film], self._held[engine_id]
+        self._parts[film] = self._waits_for[film] = event.parts
+
+    def _made_whole(self, film: str) -> None:
+        if film not in self._parts or film in self._whole:
+            raise ViolationError(f"film {film} is made whole, but is not in parts", film)
+        self._whole.add(film)
+        self._waits_for[film] = ()
+
+    def _check_may_begin(self, what: str, job_id: str) -> None:
+        needed = self._waits_for[job_id]
+        if job_id in self._parts and job_id not in self._whole:
+            needed = (*needed, *self._parts[job_id])
+        for other in needed:
+            if self._final.get(other) != "completed":
+                raise ViolationError(f"{what}, but job {other} is not completed", job_id, other)
 
     def _ended(
         self,
@@ -143,7 +190,7 @@ class Ledger:
 
     def _check_holder(
         self,
-        event: events.JobProgressed | _End,
+        event: events.JobProgressed | events.JobSplit | _End,
     ) -> None:
         job_id = event.job_id
         has = self._holders.get(job_id), self._attempts[job_id]
@@ -196,6 +243,8 @@ def _check_attempt(command: CompleteJob | FailJob | ReportHeartbeat, event: Even
     """Check that the attempt that ended or went on is the one that the engine named."""
     if isinstance(command, ReportHeartbeat) and not isinstance(event, events.JobProgressed):
         return  # a heartbeat of a new process ends the attempt of the one before
+    if isinstance(event, events.JobFailedPermanently) and event.cause == "prerequisite_failed":
+        return  # it ends with the job that failed
     if isinstance(event, _TOLD_BY_ENGINES) and (
         (event.engine_id, event.attempt) != (command.engine_id, command.attempt)
     ):

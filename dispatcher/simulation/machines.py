@@ -11,12 +11,20 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from dispatcher.core.commands import AssignJob, CompleteJob, FailJob, ReportHeartbeat
-from dispatcher.core.events import JobSubmitted
+from dispatcher.core.commands import (
+    AssignJob,
+    CompleteJob,
+    FailJob,
+    ReportedCause,
+    ReportHeartbeat,
+    SplitJob,
+)
 from dispatcher.core.replies import NoWork, Orders, Refused
+from dispatcher.segments import ABILITY
 from dispatcher.simulation.agenda import MICROS
 from dispatcher.simulation.calls import Call, Endpoint
 from dispatcher.simulation.dispatching import Assignment
+from dispatcher.simulation.films import BUILDS, Step, parts_of, share_of, step_of
 from dispatcher.simulation.plan import COSTS, Plan
 from dispatcher.simulation.world import World
 
@@ -33,7 +41,12 @@ QUICK_FAILURE_S: Final = 3.0
 CODECS: Final = {tuple(COSTS): 0.7, ("h264", "hevc"): 0.2, ("h264", "vp9"): 0.1}
 """The codecs that machines have, with the share of such machines."""
 
-ABILITIES: Final[tuple[list[str], ...]] = (["recipes", "vmaf"], ["recipes"], ["recipes"], [])
+ABILITIES: Final[tuple[list[str], ...]] = (
+    ["recipes", "vmaf", ABILITY, BUILDS[0]],
+    ["recipes", ABILITY, BUILDS[0]],
+    ["recipes", ABILITY, BUILDS[1]],
+    [],
+)
 """The abilities of one machine after the other."""
 
 Fate = Literal["useful", "failed", "crashed", "taken away", "too late"]
@@ -76,12 +89,13 @@ def build(number: int, plan: Plan, rng: Random) -> Build:
 class Task:
     """The current job of an engine. Once `answer` is set, it must be sent."""
 
-    def __init__(self, job: JobSubmitted, attempt: int, began_us: int, ends_us: int) -> None:
-        self.job = job
-        self.attempt = attempt
+    def __init__(self, given: Assignment, began_us: int, ends_us: int) -> None:
+        self.job = given.job
+        self.attempt = given.attempt
+        self.step: Step = step_of(given.job, given.ties)
         self.began_us = began_us
         self.ends_us = ends_us
-        self.answer: CompleteJob | FailJob | None = None
+        self.answer: CompleteJob | FailJob | SplitJob | None = None
 
     def worked_s(self, now_us: int) -> float:
         """Return how long the engine has worked on it."""
@@ -97,6 +111,8 @@ class Machine(Endpoint):
     """
 
     always_resumes = True
+    spread = 0.2
+    """By which share a job may take longer or shorter than its size tells."""
 
     def __init__(
         self,
@@ -214,7 +230,7 @@ class Machine(Endpoint):
     def _on_assigned(self, answer: Assignment | Refused | NoWork) -> None:
         self._open_request, self._may_hold_job = None, False
         if isinstance(answer, Assignment):
-            self._begin(answer.job, answer.attempt)
+            self._begin(answer)
         elif isinstance(answer, Refused):  # it was forgotten: its next heartbeat registers it
             self._after(self._plan.beats_every_s, self._ask)
         else:
@@ -224,16 +240,18 @@ class Machine(Endpoint):
         self._open_request, self._may_hold_job = None, True
         self._after(PAUSE_S, self._ask)
 
-    def _begin(self, job: JobSubmitted, attempt: int) -> None:
-        now_us, built = self._agenda.now_us, self.built
-        jitter = 0.8 + 0.4 * self._rng.random()
-        seconds = job.job_size * COSTS.get(job.target_codec, 1.0) * jitter
+    def _begin(self, given: Assignment) -> None:
+        now_us, built, job = self._agenda.now_us, self.built, given.job
+        jitter = 1.0 + self.spread * (2 * self._rng.random() - 1.0)
+        share = share_of(step_of(job, given.ties))
+        seconds = job.job_size * COSTS.get(job.target_codec, 1.0) * share * jitter
         seconds = 1.0 + seconds / (self._plan.mb_per_s * built.speed)
         fails = BROKEN in job.source_url or self._rng.random() < self.failing
         if fails:
             seconds = min(seconds, QUICK_FAILURE_S if self.failing == 1.0 else seconds / 2)
-        self.task = task = Task(job, attempt, now_us, now_us + int(seconds * MICROS))
-        self._note(f"begins job {job.job_id}, attempt {attempt}, for {seconds:.0f} s")
+        self.task = task = Task(given, now_us, now_us + int(seconds * MICROS))
+        what = f"begins job {job.job_id}, attempt {task.attempt} ({task.step})"
+        self._note(f"{what}, for {seconds:.0f} s")
         self._agenda.at(task.ends_us, self.run, self.life, self._end, task, fails)
 
     def _end(self, task: Task, fails: bool) -> None:
@@ -242,10 +260,16 @@ class Machine(Endpoint):
         if self._agenda.now_us < task.ends_us:  # it stalled meanwhile
             self._agenda.at(task.ends_us, self.run, self.life, self._end, task, fails)
             return
-        job_id = task.job.job_id
-        if fails:
+        job_id, film = task.job.job_id, task.job
+        is_inexact = task.step == "segment" and self._rng.random() < self._plan.weather.inexact
+        if fails or is_inexact:
             error = f"{self.name} could not do it"
-            task.answer = FailJob(job_id, error, self.name, task.attempt)
+            cause: ReportedCause = "reported" if fails else "inexact"
+            task.answer = FailJob(job_id, error, self.name, task.attempt, cause=cause)
+        elif task.step == "index":
+            build = next(it for it in self.built.abilities if it in BUILDS)
+            parts = tuple(parts_of(film, build))
+            task.answer = SplitJob(job_id, parts, self.name, task.attempt)
         else:
             url = f"http://media/{job_id}-{task.attempt}.mp4"
             task.answer = CompleteJob(job_id, url, self.name, task.attempt)

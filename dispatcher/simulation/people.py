@@ -23,6 +23,7 @@ from dispatcher.core.commands import (
 from dispatcher.recipes import Recipe
 from dispatcher.simulation.agenda import DAY_S, HOUR_S
 from dispatcher.simulation.calls import Call, Endpoint
+from dispatcher.simulation.films import SPLIT
 from dispatcher.simulation.machines import BROKEN, Machine
 from dispatcher.simulation.plan import COSTS, Plan, mix_of
 from dispatcher.simulation.world import World
@@ -45,6 +46,10 @@ RECIPES: Final = (Recipe(quality=60.0), Recipe(max_height=720), Recipe(vmaf=93.0
 """What is asked for of one job after the other of those that have a recipe."""
 A_RECIPE_EVERY: Final = 10
 """One of so many jobs has a recipe."""
+CHAINED: Final = 0.03
+"""The share of the jobs that wait for others."""
+RECENT: Final = 5
+"""Those are among so many that were submitted just before."""
 
 
 class Clients:
@@ -84,6 +89,11 @@ class Clients:
         source = BROKEN if rng.random() < faults.broken_jobs else "good"
         nth, rest = divmod(number, A_RECIPE_EVERY)
         recipe = None if rest else RECIPES[nth % len(RECIPES)]
+        if rng.random() < self._plan.split_share:
+            recipe = SPLIT
+        recent = range(max(1, number - RECENT), number)
+        is_chained = rng.random() < CHAINED
+        after = sorted(rng.sample(recent, min(2, len(recent)))) if is_chained else []
         return SubmitJob(
             job_id=f"job-{number}",
             source_url=f"http://media/{source}/{number}.mp4",
@@ -94,6 +104,7 @@ class Clients:
             idempotency_key=f"key-{number}" if rng.random() < KEYED else None,
             recipe=None if recipe is None else recipe.wire(),
             needs=() if recipe is None else tuple(sorted(recipe.needs)),
+            after=tuple(f"job-{it}" for it in after),
         )
 
     def _submit(self, job: SubmitJob) -> None:

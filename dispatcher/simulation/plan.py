@@ -33,6 +33,7 @@ class Faults(msgspec.Struct, frozen=True):
     `amnesia`: crashes in which the engine forgets its job.
     `black_holes`: engines that fail every job.
     `failing`: attempts that fail by chance.
+    `inexact`: segments of films that can't be cut exactly, so that the film is encoded whole.
     `broken_jobs`: jobs whose source no engine can transcode.
     `unservable_jobs`: jobs whose codec no engine has.
     `fickle_clients`: jobs whose clients change their minds.
@@ -53,6 +54,7 @@ class Faults(msgspec.Struct, frozen=True):
     amnesia: float = 0.5
     black_holes: float = 0.0
     failing: float = 0.0
+    inexact: float = 0.0
     broken_jobs: float = 0.0
     unservable_jobs: float = 0.0
     fickle_clients: float = 0.0
@@ -76,6 +78,7 @@ FAULTS: Final = {
         delayed=0.0002,
         black_holes=0.005,
         failing=0.005,
+        inexact=0.002,
         broken_jobs=0.005,
         fickle_clients=0.02,
     ),
@@ -94,6 +97,7 @@ FAULTS: Final = {
         delayed=0.01,
         black_holes=0.05,
         failing=0.05,
+        inexact=0.01,
         broken_jobs=0.03,
         unservable_jobs=0.005,
         fickle_clients=0.15,
@@ -106,8 +110,9 @@ class Plan(msgspec.Struct, frozen=True):
 
     `jobs_per_hour` is the load in the busiest hour; 0 means the load that keeps four fifths of the
     farm at work then. `mb_per_s` is the speed at which a typical engine makes h264. `mix` has the
-    codecs with their shares of the jobs. `heartbeat_s` 0 means a minute, or longer on a large farm,
-    so that at most `BEATS_A_S` arrive a second. `lease_s` 0 means three heartbeats.
+    codecs with their shares of the jobs. `split_share` of the jobs are films to be split.
+    `heartbeat_s` 0 means a minute, or longer on a large farm, so that at most `BEATS_A_S` arrive a
+    second. `lease_s` 0 means three heartbeats.
 
     An idle engine asks for work once in `wait_s`. Real engines ask at least every minute, but a
     request that is repeated at once has the same effect as a longer one, and costs more to run.
@@ -120,6 +125,7 @@ class Plan(msgspec.Struct, frozen=True):
     mean_mb: float = 1_000.0
     mb_per_s: float = 1.0
     mix: str = "h264=50,hevc=25,vp9=10,av1=15"
+    split_share: float = 0.03
     heartbeat_s: float = 0.0
     lease_s: float = 0.0
     wait_s: float = 600.0
@@ -139,6 +145,7 @@ class Plan(msgspec.Struct, frozen=True):
                 raise PlanError(f"{_option(name)} must be more than 0")
         for name in (
             "jobs_per_hour",
+            "split_share",
             "heartbeat_s",
             "lease_s",
             "job_timeout_s",
@@ -147,6 +154,8 @@ class Plan(msgspec.Struct, frozen=True):
         ):
             if not getattr(self, name) >= 0:
                 raise PlanError(f"{_option(name)} must not be less than 0")
+        if self.split_share > 1:
+            raise PlanError("--split-share must be at most 1")
         if self.beats_every_s >= self.leased_s:
             raise PlanError("--heartbeat-s must be well below --lease-s, or all engines are lost")
         if self.faults not in FAULTS:

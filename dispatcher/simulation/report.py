@@ -73,6 +73,7 @@ def _rows(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
         ("  hour by hour", _bars(completed)),
         ("waiting, hour by hour", _waiting(hours)),
         ("wait for an engine", _waits(outcome)),
+        ("films in parts", f"{day.films_split:,}, of which {day.films_whole:,} made whole"),
         ("utilisation of engines", f"{day.utilisation:.1%}"),
         ("", ""),
         ("work thrown away", f"{day.thrown_away:.2%} of {worked_s / 3600:,.0f} engine hours"),

@@ -15,7 +15,10 @@ __all__ = ["Day", "Hour", "Tally"]
 
 
 class Hour(msgspec.Struct):
-    """One hour. `waiting` and `working` are the numbers of jobs at its end."""
+    """One hour. `waiting` and `working` are the numbers of jobs at its end.
+
+    The parts of films are counted among these, but not among those submitted and completed.
+    """
 
     submitted: int = 0
     completed: int = 0
@@ -27,7 +30,8 @@ class Day(msgspec.Struct, frozen=True):
     """The totals of a day. `worked_s` has the seconds that engines worked, by what became of them.
 
     `utilisation` is the share of the engines' time in which they worked. `thrown_away` is the share
-    of that work that was wasted.
+    of that work that was wasted. `films_split` were split into parts, and of these `films_whole`
+    were found to be inexact, and encoded whole.
     """
 
     jobs: dict[str, int]
@@ -38,6 +42,8 @@ class Day(msgspec.Struct, frozen=True):
     retried_attempts: int
     late_answers: int
     lost_engines: int
+    films_split: int
+    films_whole: int
     utilisation: float
     thrown_away: float
     worked_s: dict[str, float]
@@ -51,6 +57,9 @@ class Tally:
         self._hours = [Hour()]
         self._worked_s: dict[str, float] = dict.fromkeys(FATES, 0.0)
         self._lost_engines = 0
+        self._films_split = 0
+        self._films_whole = 0
+        self._parts: set[str] = set()
         self._waiting_since: dict[str, float] = {}
         self._longest_wait_s = 0.0
 
@@ -61,6 +70,8 @@ class Tally:
             return  # most events are these, and none of the counts needs them
         self._statistics.apply(recorded)
         match event:
+            case events.JobSubmitted(job_id) if job_id in self._parts:
+                pass
             case events.JobSubmitted(job_id):
                 self._hours[-1].submitted += 1
                 self._waiting_since[job_id] = recorded.at.timestamp()
@@ -68,8 +79,13 @@ class Tally:
                 if (since_s := self._waiting_since.pop(job_id, None)) is not None:
                     waited_s = recorded.at.timestamp() - since_s
                     self._longest_wait_s = max(self._longest_wait_s, waited_s)
-            case events.JobCompleted():
-                self._hours[-1].completed += 1
+            case events.JobCompleted(job_id):
+                self._hours[-1].completed += job_id not in self._parts
+            case events.JobSplit(parts=parts):
+                self._films_split += 1
+                self._parts.update(parts)
+            case events.JobMadeWhole():
+                self._films_whole += 1
             case events.EngineLost():
                 self._lost_engines += 1
             case _:
@@ -101,6 +117,8 @@ class Tally:
             retried_attempts=totals.retries,
             late_answers=totals.refused_answers,
             lost_engines=self._lost_engines,
+            films_split=self._films_split,
+            films_whole=self._films_whole,
             utilisation=sum(worked_s.values()) / (len(machines) * hours * HOUR_S),
             thrown_away=thrown_s / max(sum(worked_s.values()), 1.0),
             worked_s={fate: round(seconds, 3) for fate, seconds in worked_s.items()},

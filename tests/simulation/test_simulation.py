@@ -5,13 +5,14 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 import pytest
 
-from dispatcher.core import decider, dispatcher
+from dispatcher.core import decider, dependencies, dispatcher
 from dispatcher.core.commands import Command
 from dispatcher.core.deadlines import Deadlines
 from dispatcher.core.engine import Engine
@@ -21,9 +22,10 @@ from dispatcher.core.replies import Decision
 from dispatcher.core.scheduling import Choice, choose_for
 from dispatcher.simulation.farm import FailedError, Outcome, simulate
 from dispatcher.simulation.machines import Machine
-from dispatcher.simulation.plan import FAULTS, Plan, PlanError
+from dispatcher.simulation.plan import FAULTS, Faults, Plan, PlanError
 
 SMALL: Final = Plan(engines=10, hours=6.0, wait_s=60.0, faults="many")
+IN_PARTS: Final = msgspec.structs.replace(SMALL, split_share=0.6)
 
 
 def run(*options: str, hash_seed: str = "0") -> subprocess.CompletedProcess[str]:
@@ -75,6 +77,24 @@ def test_they_hold_under_any_settings(plan: Plan) -> None:
     simulate(msgspec.structs.replace(plan, engines=10, hours=3.0, faults="many"))
 
 
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_they_hold_for_films_in_parts_and_jobs_that_wait_for_others(seed: int) -> None:
+    plan = msgspec.structs.replace(SMALL, seed=seed, split_share=0.3, mean_mb=2_000.0)
+    outcome = simulate(plan)
+    assert outcome.day.films_split > 2
+    assert outcome.backlog == 0
+
+
+def test_a_film_that_can_not_be_cut_exactly_is_made_whole_and_comes_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(FAULTS, "none", Faults(inexact=0.1))
+    outcome = simulate(Plan(engines=10, hours=6.0, split_share=0.5, faults="none"))
+    assert outcome.day.films_whole > 2
+    assert outcome.day.films_split > outcome.day.films_whole
+    assert (outcome.backlog, outcome.unservable) == (0, 0)
+
+
 def test_the_same_seed_is_the_same_run_in_every_process() -> None:
     options = ["--engines", "8", "--hours", "3", "--seed", "7", "--faults", "many", "--json"]
     told = [json.loads(run(*options, hash_seed=seed).stdout) for seed in ("1", "2")]
@@ -114,6 +134,24 @@ def test_it_sees_a_job_that_is_given_to_two_engines(monkeypatch: pytest.MonkeyPa
     assert "holds it" in story.splitlines()[0]
     assert "AssignJob" in story
     assert "=> JobAssigned(job_id=job-1" in story
+
+
+def test_it_sees_a_job_that_begins_before_those_that_it_waits_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dependencies, "all_completed", lambda *_: True)
+    assert "is released, but waits for job" in broken(IN_PARTS).splitlines()[0]
+
+
+def test_it_sees_a_part_that_outlives_its_film(monkeypatch: pytest.MonkeyPatch) -> None:
+    def only_of_others(fleet: Fleet, ended: Any) -> Iterator[tuple[Any, Any]]:
+        kept = set(ended.job.ties.parts)
+        return (it for it in find(fleet, ended) if it[1].job.job_id not in kept)
+
+    find = dependencies._ends_of_others
+    monkeypatch.setattr(dependencies, "_ends_of_others", only_of_others)
+    first = broken(IN_PARTS).splitlines()[0]
+    assert "goes on, but film" in first
 
 
 def test_it_sees_a_late_answer_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +229,8 @@ def test_the_table_tells_what_a_planner_wants_to_know() -> None:
         ({"hours": math.inf}, "--hours must be a finite number"),
         ({"lease_s": math.nan}, "--lease-s must be a finite number"),
         ({"retry_backoff_s": -1.0}, "--retry-backoff-s must not be less than 0"),
+        ({"split_share": 1.5}, "--split-share must be at most 1"),
+        ({"split_share": -0.1}, "--split-share must not be less than 0"),
         ({"faults": "all"}, "--faults must be one of none, some, many"),
     ],
 )
