@@ -47,7 +47,7 @@ def split_job(request: CommandRequest, body: bytes, job_id: str) -> Awaitable[An
 
 
 def _parts_of(film: JobView, plan: Plan) -> Iterator[SubmitJob]:
-    """Yield the submissions of a film's parts.
+    """Yield the submissions of a film's parts, the rest first, since it may take the longest.
 
     The size of a segment is its share of the film's. The rest is read from all of it.
     """
@@ -57,7 +57,9 @@ def _parts_of(film: JobView, plan: Plan) -> Iterator[SubmitJob]:
     needs.update(bodies.needs_of(None, None, film.tags or [], is_stored=is_stored))
     recipe = {name: it for name, it in told.items() if name not in {"name", "split_s"}}
     frames = sum(it.frames for it in plan.parts if isinstance(it, Segment))
-    for part, fields in zip(plan.parts, plan.wire()["parts"], strict=True):
+    planned = [*zip(plan.parts, plan.wire()["parts"], strict=True)]
+    planned.sort(key=lambda it: isinstance(it[0], Segment))
+    for part, fields in planned:
         share = part.frames / frames if isinstance(part, Segment) else 1.0
         yield SubmitJob(
             job_id=None,

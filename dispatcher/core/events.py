@@ -239,7 +239,7 @@ class JobReprioritized(msgspec.Struct, frozen=True, gc=False):
 class JobSplit(msgspec.Struct, frozen=True, gc=False):
     """The engine that held a film's job made a plan by which it is split, and holds it no more.
 
-    `parts` are the jobs of the parts, in the order of the plan, which are submitted next. The
+    `parts` are the jobs of the parts, in their order in the queue, which are submitted next. The
     film's job waits for them. Then its next attempt joins their outputs.
     """
 

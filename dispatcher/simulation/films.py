@@ -67,7 +67,7 @@ def parts_of(film: JobSubmitted, build: str) -> Iterator[SubmitJob]:
     count = round(film.job_size / FILM_MB_PER_S / split_s)
     count = min(max(count, 2), MOST_SEGMENTS)
     for number in range(count + 1):
-        is_rest = number == count
+        is_rest = number == 0  # what may take the longest comes first
         yield SubmitJob(
             job_id=None,
             source_url=film.source_url,
@@ -76,5 +76,5 @@ def parts_of(film: JobSubmitted, build: str) -> Iterator[SubmitJob]:
             max_retries=film.max_retries,
             recipe=recipe,
             needs=needs,
-            part={"kind": "rest"} if is_rest else {"kind": "segment", "number": number},
+            part={"kind": "rest"} if is_rest else {"kind": "segment", "number": number - 1},
         )
