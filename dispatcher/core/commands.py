@@ -140,8 +140,8 @@ class FailJob(msgspec.Struct, frozen=True):
 class SplitJob(msgspec.Struct, frozen=True):
     """Submit the `parts` of a film, and let its job wait for them.
 
-    `parts` are in the order in which they are to be done. Their priorities, and places in the queue, are
-    those of the film. See `CompleteJob` for the other fields.
+    `parts` are in the order in which they are to be done. Their priorities, and places in the
+    queue, are those of the film. See `CompleteJob` for the other fields.
     """
 
     job_id: str
