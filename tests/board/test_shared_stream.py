@@ -104,7 +104,6 @@ async def test_tabs_with_different_keys_have_different_streams(
     await mine.goto("/")
     await expect(waiting(mine)).to_contain_text("before.mp4")
     hers = await context.new_page()
-    await hers.goto("/board/icon.svg")
     await hers.add_init_script(f"sessionStorage.setItem('dispatcher key', '{ANNA}')")
     await hers.goto("/")
     await expect(hers.get_by_text("key anna")).to_be_visible()
