@@ -308,6 +308,7 @@ def _changed(view: JobView, event: Event, at: datetime) -> JobView:
                 finished_at=None,
                 result=UNSET,
                 progress=_progress_of_parts(view, event.waits_for or ()),
+                parts=UNSET if view.status == "cancelled" else view.parts,
             )
         case events.JobReprioritized():
             return replace(view, priority=event.priority)
@@ -353,7 +354,7 @@ def _changed(view: JobView, event: Event, at: datetime) -> JobView:
 
 def _progress_of_parts(view: JobView, waits_for: tuple[str, ...]) -> float | None:
     """Return the progress of a film that waits for some of its parts again."""
-    if not view.parts or not waits_for:
+    if not view.parts or not waits_for or view.status == "cancelled":
         return None
     return _percent(len(view.parts) - len({*waits_for} & {*view.parts}), len(view.parts))
 

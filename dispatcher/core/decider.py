@@ -15,7 +15,7 @@ from msgspec import UNSET
 from dispatcher.core import commands, events
 from dispatcher.core.attempts import attempt_ended, blame_for_source
 from dispatcher.core.commands import Command
-from dispatcher.core.dependencies import ended_with, released_by, retried
+from dispatcher.core.dependencies import ended_with, released_by, retried, useless_part
 from dispatcher.core.due import end_held_job, when_due
 from dispatcher.core.engine import Engine
 from dispatcher.core.events import Event
@@ -149,6 +149,9 @@ def _about_a_job(
         case commands.RetryJob():
             if job.status not in MAY_HAPPEN_TO[events.JobRetried]:
                 return _refused(Reason.JOB_NOT_RETRYABLE)
+            if (why := useless_part(fleet, job)) is not None:
+                text = f"Bad Request: {why}; retry that instead."
+                return Decision((), Refused(Reason.JOB_NOT_RETRYABLE, text))
             return Decision(retried(fleet, job), DONE)
         case commands.PrioritizeJob(_, priority):
             return _prioritize(fleet, job, priority, policy)

@@ -10,7 +10,9 @@ Laws:
   while they are not, they are cancelled. When it fails, those are that no engine has begun: the
   work that is under way is kept, so that a retry needs only what is missing.
 - To retry a job is to retry all that it waits for and that ended without an output, and all that
-  ended only because it did. What is completed stays so.
+  ended with another job and waits for one of these. What is completed stays so.
+- A part is retried only with a film that has failed: it is of no use to one that is completed or
+  done whole. A film that was cancelled begins anew, and forgets its parts.
 """
 
 from collections.abc import Iterable, Iterator
@@ -35,9 +37,12 @@ __all__ = [
     "ended_with",
     "lost_one_of",
     "made_whole",
+    "needed_again",
     "released_by",
     "retried",
     "retry_concerns",
+    "unfinished",
+    "useless_part",
 ]
 
 
@@ -78,7 +83,8 @@ def made_whole(fleet: Fleet, part: Job, reason: str) -> list[Event]:
 def all_completed(fleet: Fleet, job_ids: Iterable[str], but: str | None = None) -> bool:
     """Whether all of these jobs, that a job waits for, are completed, not counting one of them.
 
-    What is not here was completed and evicted: if it had ended otherwise, so would have the job.
+    What is not here was completed and evicted: when it began to wait all were unfinished, and if
+    one had ended otherwise, so would have the job.
     """
     found = (fleet.jobs.get(it) for it in job_ids if it != but)
     return all(it is None or it.status == "completed" for it in found)
@@ -95,7 +101,7 @@ def retried(fleet: Fleet, job: Job) -> list[Event]:
     again = {job.job_id: job}
     reached = [job]
     for it in reached:  # grows meanwhile
-        needed = (fleet.jobs.get(name) for name in it.ties.needed)
+        needed = (fleet.jobs.get(name) for name in needed_again(it))
         followers = (fleet.jobs.get(name) for name in it.ties.followers)
         for found in (
             *(other for other in needed if other is not None),
@@ -120,11 +126,32 @@ def retry_concerns(fleet: Fleet, job_id: str) -> list[str]:
 
 
 def _retried(fleet: Fleet, job: Job, because_of: str | None) -> JobRetried:
-    found = ((name, fleet.jobs.get(name)) for name in job.ties.needed)
-    waits_for = tuple(
-        name for name, other in found if other is not None and other.status != "completed"
-    )
+    waits_for = unfinished(fleet, needed_again(job))
     return JobRetried(job.job_id, waits_for or UNSET, UNSET if because_of is None else because_of)
+
+
+def needed_again(job: Job) -> tuple[str, ...]:
+    """Return what has to be completed before a job that is retried."""
+    return job.ties.after if job.status == "cancelled" else job.ties.needed
+
+
+def unfinished(fleet: Fleet, job_ids: Iterable[str]) -> tuple[str, ...]:
+    """Return those of these jobs that are not completed. One that is not here was, and evicted."""
+    found = ((name, fleet.jobs.get(name)) for name in job_ids)
+    return tuple(name for name, other in found if other is not None and other.status != "completed")
+
+
+def useless_part(fleet: Fleet, job: Job) -> str | None:
+    """Return why it is of no use to retry a part of a film; `None` of any other job."""
+    if job.ties.parent is None:
+        return None
+    film = fleet.jobs.get(job.ties.parent)
+    if film is not None and job.job_id in film.ties.parts and film.status == "failed_permanently":
+        return None
+    is_now = "not here" if film is None else film.status.replace("_", " ")
+    if film is not None and film.ties.is_whole:
+        is_now = "done in one piece"
+    return f"job {job.job_id} is a part of the film of job {job.ties.parent}, which is {is_now}"
 
 
 def _comes_back(follower: Job, job: Job) -> bool:

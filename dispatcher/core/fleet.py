@@ -282,12 +282,14 @@ def _waits_no_more(job: Job, *, with_other: bool) -> None:
 def _retried(fleet: Fleet, event: events.JobRetried) -> None:
     if (job := _released(fleet, event.job_id)) is None:
         return
+    was_cancelled = job.status == "cancelled"
     job.status = STATUS_AFTER[events.JobRetried]
     job.retries, job.failed_by, job.setbacks = 0, NO_ENGINES, NO_SETBACKS
     job.output_url = None
     if job.ties is not NO_TIES or event.waits_for:
+        parts = () if was_cancelled else job.ties.parts
         waits_for = event.waits_for or ()
-        job.ties = replace(job.ties, waits_for=waits_for, ended_with_other=False)
+        job.ties = replace(job.ties, parts=parts, waits_for=waits_for, ended_with_other=False)
     fleet.queue.add(job)
 
 

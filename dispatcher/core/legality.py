@@ -10,7 +10,6 @@ Laws:
 - Rules that can be called (`scheduling`, `attempts`) are called, and not written again.
 """
 
-from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
@@ -27,7 +26,7 @@ from dispatcher.core.attempts import (
     is_failure,
 )
 from dispatcher.core.commands import FailJob
-from dispatcher.core.dependencies import lost_one_of
+from dispatcher.core.dependencies import lost_one_of, needed_again, unfinished
 from dispatcher.core.engine import Engine
 from dispatcher.core.events import ASKED_BY_NAME, Cause, Event
 from dispatcher.core.fleet import EPOCH, Fleet, micros_of
@@ -132,21 +131,13 @@ def _ties(fleet: Fleet, event: events.JobSubmitted) -> str | None:
         ):
             return f"waits since {event.waits_since}, and not since its film does"
         return None
-    unfinished = tuple(_not_completed(fleet, event.after or ()))
-    if (event.waits_for or ()) != unfinished:
+    left = unfinished(fleet, event.after or ())
+    if (event.waits_for or ()) != left:
         told = ", ".join(event.waits_for or ()) or "none"
-        return f"waits for {told}, but should for {', '.join(unfinished) or 'none'}"
-    if (lost := lost_one_of(fleet, unfinished)) is not None:
+        return f"waits for {told}, but should for {', '.join(left) or 'none'}"
+    if (lost := lost_one_of(fleet, left)) is not None:
         return f"is to wait for job {lost.job_id}, which is {_status(lost)}"
     return None
-
-
-def _not_completed(fleet: Fleet, job_ids: Iterable[str]) -> Iterator[str]:
-    """Yield those of these jobs that are not completed. One that is not here was, and evicted."""
-    for name in job_ids:
-        job = fleet.jobs.get(name)
-        if job is not None and job.status != "completed":
-            yield name
 
 
 def _assigned(fleet: Fleet, event: events.JobAssigned) -> str | None:
@@ -253,16 +244,17 @@ def _not_the_cause(fleet: Fleet, job: Job, cause: Cause) -> str | None:
 def _of_a_job(fleet: Fleet, job: Job, event: Event) -> str | None:
     match event:
         case events.JobReleased() if job.job_id in fleet.queue.blocked:
-            if (waits_for := next(_not_completed(fleet, job.ties.waits_for), None)) is not None:
-                return f"job {job.job_id} is released, but waits for job {waits_for}"
+            if left := unfinished(fleet, job.ties.waits_for):
+                return f"job {job.job_id} is released, but waits for job {left[0]}"
         case events.JobReleased() if job.job_id not in fleet.queue.paused:
             return f"job {job.job_id} is released, but is in no pause"
         case events.JobRetried() if job.status not in MAY_HAPPEN_TO[events.JobRetried]:
             return f"job {job.job_id} is retried, but is {_status(job)}"
         case events.JobRetried(_, waits_for):
-            unfinished = tuple(_not_completed(fleet, job.ties.needed))
-            if (waits_for or ()) != unfinished:
-                return f"job {job.job_id} is retried, but waits for {', '.join(unfinished)}"
+            left = unfinished(fleet, needed_again(job))
+            if (waits_for or ()) != left:
+                return f"job {job.job_id} is retried, but waits for {', '.join(left)}"
+            return _useless_retry(fleet, job)
         case events.JobSplit():
             return _split(fleet, job, event)
         case events.JobMadeWhole() if job.job_id not in fleet.queue.blocked or not job.ties.parts:
@@ -275,6 +267,14 @@ def _of_a_job(fleet: Fleet, job: Job, event: Event) -> str | None:
         case _:
             pass
     return None
+
+
+def _useless_retry(fleet: Fleet, job: Job) -> str | None:
+    """Describe the retry of a part that is of no use. Its film may have been retried just now."""
+    film = None if job.ties.parent is None else fleet.jobs.get(job.ties.parent)
+    if job.ties.parent is None or (film is not None and job.job_id in film.ties.parts):
+        return None
+    return f"job {job.job_id} is retried, but is a part of a film that does not need it"
 
 
 def _split(fleet: Fleet, job: Job, event: events.JobSplit) -> str | None:

@@ -63,7 +63,7 @@ class Queue:
     def add(self, job: Job, not_before: datetime | None = None) -> None:
         """Put a job in its place. With `not_before`, it is in its pause until it is added again.
 
-        One that waits for other jobs does so first, whatever its pause.
+        A job that waits for others has no pause.
         """
         if job.ties.waits_for:
             self.blocked[job.job_id] = None

@@ -23,7 +23,8 @@ __all__ = ["split"]
 def split(fleet: Fleet, film: Job, command: SplitJob, at: datetime) -> Decision:
     """Submit the parts of a film, and let its job wait for them."""
     engine_id, attempt = command.engine_id, command.attempt
-    if film.ties.waits_for and (film.last_holder, film.attempt) == (engine_id, attempt):
+    is_of_this_attempt = (film.last_holder, film.attempt) == (engine_id, attempt)
+    if film.ties.parts and film.holder is None and is_of_this_attempt:
         return Decision((), DONE)
     if (why := late_answer(film, command)) is not None:
         refusal = AnswerRefused(film.job_id, engine_id, attempt, "split", why)

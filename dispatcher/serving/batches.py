@@ -94,6 +94,7 @@ class Batches:
         answers: list[asyncio.Future[list[T]]] = []
         fault: str | None = None
         keys = frozenset(it.idempotency_key for it in submissions if it.idempotency_key is not None)
+        needed = frozenset(job_id for it in submissions for job_id in it.after)
         async with self._turn:
             await self._memory.complete(*submissions)
             if self._commits.refusal is not None:
@@ -105,7 +106,7 @@ class Batches:
                     raise NoneSubmittedError(found)
                 self.claimed = keys
             try:
-                with self._memory.keeping(keys), self._commits.together() as whole:
+                with self._memory.keeping(keys, needed), self._commits.together() as whole:
                     for first in range(0, len(submissions), PART):
                         if first:
                             await asyncio.sleep(0)

@@ -3,8 +3,9 @@
 Laws:
 - A file that is the source of a job that may still be worked on stays, however old it is. A job
   that is retried is one again. So does the output of a part of a film that is not done.
-- The outputs of a film's parts go when the film is completed or cancelled, unless another job needs
-  them.
+- The outputs of a film's parts go when the film is completed or cancelled and nobody has used them
+  for a minute, unless another job needs them. If the dispatcher stops meanwhile, they go when their
+  time is up.
 - What a job may come to need stays for the whole time that is kept, counted from when it was asked
   for: by an upload, a submission, a retry, a download. So between the look at the jobs and the
   sweep of a file no job can begin to need it.
@@ -31,6 +32,8 @@ __all__ = ["Jobs", "Keeping"]
 
 SWEEP_S: Final = 600.0
 """The pause between two sweeps."""
+GRACE_S: Final = 60.0
+"""How long nobody must have used what a film's parts made: another job may be about to need it."""
 PART: Final = 2_000
 """Jobs that are looked at at once."""
 
@@ -58,6 +61,8 @@ class Keeping:
         self._fault: str | None = None
         self._done: list[str] = []
         """The parts of films that are done, whose outputs nobody needs any more."""
+        self._over: set[str] = set()
+        """These outputs: files that go as soon as nobody uses them."""
         self._has_done = asyncio.Event()
 
     @property
@@ -83,23 +88,32 @@ class Keeping:
                 self._done += film.parts
                 self._has_done.set()
 
-    def use_source(self, job_id: str) -> None:
-        """Keep the source of a job, which may be worked on from now on."""
-        view = self._jobs.projections.jobs.get(job_id)
-        if view is not None and (url := StoreUrl.parse(view.source_url)) is not None:
-            self._store.use(url.sha256)
+    def use_files(self, job_ids: Iterable[str]) -> None:
+        """Keep the sources of jobs that may be worked on from now on, and what parts have made."""
+        for job_id in job_ids:
+            if (view := self._jobs.projections.jobs.get(job_id)) is not None:
+                self._store.use(_file_at(view.source_url))
+                if view.parent and view.output_url is not None:
+                    self._store.use(_file_at(view.output_url))
 
     async def sweep(self) -> int:
         """Sweep once; gives the number of files that went. Raises `StoreError`."""
         swept = 0
-        done = {*self._store.names()} & await self._outputs_of(self._taken())
-        if expired := {*self._store.expired(), *done}:
+        done = [*self._done]
+        self._over |= await self._outputs_of(done)
+        del self._done[: len(done)]
+        self._over &= self._store.names()
+        if expired := {*self._store.expired(), *self._over}:
             needing = await self._jobs_with(expired)
             for sha256 in expired:
                 # One step, from here to the sweep. What was used meanwhile has expired no more.
-                is_over = sha256 in done or self._store.is_expired(sha256)
-                if is_over and not self._is_live(needing.get(sha256, ())):
+                if self._is_live(needing.get(sha256, ())):
+                    self._over.discard(sha256)
+                elif self._store.is_expired(sha256) or (
+                    sha256 in self._over and self._store.is_unused_for(sha256, GRACE_S)
+                ):
                     self._store.drop(sha256)
+                    self._over.discard(sha256)
                     swept += 1
         await self._store.drop_parts()
         await self._store.empty_trash()
@@ -119,13 +133,9 @@ class Keeping:
                 logger.exception("The store can't be swept")
                 self._fault = f"the store can't be swept: {error!r}"
             with suppress(TimeoutError):
-                async with asyncio.timeout(SWEEP_S):
+                async with asyncio.timeout(GRACE_S if self._over else SWEEP_S):
                     await self._has_done.wait()
-
-    def _taken(self) -> list[str]:
-        taken, self._done = self._done, []
-        self._has_done.clear()
-        return taken
+            self._has_done.clear()
 
     async def _jobs_with(self, files: set[str]) -> dict[str, list[str]]:
         """Return the jobs that have these files as sources, and the films that have them in parts.
@@ -139,7 +149,7 @@ class Keeping:
             for job in jobs[first : first + PART]:
                 if (sha256 := _file_at(job.view.source_url)) in files:
                     found.setdefault(sha256, []).append(job.view.job_id)
-                if job.view.parts and not job.view.final:
+                if job.view.parts:
                     films.append(job.view)
             await asyncio.sleep(0)
         for film in films:

@@ -71,6 +71,7 @@ class Memory:
         self._past = past
         self._evictions = 0
         self._kept_keys: frozenset[str] = frozenset()
+        self._kept_jobs: frozenset[str] = frozenset()
         self._asked: dict[_Question, asyncio.Future[Finished | None]] = {}
         self._asking: asyncio.Task[None] | None = None
 
@@ -120,19 +121,22 @@ class Memory:
     def _busy(self) -> set[str]:
         first_of = self._fleet().idempotent
         busy = {first_of[key].job_id for key in self._kept_keys if key in first_of}
+        busy |= self._kept_jobs
         for settle in self._commits.in_flight():
             busy |= {it.event.job_id for it in settle.records if type(it.event) is JobRetried}
             busy.update(_named_in(settle.reply))
         return busy
 
     @contextmanager
-    def keeping(self, keys: frozenset[str]) -> Iterator[None]:
-        """Let no job go, until the block ends, that one of these idempotency keys belongs to."""
-        self._kept_keys = keys
+    def keeping(
+        self, keys: frozenset[str], job_ids: frozenset[str] = frozenset()
+    ) -> Iterator[None]:
+        """Let none of these jobs go until the block ends, nor those with these idempotency keys."""
+        self._kept_keys, self._kept_jobs = keys, job_ids
         try:
             yield
         finally:
-            self._kept_keys = frozenset()
+            self._kept_keys = self._kept_jobs = frozenset()
 
     def lacks(self, command: Command) -> bool:
         """Whether the index may have something that the command's decision needs."""

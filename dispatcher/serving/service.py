@@ -27,6 +27,7 @@ from typing import Any, Final, TypeVar, assert_never
 import stamina
 
 from dispatcher.core.commands import Caller, Command, RetryJob, SubmitJob
+from dispatcher.core.dependencies import retry_concerns
 from dispatcher.core.dispatcher import TICK_S, Dispatcher, Effect, Settle, StoodStill, Wait
 from dispatcher.core.events import Recorded
 from dispatcher.core.fleet import Fleet
@@ -295,7 +296,7 @@ class Service:
         if self._batches.claimed:
             self._batches.check_unclaimed(command)
         if self._keeping is not None and type(command) is RetryJob:
-            self._keeping.use_source(command.job_id)
+            self._keeping.use_files(retry_concerns(self._core.fleet, command.job_id))
         return self._decide(command, caller, render, wait_s)
 
     def _decide(

@@ -350,8 +350,12 @@ class Store:
 
     def is_expired(self, sha256: str) -> bool:
         """Whether a file is there that nobody has used for the time that it is kept."""
+        return self.is_unused_for(sha256, self.limits.keep_s)
+
+    def is_unused_for(self, sha256: str, seconds: float) -> bool:
+        """Whether a file is there that nobody has used for so long."""
         kept = self._kept.get(sha256)
-        return kept is not None and self._clock() - kept.used > self.limits.keep_s
+        return kept is not None and self._clock() - kept.used > seconds
 
     def drop(self, sha256: str) -> None:
         """Take a file away at once. `empty_trash` gives its room free."""

@@ -161,8 +161,10 @@ async def test_a_cancelled_film_takes_its_parts_along(client: httpx2.AsyncClient
     await client.delete(f"/jobs/{film}")
     assert {part["status"] for part in await parts_of(client, film)} == {"cancelled"}
     await client.post(f"/jobs/{film}/retry")
-    assert {part["status"] for part in await parts_of(client, film)} == {"pending"}
-    assert (await shown(client, film))["progress"] == 0.0
+    again = await shown(client, film)
+    assert (again["status"], again["progress"], "parts" in again) == ("pending", None, False)
+    part = (await parts_of(client, film))[0]["job_id"]
+    assert "retry that instead" in (await client.post(f"/jobs/{part}/retry")).text
 
 
 async def test_a_film_that_can_not_be_cut_says_why(client: httpx2.AsyncClient) -> None:

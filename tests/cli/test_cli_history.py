@@ -113,7 +113,8 @@ async def test_a_job_that_is_not_there_has_no_history(db: Path, tmp_path: Path) 
     async with running(db) as server:
         done = await command(tmp_path, "history", "nope", server=server.url)
         assert (done.status, done.out) == (4, "")
-        assert done.err == "dispatcher: Job not found: 'nope' is no job's id, nor the beginning of one (HTTP 404)\n"
+        unknown = "'nope' is no job's id, nor the beginning of one"
+        assert done.err == f"dispatcher: Job not found: {unknown} (HTTP 404)\n"
     done = await command(tmp_path, "history", "nope", "--db", str(db))
     assert (done.status, done.out) == (1, "")
     assert done.err == f"dispatcher: {db}: there is no job 'nope' in this log\n"

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from dispatcher.core.commands import (
     AssignJob,
     CancelJob,
+    Command,
     CompleteJob,
     FailJob,
     PrioritizeJob,
@@ -186,7 +187,10 @@ def test_a_film_that_is_split_waits_for_its_parts_which_stand_in_its_place() -> 
 
 
 def test_the_engine_may_send_its_plan_again() -> None:
-    a_film_in_parts().when(SPLIT).then_nothing()
+    story = a_film_in_parts().when(SPLIT).then_nothing()
+    for part in (FIRST, SECOND):
+        story.when(CompleteJob(part, OUTPUT))
+    story.when(SPLIT).then_nothing()
 
 
 def test_a_film_is_joined_when_its_parts_are_completed() -> None:
@@ -261,11 +265,40 @@ def test_a_retry_of_a_film_does_only_what_is_missing() -> None:
 
 
 def test_a_retry_of_a_part_brings_its_film_back() -> None:
-    story = a_film_in_parts().when(CancelJob("film")).when(RetryJob(FIRST))
+    story = a_film_in_parts().when(AssignJob("e"))
+    story.when(FailJob(FIRST, "bad", "e", 1, cause="source_bad")).when(RetryJob(FIRST))
     assert {it.job_id for it in happened(story) if isinstance(it, JobRetried)} == {
         *("film", FIRST, SECOND)
     }
     assert story.fleet.jobs["film"].ties.waits_for == (FIRST, SECOND)
+
+
+def test_a_cancelled_film_that_is_retried_begins_anew() -> None:
+    story = a_film_in_parts().when(CancelJob("film")).when(RetryJob("film"))
+    story.then(JobRetried("film"))
+    assert story.fleet.jobs["film"].ties.parts == ()
+    story.when(AssignJob("e")).when(replace(SPLIT, attempt=2))
+    assert len(story.fleet.jobs["film"].ties.waits_for) == len(PARTS)
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        (CancelJob("film"), "cancelled"),
+        (CompleteJob("film", OUTPUT), "completed"),
+        (FailJob(FIRST, "?", "e", 1, cause="inexact"), "done in one piece"),
+    ],
+    ids=["cancelled", "completed", "whole"],
+)
+def test_a_part_that_its_film_does_not_need_is_not_retried(end: Command, told: str) -> None:
+    story = a_film_in_parts().when(AssignJob("e")).when(end)
+    reply = story.when(RetryJob(FIRST)).outcome.reply
+    assert isinstance(reply, Refused)
+    assert reply.reason is Reason.JOB_NOT_RETRYABLE
+    assert reply.text == (
+        f"Bad Request: job {FIRST} is a part of the film of job film, which is {told}; retry that "
+        "instead."
+    )
 
 
 def test_parts_are_cancelled_with_their_film_wherever_they_are() -> None:

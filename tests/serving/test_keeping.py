@@ -26,11 +26,11 @@ from dispatcher.core.commands import (
     SubmitJob,
 )
 from dispatcher.core.dispatcher import Settle
-from dispatcher.core.events import JobCancelled
+from dispatcher.core.events import JobCancelled, JobCompleted
 from dispatcher.core.job import Job, Place
 from dispatcher.index import Finished
 from dispatcher.log.sqlite import SqliteLog
-from dispatcher.serving.keeping import Keeping
+from dispatcher.serving.keeping import GRACE_S, Keeping
 from dispatcher.serving.service import Service
 from dispatcher.serving.tickets import RefusedError
 from dispatcher.store import Store, StoreError, StoreLimits
@@ -310,9 +310,12 @@ async def test_the_output_of_a_part_stays_until_its_film_is_done_and_then_goes(
     await service.execute(AssignJob("e"), TESTER, _done)
     assert await keeping.sweep() == 0
     await service.execute(CompleteJob("film", "file:///out.mp4", "e", 2), TESTER, _done)
-    async with asyncio.timeout(30):
-        while store.count:  # the service sweeps by itself now  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    keeping.notice(JobCompleted("film", "e", 2, "file:///out.mp4"))
+    store.use(SHA256)
+    assert await keeping.sweep() == 0, "it was used just now"
+    clock.now += GRACE_S + 1
+    assert await keeping.sweep() == 1
+    assert store.count == 0
     await service.close()
     await store.close()
 
