@@ -287,6 +287,26 @@ async def opened(server: Child, request: str) -> AsyncIterator[None]:
         await writer.wait_closed()
 
 
+@pytest.mark.parametrize("path", ["/jobs/", "/jobs/batch"])
+async def test_a_request_that_the_end_of_the_server_cuts_off_is_told_to_try_again(
+    process: Child, path: str
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
+    writer.write(HALF_BODY.replace("/jobs/", path).encode())
+    await writer.drain()
+    async with client_of(process) as client:
+        assert (await client.get("/health")).status_code == 200
+    process.process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(PATIENCE_S):
+        answer = (await reader.read()).decode().lower()
+        assert await process.process.wait() == 0
+    writer.close()
+    assert answer.startswith("http/1.1 503")
+    assert "retry-after: 1" in answer
+    assert "x-dispatcher-undone" not in answer
+    assert "the dispatcher is stopping" in answer
+
+
 async def test_what_was_acknowledged_survives_sigkill(db: Path) -> None:
     acknowledged: set[str] = set()
     enough = asyncio.Event()

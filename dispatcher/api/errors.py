@@ -19,7 +19,7 @@ from dispatcher.serving.catching_up import BehindError
 from dispatcher.serving.quotas import TooManyError
 from dispatcher.serving.tickets import RefusedError, UnavailableError, UndoneError
 
-__all__ = ["HANDLERS", "TOO_LARGE", "HttpError", "answer_to", "status_of"]
+__all__ = ["HANDLERS", "TOO_LARGE", "HttpError", "answer_to", "status_of", "stopped"]
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +87,11 @@ def answer_to(error: Exception, scope: HTTPScope) -> Answer:
                 exc_info=error,
             )
             return text_answer(500, "Internal Server Error: see the dispatcher's own log")
+
+
+def stopped() -> Answer:
+    """Return the answer to a request that the server waits for no longer, since it stops."""
+    return _retry_later(503, "the dispatcher is stopping; this may be done or not. Try again.")
 
 
 def _retry_later(status: int, text: str, *, is_undone: bool = False) -> Answer:

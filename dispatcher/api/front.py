@@ -14,6 +14,7 @@ Laws:
   describes the direct ones, and would respond to them in the same way.
 """
 
+import asyncio
 import itertools
 import re
 import secrets
@@ -29,7 +30,7 @@ from dispatcher import log_fields
 from dispatcher.api.answers import Answer, text_answer
 from dispatcher.api.auth import NO_KEY, Needs, forbidden, roles_for
 from dispatcher.api.bodies import MAX_INTEGER
-from dispatcher.api.errors import TOO_LARGE, HttpError, answer_to
+from dispatcher.api.errors import TOO_LARGE, HttpError, answer_to, stopped
 from dispatcher.api.requests import CommandRequest
 from dispatcher.api.routes import CommandHandler
 from dispatcher.core.commands import Caller
@@ -146,22 +147,33 @@ class Front:
         state["caller"], state["role"], state["headers"] = caller, role, headers
         state["speaks_for"] = speaks_for
         if scope["method"] != "POST" or (found := self._find_direct(scope["path"])) is None:
-            asker = Asker(name, role is Role.OPERATOR)
-            state["asker"] = asker
-            state["holding"] = holding = Holding(self._service.quotas.answers, asker)
-            try:
-                return await self._routes(scope, receive, self._answering(scope, send, id_header))
-            finally:
-                holding.end()
+            state["asker"] = Asker(name, role is Role.OPERATOR)
+            return await self._call_by_litestar(scope, receive, send, id_header)
         try:
             request = CommandRequest(self._service, caller, headers, receive, speaks_for)
             answer = await self._call_directly(*found, request, role)
         except _Hangup:
             return None
+        except asyncio.CancelledError:  # the server stops, and the time for this is over
+            answer = stopped()
         except Exception as error:  # noqa: BLE001 - handled as Litestar would handle it
             answer = answer_to(error, scope)
         self._counted["POST", found[0].path, answer.status] += 1
         return await _send(answer, send, id_header)
+
+    async def _call_by_litestar(
+        self, scope: HTTPScope, receive: Receive, send: Send, header: tuple[bytes, bytes]
+    ) -> None:
+        state = scope["state"]
+        state["holding"] = holding = Holding(self._service.quotas.answers, state["asker"])
+        try:
+            await self._routes(scope, receive, self._answering(scope, send, header))
+        except asyncio.CancelledError:  # the server stops, and the time for this is over
+            if "has_begun" in state:
+                raise
+            await _send(stopped(), send, header)
+        finally:
+            holding.end()
 
     def _answering(self, scope: HTTPScope, send: Send, header: tuple[bytes, bytes]) -> Send:
         """Return what sends a response of Litestar's with one more header, and counts it."""
@@ -169,6 +181,7 @@ class Front:
         def send_with_it(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], header]
+                scope["state"]["has_begun"] = True
                 method = scope["method"] if scope["method"] in _METHODS else _OTHER
                 path = scope.get("path_template") or _OTHER  # a route's, not what was asked for
                 self._counted[method, path, message["status"]] += 1

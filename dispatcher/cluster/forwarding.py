@@ -257,7 +257,8 @@ class Forwarding:
             elif answer.refusals is not None:
                 pending.fail(NoneSubmittedError([_refused(it) for it in answer.refusals]))
             elif pending.is_question:
-                pending.answer.set_result(None)
+                if not pending.answer.done():
+                    pending.answer.set_result(None)
             else:
                 for told in answer.replies:
                     pending.settle(reply_from(told), (), self._projections())
