@@ -10,9 +10,10 @@ __all__ = ["MOST_SHOWN", "Forecast", "How", "RunningJob", "WaitingJob"]
 MOST_SHOWN: Final = 1_000
 """The most jobs that wait of which a forecast tells each by itself."""
 
-How = Literal["progress", "engine", "codec", "unknown", "unplaced"]
+How = Literal["progress", "engine", "codec", "unknown", "unplaced", "waits"]
 """How a time was got: from the job's own progress, from the past of its codec on that engine or on
-the farm; or that there was no such past, or no engine that takes the job now."""
+the farm; or that there was no such past, or no engine that takes the job now, or that it waits for
+other jobs."""
 
 
 class RunningJob(msgspec.Struct, frozen=True):
@@ -25,7 +26,10 @@ class RunningJob(msgspec.Struct, frozen=True):
 
 
 class WaitingJob(msgspec.Struct, frozen=True):
-    """A job that waits: its place in the queue, `None` in a pause, and when it begins and ends."""
+    """A job that waits, and when it begins and ends.
+
+    Its place in the queue is `None` in a pause, and while it waits for other jobs.
+    """
 
     job_id: str
     place: int | None

@@ -15,7 +15,7 @@ from math import inf, isfinite
 from typing import Final, NamedTuple
 
 from dispatcher.core.job import Job
-from dispatcher.core.placing import STEP, Picture, Placed, in_order, place
+from dispatcher.core.placing import STEP, Blocked, Picture, Placed, in_order, place
 from projections import Projections
 from projections.forecast import MOST_SHOWN, Forecast, How, RunningJob, WaitingJob
 from projections.jobs import JobView
@@ -32,6 +32,7 @@ _WORDS: Final[dict[How, str]] = {
     "codec": "by the past of their codec on the farm",
     "unknown": "of codecs of which nothing is known yet",
     "unplaced": "wait for an engine that takes them",
+    "waits": "wait for other jobs",
 }
 
 
@@ -64,18 +65,20 @@ def forecast(outlook: Outlook) -> Generator[None, None, Forecast]:
     times = _Times(outlook, now)
     running = [times.running(job) for job in outlook.running]
     placed = yield from place(picture, now, times.free_in_s, times.takes_s)
+    blocked = {it.job.job_id: it for it in picture.blocked}
     for number, job in enumerate(picture.all()):
         if number % STEP == 0:
             yield
         if (found := placed.get(job.job_id)) is None:
-            times.leave(job)
+            times.leave(job, blocked.get(job.job_id))
         else:
             times.last_s = max(times.last_s, found.ends_s)
     waiting = []
     for count, (in_queue, job) in enumerate(in_order(picture, MOST_SHOWN)):
         if count % STEP == 0:
             yield
-        waiting.append(times.waiting(job, in_queue, placed.get(job.job_id)))
+        how: How = "waits" if job.job_id in blocked else "unplaced"
+        waiting.append(times.waiting(job, in_queue, placed.get(job.job_id), how))
     return Forecast(
         outlook.seq,
         now,
@@ -117,10 +120,10 @@ class _Times:
         self._note(left_s, how)
         return RunningJob(job.job_id, engine_id, self.at(left_s), how)
 
-    def waiting(self, job: Job, number: int | None, placed: Placed | None) -> WaitingJob:
-        """Show a job that waits."""
+    def waiting(self, job: Job, number: int | None, placed: Placed | None, how: How) -> WaitingJob:
+        """Show a job that waits; `how`, if it is not placed."""
         if placed is None:
-            return WaitingJob(job.job_id, number, None, None, "unplaced")
+            return WaitingJob(job.job_id, number, None, None, how)
         _, how = self._speed(placed.engine_id, job.codec)
         begins, ends = self.at(placed.begins_s), self.at(placed.ends_s)
         return WaitingJob(job.job_id, number, begins, ends, how)
@@ -136,10 +139,14 @@ class _Times:
         self._note(seconds, how)
         return seconds
 
-    def leave(self, job: Job) -> None:
-        """Note a job that no engine takes now."""
+    def leave(self, job: Job, blocked: Blocked | None) -> None:
+        """Note a job that no engine takes now. Of a film in parts, these are the work."""
+        if blocked is not None and blocked.is_in_parts:
+            self._note(0.0, "waits")
+            return
         speed = self._speeds.of_farm(job.codec)
-        self._note(inf if speed is None else speed.seconds_of(job.size_mb), "unplaced")
+        how: How = "unplaced" if blocked is None else "waits"
+        self._note(inf if speed is None else speed.seconds_of(job.size_mb), how)
 
     def how(self) -> str:
         """Say in a sentence how the times were got."""

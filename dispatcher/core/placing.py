@@ -31,7 +31,7 @@ from dispatcher.core.job import Job, Place
 from dispatcher.core.queue import QueueLine, Sizes, line_of
 from dispatcher.core.scheduling import sizes_of
 
-__all__ = ["STEP", "Picture", "Placed", "in_order", "picture_of", "place"]
+__all__ = ["STEP", "Blocked", "Picture", "Placed", "in_order", "picture_of", "place"]
 
 STEP: Final = 100
 """Jobs, or engines, that are looked at between two yields."""
@@ -53,15 +53,24 @@ class Paused(NamedTuple):
     line: QueueLine
 
 
-class Picture(NamedTuple):
-    """The engines and the waiting jobs of a moment: those in line, and those in their pause.
+class Blocked(NamedTuple):
+    """A job that waits for others: for the parts that it was split into, or for other ones."""
 
-    The jobs of a line come in its order, and then their places.
+    job: Job
+    is_in_parts: bool
+
+
+class Picture(NamedTuple):
+    """The engines and the waiting jobs of a moment: in line, in their pause, or `blocked`.
+
+    The jobs of a line come in its order, and then their places. Those that are blocked wait for
+    other jobs, and have no place.
     """
 
     engines: dict[str, Engine]
     lines: list[tuple[QueueLine, list[Job], list[Place]]]
     paused: list[Paused]
+    blocked: list[Blocked]
 
     def all(self) -> Iterator[Job]:
         """Yield each job that waits once."""
@@ -69,6 +78,8 @@ class Picture(NamedTuple):
             yield from jobs
         for paused in self.paused:
             yield paused.waits[1]
+        for blocked in self.blocked:
+            yield blocked.job
 
 
 class Placed(NamedTuple):
@@ -92,13 +103,18 @@ def picture_of(fleet: Fleet) -> Picture:
         {name: msgspec.structs.replace(engine) for name, engine in fleet.engines.items()},
         [(line, [*jobs], list(map(_place_of, jobs))) for line, jobs in fleet.queue.lines()],
         sorted(paused, key=lambda it: (it.until, it.waits[0])),
+        [
+            Blocked(job, bool(job.ties.parts))
+            for job in map(fleet.jobs.__getitem__, fleet.queue.blocked)
+        ],
     )
 
 
 def in_order(picture: Picture, limit: int) -> Iterator[tuple[int | None, Job]]:
     """Yield the first jobs that wait, with their numbers in the queue.
 
-    Those in line come first, in order. Those in their pause have no number.
+    Those in line come first, in order. Those in their pause, and then those that are blocked, have
+    no number.
     """
     number = 0
     lines = (zip(places, jobs, strict=True) for _, jobs, places in picture.lines)
@@ -106,6 +122,8 @@ def in_order(picture: Picture, limit: int) -> Iterator[tuple[int | None, Job]]:
         yield number, job
     for paused in picture.paused[: limit - number]:
         yield None, paused.waits[1]
+    for blocked in picture.blocked[: max(0, limit - number - len(picture.paused))]:
+        yield None, blocked.job
 
 
 def place(

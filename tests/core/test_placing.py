@@ -221,7 +221,7 @@ def test_of_many_lines_few_are_looked_at_between_two_yields() -> None:
     jobs = [job(codec, codec=codec) for codec in codecs]
     paused = [requeued(codec, None, not_before=NOW) for codec in codecs[: 2 * STEP]]
     picture = picture_of(fleet_of(engine("x", supported_codecs=codecs), *jobs, *paused))
-    counted = Picture(picture.engines, Counted(picture.lines), picture.paused)
+    counted = Picture(picture.engines, Counted(picture.lines), picture.paused, [])
     making, most, before = place(counted, NOW, lambda _: 5.0, ten_seconds), 0, 0
     for _ in making:
         most, before = max(most, looked_at - before), looked_at

@@ -266,12 +266,20 @@ def test_all_that_runs_and_waits_is_told_once_in_the_order_of_the_queue(
     ahead = forecast_of(state)
     jobs = state.fleet.jobs.values()
     in_line = sorted(
-        (it for it in jobs if it.status == "pending" and it.job_id not in state.fleet.queue.paused),
+        (
+            it
+            for it in jobs
+            if it.status == "pending"
+            and not it.ties.waits_for
+            and it.job_id not in state.fleet.queue.paused
+        ),
         key=lambda it: it.place,
     )
     told = [(it.place, it.job_id) for it in ahead.waiting if it.place is not None]
     assert told == [(number, it.job_id) for number, it in enumerate(in_line, 1)]
-    paused = {it.job_id for it in ahead.waiting if it.place is None}
+    blocked = {it.job_id for it in ahead.waiting if it.how == "waits"}
+    assert blocked == set(state.fleet.queue.blocked)
+    paused = {it.job_id for it in ahead.waiting if it.place is None} - blocked
     assert paused == set(state.fleet.queue.paused)
     held = {(it.job_id, it.holder) for it in jobs if it.status == "assigned"}
     assert {(it.job_id, it.engine_id) for it in ahead.running} == held
