@@ -6,7 +6,6 @@ Laws:
   the rest. Else it is not joined, and the text says what is wrong.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -74,7 +73,6 @@ async def join(  # noqa: PLR0913, PLR0917 - all that makes an output
     Raises `JoinError` if the parts or the output are not exactly what they must be, and
     `FfmpegError` if ffmpeg fails.
     """
-    started = time.monotonic()
     reading = ffmpeg.reading(source, output)
     found = await inspected(reading, tries_sound=False)
     target = fitted(ffmpeg.target(codec, recipe), found)
@@ -93,8 +91,7 @@ async def join(  # noqa: PLR0913, PLR0917 - all that makes an output
         output=Extent(output.stat().st_size, length_s),
         kept=tuple(encoding.kept),
         left_out=tuple(encoding.left_out),
-        speed=round(length_s / max(time.monotonic() - started, 0.001), 2),
-        warnings=tuple(encoding.changes),
+        warnings=(f"joined from {len(made.segments)} segments", *encoding.changes),
         ffmpeg=ffmpeg.version,
         arguments=(*encoding.input_options, *encoding.options),
     )
