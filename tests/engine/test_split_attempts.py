@@ -267,13 +267,13 @@ async def test_an_engine_tells_its_build_only_with_a_dispatcher(
     assert not {ABILITY, build} & {*alone.abilities}
 
 
-def test_other_encoders_are_another_build(ffmpeg: Ffmpeg) -> None:
+async def test_other_encoders_are_another_build(ffmpeg: Ffmpeg) -> None:
     fewer = dict(list(ffmpeg.encoders.items())[:2])
     assert ffmpeg._replace(encoders=fewer).alike != ffmpeg.alike
     assert ffmpeg._replace(build="another").alike != ffmpeg.alike
 
 
-def test_a_plan_says_what_engines_need(ffmpeg: Ffmpeg) -> None:
+async def test_a_plan_says_what_engines_need(ffmpeg: Ffmpeg) -> None:
     segment = Segment(0, 0, 1, 1, "1/25", "0" * 64)
     assert Plan((segment,), ffmpeg.alike).wire()["needs"] == [*ffmpeg.alike]
     assert JobView("a", "b", "c", 1, "d", None, None, 0, 3).parts is UNSET
