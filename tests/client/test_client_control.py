@@ -203,7 +203,9 @@ async def test_jobs_are_cancelled_and_put_back_by_filters(dispatcher: Client) ->
     assert (await dispatcher.cancel_matching(codec="h264")).done == 2
     assert (await dispatcher.retry_matching(status="cancelled", codec="h264")).done == 2
     assert [job.status for job in await dispatcher.jobs()] == ["pending"] * 3
-    with pytest.raises(RequestRefusedError, match="it needs one of 'codec', 'engine', 'since'"):
+    with pytest.raises(
+        RequestRefusedError, match="it needs one of 'codec', 'engine', 'parent', 'since'"
+    ):
         await dispatcher.cancel_matching()
 
 
