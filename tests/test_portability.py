@@ -16,6 +16,7 @@ ROOT: Final = Path(__file__).parent.parent
 
 TAKEN_AWAY: Final = """
 import asyncio, builtins, os, signal, subprocess, sys, warnings
+import platformdirs  # which has a module of its own for each system
 
 missing = {
     "crypt", "fcntl", "grp", "posix", "pty", "pwd", "readline", "resource", "spwd", "syslog",
