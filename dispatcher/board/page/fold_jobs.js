@@ -88,18 +88,7 @@ function changedJob(job, event) {
     case "job_released":
       return { ...job, not_before: null };
     case "job_retried":
-      return withResult(
-        {
-          ...job,
-          status: "pending",
-          assigned_engine: null,
-          output_url: null,
-          retries: 0,
-          finished_at: null,
-          progress: progressOfParts(job, event.waits_for ?? []),
-        },
-        undefined,
-      );
+      return retried(job, event);
     case "job_split":
       return { ...job, status: "pending", assigned_engine: null, progress: 0, parts: event.parts };
     case "job_made_whole": {
@@ -143,6 +132,24 @@ export function countPart(state, filmId, change = noChange()) {
   const all = film.parts.length;
   const done = Math.min(all, Math.round(((film.progress ?? 0) / 100) * all) + 1);
   putJob(state, { ...film, progress: percentOf(done, all) }, change);
+}
+
+/** A film that was cancelled begins anew, and forgets its parts. */
+function retried(job, event) {
+  const { parts, ...rest } = job;
+  const kept = job.status === "cancelled" || parts === undefined ? rest : { ...rest, parts };
+  return withResult(
+    {
+      ...kept,
+      status: "pending",
+      assigned_engine: null,
+      output_url: null,
+      retries: 0,
+      finished_at: null,
+      progress: progressOfParts(kept, event.waits_for ?? []),
+    },
+    undefined,
+  );
 }
 
 /** The progress of a film that waits for some of its parts again. */
