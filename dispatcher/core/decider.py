@@ -170,8 +170,7 @@ def _prioritize(fleet: Fleet, job: Job, priority: int, policy: Policy) -> Decisi
         status = job.status.replace("_", " ")
         why = f"Conflict: job {job.job_id} is {status}, and only one that waits has a priority."
         return Decision((), Refused(Reason.JOB_NOT_WAITING, why))
-    found = (fleet.jobs.get(it) for it in job.ties.parts)
-    waiting = [job, *(it for it in found if it is not None and it.status == "pending")]
+    waiting = [job, *(it for it in fleet.here(job.ties.parts) if it.status == "pending")]
     happened = []
     for it in waiting:
         if it.priority != priority:

@@ -16,6 +16,7 @@ Laws:
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Literal, NamedTuple
 
 from msgspec import UNSET
@@ -86,14 +87,12 @@ def all_completed(fleet: Fleet, job_ids: Iterable[str], but: str | None = None) 
     What is not here was completed and evicted: when it began to wait all were unfinished, and if
     one had ended otherwise, so would have the job.
     """
-    found = (fleet.jobs.get(it) for it in job_ids if it != but)
-    return all(it is None or it.status == "completed" for it in found)
+    return all(it.status == "completed" or it.job_id == but for it in fleet.here(job_ids))
 
 
 def lost_one_of(fleet: Fleet, job_ids: Iterable[str]) -> Job | None:
     """Return one of these jobs that ended without an output; `None` if none has."""
-    found = (fleet.jobs.get(it) for it in job_ids)
-    return next((it for it in found if it is not None and _is_lost(it)), None)
+    return next((it for it in fleet.here(job_ids) if _is_lost(it)), None)
 
 
 def retried(fleet: Fleet, job: Job) -> list[Event]:
@@ -101,15 +100,11 @@ def retried(fleet: Fleet, job: Job) -> list[Event]:
     again = {job.job_id: job}
     reached = [job]
     for it in reached:  # grows meanwhile
-        needed = (fleet.jobs.get(name) for name in needed_again(it))
-        followers = (fleet.jobs.get(name) for name in it.ties.followers)
-        for found in (
-            *(other for other in needed if other is not None),
-            *(other for other in followers if other is not None and _comes_back(other, it)),
-        ):
-            if _is_lost(found) and found.job_id not in again:
-                again[found.job_id] = found
-                reached.append(found)
+        followers = (other for other in fleet.here(it.ties.followers) if _comes_back(other, it))
+        for other in chain(fleet.here(needed_again(it)), followers):
+            if _is_lost(other) and other.job_id not in again:
+                again[other.job_id] = other
+                reached.append(other)
     return [_retried(fleet, it, None if it is job else job.job_id) for it in again.values()]
 
 
@@ -119,7 +114,7 @@ def retry_concerns(fleet: Fleet, job_id: str) -> list[str]:
     for name in reached:  # grows meanwhile
         job = fleet.jobs.get(name)
         if job is not None and _is_lost(job):
-            others = [it for it in (*job.ties.needed, *job.ties.followers) if it not in known]
+            others = [it for it in (*needed_again(job), *job.ties.followers) if it not in known]
             known.update(others)
             reached += others
     return reached
@@ -137,8 +132,7 @@ def needed_again(job: Job) -> tuple[str, ...]:
 
 def unfinished(fleet: Fleet, job_ids: Iterable[str]) -> tuple[str, ...]:
     """Return those of these jobs that are not completed. One that is not here was, and evicted."""
-    found = ((name, fleet.jobs.get(name)) for name in job_ids)
-    return tuple(name for name, other in found if other is not None and other.status != "completed")
+    return tuple(it.job_id for it in fleet.here(job_ids) if it.status != "completed")
 
 
 def useless_part(fleet: Fleet, job: Job) -> str | None:
@@ -200,8 +194,7 @@ def _ends_of_others(fleet: Fleet, ended: _Ended) -> Iterator[tuple[Event, _Ended
 
 def _open(fleet: Fleet, job_ids: Iterable[str]) -> Iterator[Job]:
     """Yield those of these jobs that have not ended."""
-    found = (fleet.jobs.get(it) for it in job_ids)
-    return (it for it in found if it is not None and not it.final)
+    return (it for it in fleet.here(job_ids) if not it.final)
 
 
 def _is_lost(job: Job) -> bool:

@@ -112,11 +112,10 @@ def _pending(fleet: Fleet, job: Job) -> Explanation:
 
 def _waits(fleet: Fleet, job: Job) -> str:
     """Say which jobs one waits for, and how far they are."""
-    found = ((name, fleet.jobs.get(name)) for name in job.ties.waits_for)
-    left = [it for it in found if it[1] is not None and it[1].status != "completed"]
+    left = [it for it in fleet.here(job.ties.waits_for) if it.status != "completed"]
     what = "parts of the film" if job.ties.parts else "other jobs"
     all_of = f"it waits for {what}: {len(left)} of {len(job.ties.needed)} are not completed"
-    named = ", ".join(f"{name} ({_state(other)})" for name, other in left[:MOST_NAMED] if other)
+    named = ", ".join(f"{it.job_id} ({_state(it)})" for it in left[:MOST_NAMED])
     return f"{all_of}, {named}" + (", …" if len(left) > MOST_NAMED else "")
 
 

@@ -12,6 +12,7 @@ Laws:
 """
 
 import sys
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, assert_never
@@ -57,6 +58,11 @@ class Fleet(msgspec.Struct):
     idempotent: dict[str, events.JobSubmitted] = {}
     submitted: int = 0
     last_id: MadeId = MadeId(0, 0)
+
+    def here(self, job_ids: Iterable[str]) -> Iterator[Job]:
+        """Yield those of these jobs that have not been evicted."""
+        found = map(self.jobs.get, job_ids)
+        return (job for job in found if job is not None)
 
     def evict(self, job_id: str) -> None:
         """Let a finished job go, with its idempotency key."""
@@ -259,10 +265,8 @@ def _tie(fleet: Fleet, job: Job, event: events.JobSubmitted) -> None:
         return
     waits_for = event.waits_for or ()
     job.ties = Ties(after=event.after or (), waits_for=waits_for)
-    for name in waits_for:
-        if (other := fleet.jobs.get(name)) is not None:
-            followers = (*other.ties.followers, job.job_id)
-            other.ties = replace(other.ties, followers=followers)
+    for other in fleet.here(waits_for):
+        other.ties = replace(other.ties, followers=(*other.ties.followers, job.job_id))
 
 
 def _queue_anew(fleet: Fleet, job: Job, ties: Ties | None = None) -> None:

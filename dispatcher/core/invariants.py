@@ -70,8 +70,7 @@ def check_decided(fleet: Fleet) -> None:
     check_jobs(fleet)
     for job_id in fleet.queue.blocked:
         job = fleet.jobs[job_id]
-        found = (fleet.jobs.get(it) for it in job.ties.waits_for)
-        if not any(it is not None and not it.final for it in found):
+        if all(it.final for it in fleet.here(job.ties.waits_for)):
             raise ViolationError(f"job {job_id} waits for nothing that is to come", job_id)
     for engine in fleet.engines.values():
         if engine.holds is not None and not engine.online:

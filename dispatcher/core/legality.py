@@ -35,6 +35,7 @@ from dispatcher.core.job import Job
 from dispatcher.core.lifecycles import MAY_HAPPEN_TO
 from dispatcher.core.policy import Policy
 from dispatcher.core.scheduling import choose_any, choose_for, obstacle
+from dispatcher.core.splitting import fault_of
 
 __all__ = ["breach"]
 
@@ -283,8 +284,8 @@ def _split(fleet: Fleet, job: Job, event: events.JobSplit) -> str | None:
         return f"{what}, but {_engine_or_none(job.holder)} holds it"
     if event.attempt != job.attempt:
         return f"{what} in attempt {event.attempt}, but is at {job.attempt}"
-    if job.ties.parent is not None or job.ties.parts or job.ties.is_whole:
-        return f"{what}, but is a part itself, or was split before"
+    if (fault := fault_of(job)) is not None:
+        return f"{what}, but {fault}"
     known = next((it for it in event.parts if it in fleet.jobs), None)
     if known is not None or not event.parts or len({*event.parts}) != len(event.parts):
         return f"{what}, but its parts are not new jobs: {known or 'none, or one twice'}"

@@ -17,7 +17,7 @@ from dispatcher.core.job import Job
 from dispatcher.core.replies import DONE, Decision, Reason, Refused
 from dispatcher.core.submissions import submitted_parts
 
-__all__ = ["split"]
+__all__ = ["fault_of", "split"]
 
 
 def split(fleet: Fleet, film: Job, command: SplitJob, at: datetime) -> Decision:
@@ -29,7 +29,7 @@ def split(fleet: Fleet, film: Job, command: SplitJob, at: datetime) -> Decision:
     if (why := late_answer(film, command)) is not None:
         refusal = AnswerRefused(film.job_id, engine_id, attempt, "split", why)
         return Decision((refusal,), Refused(Reason.NOT_THE_HOLDER, why))
-    if (fault := _fault(film)) is not None:
+    if (fault := fault_of(film)) is not None:
         why = f"Conflict: job {film.job_id} can't be split: {fault}."
         return Decision((), Refused(Reason.NOT_TO_BE_SPLIT, why))
     parts = submitted_parts(fleet, film, command.parts, at)
@@ -37,7 +37,8 @@ def split(fleet: Fleet, film: Job, command: SplitJob, at: datetime) -> Decision:
     return Decision((JobSplit(film.job_id, engine_id, attempt, ids), *parts), DONE)
 
 
-def _fault(film: Job) -> str | None:
+def fault_of(film: Job) -> str | None:
+    """Return why a job can't be split, whoever holds it; `None` if it can."""
     if film.ties.parent is not None:
         return "it is itself a part of a film"
     if film.ties.parts:

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from dispatcher.core import commands, events
-from dispatcher.core.dependencies import lost_one_of
+from dispatcher.core.dependencies import lost_one_of, unfinished
 from dispatcher.core.fleet import EPOCH, Fleet, micros_of
 from dispatcher.core.job import Job, MadeId
 from dispatcher.core.policy import Policy
@@ -111,11 +111,8 @@ class _Submissions:
 
     def unfinished(self, command: commands.SubmitJob) -> tuple[str, ...] | UnsetType:
         """Return the jobs that the new one waits for, if any are not completed yet."""
-        jobs = self._fleet.jobs
-        waits_for = tuple(
-            it for it in command.after if it not in jobs or jobs[it].status != "completed"
-        )
-        return waits_for or UNSET
+        left = unfinished(self._fleet, command.after)
+        return tuple(it for it in command.after if it in left or it in self.happened) or UNSET
 
     def add(self, submitted: events.JobSubmitted) -> None:
         self.happened[submitted.job_id] = submitted
