@@ -140,7 +140,7 @@ class Keeping:
     async def _jobs_with(self, files: set[str]) -> dict[str, list[str]]:
         """Return the jobs that have these files as sources, and the films that have them in parts.
 
-        They may be done meanwhile.
+        They may be done meanwhile. A film that is retried meanwhile uses what its parts have made.
         """
         found: dict[str, list[str]] = {}
         films: list[JobView] = []
@@ -149,7 +149,7 @@ class Keeping:
             for job in jobs[first : first + PART]:
                 if (sha256 := _file_at(job.view.source_url)) in files:
                     found.setdefault(sha256, []).append(job.view.job_id)
-                if job.view.parts:
+                if job.view.parts and self._is_live([job.view.job_id]):
                     films.append(job.view)
             await asyncio.sleep(0)
         for film in films:
@@ -159,14 +159,13 @@ class Keeping:
 
     async def _outputs_of(self, parts: Iterable[str]) -> set[str]:
         """Return the files of the store that are the outputs of parts, some of them evicted."""
-        projections, found = self._jobs.projections, set[str]()
-        for job_id in parts:
-            if (view := projections.jobs.get(job_id)) is None:
-                finished = await self._jobs.memory.job(job_id, projections.seq)
-                view = None if finished is None else finished.view
-            if view is not None and view.output_url is not None:
-                found.add(_file_at(view.output_url))
-        return found - {""}
+        projections, memory = self._jobs.projections, self._jobs.memory
+        found = {job_id: projections.jobs.get(job_id) for job_id in parts}
+        lacking = [job_id for job_id, view in found.items() if view is None]
+        looked_up = await asyncio.gather(*(memory.job(it, projections.seq) for it in lacking))
+        views = [*found.values(), *(it.view for it in looked_up if it is not None)]
+        urls = (view.output_url for view in views if view is not None)
+        return {_file_at(url) for url in urls if url is not None} - {""}
 
     def _is_live(self, job_ids: Iterable[str]) -> bool:
         """Whether one of these jobs may still be worked on.
