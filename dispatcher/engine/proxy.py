@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from dispatcher.engine.fetching import ANSWER_S, MB, SILENCE_S, Bounds, Pace, encoding_fault
 from dispatcher.engine.framing import Chunks
+from dispatcher.engine.listening import listening
 from dispatcher.engine.networks import SourceNetworks
 from dispatcher.engine.resuming import Resumable
 from dispatcher.engine.source_errors import (
@@ -72,13 +73,8 @@ async def checking_proxy(
 ) -> AsyncIterator[int]:
     """Run a proxy for one source until the block ends; gives its port on 127.0.0.1."""
     proxy = _Proxy(networks, bounds, on_fault)
-    server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0, limit=_HEAD_BYTES)
-    try:
-        yield int(server.sockets[0].getsockname()[1])
-    finally:
-        server.close()
-        await proxy.close()
-        await server.wait_closed()
+    async with listening(proxy.serve, head_bytes=_HEAD_BYTES) as port:
+        yield port
 
 
 class _Proxy:
@@ -88,25 +84,12 @@ class _Proxy:
         self._networks = networks
         self._bounds = bounds
         self._on_fault = on_fault
-        self._calls: set[asyncio.Task[None]] = set()
         self._received = 0
         self._waited_s = 0.0
         self._faulty = False
 
-    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a connection of ffmpeg in a task of its own."""
-        call = asyncio.create_task(self._serve(reader, writer))
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
-
-    async def close(self) -> None:
-        """End all connections."""
-        under_way = list(self._calls)
-        for call in under_way:
-            call.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection of ffmpeg."""
         try:
             await self._pass_on(reader, writer)
         except SourceError as error:

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from dispatcher.client import Client, DispatcherAwayError, RequestRefusedError
 from dispatcher.engine.fetching import ANSWER_S, MB, Bounds
+from dispatcher.engine.listening import listening
 from dispatcher.engine.patience import retry_while_away
 from dispatcher.store_urls import StoreUrl
 
@@ -58,13 +59,8 @@ async def served_from_store(client: Client, url: StoreUrl, bounds: Bounds) -> As
     """Serve a file of the store to ffmpeg until the block ends."""
     path = f"/{url.sha256}/{quote(url.name, safe='')}"
     serving = _Serving(client, url.sha256, path, round(bounds.max_mb * MB))
-    server = await asyncio.start_server(serving.accept, "127.0.0.1", 0, limit=_HEAD_BYTES)
-    try:
-        yield Served(f"http://{_HOST}{path}", int(server.sockets[0].getsockname()[1]))
-    finally:
-        server.close()
-        await serving.close()
-        await server.wait_closed()
+    async with listening(serving.serve, head_bytes=_HEAD_BYTES) as port:
+        yield Served(f"http://{_HOST}{path}", port)
 
 
 class _Serving:
@@ -73,22 +69,9 @@ class _Serving:
         self._sha256 = sha256
         self._path = path
         self._left_bytes = most_bytes
-        self._calls: set[asyncio.Task[None]] = set()
 
-    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a connection of ffmpeg in a task of its own."""
-        call = asyncio.create_task(self._serve(reader, writer))
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
-
-    async def close(self) -> None:
-        """End all connections."""
-        under_way = list(self._calls)
-        for call in under_way:
-            call.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection of ffmpeg."""
         try:
             request = await asyncio.wait_for(reader.readuntil(_END), ANSWER_S)
             await self._answer(request.decode("latin-1"), writer)
