@@ -48,7 +48,8 @@ ARROWS: Final[dict[str, set[str]]] = {
 }
 """What each package, or module of its own, may import. All may import the leaves."""
 LEAVES: Final = {
-    *("board", "buckets", "errors", "files", "headers", "locks", "log_fields", "networks"),
+    *("addressed", "board", "buckets", "errors", "files", "headers", "locks", "log_fields"),
+    "networks",
     *("output_names", "progress", "recipes", "results", "segments", "sse", "store_urls"),
     *("tags", "urls"),
 }

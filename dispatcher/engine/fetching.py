@@ -15,6 +15,7 @@ from typing import Final
 import httpx2
 import msgspec
 
+from dispatcher.addressed import AddressedTransport
 from dispatcher.engine.networks import SourceNetworks
 from dispatcher.engine.source_errors import (
     SourceAwayError,
@@ -125,7 +126,7 @@ async def answer_to(
     url: str, networks: SourceNetworks, headers: Mapping[str, str] | None = None
 ) -> AsyncIterator[httpx2.Response]:
     """Ask, and follow redirects without reading their bodies, which may be of any size."""
-    transport = _CheckedTransport(networks)
+    transport = _CheckedTransport(networks.addresses_of)
     async with httpx2.AsyncClient(transport=transport, trust_env=False, timeout=SILENCE_S) as http:
         request = http.build_request(
             "GET", url, headers={"Accept-Encoding": "identity", **(headers or {})}
@@ -174,38 +175,13 @@ async def _store(response: httpx2.Response, path: Path, bounds: Bounds) -> None:
             since = time.monotonic()
 
 
-class _CheckedTransport(httpx2.AsyncBaseTransport):
-    """Connects to the addresses that the networks permit, and to nothing else."""
-
-    def __init__(self, networks: SourceNetworks) -> None:
-        self._networks = networks
-        # A connection is never used again: kept ones are found by address, without the host that
-        # their certificate was checked for.
-        self._inner = httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_keepalive_connections=0))
+class _CheckedTransport(AddressedTransport):
+    """Connects to the addresses that the networks permit, of web servers only."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request to a permitted address of its host."""
-        url = request.url
-        if url.scheme not in {"http", "https"} or not url.host:
-            raise SourceError(f"redirects to {url.scheme}://, and only web servers are asked")
-        host = url.raw_host.decode("ascii").strip("[]")
-        port = url.port or (443 if url.scheme == "https" else 80)
-        fault: httpx2.ConnectError | httpx2.ConnectTimeout | None = None
-        for address in await self._networks.addresses_of(host, port):
-            there = httpx2.Request(
-                request.method,
-                url.copy_with(host=address),
-                headers=request.headers,
-                stream=request.stream,
-                extensions={**request.extensions, "sni_hostname": host},
+        if request.url.scheme not in {"http", "https"} or not request.url.host:
+            raise SourceError(
+                f"redirects to {request.url.scheme}://, and only web servers are asked"
             )
-            try:
-                return await self._inner.handle_async_request(there)
-            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-                fault = fault or error
-        assert fault is not None  # noqa: S101 - there is an address
-        raise fault
-
-    async def aclose(self) -> None:
-        """Close what is open."""
-        await self._inner.aclose()
+        return await super().handle_async_request(request)

@@ -7,12 +7,13 @@ Laws:
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import httpx2
 
 from dispatcher import __version__
+from dispatcher.addressed import AddressedTransport, Lookup
 from dispatcher.urls import masked
 
 __all__ = ["ANSWER_S", "NotTakenError", "Post", "Sender"]
@@ -21,9 +22,6 @@ ANSWER_S: Final = 30.0
 """How long a receiver may take to answer."""
 _HEADERS: Final = {"Content-Type": "application/json", "User-Agent": f"dispatcher/{__version__}"}
 _LONGEST: Final = 300
-
-Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Gives the addresses of a host and a port that may be connected to; raises `OSError`."""
 
 
 class NotTakenError(Exception):
@@ -39,14 +37,12 @@ class Post:
         self.body = body
 
 
-class Sender(httpx2.AsyncBaseTransport):
+class Sender:
     """Sends messages, each by a connection of its own to an address that `lookup` gives."""
 
     def __init__(self, lookup: Lookup) -> None:
-        self._lookup = lookup
-        # Kept connections are found by address, without the name that was checked for it.
-        self._inner = httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_keepalive_connections=0))
-        self._http = httpx2.AsyncClient(transport=self, trust_env=False, timeout=ANSWER_S)
+        transport = AddressedTransport(lookup)
+        self._http = httpx2.AsyncClient(transport=transport, trust_env=False, timeout=ANSWER_S)
 
     async def send(self, post: Post) -> None:
         """Send a message. Raises `NotTakenError` unless the receiver answers with success."""
@@ -72,27 +68,3 @@ class Sender(httpx2.AsyncBaseTransport):
     async def close(self) -> None:
         """Close what is open."""
         await self._http.aclose()
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send a request to an address of its host."""
-        url = request.url
-        host = url.raw_host.decode("ascii").strip("[]")
-        port = url.port or (443 if url.scheme == "https" else 80)
-        fault: Exception | None = None
-        for address in await self._lookup(host, port):
-            there = httpx2.Request(
-                request.method,
-                url.copy_with(host=address),
-                headers=request.headers,
-                stream=request.stream,
-                extensions={**request.extensions, "sni_hostname": host},
-            )
-            try:
-                return await self._inner.handle_async_request(there)
-            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-                fault = fault or error
-        raise fault or OSError(f"{host} has no address")
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._inner.aclose()
