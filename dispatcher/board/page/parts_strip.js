@@ -103,7 +103,7 @@ function cellOf(id, at) {
         fill(mark, status === null ? null : shape(status));
         set(anchor, "data-status", status);
       }
-      if (job?.part && job.part.number === undefined) setText(name, "rest");
+      if (job?.part) setText(name, Number.isInteger(job.part.number) ? number(job.part.number + 1) : "rest");
       anchor.style.setProperty("--part", status === "assigned" ? String((job.progress ?? 0) / 100) : "0");
       const told = job === undefined ? `part ${at + 1}` : toldOf(job);
       set(anchor, "title", told);
