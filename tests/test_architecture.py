@@ -51,7 +51,7 @@ LEAVES: Final = {
     *("addressed", "board", "buckets", "errors", "files", "headers", "locks", "log_fields"),
     "networks",
     *("output_names", "progress", "recipes", "results", "segments", "sse", "store_urls"),
-    *("tags", "urls"),
+    *("tags", "urls", "webhook_states"),
 }
 """Modules that import nothing of the project but each other."""
 

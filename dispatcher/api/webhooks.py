@@ -9,7 +9,7 @@ from dispatcher.api.answers import Answer, json_answer, text_answer
 from dispatcher.api.errors import HttpError
 from dispatcher.api.routes import declared
 from dispatcher.serving.keys import Role
-from dispatcher.webhooks.messages import WebhookView
+from dispatcher.webhook_states import WebhookView
 from dispatcher.webhooks.running import Webhooks
 
 __all__ = ["HANDLERS"]

@@ -11,7 +11,7 @@ from dispatcher.cli.options import DEFAULT_SERVER, ApiKey, AsJson, Server, Wide
 from dispatcher.cli.output import print_json, print_text
 from dispatcher.cli.tables import Column, print_rows
 from dispatcher.cli.times import shown
-from dispatcher.client import Client, WebhookState
+from dispatcher.client import Client, WebhookView
 from dispatcher.webhooks.signing import new_secret
 
 __all__ = ["app"]
@@ -21,13 +21,13 @@ app = typer.Typer(help="Show webhooks, and send again what was given up.", no_ar
 _STYLES: Final = {"ok": "green", "failing": "yellow", "dead": "red"}
 
 
-def _since(webhook: WebhookState) -> str:
+def _since(webhook: WebhookView) -> str:
     if webhook.failing_since is None:
         return ""
     return shown(datetime.fromtimestamp(webhook.failing_since, UTC), utc=False)
 
 
-_COLUMNS: Final[Sequence[Column[WebhookState]]] = (
+_COLUMNS: Final[Sequence[Column[WebhookView]]] = (
     Column("webhook", lambda it: it.name),
     Column("state", lambda it: it.state, 1, style=lambda it: _STYLES.get(it.state, "")),
     Column("waiting", lambda it: f"{it.waiting:,}", 2, is_number=True),

@@ -17,10 +17,10 @@ from dispatcher.client.errors import DispatcherAwayError, RequestRefusedError
 from dispatcher.client.jobs import Matched
 from dispatcher.client.keys import KeyView, SignIn
 from dispatcher.client.transfers import DamagedError, OutputInfo, StoreInfo, digest_of
-from dispatcher.client.webhooks import WebhookState
 from dispatcher.core.replies import EngineAnswer, Explanation
 from dispatcher.errors import DispatcherError
 from dispatcher.log.serialization import LogEntry
+from dispatcher.webhook_states import WebhookView
 from projections.engines import EngineView
 from projections.jobs import JobView
 
@@ -42,7 +42,7 @@ __all__ = [
     "SignIn",
     "StoreInfo",
     "Submission",
-    "WebhookState",
+    "WebhookView",
     "digest_of",
     "is_sendable",
 ]

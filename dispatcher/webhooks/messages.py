@@ -1,4 +1,4 @@
-"""What a receiver is sent, and what is told of receivers. Pure."""
+"""What a receiver is sent. Pure."""
 
 import hashlib
 
@@ -7,26 +7,7 @@ import msgspec
 from dispatcher.log import serialization
 from dispatcher.log.serialization import LogEntry
 
-__all__ = ["WebhookView", "body_of", "id_of"]
-
-
-class WebhookView(msgspec.Struct, frozen=True):
-    """A receiver, as `GET /webhooks` shows it.
-
-    `state` is `ok`, `failing` since `failing_since` (seconds since the epoch) with the newest
-    `error`, or `dead`: so many messages were given up. `waiting` counts all that it has not taken,
-    and `sent` those that it took since the dispatcher was started.
-    """
-
-    name: str
-    url: str | None
-    events: list[str]
-    state: str
-    waiting: int = 0
-    dead: int = 0
-    sent: int = 0
-    failing_since: float | None = None
-    error: str | None = None
+__all__ = ["body_of", "id_of"]
 
 
 def id_of(entry: LogEntry) -> str:

@@ -24,8 +24,9 @@ from dispatcher.log.serialization import LogEntry
 from dispatcher.serving.callbacks import Callbacks, addresses_of
 from dispatcher.serving.catching_up import BehindError, CatchingUp
 from dispatcher.urls import masked
+from dispatcher.webhook_states import WebhookView
 from dispatcher.webhooks.collecting import CALLBACKS, collect, receiver_of
-from dispatcher.webhooks.messages import WebhookView, body_of, id_of
+from dispatcher.webhooks.messages import body_of, id_of
 from dispatcher.webhooks.outbox import Message, Outbox, OutboxError, Queued, Standing
 from dispatcher.webhooks.sending import NotTakenError, Post, Sender
 from dispatcher.webhooks.settings import ENDS, GIVE_UP_HOURS, Webhook
