@@ -32,16 +32,10 @@ from dispatcher.urls import masked
 from tests.support.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed, pointed_at, seaweed_server
 from tests.support.stored import FILM
 
+pytest_plugins = ["tests.support.film_fixtures"]
 pytestmark = pytest.mark.anyio
 
 KEY: Final = "a folder/Film ü 100%, ~[1]#2?.mov"
-
-
-@pytest.fixture
-def film(tmp_path: Path) -> Path:
-    path = tmp_path / "film.mov"
-    path.write_bytes(FILM)
-    return path
 
 
 @pytest.fixture

@@ -22,17 +22,11 @@ from tests.support.servers import KEY, Running, client_of, running
 from tests.support.stored import FILM, SHA256
 from tests.support.web import Answer, Asked, web
 
+pytest_plugins = ["tests.support.film_fixtures"]
 pytestmark = pytest.mark.anyio
 
 ALL: Final = len(FILM)
 URL: Final = f"store:{SHA256}/film.mov"
-
-
-@pytest.fixture
-def film(tmp_path: Path) -> Path:
-    path = tmp_path / "film.mov"
-    path.write_bytes(FILM)
-    return path
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.support.servers import KEY, Running, child, client_of, events_in, run
 from tests.support.stored import FILM, SHA256
 from tests.support.web import Answer, Asked, web
 
-pytest_plugins = ["tests.support.engine_fixtures"]
+pytest_plugins = ["tests.support.engine_fixtures", "tests.support.film_fixtures"]
 pytestmark = pytest.mark.anyio
 
 ALL: Final = len(FILM)
@@ -36,13 +36,6 @@ def url(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> ObjectUrl:
 async def server(db: Path, url: ObjectUrl) -> AsyncIterator[Running]:
     async with running(db, store=url) as dispatcher:
         yield dispatcher
-
-
-@pytest.fixture
-def film(tmp_path: Path) -> Path:
-    path = tmp_path / "film.mov"
-    path.write_bytes(FILM)
-    return path
 
 
 def linking_to(monkeypatch: pytest.MonkeyPatch, *links: str) -> list[str]:

@@ -27,7 +27,7 @@ from tests.support.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed, pointed_at
 from tests.support.servers import events_in, running
 from tests.support.stored import FILM
 
-pytest_plugins = ["tests.support.engine_fixtures"]
+pytest_plugins = ["tests.support.engine_fixtures", "tests.support.film_fixtures"]
 pytestmark = pytest.mark.anyio
 
 MP4: Final = "video/mp4"
@@ -37,20 +37,6 @@ MP4: Final = "video/mp4"
 def bucket(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     pointed_at(seaweed, monkeypatch)
     return Bucket(ObjectUrl("s3", seaweed.bucket()), patience_s=0.5)
-
-
-@pytest.fixture
-def film(tmp_path: Path) -> Path:
-    path = tmp_path / "film.mov"
-    path.write_bytes(FILM)
-    return path
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    return folder
 
 
 async def opened(url: ObjectUrl | str, folder: Path, sources: Sources = Sources()) -> bytes:  # noqa: B008

@@ -16,6 +16,7 @@ from dispatcher.store_urls import StoreUrl
 from tests.support.servers import KEY, Running, running
 from tests.support.stored import FILM, SHA256
 
+pytest_plugins = ["tests.support.film_fixtures"]
 pytestmark = pytest.mark.anyio
 
 URL: Final = f"store:{SHA256}/a%20film.MOV"
@@ -25,20 +26,6 @@ URL: Final = f"store:{SHA256}/a%20film.MOV"
 async def server(db: Path, tmp_path: Path) -> AsyncIterator[Running]:
     async with running(db, store=tmp_path / "store") as dispatcher:
         yield dispatcher
-
-
-@pytest.fixture
-def film(tmp_path: Path) -> Path:
-    path = tmp_path / "film.mov"
-    path.write_bytes(FILM)
-    return path
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    return folder
 
 
 async def opened(client: Client | None, folder: Path, url: str = URL, max_mb: float = 10) -> bytes:
