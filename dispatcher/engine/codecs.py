@@ -64,6 +64,10 @@ class Encoder(msgspec.Struct, frozen=True):
         steps = _SPEEDS[speed or "medium"]
         return next((self.speeds[it] for it in steps if it in self.speeds), ())
 
+    def crf_of(self, number: float | None) -> float | None:
+        """Return the number that its quality was set by, if that is a CRF."""
+        return number if self.rate is not None and self.rate.is_crf else None
+
     def with_threads(self, threads: int) -> "Encoder":
         """Return it so that it uses so many threads, as far as its library can be told."""
         params = self.params

@@ -83,10 +83,9 @@ async def join(  # noqa: PLR0913, PLR0917 - all that makes an output
     progress(90.0)
     tick_s = Fraction(made.segments[0][0].time_base)
     length_s = await _check(ffmpeg, output, times, tick_s, rest)
-    rate = target.encoder.rate
     return Result(
         encoder=target.encoder.name,
-        crf=encoding.number if rate is not None and rate.is_crf else None,
+        crf=target.encoder.crf_of(encoding.number),
         source=Extent(None, found.said.duration_s or found.source.duration_s),
         output=Extent(output.stat().st_size, length_s),
         kept=tuple(encoding.kept),

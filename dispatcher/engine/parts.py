@@ -101,10 +101,10 @@ async def transcode_segment(  # noqa: PLR0913, PLR0917 - all that makes an outpu
         why = why or fault
     else:
         raise FfmpegError(f"segment {segment.number} of the film {why}", cause="inexact")
-    rate, length_s = target.encoder.rate, round(index.length_s, 3)
+    length_s = round(index.length_s, 3)
     return Result(
         encoder=target.encoder.name,
-        crf=picture.number if rate is not None and rate.is_crf else None,
+        crf=target.encoder.crf_of(picture.number),
         output=Extent(output.stat().st_size, length_s),
         speed=round(length_s / max(took_s, 0.001), 2),
         warnings=tuple(picture.changes),

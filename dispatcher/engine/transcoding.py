@@ -120,10 +120,10 @@ async def transcode(  # noqa: PLR0913, PLR0917 - all that makes an output
         raise FfmpegError("ffmpeg ended well but wrote no output")
     if verifies:
         length_s = await _check_output(ffmpeg, done, output, work)
-    rate, encoding = target.encoder.rate, done.encoding
+    encoding = done.encoding
     return Result(
         encoder=target.encoder.name,
-        crf=encoding.number if rate is not None and rate.is_crf else None,
+        crf=target.encoder.crf_of(encoding.number),
         vmaf=None if searched is None else searched.vmaf,
         source=Extent(_size(source), found.said.duration_s or found.source.duration_s),
         output=Extent(output.stat().st_size, length_s),
