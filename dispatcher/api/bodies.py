@@ -176,13 +176,12 @@ def _submission(
 
 def _after(ids: object) -> tuple[str, ...]:
     """Return the jobs that a job is to wait for, each once."""
-    if not isinstance(ids, list) or not all(isinstance(it, str) for it in ids):
-        _bad("'after' must be an array of strings, the ids of jobs.")
-    if len(ids) > MAX_AFTER:
+    given = _strings(ids, "after", ", the ids of jobs")
+    if len(given) > MAX_AFTER:
         _bad(f"'after' must have at most {MAX_AFTER} ids.")
-    for job_id in ids:
+    for job_id in given:
         _limit(job_id, "after", MAX_NAME)
-    return tuple(dict.fromkeys(ids))
+    return tuple(dict.fromkeys(given))
 
 
 def _recipe(fields: dict[str, Any], recipes: Mapping[str, Recipe]) -> Recipe | None:
@@ -240,11 +239,10 @@ def _callback_url(fields: dict[str, Any], callbacks: Callbacks | None) -> str:
 
 
 def _tags(told: object) -> list[str]:
-    if not isinstance(told, list) or not all(isinstance(tag, str) for tag in told):
-        _bad("'tags' must be an array of strings.")
-    if (fault := tag_fault(told)) is not None:
+    tags = _strings(told, "tags")
+    if (fault := tag_fault(tags)) is not None:
         _bad(f"'tags' {fault}.")
-    return told
+    return tags
 
 
 def _priority(fields: dict[str, Any]) -> int:
@@ -278,11 +276,8 @@ def heartbeat(body: bytes) -> ReportHeartbeat:
         _bad("'streaming_support' must be a boolean.")
     if not isinstance(report.get("engine_type", ""), str):
         _bad("'engine_type' must be a string.")
-    codecs = report.get("supported_codecs", [])
-    if not isinstance(codecs, list) or not all(isinstance(codec, str) for codec in codecs):
-        _bad("'supported_codecs' must be an array of strings.")
-    if "abilities" in report:
-        _abilities(report["abilities"])
+    _strings(report.get("supported_codecs", []), "supported_codecs")
+    _strings(report.get("abilities", []), "abilities")
     if report.get("status", "idle") not in ("idle", "busy"):
         _bad("'status' must be one of 'idle', 'busy'.")
     if "benchmark_time" in report:
@@ -299,11 +294,6 @@ def heartbeat(body: bytes) -> ReportHeartbeat:
     for job_field in ("current_job", "attempt", "progress"):
         report.pop(job_field, None)
     return ReportHeartbeat(engine_id, report, current_job, attempt, progress)
-
-
-def _abilities(told: object) -> None:
-    if not isinstance(told, list) or not all(isinstance(ability, str) for ability in told):
-        _bad("'abilities' must be an array of strings.")
 
 
 def engine_id_of(fields: dict[str, Any]) -> str:
@@ -421,6 +411,12 @@ def _string(fields: dict[str, Any], name: str, at_most: int | None = None) -> st
         _bad(f"'{name}' must be a string.")
     if at_most is not None:
         _limit(value, name, at_most)
+    return value
+
+
+def _strings(value: object, name: str, of: str = "") -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(it, str) for it in value):
+        _bad(f"'{name}' must be an array of strings{of}.")
     return value
 
 
