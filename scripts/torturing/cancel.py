@@ -2,7 +2,8 @@
 
 Laws:
 - A request is cut in both ways that there are: its task is cancelled, as at the end of a stop's
-  grace, or its client is gone, which it is told when it asks, and what it sends goes nowhere.
+  grace (its answer may then be 503, to be tried again), or its client is gone, which it is told
+  when it asks, and what it sends goes nowhere.
 - After each cut the dispatcher is whole: of the request's events all are in the log or none, what
   is live is byte for byte what the log replays to, others are answered, and nothing is left
   behind: no task, no waiter, no stream, no question in hand.
@@ -23,6 +24,7 @@ import msgspec
 from litestar.types import ASGIApp
 
 from dispatcher.api.app import create_app
+from dispatcher.api.errors import stopped
 from dispatcher.log.checkpoints import Signer
 from dispatcher.log.sqlite import SqliteLog
 from dispatcher.serving.as_of import Past
@@ -193,7 +195,7 @@ class _Cutting:
             self.failures.append(f"{kind.name}, {how}: {error!r}")
         except _AmissError as error:
             self.failures.append(f"{kind.name}, {how}: {error}")
-        if exchange.status is not None and exchange.status >= 500:  # noqa: PLR2004
+        if _is_failed(exchange):
             self.failures.append(f"{kind.name}, {how}: {exchange.status} {exchange.body!r}")
         self.cuts += exchange.was_cut
 
@@ -228,6 +230,13 @@ class _Cutting:
             "polls": service.quotas.polls.held,
             "unread bytes": service.quotas.answers.held,
         }
+
+
+def _is_failed(exchange: Exchange) -> bool:
+    """Tell whether the answer is an error of the server's, other than that it stops."""
+    if exchange.was_cut and (exchange.status, exchange.body) == (503, stopped().body):
+        return False
+    return exchange.status is not None and exchange.status >= 500  # noqa: PLR2004
 
 
 class _NotAnsweredError(Exception):
