@@ -221,6 +221,8 @@ def needs_of(
     recipe: Recipe | None, output_name: str | None, tags: list[str], *, is_stored: bool = False
 ) -> tuple[str, ...]:
     """Return what an engine must be able to do: one that knows recipes knows output names too."""
+    if recipe is None and output_name is None and not tags and not is_stored:
+        return ()  # nearly always
     needs = set[str]() if output_name is None else {RECIPES}
     if recipe is not None:
         needs = {*recipe.needs}

@@ -88,6 +88,8 @@ def _plain(stored: bytes) -> bytes:
 
 def seqs_packed(seqs: Sequence[int]) -> bytes:
     """Pack rising seqs, except the first, as offsets of the narrowest width that holds them all."""
+    if len(seqs) == 1:  # of each job that waits
+        return b"B"
     offsets = [later - earlier for earlier, later in pairwise(seqs)]
     widest = max(offsets, default=0)
     width = next(code for code in "BHIQ" if widest < 1 << 8 * array(code).itemsize)

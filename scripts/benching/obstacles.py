@@ -21,20 +21,22 @@ _OBSTACLES: Final = {
     "C.library": "reading and decoding alone takes most of the time that the aim leaves, see the "
     "table; the fold comes on top, and keeps more than the one dict that stands for a projection "
     "beside the library",
-    "D.startup": "a snapshot holds every job that there ever was, so that its decoding takes "
-    "time for each; the start with an empty log shows what loading the code takes",
+    "D.startup": "a snapshot holds every job that is not finished, and its decoding takes time "
+    "for each; the start with an empty log shows what loading the code takes",
     "D.memory": "a pending job is held by the fleet and its queue, by the projection of jobs and "
     "by that of its history",
     "D.list": "the reader of the list, the load and the dispatcher share the cores, and the list "
     "is encoded on the loop that also decides; compare the row in which nobody lists",
     "D.loop": "not known yet which step holds the loop; a probe from outside also counts the wait "
     "for a core, so compare the row in which nobody lists",
-    "E.memory": "every job stays known, for `GET /jobs/` shows them all from memory, which so "
-    "grows with the jobs that there ever were; the table has the growth for each thousand, and "
-    "E.leak says whether anything else does",
+    "E.memory": "not known yet: finished jobs leave memory for the index, and what is left should "
+    "not grow; compare E.leak",
     "E.leak": "not known yet; compare what a heap profile shows before and after the load",
     "F.cost": "ffmpeg is started three times before the encode, to look at the source, which is a "
     "fixed time; on a machine with other load the times of a round differ by more than that",
+    "H.split": "what is not shared takes its time: the index of the source, the fetches of parts, "
+    "the join and the verification; and each part begins with a key frame and an encoder that "
+    "has seen nothing yet",
 }
 
 

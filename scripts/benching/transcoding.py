@@ -14,7 +14,7 @@ from .pictures import bars
 from .plan import Plan, turns
 from .report import Part, Picture, Table, Target
 
-__all__ = ["measure"]
+__all__ = ["film_of", "measure"]
 
 BARE: Final = "bare ffmpeg"
 OURS: Final = "engine"
@@ -47,7 +47,7 @@ class Took(NamedTuple):
 
 def measure(plan: Plan) -> Part:
     """Run the rounds and sum them up."""
-    source = _source(plan)
+    source = film_of(plan)
     took: dict[str, list[Took]] = defaultdict(list)
     for round_number in range(plan.rounds):
         for name in turns([*KINDS], round_number):
@@ -75,7 +75,8 @@ def measure(plan: Plan) -> Part:
     )
 
 
-def _source(plan: Plan) -> Path:
+def film_of(plan: Plan) -> Path:
+    """Make the film, unless it is there."""
     path = plan.work / f"film-{plan.film_s:g}.mp4"
     if not path.exists():
         draft = path.with_suffix(".draft")

@@ -118,7 +118,7 @@ def test_the_page_names_no_path_of_the_machine(page: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--only", "A,X"], "there is no part X; the parts are A, B, C, D, E, F, G"),
+        (["--only", "A,X"], "there is no part X; the parts are A, B, C, D, E, F, G, H"),
         (["--rounds", "0"], "'0' is no number of rounds; give 1 or more"),
         (["--minutes", "nan"], "'nan' is no number of minutes; give more than 0"),
         (["--quick", "--full"], "not allowed with argument"),
