@@ -6,6 +6,7 @@ from litestar import Request, get, post
 from litestar.params import FromPath
 
 from dispatcher.api.answers import Answer, json_answer, text_answer
+from dispatcher.api.bodies import MAX_SHOWN
 from dispatcher.api.errors import HttpError
 from dispatcher.api.routes import declared
 from dispatcher.serving.keys import Role
@@ -32,7 +33,7 @@ async def retry_webhook(request: Request[Any, Any, Any], name: FromPath[str]) ->
     webhooks: Webhooks | None = request.app.state.webhooks
     count = None if webhooks is None else await webhooks.retry(name)
     if count is None:
-        raise HttpError(404, "Webhook not found")
+        raise HttpError(404, f"Webhook not found: {name[:MAX_SHOWN]!r}; GET /webhooks lists them")
     return text_answer(200, f"Webhook {name}: {count} messages are tried again")
 
 
