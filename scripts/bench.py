@@ -6,7 +6,7 @@
     scripts/bench.py --quick --only A,C      # whether it works, in seconds; the figures say nothing
 
 Parts: A durable submit, B whole lives, C replay, D scale, E steady load, F transcoding,
-G transfers, H one film on two engines.
+G transfers, H one film on two engines, I years.
 """
 
 import argparse
@@ -23,7 +23,7 @@ if Path(sys.prefix) != python.parent.parent and python.exists():
 
 from rich.console import Console  # noqa: E402 - see above
 
-from benching import lives, replay, scale, splitting, steady, submit, transcoding, transfers  # noqa: E402
+from benching import lives, replay, scale, splitting, steady, submit, transcoding, transfers, years  # noqa: E402
 from benching.installing import install_peers  # noqa: E402
 from benching.plan import FULL, QUICK, Plan  # noqa: E402
 from benching.report import Part, show, write  # noqa: E402
@@ -37,6 +37,7 @@ PARTS = {
     "F": transcoding.measure,
     "G": transfers.measure,
     "H": splitting.measure,
+    "I": years.measure,
 }
 PAGE = ROOT / "docs/benchmarks.md"
 SHORT_STEADY_S = 60.0

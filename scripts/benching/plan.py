@@ -36,6 +36,7 @@ class Plan(NamedTuple):
     steady_s: float
     film_s: float
     transfer_mb: int
+    years_events: int
 
 
 FULL: Final = Plan(
@@ -51,6 +52,7 @@ FULL: Final = Plan(
     steady_s=600.0,
     film_s=60.0,
     transfer_mb=1_000,
+    years_events=8_000_000,
 )
 QUICK: Final = Plan(
     work=Path(),
@@ -65,6 +67,7 @@ QUICK: Final = Plan(
     steady_s=2.0,
     film_s=1.0,
     transfer_mb=4,
+    years_events=16_000,
 )
 
 
