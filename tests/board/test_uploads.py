@@ -1,5 +1,6 @@
 """Files of the reader's machine: they go to the store, and become jobs."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.async_api import BrowserContext, Page, Request, Route, expect
+from playwright.async_api import BrowserContext, Page, Request, Response, Route, expect
 
 from dispatcher.store import StoreLimits
 from tests.support.browser import Faults, accessible
@@ -18,6 +19,7 @@ from tests.support.stored import FILM, SHA256
 pytestmark = pytest.mark.anyio
 
 MIB = 1 << 20
+FIRST_PART = MIB // 4
 
 
 @pytest.fixture
@@ -59,6 +61,18 @@ def sent_by(page: Page) -> list[str | None]:
     return parts
 
 
+def taken_from(page: Page) -> list[str]:
+    """The parts of the page that the dispatcher takes from now on, each as its `Content-Range`."""
+    parts: list[str] = []
+
+    def note(response: Response) -> None:
+        if response.request.method == "PUT" and response.ok:
+            parts.append(response.request.headers["content-range"])
+
+    page.on("response", note)
+    return parts
+
+
 async def test_a_file_is_uploaded_and_becomes_a_job(page: Page, client: httpx2.AsyncClient) -> None:
     await choose(page, film(), film("b.mov", b"another"))
     await page.get_by_label("Sources").fill("https://media.example/c.mkv")
@@ -88,6 +102,33 @@ async def test_an_upload_goes_on_where_it_broke_off(
     assert asked.startswith("bytes 0-")
     assert rest[0] is not None
     assert rest[0].startswith(f"bytes {MIB}-")
+    assert (await client.get(f"/store/{SHA256}")).content == FILM
+
+
+async def test_an_upload_whose_tab_was_closed_goes_on_in_another(
+    page: Page, context: BrowserContext, client: httpx2.AsyncClient, faults: Faults
+) -> None:
+    faults.expect("status of 409")  # the dispatcher tells how far it is
+    held = asyncio.Event()
+
+    async def hold_the_second(route: Route) -> None:
+        if route.request.headers["content-range"].startswith("bytes 0-"):
+            await route.continue_()
+        else:
+            held.set()  # the tab is closed while this one is under way
+
+    await page.route("**/store/*", hold_the_second)
+    await choose(page, film())
+    await held.wait()
+    await page.close()
+    again = await signed_in(context)
+    await again.goto("/?view=submit")
+    taken = taken_from(again)
+    await choose(again, film())
+    await submit(again)
+    await expect(again.locator(".submitted h2")).to_have_text("1 job submitted")
+    first = taken[0].removeprefix("bytes ").partition("-")[0]
+    assert int(first) >= FIRST_PART
     assert (await client.get(f"/store/{SHA256}")).content == FILM
 
 
@@ -186,6 +227,38 @@ async def test_the_digest_of_pieces_is_that_of_the_whole(page: Page) -> None:
     )
     made = [bytes(at * 7 % 251 for at in range(length)) for length in lengths]
     assert found == [hashlib.sha256(it).hexdigest() for it in made]
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (StoreLimits(max_bytes=1_000_000), "--store-max-gb"),
+        (StoreLimits(reserve_bytes=1 << 60), "disk"),
+    ],
+    ids=["the store is full", "the disk is full"],
+)
+class TestWithoutRoom:
+    @pytest.fixture
+    async def server(self, db: Path, tmp_path: Path, limits: StoreLimits) -> AsyncIterator[Running]:
+        async with running(db, store=tmp_path / "store", store_limits=limits) as dispatcher:
+            yield dispatcher
+
+    async def test_the_dispatchers_words_stand_at_the_file_which_can_be_tried_again(
+        self, page: Page, client: httpx2.AsyncClient, faults: Faults, reason: str
+    ) -> None:
+        faults.expect("status of 507", "status of 409")  # 409 tells how far it is
+        await choose(page, film())
+        state = page.locator(".upload-state")
+        await expect(state).to_contain_text("Insufficient Storage")
+        await expect(state).to_contain_text(reason)
+        await accessible(page)
+        await submit(page)
+        error = page.locator(".field-source_url .field-error")
+        await expect(error).to_contain_text("Été 1.mov is not uploaded")
+        assert (await client.get("/jobs/")).json() == []
+        async with page.expect_response(lambda answer: answer.status == 507):
+            await page.get_by_role("button", name="Try again").click()
+        await expect(state).to_contain_text(reason)
 
 
 class TestWithoutAStore:
