@@ -59,6 +59,12 @@ def simulate(  # noqa: PLR0913, PLR0917 - a command has as many parameters as op
     block_after: Annotated[
         int, typer.Option(help="The dispatcher's --block-after.")
     ] = _USUAL.block_after,
+    film_mb: Annotated[
+        float,
+        typer.Option(
+            help="Instead of a day, one film of so many MB: how soon all engines have it ready."
+        ),
+    ] = _USUAL.film_mb,
     faults: Annotated[
         str, typer.Option(metavar="|".join(FAULTS), help="How much goes wrong.")
     ] = _USUAL.faults,
@@ -84,14 +90,26 @@ def simulate(  # noqa: PLR0913, PLR0917 - a command has as many parameters as op
             job_timeout_s=job_timeout_s,
             retry_backoff_s=retry_backoff_s,
             block_after=block_after,
+            film_mb=film_mb,
             faults=faults,
         )
     except PlanError as error:
         raise typer.BadParameter(str(error)) from None
     # Importing the simulation takes a tenth as long as most other commands take to run.
-    from dispatcher.simulation import farm, report  # noqa: PLC0415
+    from dispatcher.simulation import farm, one_film, report  # noqa: PLC0415
 
     began = time.perf_counter()
+    if plan.film_mb:
+        try:
+            with _quick_and_quiet():
+                times = one_film.times_of_one_film(plan)
+        except PlanError as error:
+            raise typer.BadParameter(str(error)) from None
+        if as_json:
+            print_lines(report.film_as_json(plan, times))
+        else:
+            report.show_film(Console(), plan, times)
+        return
     try:
         with _quick_and_quiet():
             outcome = farm.simulate(plan)

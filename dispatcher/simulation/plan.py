@@ -114,6 +114,9 @@ class Plan(msgspec.Struct, frozen=True):
     `heartbeat_s` 0 means a minute, or longer on a large farm, so that at most `BEATS_A_S` arrive a
     second. `lease_s` 0 means three heartbeats.
 
+    With `film_mb`, no day is simulated, but one film of that size; see `one_film`. Its codec is
+    the first of those with the largest share.
+
     An idle engine asks for work once in `wait_s`. Real engines ask at least every minute, but a
     request that is repeated at once has the same effect as a longer one, and costs more to run.
     """
@@ -132,6 +135,7 @@ class Plan(msgspec.Struct, frozen=True):
     job_timeout_s: float = 0.0
     retry_backoff_s: float = 30.0
     block_after: int = 3
+    film_mb: float = 0.0
     faults: str = "some"
 
     def __post_init__(self) -> None:
@@ -146,6 +150,7 @@ class Plan(msgspec.Struct, frozen=True):
         for name in (
             "jobs_per_hour",
             "split_share",
+            "film_mb",
             "heartbeat_s",
             "lease_s",
             "job_timeout_s",

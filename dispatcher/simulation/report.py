@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dispatcher.simulation.farm import Outcome
+from dispatcher.simulation.one_film import FilmTimes
 from dispatcher.simulation.plan import Plan
 from dispatcher.simulation.tally import Hour
 
@@ -57,6 +58,34 @@ def show(console: Console, plan: Plan, outcome: Outcome, took_s: float) -> None:
         )
     elif len(day.hours) > 1 and day.hours[-1].waiting > outcome.jobs_per_hour:
         console.print("[bold]At the end of the day more than an hour's jobs were waiting.[/]")
+
+
+def film_as_json(plan: Plan, times: FilmTimes) -> bytes:
+    """Return the times of one film as a JSON object."""
+    told = {"plan": plan, "film": times, "times_sooner": round(times.times_sooner, 2)}
+    return msgspec.json.format(msgspec.json.encode(told), indent=2)
+
+
+def show_film(console: Console, plan: Plan, times: FilmTimes) -> None:
+    """Print how soon one film is ready."""
+    table = Table(title=f"A film of {plan.film_mb:,g} MB", show_header=False)
+    table.add_row("whole, on 1 engine", _hours(times.whole_on_one_s))
+    table.add_row(f"in {times.segments} segments, on 1 engine", _hours(times.parts_on_one_s))
+    all_of_them = f"in {times.segments} segments, on {plan.engines:,} engines"
+    table.add_row(all_of_them, _hours(times.parts_on_all_s))
+    console.print(table)
+    console.print(
+        f"{plan.engines:,} engines have it ready {times.times_sooner:.1f} times as soon as one "
+        f"that encodes it whole.\nThe same again: {plan.command_line()}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _hours(seconds: float) -> str:
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours} h {minute:02} min {second:02} s"
 
 
 def _rows(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
