@@ -13,6 +13,7 @@ Laws:
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -114,6 +115,15 @@ def plan_of(fields: object) -> Plan:
     ends = [it.begins + it.lasts for it in segments]
     if any(end != it.begins for end, it in zip(ends, segments[1:], strict=False)):
         raise PlanError("'parts' must follow on each other without a gap")
+    for it in segments:
+        if it.from_s is not None and it.to_s is not None and it.from_s >= it.to_s:
+            raise PlanError(f"'parts[{it.number}]' must have 'from_s' before 'to_s'")
+    for earlier, later in pairwise(segments):
+        if None not in {earlier.to_s, later.from_s} and earlier.to_s != later.from_s:
+            raise PlanError(
+                f"'parts[{later.number}].from_s' must be the 'to_s' of the segment before it: "
+                "there may be no gap and nothing twice"
+            )
     return plan
 
 

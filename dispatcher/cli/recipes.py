@@ -1,5 +1,6 @@
 """`dispatcher recipes`, what `dispatcher submit` makes of its options, and recipes in words."""
 
+import math
 import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -70,6 +71,11 @@ def asked_recipe(given: str | None, options: Mapping[str, Any]) -> dict[str, Any
     quality takes the place of any other.
     """
     said = {name: value for name, value in options.items() if value is not None}
+    for name, value in said.items():
+        if isinstance(value, float) and not math.isfinite(value):  # JSON would have null for it
+            raise typer.BadParameter(
+                f"--{_option_of({name: value})}: must be a number, not {value}"
+            )
     clip = {side: said.pop(f"clip_{side}") for side in ("from", "to") if f"clip_{side}" in said}
     if clip:
         said["clip"] = clip

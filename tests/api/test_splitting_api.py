@@ -113,6 +113,10 @@ async def test_only_an_engine_of_the_same_build_is_given_a_part(
         ({"parts": [SEGMENTS[0]] * 2}, "numbered from 0"),
         ({"parts": [SEGMENTS[0], {**SEGMENTS[1], "begins": 5}]}, "without a gap"),
         ({"parts": [SEGMENTS[0], {**SEGMENTS[1], "time_base": "1/25"}]}, "one time base"),
+        ({"parts": [{**SEGMENTS[0], "from_s": 5.0, "to_s": 1.0}]}, "'from_s' before 'to_s'"),
+        ({"parts": [{**SEGMENTS[0], "from_s": 1.0, "to_s": 1.0}]}, "'from_s' before 'to_s'"),
+        ({"parts": [{**SEGMENTS[0], "to_s": 9.9}, {**SEGMENTS[1], "from_s": 9.0}]}, "no gap"),
+        ({"parts": [{**SEGMENTS[0], "to_s": 9.0}, {**SEGMENTS[1], "from_s": 9.9}]}, "no gap"),
         ({"parts": [{**SEGMENTS[0], "frames": 0}]}, "frames"),
         ({"parts": [{**SEGMENTS[0], "times_sha256": "x"}]}, "times_sha256"),
         ({"parts": [{"kind": "sound"}]}, "parts"),
@@ -145,6 +149,21 @@ async def test_a_plan_of_a_job_that_is_not_there_or_not_held_is_refused(
     assert "comes too late: engine e holds it now (attempt 1)" in late.text
     await client.delete(f"/jobs/{film}")
     assert "it is cancelled" in (await split(client, film)).text
+
+
+async def test_another_plan_for_a_film_that_was_split_is_refused(
+    client: httpx2.AsyncClient, server: Running
+) -> None:
+    film = await a_held_film(client)
+    await split(client, film)
+    before = happened(server)
+    other = await split(client, film, parts=SEGMENTS)
+    assert other.status_code == 409
+    assert other.text == (
+        f"Conflict: job {film} can't be split: it was split before, into 3 parts, and this plan "
+        "has 2."
+    )
+    assert happened(server) == before
 
 
 async def test_a_film_is_not_split_without_a_store(db: Path) -> None:

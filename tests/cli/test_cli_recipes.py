@@ -44,6 +44,15 @@ def test_options_are_fields_and_replace_those_of_a_file_or_of_json(file: Path) -
     assert asked_recipe('{"fps": 25}', options) == {"fps": 25} | said
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(("field", "option"), [("split_s", "--split"), ("crf", "--crf")])
+def test_an_option_that_is_no_number_is_refused_and_not_left_out(
+    field: str, option: str, value: float
+) -> None:
+    with pytest.raises(typer.BadParameter, match=f"{option}: must be a number, not {value}"):
+        asked_recipe(None, {field: value})
+
+
 def test_an_option_for_a_part_leaves_the_other_parts_as_they_are() -> None:
     given = (
         '{"clip": {"from": "1:00", "to": "1:30"}, "audio": {"codec": "mp3", "languages": ["de"]}}'
