@@ -74,7 +74,8 @@ class JetStreamLog(ReadFromReplica):
     """A `dispatcher.log.Log`; see `open`. `member` is this process in the messages' `By`.
 
     `position` is the stream's sequence of the newest message in the replica, `term` the newest term
-    that a message has, and it `leads` if the claim of that term is its own.
+    that a message has, and it `leads` if the claim of that term is its own. `stored` counts
+    the messages that it was told are stored.
     """
 
     def __init__(self, replica: SqliteLog, stream: Stream, name: str, patience_s: float) -> None:
@@ -84,6 +85,7 @@ class JetStreamLog(ReadFromReplica):
         self.position = 0
         self.term = 0
         self.leads = False
+        self.stored = 0
         self.corruption: CorruptionError | None = None
         self.replica_fault: LogError | None = None
         self._sending = Sending(stream, self.member, patience_s)
@@ -288,6 +290,7 @@ class JetStreamLog(ReadFromReplica):
             self._lose()
             raise
         self.term = message.term
+        self.stored += 1
         if claims:
             self._notes.clear()  # of what was decided in vain in an earlier term
             self.leads = True

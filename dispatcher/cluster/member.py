@@ -41,6 +41,7 @@ from dispatcher.progress import Progress, silent
 from dispatcher.recipes import Recipe
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.callbacks import Callbacks
+from dispatcher.serving.metrics import Replication
 from dispatcher.serving.quotas import Quotas
 from dispatcher.serving.sealing import Sealing
 from dispatcher.serving.service import Service
@@ -188,6 +189,20 @@ class Member(Service):
             return True
         beat = self.leadership.beat
         return beat is not None and self.leadership.is_heard and self._folded[1] >= beat.position
+
+    @property
+    def replication(self) -> Replication:
+        """How this dispatcher stands to the others."""
+        term, position = self.place()
+        beat = self.leadership.beat
+        newest = max(self._cluster.position, 0 if beat is None else beat.position)
+        return Replication(
+            self.is_leading,
+            term,
+            max(newest - position, 0),
+            self._cluster.stored,
+            self._forwarding.forwarded,
+        )
 
     def place(self) -> tuple[int, int]:
         """Return the term and the position in the stream that are shown here.
