@@ -50,6 +50,7 @@ class _Farm(Collector):
         yield from self._attempts()
         yield from self._log()
         yield from self._requests()
+        yield from self._replication()
 
     def _jobs(self) -> Iterator[Metric]:
         projections = self._service.projections
@@ -129,6 +130,21 @@ class _Farm(Collector):
         for (method, route, status), count in self._service.metrics.requests.items():
             requests.add_metric([method, route, str(status)], count)
         yield requests
+
+    def _replication(self) -> Iterator[Metric]:
+        if (it := self._service.replication) is None:
+            return
+        for name, meaning, value in (
+            ("leading", "1 if this dispatcher leads.", int(it.leads)),
+            ("term", "The newest term that is shown here.", it.term),
+            ("lag_messages", "Messages that are known of and not shown here.", it.lag),
+        ):
+            yield GaugeMetricFamily(f"dispatcher_replication_{name}", meaning, value)
+        for name, meaning, value in (
+            ("messages_stored", "Messages stored by this dispatcher, since the start.", it.stored),
+            ("commands_forwarded", "Commands sent to a leader, since the start.", it.forwarded),
+        ):
+            yield CounterMetricFamily(f"dispatcher_replication_{name}", meaning, value)
 
 
 def _by(name: str, meaning: str, label: str, counts: Mapping[str, int]) -> Metric:

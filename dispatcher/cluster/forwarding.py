@@ -93,6 +93,8 @@ class Forwarding:
         self._projections = projections
         self._memory = memory
         self._on_gone = on_gone
+        self.forwarded = 0
+        """Commands that a leader took, those counted again that were sent again."""
         self._pending: dict[str, Pending[Any]] = {}
         self._unsent: dict[str, Pending[Any]] = {}
         self._hangups: list[str] = []
@@ -338,6 +340,7 @@ class Forwarding:
             return False
         if not ack.taken:
             return False
+        self.forwarded += len(chosen)
         del self._hangups[: len(hangups)]
         if self._place()[0] != term:
             return False  # another term has begun meanwhile, and all is handed in again

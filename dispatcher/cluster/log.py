@@ -74,7 +74,8 @@ class JetStreamLog(ReadFromReplica):
     """A `dispatcher.log.Log`; see `open`. `member` is this process in the messages' `By`.
 
     `position` is the stream's sequence of the newest message in the replica, `term` the newest term
-    that a message has, and it `leads` if the claim of that term is its own.
+    that a message has, and it `leads` if the claim of that term is its own. `stored` counts
+    the messages that it was told are stored.
     """
 
     def __init__(self, replica: SqliteLog, stream: Stream, name: str, patience_s: float) -> None:
@@ -84,6 +85,7 @@ class JetStreamLog(ReadFromReplica):
         self.position = 0
         self.term = 0
         self.leads = False
+        self.stored = 0
         self.corruption: CorruptionError | None = None
         self.replica_fault: LogError | None = None
         self._sending = Sending(stream, self.member, patience_s)
@@ -201,7 +203,8 @@ class JetStreamLog(ReadFromReplica):
             led = self.leads
             while True:
                 while await self._advance(()):
-                    pass
+                    if led and not self.leads:
+                        break  # the new leader may append without end
                 self._sending.is_unsettled = False
                 if not self.leads:
                     if led:
@@ -213,6 +216,15 @@ class JetStreamLog(ReadFromReplica):
                     await asyncio.sleep(PAUSE_S)  # what was sent earlier was stored after all
                 else:
                     return
+
+    async def recover_replica(self) -> None:
+        """Find out what the replica has after a fault of its own, and where that is in the stream.
+
+        It may have messages that `advance` has not returned, and never will.
+        """
+        async with self._turn:
+            self._check_sound()
+            await self._recover_replica()
 
     async def advance(self, offered: Sequence[Stored] = ()) -> list[Applied]:
         """Apply messages that others have stored; return them, or none if there is none.
@@ -278,6 +290,7 @@ class JetStreamLog(ReadFromReplica):
             self._lose()
             raise
         self.term = message.term
+        self.stored += 1
         if claims:
             self._notes.clear()  # of what was decided in vain in an earlier term
             self.leads = True
@@ -298,7 +311,10 @@ class JetStreamLog(ReadFromReplica):
     async def _recover_replica(self) -> None:
         await self.replica.recover()
         if self.replica_fault is not None:  # the stream has what it lacks
-            self.position, self.term = await find_position(self.stream, self.replica)
+            self.position, term = await find_position(self.stream, self.replica)
+            if term > self.term:  # after a claim that was never read here
+                self.term = term
+                self._lose()
             self.replica_fault = None
 
     async def _advance(self, offered: Sequence[Stored]) -> list[Applied]:

@@ -6,7 +6,11 @@
 Laws:
 - What is folded is what the log has, in its order, whoever leads. A follower decides nothing, and
   no time passes for it: leases begin anew with a new leader, as after an absence.
-- Who is deposed drops what was not stored, and starts again from the log.
+- Who is deposed drops what was not stored, and starts again from the log. Before that it forwards
+  nothing, since a message that is read and not folded would answer nobody, and the command would be
+  handed in again.
+- If a replica failed, it may have messages that were not folded. Then all that was on its way fails
+  as unknown, and the dispatcher starts again from the log.
 - A dispatcher that finds corruption answers nothing any more; `corruption` says why.
 """
 
@@ -37,6 +41,7 @@ from dispatcher.progress import Progress, silent
 from dispatcher.recipes import Recipe
 from dispatcher.serving.as_of import Past
 from dispatcher.serving.callbacks import Callbacks
+from dispatcher.serving.metrics import Replication
 from dispatcher.serving.quotas import Quotas
 from dispatcher.serving.sealing import Sealing
 from dispatcher.serving.service import Service
@@ -185,9 +190,27 @@ class Member(Service):
         beat = self.leadership.beat
         return beat is not None and self.leadership.is_heard and self._folded[1] >= beat.position
 
+    @property
+    def replication(self) -> Replication:
+        """How this dispatcher stands to the others."""
+        term, position = self.place()
+        beat = self.leadership.beat
+        newest = max(self._cluster.position, 0 if beat is None else beat.position)
+        return Replication(
+            self.is_leading,
+            term,
+            max(newest - position, 0),
+            self._cluster.stored,
+            self._forwarding.forwarded,
+        )
+
     def place(self) -> tuple[int, int]:
-        """Return the term and the position in the stream that are shown here."""
-        if self._leading:
+        """Return the term and the position in the stream that are shown here.
+
+        Who is deposed shows nothing of a later term before he has started again from the log. So
+        the new leader takes none of his requests before that.
+        """
+        if self.is_leading:
             return self._cluster.term, self._cluster.position
         return self._folded
 
@@ -233,6 +256,8 @@ class Member(Service):
         try:
             polled_s = float("-inf")
             while not self._cluster.leads:
+                if self._cluster.replica_fault is not None:
+                    await self._cluster.recover_replica()
                 if self._is_stale:
                     await self._start_over()
                 await self._wait_for_news()
@@ -250,7 +275,13 @@ class Member(Service):
 
     async def _advance(self, offered: Sequence[Stored]) -> bool:
         """Apply and fold the next messages; return whether there were any."""
-        applied = await self._cluster.advance(offered)
+        try:
+            applied = await self._cluster.advance(offered)
+        except LogError:
+            if self._cluster.replica_fault is not None:  # it may have the answers to some even so
+                self._is_stale = True
+                self._forwarding.fail_all(UNKNOWN)
+            raise
         if applied:
             self.leadership.heard()
             self._is_stale = True  # until all is folded
@@ -310,6 +341,7 @@ class Member(Service):
         if self._cluster.is_unsettled:  # the claim was stored after all, when it was given up
             self._is_stale = True
             await self._cluster.recover()
+        if self._is_stale:
             await self._start_over()
         term = self._cluster.term
         self._folded = term, self._cluster.position
@@ -356,7 +388,9 @@ class Member(Service):
             if isinstance(ticket, Ticket):
                 ticket.fail(DEPOSED)
         assert isinstance(self._commits, ConfirmedCommits)  # noqa: S101 - as it was made
-        while self._commits.is_committing and not self._is_recovering:  # noqa: ASYNC110
+        # Recovery reads messages that are not folded. None of them may answer a command of ours, so
+        # nothing is forwarded in the new term before it is over.
+        while self._commits.is_committing:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         self._is_stale = True
         self.leadership.heard()
@@ -405,7 +439,7 @@ class Member(Service):
                 self._cluster.member,
                 *self.place(),
                 self.projections.seq,
-                self._leading and self._cluster.replica_fault is None,
+                self.is_leading and self._cluster.replica_fault is None,
                 self.fault,
                 self._url,
             )

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import accumulate
-from typing import Final, get_args
+from typing import Final, NamedTuple, get_args
 
 from dispatcher.core.events import (
     Cause,
@@ -25,7 +25,7 @@ from dispatcher.core.events import (
 )
 from projections.jobs import Jobs
 
-__all__ = ["Histogram", "Metrics"]
+__all__ = ["Histogram", "Metrics", "Replication"]
 
 _APPEND_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 _BATCH_EVENTS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0)
@@ -48,6 +48,21 @@ class Histogram:
     def cumulative(self) -> list[int]:
         """Return the counts of values up to each bound, and of all."""
         return list(accumulate(self._counts))
+
+
+class Replication(NamedTuple):
+    """How one of several dispatchers stands to the others.
+
+    `lag` is how many messages it has heard of and does not show. It is the leader of the `term` if
+    it `leads`. Since it started it has had `stored` messages stored, and has handed `forwarded`
+    commands to leaders.
+    """
+
+    leads: bool
+    term: int
+    lag: int
+    stored: int
+    forwarded: int
 
 
 class Metrics:

@@ -47,7 +47,7 @@ from dispatcher.serving.forecasts import Forecasts, Waiting
 from dispatcher.serving.group_commit import GroupCommit
 from dispatcher.serving.keeping import Keeping
 from dispatcher.serving.memory import Memory
-from dispatcher.serving.metrics import Metrics
+from dispatcher.serving.metrics import Metrics, Replication
 from dispatcher.serving.quotas import Asker, Quotas
 from dispatcher.serving.sealing import Sealing
 from dispatcher.serving.tickets import Render, Ticket, UnavailableError, UndoneError
@@ -160,6 +160,11 @@ class Service:
     def is_ready(self) -> bool:
         """Whether a balancer should send requests here."""
         return self.fault is None
+
+    @property
+    def replication(self) -> Replication | None:
+        """How this dispatcher stands to others on its log; `None` without others."""
+        return None
 
     @property
     def warning(self) -> str | None:
