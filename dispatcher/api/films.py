@@ -96,7 +96,7 @@ async def job_output(request: Request[Any, Any, Any], job_id: FromPath[str]) -> 
 async def describe_output(request: Request[Any, Any, Any], job_id: FromPath[str]) -> ASGIApp:
     """Say how large a job's output is, and what it is called."""
     url = await _output_of(service_of(request), job_id)
-    size = _size_of(request, url)
+    size = await _size_of(request, url)
     return Answer(200, headers=described(url.sha256, size, url.name))
 
 
@@ -121,7 +121,7 @@ async def _output_of(service: Service, job_id: str) -> StoreUrl:
 
 async def _file(request: Request[Any, Any, Any], url: StoreUrl) -> ASGIApp:
     """Send a file, or the part of it that is asked for, or say where it is."""
-    size = _size_of(request, url)
+    size = await _size_of(request, url)
     etag = f'"{url.sha256}"'
     span = span_of(size, etag, request.scope["state"]["headers"])
     if span is None:
@@ -158,12 +158,17 @@ async def _sent(
                 await asyncio.sleep(PAUSE_S)
 
 
-def _size_of(request: Request[Any, Any, Any], url: StoreUrl) -> int:
+async def _size_of(request: Request[Any, Any, Any], url: StoreUrl) -> int:
     store = service_of(request).store
-    size = None if store is None else store.use(url.sha256)
+    try:
+        size = None if store is None else await store.use_if_there(url.sha256)
+    except StoreError as error:
+        raise refused(error) from error
     if size is None:
         raise HttpError(
-            404, f"Not Found: the store has no file {url.sha256}; it never had it, or it was swept."
+            404,
+            f"Not Found: the store has no file {url.sha256}; it never had it, or it was swept, "
+            "deleted or damaged.",
         )
     return size
 

@@ -36,6 +36,9 @@ class Films(Protocol):
     async def put(self, part: Path, sha256: str) -> None:
         """Take a file that is whole and synced. Afterwards it is there durably, and `part` gone."""
 
+    async def has(self, sha256: str, size: int) -> bool:
+        """Tell whether a file is still there, and of this size, as far as that can be seen."""
+
     def note_use(self, sha256: str, now: float) -> None:
         """Note when a file was used, for the next start, as far as possible."""
 
@@ -72,6 +75,10 @@ class FolderFilms:
     async def put(self, part: Path, sha256: str) -> None:
         """Give a file its name."""
         await self._disk.do(_named, part, self._files / sha256)
+
+    async def has(self, sha256: str, size: int) -> bool:
+        """Look at a file, which somebody else may have taken away or cut."""
+        return await self._disk.do(_size_of, self._files / sha256) == size
 
     def note_use(self, sha256: str, now: float) -> None:
         """Set a file's time."""
@@ -112,6 +119,13 @@ class FolderFilms:
 
     def stop(self) -> None:
         """Do nothing: all is quick here."""
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def _found_in(folder: Path) -> dict[str, Kept]:

@@ -169,6 +169,19 @@ class Store:
             self._films.note_use(sha256, now)
         return kept.size
 
+    async def use_if_there(self, sha256: str) -> int | None:
+        """Do as `use` does, but look at the file itself before.
+
+        One that somebody took away, or cut, is forgotten, so that it can be sent again. Raises
+        `StoreFaultError` if it can't be looked at.
+        """
+        kept = self._kept.get(sha256)
+        if kept is not None and not await self._films.has(sha256, kept.size):
+            if self._kept.get(sha256) is kept:  # it was not sent again meanwhile
+                self.drop(sha256)
+            return None
+        return self.use(sha256)
+
     def read(self, sha256: str, first: int, end: int) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of a file from `first` to before `end`.
 

@@ -316,6 +316,22 @@ async def test_what_is_not_there_is_404(client: httpx2.AsyncClient) -> None:
     assert response.text.startswith(f"Not Found: the store has no file {SHA256}")
 
 
+@pytest.mark.parametrize("left", [None, FILM[:5]])
+async def test_a_file_that_somebody_takes_away_or_cuts_is_404_and_can_be_sent_again(
+    client: httpx2.AsyncClient, folder: Path, left: bytes | None
+) -> None:
+    await put(client)
+    path = folder / "files" / SHA256
+    if left is None:
+        path.unlink()
+    else:
+        path.write_bytes(left)
+    lost = await got(client)
+    assert (lost.status_code, "deleted or damaged" in lost.text) == (404, True)
+    assert (await put(client)).json() == STORED
+    assert (await got(client)).content == FILM
+
+
 async def test_a_browser_does_not_run_what_is_in_the_store(client: httpx2.AsyncClient) -> None:
     await put(client)
     headers = (await got(client)).headers
