@@ -119,7 +119,7 @@ def plan_of(fields: object) -> Plan:
         if it.from_s is not None and it.to_s is not None and it.from_s >= it.to_s:
             raise PlanError(f"'parts[{it.number}]' must have 'from_s' before 'to_s'")
     for earlier, later in pairwise(segments):
-        if None not in {earlier.to_s, later.from_s} and earlier.to_s != later.from_s:
+        if earlier.to_s != later.from_s:
             raise PlanError(
                 f"'parts[{later.number}].from_s' must be the 'to_s' of the segment before it: "
                 "there may be no gap and nothing twice"

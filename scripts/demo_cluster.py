@@ -42,6 +42,8 @@ CODEC: Final = "h264"
 LEASE_S: Final = 10
 LIMIT_S: Final = 240
 LOOK_S: Final = 0.2
+AWAY: Final = -1
+"""The seq of a dispatcher that does not answer."""
 
 
 class Cluster:
@@ -124,7 +126,7 @@ async def farm(cluster: Cluster, clip: Path) -> list[JobView]:
             await asyncio.to_thread(cluster.nodes.wait_until_well)
         async with Client(urls, cluster.key) as client:
             jobs = await client.jobs()
-        while len({seq_of(url) for url in urls}) > 1:  # noqa: ASYNC110 - of other processes
+        while not await asyncio.to_thread(are_equal, urls):  # noqa: ASYNC110 - other processes
             await asyncio.sleep(LOOK_S)
     return jobs
 
@@ -177,13 +179,14 @@ def health(url: str) -> tuple[str, int]:
         with urllib.request.urlopen(f"{url}/health?ready", timeout=5) as told:  # noqa: S310 - http
             found = json.load(told)
     except OSError:
-        return "away", -1
+        return "away", AWAY
     return found["status"], found["seq"]
 
 
-def seq_of(url: str) -> int:
-    """Ask a dispatcher at which seq it is."""
-    return health(url)[1]
+def are_equal(urls: Sequence[str]) -> bool:
+    """Tell whether all dispatchers answer, and are at the same seq."""
+    seqs = {health(url)[1] for url in urls}
+    return len(seqs) == 1 and AWAY not in seqs
 
 
 async def job_problems(jobs: Sequence[JobView]) -> list[str]:

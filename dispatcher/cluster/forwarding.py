@@ -340,7 +340,7 @@ class Forwarding:
             return False
         if not ack.taken:
             return False
-        self.forwarded += len(chosen)
+        self.forwarded += sum(not it.is_question for it in chosen)
         del self._hangups[: len(hangups)]
         if self._place()[0] != term:
             return False  # another term has begun meanwhile, and all is handed in again

@@ -75,7 +75,7 @@ class JetStreamLog(ReadFromReplica):
 
     `position` is the stream's sequence of the newest message in the replica, `term` the newest term
     that a message has, and it `leads` if the claim of that term is its own. `stored` counts
-    the messages that it was told are stored.
+    its own messages that were acknowledged, claims and barriers too.
     """
 
     def __init__(self, replica: SqliteLog, stream: Stream, name: str, patience_s: float) -> None:
@@ -198,9 +198,9 @@ class JetStreamLog(ReadFromReplica):
         """
         async with self._turn:
             self._check_sound()
+            led = self.leads  # before what follows, which may find that another leads
             await self._recover_replica()
             self._notes.clear()
-            led = self.leads
             while True:
                 while await self._advance(()):
                     if led and not self.leads:

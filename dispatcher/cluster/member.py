@@ -6,9 +6,9 @@
 Laws:
 - What is folded is what the log has, in its order, whoever leads. A follower decides nothing, and
   no time passes for it: leases begin anew with a new leader, as after an absence.
-- Who is deposed drops what was not stored, and starts again from the log. Before that it forwards
-  nothing, since a message that is read and not folded would answer nobody, and the command would be
-  handed in again.
+- Who is deposed drops what was not stored, and starts again from the log. Until then it
+  forwards nothing. What it reads meanwhile is not folded, so a command that is answered there would
+  look undone, and be done twice.
 - If a replica failed, it may have messages that were not folded. Then all that was on its way fails
   as unknown, and the dispatcher starts again from the log.
 - A dispatcher that finds corruption answers nothing any more; `corruption` says why.
@@ -207,8 +207,8 @@ class Member(Service):
     def place(self) -> tuple[int, int]:
         """Return the term and the position in the stream that are shown here.
 
-        Who is deposed shows nothing of a later term before he has started again from the log. So
-        the new leader takes none of his requests before that.
+        A dispatcher that is deposed shows nothing of a later term before it has started again from
+        the log. So the new leader takes none of its requests before that.
         """
         if self.is_leading:
             return self._cluster.term, self._cluster.position
@@ -278,7 +278,7 @@ class Member(Service):
         try:
             applied = await self._cluster.advance(offered)
         except LogError:
-            if self._cluster.replica_fault is not None:  # it may have the answers to some even so
+            if self._cluster.replica_fault is not None:  # what it wrote may answer some even so
                 self._is_stale = True
                 self._forwarding.fail_all(UNKNOWN)
             raise

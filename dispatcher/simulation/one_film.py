@@ -59,7 +59,7 @@ def times_of_one_film(plan: Plan) -> FilmTimes:
 
 def _ready_after(plan: Plan, engines: int, recipe: Recipe | None) -> tuple[float, int]:
     """Return after how many seconds the film is ready on so many engines, and its segments."""
-    plan = msgspec.structs.replace(plan, engines=engines, faults="none")
+    plan = msgspec.structs.replace(plan, engines=engines, faults="none", job_timeout_s=0.0)
     agenda, story = Agenda(), Story()
     work = Random(f"{plan.seed}/work")  # noqa: S311 - must be repeatable, not secret
     world = World(plan, agenda, Network(agenda, CALM, story, work), story)

@@ -125,6 +125,7 @@ def _size_of(path: Path) -> int | None:
     try:
         return path.stat().st_size
     except FileNotFoundError:
+        path.parent.stat()  # if the folder itself is away, as an unmounted disk is, nothing is gone
         return None
 
 

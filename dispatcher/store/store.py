@@ -76,6 +76,7 @@ class Store:
         self._place: Films | None = None
         self._kept: dict[str, Kept] = {}
         self._parts: dict[str, Part] = {}
+        self._naming = set[str]()
         self._under_way = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -177,8 +178,8 @@ class Store:
         """
         kept = self._kept.get(sha256)
         if kept is not None and not await self._films.has(sha256, kept.size):
-            if self._kept.get(sha256) is kept:  # it was not sent again meanwhile
-                self.drop(sha256)
+            if self._kept.get(sha256) is kept and sha256 not in self._naming:
+                self.drop(sha256)  # unless it was sent again meanwhile, or is just being
             return None
         return self.use(sha256)
 
@@ -213,14 +214,14 @@ class Store:
 
     async def progress(self, name: str, owner: str) -> Progress:
         """Return how far an upload of this owner is. A file that is there is whole, and used."""
-        if is_sha256(name) and (size := self.use(name)) is not None:
+        if is_sha256(name) and (size := await self.use_if_there(name)) is not None:
             return Progress(size, name)
         if (part := self._parts.get(name_of(name, owner))) is not None:
             return Progress(part.size)
         if is_sha256(name):
             return Progress(0)
         sha256 = await self._disk.do(noted, note_of(self._path_of_part(name, owner)))
-        if sha256 is not None and (size := self.use(sha256)) is not None:
+        if sha256 is not None and (size := await self.use_if_there(sha256)) is not None:
             return Progress(size, sha256)
         raise UnknownUploadError("there is no such upload; begin another one")
 
@@ -317,7 +318,11 @@ class Store:
             )
         if not is_sha256(name):
             await self._disk.do(note_of(part.path).write_text, sha256)
-        await self._films.put(part.path, sha256)
+        self._naming.add(sha256)
+        try:
+            await self._films.put(part.path, sha256)
+        finally:
+            self._naming.discard(sha256)
         # One step: the file is there under one of the names, and counted once.
         self._parts.pop(part.path.name, None)
         now = self._clock()

@@ -29,8 +29,8 @@ _OBSTACLES: Final = {
     "is encoded on the loop that also decides; compare the row in which nobody lists",
     "D.loop": "not known yet which step holds the loop; a probe from outside also counts the wait "
     "for a core, so compare the row in which nobody lists",
-    "E.memory": "not known yet: finished jobs leave memory for the index, and what is left should "
-    "not grow; compare E.leak",
+    "E.memory": "not known yet: finished jobs move from memory into the index, and the rest "
+    "should not grow; compare E.leak",
     "E.leak": "not known yet; compare what a heap profile shows before and after the load",
     "F.cost": "ffmpeg is started three times before the encode, to look at the source, which is a "
     "fixed time; on a machine with other load the times of a round differ by more than that",

@@ -34,6 +34,7 @@ SHORTEST_S: Final = 12.0
 """A film with a second key frame, at which it can be cut."""
 LEAST: Final = 1.5
 LOOK_S: Final = 0.1
+LATE_S: Final = 3_600.0
 WAIT_S: Final = 60.0
 """How long it may take until all engines are there."""
 
@@ -116,9 +117,10 @@ async def _completed_s(url: str, film: Path, engines: int, recipe: dict[str, Any
                 await asyncio.sleep(LOOK_S)
         began = time.perf_counter()
         job = await client.submit(source, "h264", recipe=recipe)
-        while not job.final:
-            await asyncio.sleep(LOOK_S)
-            job = await client.job(job.job_id)
+        async with asyncio.timeout(LATE_S):
+            while not job.final:
+                await asyncio.sleep(LOOK_S)
+                job = await client.job(job.job_id)
         took_s = time.perf_counter() - began
     if job.status != "completed" or (recipe is not None and not job.parts):
         raise RuntimeError(f"the film is {job.status}, in {job.parts or 'no'} parts: {job}")

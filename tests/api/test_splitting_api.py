@@ -117,6 +117,8 @@ async def test_only_an_engine_of_the_same_build_is_given_a_part(
         ({"parts": [{**SEGMENTS[0], "from_s": 1.0, "to_s": 1.0}]}, "'from_s' before 'to_s'"),
         ({"parts": [{**SEGMENTS[0], "to_s": 9.9}, {**SEGMENTS[1], "from_s": 9.0}]}, "no gap"),
         ({"parts": [{**SEGMENTS[0], "to_s": 9.0}, {**SEGMENTS[1], "from_s": 9.9}]}, "no gap"),
+        ({"parts": [{**SEGMENTS[0], "to_s": 9.0}, SEGMENTS[1]]}, "no gap"),
+        ({"parts": [SEGMENTS[0], {**SEGMENTS[1], "from_s": 9.0}]}, "no gap"),
         ({"parts": [{**SEGMENTS[0], "frames": 0}]}, "frames"),
         ({"parts": [{**SEGMENTS[0], "times_sha256": "x"}]}, "times_sha256"),
         ({"parts": [{"kind": "sound"}]}, "parts"),

@@ -332,6 +332,27 @@ async def test_a_file_that_somebody_takes_away_or_cuts_is_404_and_can_be_sent_ag
     assert (await got(client)).content == FILM
 
 
+async def test_a_file_that_somebody_took_away_can_be_sent_again_though_nobody_asked_for_it(
+    client: httpx2.AsyncClient, folder: Path
+) -> None:
+    await put(client)
+    (folder / "files" / SHA256).unlink()
+    assert await offset_of(client) == (404, "0")
+    assert (await put(client)).json() == STORED
+    assert (await got(client)).content == FILM
+
+
+async def test_a_folder_that_is_away_for_a_while_loses_no_file(
+    client: httpx2.AsyncClient, folder: Path
+) -> None:
+    await put(client)
+    files, elsewhere = folder / "files", folder / "away"
+    files.rename(elsewhere)
+    assert (await got(client)).status_code == 503
+    elsewhere.rename(files)
+    assert (await got(client)).content == FILM
+
+
 async def test_a_browser_does_not_run_what_is_in_the_store(client: httpx2.AsyncClient) -> None:
     await put(client)
     headers = (await got(client)).headers

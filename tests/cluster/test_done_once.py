@@ -152,3 +152,37 @@ async def test_a_replica_that_fails_though_it_has_the_events_has_nothing_done_tw
     for service in pair:
         await submitted(service)
     assert await jobs_everywhere(pair) == 3
+
+
+async def test_a_leader_whose_replica_fails_steps_down_though_the_next_one_appends_without_end(
+    pair: list[ClusterService], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatcher.cluster.forwarding.AGAIN_S", 0.2)
+    (other,), first = following(pair), leading(pair)
+    append = first._cluster.replica.append_grown
+    answered: list[list[int]] = []
+    is_over = asyncio.Event()
+
+    async def submit_without_end() -> None:
+        while not is_over.is_set():
+            answered.append(await submitted(other))
+
+    with monkeypatch.context() as patched:
+
+        async def fails_once(*arguments: Any) -> None:
+            patched.undo()
+            await append(*arguments)
+            await take_lead(other)
+            await until(lambda: other.is_leading)
+            raise LogError("disk I/O error")
+
+        patched.setattr(first._cluster.replica, "append_grown", fails_once)
+        asked = asyncio.create_task(submitted(first))
+        await until(lambda: other.is_leading)
+        submitting = asyncio.create_task(submit_without_end())
+        with pytest.raises(UnavailableError):
+            await asked
+    await until(lambda: first.is_ready and not first.is_leading)
+    is_over.set()
+    await submitting
+    assert await jobs_everywhere(pair) == 1 + len(answered)
