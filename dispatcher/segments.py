@@ -112,8 +112,7 @@ def plan_of(fields: object) -> Plan:
         raise PlanError("'parts' may have one rest, after the segments")
     if any(it.time_base != segments[0].time_base for it in segments):
         raise PlanError("'parts' must have one time base")
-    ends = [it.begins + it.lasts for it in segments]
-    if any(end != it.begins for end, it in zip(ends, segments[1:], strict=False)):
+    if any(it.begins + it.lasts != later.begins for it, later in pairwise(segments)):
         raise PlanError("'parts' must follow on each other without a gap")
     for it in segments:
         if it.from_s is not None and it.to_s is not None and it.from_s >= it.to_s:

@@ -67,7 +67,8 @@ def _ready_after(plan: Plan, engines: int, recipe: Recipe | None) -> tuple[float
     world.network.receive = dispatcher.receive
     for number in range(engines):
         machine = Machine(_build(number, plan), world, work, lambda *_: None)
-        machine.spread = machine.spread if recipe else 0.0  # in parts it evens out
+        if recipe is None:
+            machine.spread = 0.0  # chance evens out over many parts, and not in one job
         machine.boot()
     agenda.run(int(2 * plan.beats_every_s * MICROS))  # all ask for work by now
     began_us = agenda.now_us
